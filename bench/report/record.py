@@ -1,0 +1,68 @@
+"""Owns the record of one evaluated run: plain JSON, complete in itself, the only input of every report."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.spec import EvaluationSpec, RunSpec
+
+RECORD_VERSION = 1
+START = "start"
+"""The name under which the untrained start model stands in records and tables."""
+
+
+class Metric(BaseModel):
+    """One number: what it measures, on which split, its standard error over ``n`` items (prompts, pairs)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    split: str
+    name: str
+    value: float
+    stderr: float | None = None
+    n: int
+    higher_is_better: bool | None = None
+
+
+class Cost(BaseModel):
+    """What the run cost, all stages together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train_seconds: float
+    evaluate_seconds: float
+    reference_seconds: float
+    tokens: Annotated[int, Field(description="tokens that went through the policy in training, padding left out")]
+    forward_tokens: Annotated[int, Field(description="with the reference's and the KL baseline's passes")]
+    flops: Annotated[float, Field(description="6 · parameters · tokens + 2 · parameters · (forward tokens − tokens)")]
+    peak_memory_bytes: int
+    device: str
+
+
+class RunRecord(BaseModel):
+    """One trained checkpoint, evaluated once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record_version: int = RECORD_VERSION
+    key: str
+    evaluation_key: str
+    protocol: Annotated[str, Field(description="hash of what was equal for all objectives; tables never mix two")]
+    status: Literal["completed", "pruned", "diverged", "failed"]
+    error: str | None = None
+    spec: RunSpec
+    evaluation: EvaluationSpec
+    metrics: tuple[Metric, ...]
+    curves: Annotated[
+        dict[str, list[float | None]], Field(description="training curves: one list per name, one entry per logged step")
+    ]
+    cost: Cost
+    provenance: dict[str, Any]
+
+    def metric(self, name: str, *, task: str | None = None) -> Metric | None:
+        """Return the metric of that name (and task), None where it was not measured."""
+        for metric in self.metrics:
+            if metric.name == name and (task is None or metric.task == task):
+                return metric
+        return None

@@ -1,0 +1,110 @@
+"""Owns what defines a run: frozen, hashed values. A run is named by the hash of its ``RunSpec``."""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+KEY_LENGTH = 16
+
+
+class Spec(BaseModel):
+    """Base of every spec: frozen, no unknown fields, no coercion of NaN, hashed by canonical JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def canonical(self) -> str:
+        """Return resolved values as JSON: keys sorted, floats by repr, nothing left out as a default."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    def digest(self) -> str:
+        """Return the first 16 hexadecimal digits of the SHA-256 of ``canonical()``."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:KEY_LENGTH]
+
+
+class DataSpec(Spec):
+    """The preference data by content: ``source`` is for people, ``content`` is what is hashed with it."""
+
+    kind: Literal["pairs", "unpaired"]
+    source: str
+    content: str
+    rows: Annotated[int, Field(gt=0)]
+
+
+class ModelSpec(Spec):
+    """The start model by content: a SHA-256 over its weights, its config and its tokenizer."""
+
+    source: str
+    content: str
+
+
+class LoraSpec(Spec):
+    """LoRA through peft (arXiv 2106.09685): rank, scale α and dropout of the adapters on every linear layer."""
+
+    rank: Annotated[int, Field(gt=0)] = 8
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class TrainSpec(Spec):
+    """The training protocol, the same for every objective that is compared."""
+
+    steps: Annotated[int, Field(gt=0, description="optimiser steps")]
+    batch: Annotated[int, Field(gt=0, description="global batch: pairs (or unpaired examples) per optimiser step")]
+    learning_rate: Annotated[float, Field(gt=0, description="peak learning rate of AdamW")]
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps with rising learning rate")] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    clip: Annotated[float, Field(gt=0, description="gradient norm above which gradients are scaled down")] = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    max_length: Annotated[int, Field(gt=1, description="prompt and completion together, tokens")] = 128
+    lora: LoraSpec | None = None
+
+
+class EvaluationSpec(Spec):
+    """What is measured on a checkpoint, and on which split."""
+
+    split: Literal["validation", "test"]
+    prompts: Annotated[int, Field(gt=0, description="prompts that completions are sampled for")]
+    tokens: Annotated[int, Field(gt=0, description="longest sampled completion, tokens")]
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    seed: Annotated[int, Field(ge=0, description="of the sampler: the same for every run, so differences are paired")]
+    pairs: Annotated[int, Field(gt=0, description="held-out pairs for reward accuracy and log-prob shift")]
+    beta0: Annotated[float, Field(ge=0, description="of the target J = E[gold reward] − β₀ · KL(π‖π_ref)")]
+    lm_eval: Annotated[tuple[str, ...], Field(description="lm-eval tasks")] = ()
+    judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
+
+
+class RunSpec(Spec):
+    """Everything that decides the trained weights. Its digest is the run's key."""
+
+    version: Annotated[int, Field(description="of the training stage; a change to any number raises it")]
+    suite: str
+    suite_version: int
+    data: DataSpec
+    model: ModelSpec
+    objective: str
+    objective_version: int
+    params: dict[str, float]
+    train: TrainSpec
+    seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def key(self) -> str:
+        """The run's name."""
+        return self.digest()
+
+
+class Execution(BaseModel):
+    """Where and how a run is computed. Never hashed: it changes nothing but rounding, time and memory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    micro_batch: Annotated[int, Field(gt=0, description="pairs per forward pass")] = 16
+    processes: Annotated[int, Field(gt=0)] = 1
+    checkpoint_every: Annotated[int, Field(ge=0, description="optimiser steps; 0: only at the end")] = 0
+    log_every: Annotated[int, Field(gt=0)] = 1
+    device: str | None = None
