@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,8 +15,9 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def canonical(self) -> str:
-        """Return resolved values as JSON: keys sorted, floats by repr, nothing left out as a default."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        """Return resolved values as JSON: keys sorted, floats by repr, nothing left out as a default but ``source``."""
+        values = _without_sources(self.model_dump(mode="json"))
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     def digest(self) -> str:
         """Return the first 16 hexadecimal digits of the SHA-256 of ``canonical()``."""
@@ -24,7 +25,7 @@ class Spec(BaseModel):
 
 
 class DataSpec(Spec):
-    """The preference data by content: ``source`` is for people, ``content`` is what is hashed with it."""
+    """The preference data by content: ``source`` is for people and never hashed."""
 
     kind: Literal["pairs", "unpaired"]
     source: str
@@ -33,7 +34,7 @@ class DataSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """The start model by content: a SHA-256 over its weights, its config and its tokenizer."""
+    """The start model by content: a SHA-256 over its weights, its config and its tokenizer. ``source`` is for people."""
 
     source: str
     content: str
@@ -108,3 +109,9 @@ class Execution(BaseModel):
     checkpoint_every: Annotated[int, Field(ge=0, description="optimiser steps; 0: only at the end")] = 0
     log_every: Annotated[int, Field(gt=0)] = 1
     device: str | None = None
+
+
+def _without_sources(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_sources(each) for name, each in value.items() if name != "source"}
+    return value

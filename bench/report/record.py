@@ -55,7 +55,8 @@ class RunRecord(BaseModel):
     evaluation: EvaluationSpec
     metrics: tuple[Metric, ...]
     curves: Annotated[
-        dict[str, list[float | None]], Field(description="training curves: one list per name, one entry per logged step")
+        dict[str, list[float | None]],
+        Field(description="training curves: one list per name, one entry per logged step"),
     ]
     cost: Cost
     provenance: dict[str, Any]

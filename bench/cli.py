@@ -1,0 +1,232 @@
+"""Owns the command line: options, their help, and how errors are told. Heavy packages are imported by the commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from bench.errors import BenchError
+
+app = typer.Typer(
+    name="bench",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which preference-optimisation loss, at which β, is best for my model and my data, and is the difference real?",
+    epilog="Start with:  **bench run --loss ipo --sweep beta**",
+)
+suites_app = typer.Typer(help="List the suites, or build one's assets.", invoke_without_command=True)
+losses_app = typer.Typer(help="List the objectives, or show one.", invoke_without_command=True)
+app.add_typer(suites_app, name="suites")
+app.add_typer(losses_app, name="losses")
+
+Out = Annotated[Path, typer.Option("--out", help="Results folder. Example: --out results", show_default=True)]
+
+
+@app.command()
+def run(
+    loss: Annotated[str, typer.Option("--loss", help="Objectives, comma-separated. Example: --loss dpo,ipo,kto,sdpo")],
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep",
+            help="What to sweep: the objective's own space, or values. "
+            "Example: --sweep beta, --sweep beta,lr, --sweep beta=0.01,0.1,1",
+        ),
+    ] = None,
+    suite: Annotated[str, typer.Option("--suite", help="What to train and score on. Example: --suite sentiment")] = "sentiment",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Start model: a local folder, or run:KEY. Example: --model run:3f9c --model ./my-sft"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Settings per objective. Example: --trials 9")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=0, help="Fresh seeds of the best setting, on test prompts. Example: --seeds 5"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Any field of the spec. Example: --set beta=0.05 --set lr=1e-4 --set train.steps=100 --set lora.rank=8"
+        ),
+    ] = None,
+    out: Out = Path("results"),
+    study: Annotated[
+        str | None, typer.Option("--study", help="Name of the Optuna study to open or join. Example: --study night")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", help="Optuna storage; default: a journal in --out. Example: --storage sqlite:///s.db"),
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option("--sampler", help="grid, tpe or random. Example: --sampler tpe --trials 20")
+    ] = "grid",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes that share the sweep. Example: --workers 2")
+    ] = 1,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Ranks of each training, by torchrun. Example: --processes 2")
+    ] = 1,
+    loss_file: Annotated[
+        list[Path] | None,
+        typer.Option("--loss-file", help="Python file with your own objective. Example: --loss-file my_loss.py"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Keep finished runs, or compute them again. Example: --no-resume")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan with its cost and stop. Example: --dry-run")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Example: --debug")] = False,
+    helper: Annotated[bool, typer.Option("--helper", hidden=True)] = False,
+) -> None:
+    """Train objectives, sweep their parameters, score every checkpoint, and write leaderboard and figures.
+
+    Finished work is never done twice: the same command again does only what is missing.
+
+    Examples:
+
+        bench run --loss ipo --sweep beta
+
+        bench run --loss dpo,ipo,kto,sdpo --sweep beta --seeds 5
+
+        bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
+
+        bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
+    """
+    from bench.commands import run_command
+    from bench.request import Request
+
+    request = Request(
+        losses=tuple(name.strip() for name in loss.split(",") if name.strip()),
+        sweep=sweep,
+        suite=suite,
+        model=model,
+        data=data,
+        trials=trials,
+        seeds=seeds,
+        settings=tuple(settings or ()),
+        results=out,
+        study=study,
+        storage=storage,
+        sampler=sampler,
+        workers=workers,
+        processes=processes,
+        resume=resume,
+        loss_files=tuple(loss_file or ()),
+    )
+    run_command(request, dry_run=dry_run, helper=helper)
+
+
+@losses_app.callback()
+def losses(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Example: bench losses --json")] = False,
+) -> None:
+    """List the objectives: paper, aggregation, parameters and their search spaces.
+
+    Examples:  bench losses · bench losses show ipo · bench losses --json
+    """
+    if context.invoked_subcommand is None:
+        from bench.commands import list_losses
+
+        list_losses(as_json=as_json)
+
+
+@losses_app.command("show")
+def show_loss(name: Annotated[str, typer.Argument(help="Example: bench losses show ipo")]) -> None:
+    """Show one objective: equation, source, parameters, and where other code differs."""
+    from bench.commands import show_loss as show
+
+    show(name)
+
+
+@suites_app.callback()
+def suites(context: typer.Context) -> None:
+    """List the suites.  Example: bench suites"""
+    if context.invoked_subcommand is None:
+        from bench.commands import list_suites
+
+        list_suites()
+
+
+@suites_app.command("build")
+def build_suite(
+    name: Annotated[str, typer.Argument(help="Example: bench suites build sentiment --corpus imdb")],
+    corpus: Annotated[Path, typer.Option("--corpus", help="Folder with the raw data. Example: --corpus imdb")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the assets go; default: the installed suite. Example: --out assets")
+    ] = None,
+) -> None:
+    """Make a suite's assets again from the raw corpus: tokenizer, start model, gold reward, prompts and pairs."""
+    from bench.commands import build_suite as build
+
+    build(name, corpus=corpus, out=out)
+
+
+@app.command()
+def leaderboard(out: Out = Path("results")) -> None:
+    """Make the leaderboard again, from the records alone.  Example: bench leaderboard --out results"""
+    from bench.commands import make_leaderboard
+
+    make_leaderboard(out)
+
+
+@app.command()
+def figures(out: Out = Path("results")) -> None:
+    """Draw the figures again, from the records alone (PNG, PDF, and the plotted numbers as CSV).  Example: bench figures"""
+    from bench.commands import make_figures
+
+    make_figures(out)
+
+
+@app.command()
+def verify(out: Out = Path("results")) -> None:
+    """Hash everything that was written again; exit code 1 if anything changed.  Example: bench verify --out results"""
+    from bench.commands import verify_results
+
+    verify_results(out)
+
+
+def main() -> NoReturn:
+    """Run the command line: one clear message instead of a traceback, exit code 2 (usage) or 1 (run)."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=False)
+    except BenchError as error:
+        if debug:
+            raise
+        _tell(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _tell("stopped; the same command goes on from here")
+        sys.exit(130)
+    except OSError as error:
+        if debug:
+            raise
+        _tell(f"{error.strerror or error}: {error.filename or ''}\n  → free space, or give a folder that can be written: --out")
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        code = getattr(error, "exit_code", None)
+        if hasattr(error, "show"):
+            error.show()
+        else:
+            _tell(f"{type(error).__name__}: {error}\n  → add --debug for the traceback")
+        sys.exit(code if code is not None else 1)
+    sys.exit(0)
+
+
+def _tell(text: str) -> None:
+    print(f"error: {text}" if not text.startswith("stopped") else text, file=sys.stderr)
+
+

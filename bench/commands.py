@@ -1,0 +1,186 @@
+"""Owns what each command does and prints, once its options are read."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import RunError, UsageError, did_you_mean
+from bench.report.store import load_records
+from bench.request import Request
+
+
+def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
+    """``bench run``: plan, compare, write leaderboard and figures, print the summary."""
+    _quiet_libraries()
+    from bench.compare import compare, plan_units
+    from bench.plan import make_plan
+    from bench.progress import Progress
+    from bench.report.figures import write_figures
+    from bench.report.leaderboard import summary_table, write_leaderboard
+
+    console = Console(stderr=helper)
+    _writable(request.results)
+    plan = make_plan(request)
+    if dry_run:
+        from bench.estimate import plan_table
+
+        console.print(plan_table(plan))
+        return
+    with Progress(console, total=plan_units(plan), quiet=helper) as progress:
+        records = compare(plan, progress, leader=not helper)
+    if helper:
+        return
+    tables = write_leaderboard(request.results)
+    pictures = write_figures(request.results)
+    console.print(summary_table(records))
+    for path in [*tables, *pictures]:
+        if path.suffix in (".csv", ".md", ".png") and path.parent.name != "data":
+            console.print(f"  {path}", highlight=False, markup=False)
+
+
+def list_losses(*, as_json: bool) -> None:
+    """``bench losses``."""
+    from losses import Pairs, get, names
+
+    objectives = [get(name) for name in names()]
+    if as_json:
+        rows = [
+            {
+                "name": objective.name,
+                "data": "pairs" if objective.batch is Pairs else "unpaired",
+                "aggregation": objective.aggregation,
+                "reward": objective.reward,
+                "requires": sorted(flag.name for flag in objective.requires if flag.name),
+                "params": {
+                    name: {"default": param.default, "space": str(param.space), "unit": param.unit, "symbol": param.symbol}
+                    for name, param in objective.params.items()
+                },
+                "paper": objective.paper,
+                "equation": objective.equation,
+            }
+            for objective in objectives
+        ]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    table = Table("objective", "data", "log-probs", "parameters (default; space)", "paper", title="Objectives")
+    for objective in objectives:
+        params = ", ".join(f"{name} {param.default:g}; {param.space}" for name, param in objective.params.items())
+        data = "pairs" if objective.batch is Pairs else "unpaired"
+        table.add_row(objective.name, data, objective.aggregation, params or "none", objective.paper)
+    Console().print(table)
+
+
+def show_loss(name: str) -> None:
+    """``bench losses show NAME``."""
+    from losses import get, names
+
+    try:
+        objective = get(name)
+    except KeyError as error:
+        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names())) from error
+    console = Console(highlight=False, markup=False)
+    console.print(f"{objective.name}\n\n{objective.doc}\n\nequation   {objective.equation}\npaper      {objective.paper}")
+    console.print(f"log-probs  {objective.aggregation}\nreward     {objective.reward}\noptimum    {objective.optimum or 'not known'}")
+    for name, param in objective.params.items():
+        console.print(f"\n{name} ({param.symbol}) · default {param.default:g} · space {param.space} · {param.unit}\n  {param.meaning}")
+    for line in objective.differs:
+        console.print(f"\nDiffers from {line}")
+
+
+def list_suites() -> None:
+    """``bench suites``."""
+    from bench.suites.suite import get_suite, suite_names
+
+    table = Table("suite", "what it asks", "protocol", title="Suites")
+    for name in suite_names():
+        suite = get_suite(name)
+        protocol = (
+            f"{suite.trials} settings an objective, {suite.train.steps} steps of {suite.train.batch}, "
+            f"{suite.final_seeds} fresh seeds on test"
+        )
+        table.add_row(name, f"{suite.title}\n{suite.description.strip()}", protocol)
+    Console().print(table)
+
+
+def build_suite(name: str, *, corpus: Path, out: Path | None) -> None:
+    """``bench suites build NAME``."""
+    _quiet_libraries()
+    from bench.suites.build.sentiment import build_sentiment
+    from bench.suites.suite import get_suite
+
+    suite = get_suite(name)
+    console = Console()
+    build_sentiment(corpus, out or suite.folder, report=lambda text: console.print(text, highlight=False, markup=False))
+
+
+def make_leaderboard(results: Path) -> None:
+    """``bench leaderboard``."""
+    from bench.report.leaderboard import summary_table, write_leaderboard
+
+    records = _records(results)
+    console = Console()
+    paths = write_leaderboard(results)
+    console.print(summary_table(records))
+    for path in paths:
+        console.print(f"  {path}", highlight=False, markup=False)
+
+
+def make_figures(results: Path) -> None:
+    """``bench figures``."""
+    from bench.report.figures import write_figures
+
+    _records(results)
+    for path in write_figures(results):
+        Console().print(f"  {path}", highlight=False, markup=False)
+
+
+def verify_results(results: Path) -> None:
+    """``bench verify``."""
+    from bench.report.store import verify_results as check
+
+    if not results.is_dir():
+        raise UsageError(f"no results folder {results}", fix="name it with --out")
+    problems = check(results)
+    for problem in problems:
+        Console(stderr=True).print(str(problem), highlight=False, markup=False)
+    if problems:
+        raise RunError(
+            f"{len(problems)} files are not what was written", fix="remove the folders named above and run again"
+        )
+    Console().print(f"everything in {results} is as it was written", highlight=False)
+
+
+def _records(results: Path) -> list:
+    records = load_records(results)
+    if not records:
+        raise UsageError(f"no finished run in {results}", fix="bench run --loss ipo --sweep beta, or name the folder: --out")
+    return records
+
+
+def _writable(results: Path) -> None:
+    """Refuse an output folder that cannot be written before anything is computed."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        probe = results / f".write-{os.getpid()}"
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"results folder {results} cannot be written: {error.strerror}", fix="free space, mend its permissions, or give another: --out"
+        ) from error
+
+
+def _quiet_libraries() -> None:
+    """Keep other libraries' progress bars and notices out of our output, and everything offline that can be."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

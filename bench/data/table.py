@@ -1,0 +1,40 @@
+"""Owns encoded preference data on disk: one parquet file of token ids, read back without a tokenizer."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.data.encode import Encoded, EncodedPair, EncodedSingle
+from bench.errors import RunError
+
+FILE = "rows.parquet"
+
+
+def write_encoded(encoded: Encoded, folder: Path) -> None:
+    """Write the rows, and in the file's metadata what is said of all of them."""
+    names = EncodedPair.__dataclass_fields__ if encoded.kind == "pairs" else EncodedSingle.__dataclass_fields__
+    columns = {name: [getattr(row, name) for row in encoded.rows] for name in names}
+    about = {name: getattr(encoded, name) for name in ("kind", "eos_id", "pad_id", "content_hash")}
+    table = pa.table(columns).replace_schema_metadata({"lossbench": json.dumps(about)})
+    pq.write_table(table, folder / FILE)
+
+
+def read_encoded(folder: Path) -> Encoded:
+    """Read what ``write_encoded`` wrote.
+
+    Raises:
+        RunError: the file is absent or damaged.
+    """
+    try:
+        table = pq.read_table(folder / FILE)
+        about = json.loads(table.schema.metadata[b"lossbench"])
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise RunError(f"{folder / FILE} cannot be read: {error}", fix="remove its folder and run again") from error
+    kind = EncodedPair if about["kind"] == "pairs" else EncodedSingle
+    rows = [
+        kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+        for row in table.to_pylist()
+    ]
+    return Encoded(rows=tuple(rows), **about)

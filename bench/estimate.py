@@ -1,0 +1,81 @@
+"""Owns the price of a plan before it is paid: runs, steps, tokens, and time measured on one real micro-batch."""
+
+import time
+
+import torch
+from rich.table import Table
+
+from bench.assemble import completions, pair_rows, single_rows
+from bench.logprobs import CompletionLogProbs
+from bench.model import load_model
+from bench.plan import Plan, Search
+from bench.report.store import is_complete
+from losses import Requires
+
+# Scoring a checkpoint, in training steps' time: what it took on the suite's own model, rounded up.
+EVALUATION_STEPS = 25
+
+
+def plan_table(plan: Plan) -> Table:
+    """A table of what a command would do: one row an objective, the sum below."""
+    workspace = plan.workspace
+    tokens = tokens_per_step(plan)
+    seconds = seconds_per_step(plan)
+    table = Table(
+        "objective", "settings", "runs", "done", "steps", "policy tokens", "time",
+        title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
+        f"model {workspace.model_spec.source}",
+        caption=f"time: one step measured here ({seconds:.2f} s) × steps; {EVALUATION_STEPS} steps' time for each evaluation",
+    )
+    total = [0, 0, 0, 0.0, 0.0]
+    for search in plan.searches:
+        runs = len(search.points) * len(plan.seeds) + len(plan.final_seeds)
+        done = _done(plan, search)
+        steps = (runs - done) * workspace.train.steps
+        extra = 1.5 if Requires.KL_BASELINE in search.objective.requires else 1.0
+        cost = seconds * extra * steps + seconds * EVALUATION_STEPS * (runs - done)
+        table.add_row(
+            search.objective.name, "\n".join(_point(point) for point in search.points), str(runs), str(done), str(steps),
+            f"{steps * tokens:,.0f}", _clock(cost),
+        )
+        total = [a + b for a, b in zip(total, (runs, done, steps, steps * tokens, cost), strict=True)]
+    table.add_section()
+    table.add_row("all", "", str(total[0]), str(total[1]), str(total[2]), f"{total[3]:,.0f}", _clock(total[4]))
+    return table
+
+
+def tokens_per_step(plan: Plan) -> float:
+    """Mean number of tokens that one optimiser step sends through the policy, prompts counted with each completion."""
+    data = plan.workspace.data
+    rows = pair_rows(data.rows) if data.kind == "pairs" else single_rows(data.rows)
+    return sum(len(p) + len(c) for p, c in rows) / len(data.rows) * plan.workspace.train.batch
+
+
+def seconds_per_step(plan: Plan) -> float:
+    """Time of one forward and backward of a real micro-batch, scaled to the global batch."""
+    workspace = plan.workspace
+    units = workspace.data.rows[: min(workspace.execution.micro_batch, workspace.train.batch)]
+    rows = pair_rows(units) if workspace.data.kind == "pairs" else single_rows(units)
+    policy = CompletionLogProbs(load_model(workspace.model)).to(workspace.device)
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        both, _ = completions(rows, policy=policy, reference=None, pad_id=workspace.data.pad_id, device=workspace.device)
+        both.policy.sum().backward()
+        if workspace.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.monotonic() - started)
+    return min(times) * workspace.train.batch / len(units) / workspace.execution.processes
+
+
+def _done(plan: Plan, search: Search) -> int:
+    keys = {search.spec(plan.workspace, point, seed=seed).key for point in search.points for seed in plan.seeds}
+    return sum(is_complete(plan.workspace.results / "runs" / key) for key in keys)
+
+
+def _point(point: dict[str, float]) -> str:
+    return " ".join(f"{name}={value:g}" for name, value in point.items()) or "defaults"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"

@@ -1,0 +1,127 @@
+"""Owns the evaluation of one checkpoint: which measures are taken, in which order, on which split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.data.encode import Encoded
+from bench.evaluate.generation import SampleRow, generation_metrics, sample, sequence_kl
+from bench.evaluate.gold import Gold
+from bench.evaluate.harness import run_lm_eval
+from bench.evaluate.judge import judge_metrics, win_rate
+from bench.evaluate.preference import preference_metrics
+from bench.logprobs import CompletionLogProbs
+from bench.reference import ReferenceLogProbs, compute
+from bench.report.record import Metric
+from bench.spec import EvaluationSpec
+
+VERSION = 1
+BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a checkpoint is measured against: the start model, its outputs, the gold reward, prompts and held-out pairs.
+
+    ``baseline`` has the start model's samples on the same prompts; None while the start model itself is measured.
+    """
+
+    start: Any
+    tokenizer: Any
+    gold: Gold
+    prompts: Sequence[Sequence[int]]
+    held_out: Encoded | None
+    reference: ReferenceLogProbs | None
+    baseline: Sequence[SampleRow] | None
+    tasks: Path
+
+
+def evaluate_checkpoint(
+    model: Any, bench: Bench, *, spec: EvaluationSpec, reward: str
+) -> tuple[tuple[Metric, ...], list[SampleRow]]:
+    """Measure a causal LM as ``spec`` says.
+
+    Args:
+        reward: the objective's definition of the implicit reward (``log_ratio``, ``mean_policy``, …).
+
+    Returns:
+        The metrics and one row per prompt: texts, gold reward and KL.
+    """
+    rows = sample_rows(model, bench, spec=spec)
+    metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0))
+    if bench.held_out is not None and bench.reference is not None:
+        metrics += _preference(model, bench, spec=spec, reward=reward)
+    if spec.lm_eval:
+        metrics += run_lm_eval(model, bench.tokenizer, spec.lm_eval, include=bench.tasks, seed=spec.seed)
+    if spec.judge and bench.baseline is not None:
+        metrics += judge_metrics(
+            win_rate(
+                instructions=[row.prompt for row in rows],
+                outputs=[row.text for row in rows],
+                references=[row.text for row in bench.baseline],
+                output_scores=[row.gold for row in rows],
+                reference_scores=[row.gold for row in bench.baseline],
+            ),
+            split=spec.split,
+        )
+    return tuple(metrics), rows
+
+
+def sample_rows(model: Any, bench: Bench, *, spec: EvaluationSpec) -> list[SampleRow]:
+    """Sample one completion a prompt (the same noise for every model), score it, and measure KL to the start model."""
+    samples = sample(
+        model,
+        bench.prompts,
+        max_tokens=spec.tokens,
+        temperature=spec.temperature,
+        seed=spec.seed,
+        eos_id=bench.tokenizer.eos_token_id,
+    )
+    kl = sequence_kl(model, bench.start, samples, batch=BATCH)
+    prompts = bench.tokenizer.batch_decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
+    whole = bench.tokenizer.batch_decode(
+        [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True
+    )
+    scores = bench.gold.score(whole)
+    return [
+        SampleRow(
+            prompt_ids=tuple(samples.prompts[i]),
+            completion_ids=tuple(samples.completions[i]),
+            ended=samples.ended[i],
+            prompt=prompts[i],
+            text=whole[i].removeprefix(prompts[i]),
+            gold=float(scores[i]),
+            kl=float(kl[i]),
+        )
+        for i in range(len(whole))
+    ]
+
+
+@torch.no_grad()
+def _preference(model: Any, bench: Bench, *, spec: EvaluationSpec, reward: str) -> tuple[Metric, ...]:
+    """Held-out pairs: reward accuracy and margin, and how far chosen and rejected moved from the reference."""
+    assert bench.held_out is not None and bench.reference is not None
+    pairs = bench.held_out.rows[: spec.pairs]
+    rows = [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
+    distinct = list(dict.fromkeys(rows))
+    found = compute(
+        distinct,
+        CompletionLogProbs(model),
+        pad_id=bench.held_out.pad_id,
+        precision="fp32",
+        batch=BATCH,
+    )
+    policy = dict(zip(distinct, (float(x.double().sum()) for x in found), strict=True))
+    known = {row: float(bench.reference.row(row).double().sum()) for row in distinct}
+    sides = {"chosen": rows[: len(pairs)], "rejected": rows[len(pairs) :]}
+    arrays = {
+        f"{name}_{what}": np.array([values[row] for row in side])
+        for name, side in sides.items()
+        for what, values in (("policy", policy), ("reference", known))
+    }
+    lengths = {f"{name}_length": np.array([len(row[1]) for row in side]) for name, side in sides.items()}
+    return preference_metrics(**arrays, **lengths, reward=reward, split=spec.split)

@@ -1,0 +1,154 @@
+"""Owns one training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done.
+
+``torchrun --nproc_per_node 2 -m bench.job WORK_DIR`` or ``accelerate launch -m bench.job WORK_DIR`` run it on ranks.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.errors import BenchError, RunError
+from bench.report.store import is_complete, write_text_whole, write_whole
+from bench.spec import Execution, RunSpec
+
+Report = Callable[[int, dict[str, float | None]], None]
+
+
+class TrainJob(BaseModel):
+    """A run's spec and where its inputs lie. Paths are here and never in the spec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: RunSpec
+    execution: Execution
+    model: Path
+    data: Path
+    references: tuple[Path, ...]
+    results: Path
+    objective_files: tuple[Path, ...] = ()
+
+    @property
+    def run(self) -> Path:
+        """Where the finished run lies."""
+        return self.results / "runs" / self.spec.key
+
+    @property
+    def work(self) -> Path:
+        """Where the unfinished run keeps its lease and its state."""
+        return self.results / "work" / self.spec.key
+
+
+@contextlib.contextmanager
+def lease(job: TrainJob, *, wait: bool) -> Iterator[bool]:
+    """Hold the run's lease: of two processes that meet at one run, one trains and the other finds it done.
+
+    The lease is a file lock, so a killed process gives it back. Yields False where ``wait`` is off and it is taken.
+    """
+    job.work.mkdir(parents=True, exist_ok=True)
+    with (job.work / "lease").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+        if is_complete(job.run):
+            shutil.rmtree(job.work, ignore_errors=True)
+
+
+def run_job(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
+    """Train in this process (one of the ranks, where there are several) and write the run's folder whole.
+
+    Raises:
+        RunError: the step-0 parity gate failed, a cache row is missing, or the world size is not the one asked for.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    from bench.checkpoint import save_checkpoint
+    from bench.data.table import read_encoded
+    from bench.model import load_model, load_tokenizer, with_lora
+    from bench.reference import read_references
+    from bench.train import train
+    from losses import get, register_file
+
+    for path in job.objective_files:
+        register_file(path)
+    accelerator = Accelerator(cpu=job.execution.device == "cpu")
+    if accelerator.num_processes != job.execution.processes:
+        raise RunError(
+            f"{job.execution.processes} processes were asked for, {accelerator.num_processes} are running",
+            fix="start with torchrun --nproc_per_node N, and give the same N to --processes",
+        )
+    spec = job.spec
+    torch.manual_seed(spec.seed)
+    model = load_model(job.model)
+    if spec.train.lora is not None:
+        model = with_lora(model, spec.train.lora, seed=spec.seed)
+    objective = get(spec.objective)
+    progress = train(
+        model.to(accelerator.device),
+        spec=spec,
+        objective=objective,
+        data=read_encoded(job.data),
+        reference=read_references(job.references) if job.references else None,
+        execution=job.execution,
+        accelerator=accelerator,
+        state=job.work,
+        report=report if accelerator.is_main_process else lambda step, row: None,
+        should_stop=should_stop,
+    )
+    if accelerator.is_main_process:
+        tokenizer = load_tokenizer(job.model)
+
+        def write(partial: Path) -> None:
+            (partial / "spec.json").write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            (partial / "train.json").write_text(json.dumps(vars(progress), indent=1) + "\n", encoding="utf-8")
+            rows = [dict(zip(progress.curves, row, strict=True)) for row in zip(*progress.curves.values(), strict=True)]
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (partial / "metrics.jsonl").write_text(lines, encoding="utf-8")
+            if progress.status == "completed":
+                save_checkpoint(model, tokenizer, partial / "checkpoint")
+
+        write_whole(job.run, write, stage="train")
+    accelerator.wait_for_everyone()
+
+
+def write_job(job: TrainJob) -> Path:
+    """Write the job into its work folder, for ranks that other processes start."""
+    job.work.mkdir(parents=True, exist_ok=True)
+    write_text_whole(job.work / "job.json", job.model_dump_json(indent=1) + "\n")
+    return job.work
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job in the work folder that the command line names; progress goes to its ``progress.jsonl``."""
+    if len(arguments) != 1:
+        print("usage: torchrun --nproc_per_node N -m bench.job WORK_DIR", file=sys.stderr)
+        return 2
+    work = Path(arguments[0])
+    try:
+        job = TrainJob.model_validate_json((work / "job.json").read_text(encoding="utf-8"))
+        with (work / "progress.jsonl").open("a", encoding="utf-8") as lines:
+
+            def report(step: int, row: dict[str, float | None]) -> None:
+                print(json.dumps(row), file=lines, flush=True)
+
+            run_job(job, report=report, should_stop=lambda: (work / "stop").exists())
+    except KeyboardInterrupt:
+        return 130
+    except BenchError as error:
+        (work / "error.txt").write_text(str(error), encoding="utf-8")
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

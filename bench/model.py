@@ -1,0 +1,133 @@
+"""Owns models and tokenizers: finding, loading, hashing them by content, and LoRA."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import RunError, UsageError
+from bench.spec import LoraSpec
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+HASHED = (
+    "*.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+def find_model(given: str, *, results: Path) -> Path:
+    """Return the folder that ``given`` names: a local folder, or ``run:KEY`` for another run's checkpoint.
+
+    Raises:
+        UsageError: no such folder or run, no weights in safetensors, no config, or a broken tokenizer file.
+    """
+    folder = _run_checkpoint(given.removeprefix("run:"), results) if given.startswith("run:") else Path(given)
+    if not folder.is_dir():
+        raise UsageError(
+            f"model {given!r}: no such folder",
+            fix="give a local folder with config.json, tokenizer.json and *.safetensors, or run:KEY for a finished run",
+        )
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"model folder {folder} has no config.json", fix="save it with save_pretrained()")
+    if not list(folder.glob("*.safetensors")):
+        pickled = [path.name for path in folder.glob("*.bin")]
+        reason = f"; {pickled[0]} is a pickle, which is never loaded" if pickled else ""
+        raise UsageError(
+            f"model folder {folder} has no weights (*.safetensors){reason}",
+            fix="save it with model.save_pretrained(folder, safe_serialization=True)",
+        )
+    return folder
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of weights, config and tokenizer: paths and other files do not enter."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in HASHED for path in folder.glob(pattern)}):
+        digest.update(path.name.encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the folder's own tokenizer; a missing pad token becomes EOS (it is masked out everywhere)."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise UsageError(
+            f"model folder {folder}: its tokenizer cannot be loaded ({error})",
+            fix="save it with tokenizer.save_pretrained(folder)",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UsageError(f"model folder {folder}: its tokenizer has no EOS token", fix="set eos_token before saving")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: Path) -> "Module":
+    """Load a causal LM in float32 for training or scoring, dropout off.
+
+    Raises:
+        RunError: the weights cannot be read, or do not fill the architecture.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, SafetensorError, RuntimeError, ValueError, json.JSONDecodeError) as error:
+        raise RunError(
+            f"model folder {folder} cannot be loaded: {type(error).__name__}: {error}",
+            fix="the file is truncated or corrupted: save the model again",
+        ) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise RunError(
+            f"model folder {folder}: {len(missing)} weights are missing, the first is {missing[0]}",
+            fix="the checkpoint does not fit its config.json: save the model again",
+        )
+    return model.eval()
+
+
+def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":
+    """Freeze the model and add LoRA adapters to every linear layer but the head (peft; arXiv 2106.09685)."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, config)
+
+
+def merged(model: "Module") -> "Module":
+    """Return the plain causal LM: adapters folded into the weights where there are any."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def _run_checkpoint(key: str, results: Path) -> Path:
+    runs = sorted(path for path in (results / "runs").glob(f"{key}*") if (path / "manifest.json").is_file())
+    if not key or not runs:
+        raise UsageError(
+            f"model 'run:{key}': no finished run of that key in {results / 'runs'}",
+            fix="`bench leaderboard` lists the runs; --out names their folder",
+        )
+    if len(runs) > 1:
+        raise UsageError(f"model 'run:{key}' fits {len(runs)} runs", fix=f"one of: {', '.join(p.name for p in runs[:5])}")
+    if not (runs[0] / "checkpoint").is_dir():
+        raise UsageError(f"run {runs[0].name} diverged: it has no checkpoint", fix="choose another run")
+    return runs[0] / "checkpoint"

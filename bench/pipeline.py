@@ -1,0 +1,284 @@
+"""Owns the stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.assemble import pair_rows, single_rows
+from bench.data.collate import mismatched
+from bench.data.encode import Encoded
+from bench.data.order import batch_indices
+from bench.errors import RunError
+from bench.evaluate.checkpoint import Bench, evaluate_checkpoint
+from bench.evaluate.generation import SampleRow, read_samples, write_samples
+from bench.job import TrainJob, lease
+from bench.launch import launch
+from bench.logprobs import CompletionLogProbs
+from bench.model import load_model
+from bench.provenance import environment, peak_memory_bytes
+from bench.reference import Row, open_reference, read_references, reference_cost
+from bench.report.record import START, Cost, Metric, RunRecord
+from bench.report.store import is_complete, read_record, verify_folder, write_whole
+from bench.spec import EvaluationSpec, RunSpec
+from bench.train import VERSION, batch_units, stage_order, stage_span
+from bench.workspace import Workspace
+from losses import Objective, Requires, get
+
+REFERENCE_BATCH = 64
+SAMPLES = "samples.jsonl.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """How a run tells of itself, and how it is told to stop."""
+
+    step: Callable[[RunSpec, int, dict[str, float | None]], None]
+    note: Callable[[str], None]
+    should_stop: Callable[[], bool]
+
+
+def protocol_of(workspace: Workspace) -> str:
+    """Hash of what is equal for every objective of a comparison; tables rank only records that agree in it."""
+    w = workspace
+    fixed = {
+        "suite": [w.suite.name, w.suite.version],
+        "data": w.data_spec.content,
+        "model": w.model_spec.content,
+        "train": w.train.model_dump(mode="json", exclude={"learning_rate"}),
+        "evaluation": w.evaluation.model_dump(mode="json", exclude={"split"}),
+    }
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_spec(
+    workspace: Workspace, objective: Objective, params: dict[str, float], *, learning_rate: float, seed: int
+) -> RunSpec:
+    """The run of an objective at one setting and one seed."""
+    return RunSpec(
+        version=VERSION,
+        suite=workspace.suite.name,
+        suite_version=workspace.suite.version,
+        data=workspace.data_spec,
+        model=workspace.model_spec,
+        objective=objective.name,
+        objective_version=objective.version,
+        params=objective.resolve(params),
+        train=workspace.train.model_copy(update={"learning_rate": learning_rate}),
+        seed=seed,
+    )
+
+
+def start_spec(workspace: Workspace) -> RunSpec:
+    """The untrained start model, as a run of no steps; its learning rate is the suite's, since it has none."""
+    return RunSpec(
+        version=VERSION,
+        suite=workspace.suite.name,
+        suite_version=workspace.suite.version,
+        data=workspace.data_spec,
+        model=workspace.model_spec,
+        objective=START,
+        objective_version=0,
+        params={},
+        train=workspace.train.model_copy(update={"learning_rate": workspace.suite.train.learning_rate}),
+        seed=0,
+    )
+
+
+def run(workspace: Workspace, spec: RunSpec, split: str, hooks: Hooks, *, files: Sequence[Path] = ()) -> RunRecord:
+    """Bring one run to its record on one split, doing only what is missing. Returns the record."""
+    record = try_run(workspace, spec, split, hooks, files=files, wait=True)
+    assert record is not None
+    return record
+
+
+def try_run(
+    workspace: Workspace, spec: RunSpec, split: str, hooks: Hooks, *, files: Sequence[Path], wait: bool
+) -> RunRecord | None:
+    """As ``run``; without ``wait`` a run that another process is at is left to it and None returned."""
+    evaluation = workspace.evaluation.model_copy(update={"split": split})
+    baseline = None
+    if spec.objective != START:
+        baseline = run(workspace, start_spec(workspace), split, hooks)
+    job = TrainJob(
+        spec=spec,
+        execution=workspace.execution,
+        model=workspace.model.resolve(),
+        data=workspace.data_folder.resolve(),
+        references=(),
+        results=workspace.results.resolve(),
+        objective_files=tuple(path.resolve() for path in files),
+    )
+    place = job.run / "evals" / evaluation.digest()
+    if is_complete(place):
+        return read_record(place)
+    with lease(job, wait=wait) as held:
+        if not held:
+            return None
+        if not is_complete(job.run):
+            _train(workspace, job, hooks)
+        elif problems := verify_folder(job.run):
+            raise RunError(f"run {spec.key} is damaged: {problems[0]}", fix=f"remove {job.run} and run again")
+        if not is_complete(place):
+            _evaluate(workspace, job, evaluation, place, baseline, hooks)
+    return read_record(place)
+
+
+def reference_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tuple[Path, ...]:
+    """The cache entries that training ``spec`` reads: the data's rows, and for KTO its mismatched rows."""
+    objective = get(spec.objective)
+    if Requires.REFERENCE not in objective.requires:
+        return ()
+    base = _reference(workspace, _rows(workspace.data), spec.train.precision, "training data", hooks)
+    if Requires.KL_BASELINE not in objective.requires:
+        return (base,)
+    # The order of the data is a function of the seed, so the mismatched rows of every step are known beforehand.
+    units = batch_units(workspace.data, objective)
+    schedule = objective.reference_schedule(spec.params)
+    stages = stage_order(workspace.data, schedule, read_references([base]))
+    rows: dict[Row, None] = {}
+    for step in range(spec.train.steps):
+        stage, first, _ = stage_span(schedule, step, spec.train.steps)
+        picked = batch_indices(rows=len(stages[stage]), batch=spec.train.batch, step=step - first, seed=spec.seed)
+        batch = [single for i in picked for single in units[stages[stage][i]]]
+        rows |= dict.fromkeys(single_rows(mismatched(batch)))
+    return base, _reference(workspace, list(rows), spec.train.precision, "KL baseline", hooks)
+
+
+def _train(workspace: Workspace, job: TrainJob, hooks: Hooks) -> None:
+    if job.spec.objective == START:
+        text = job.spec.model_dump_json(indent=2) + "\n"
+        write_whole(job.run, lambda partial: _write_text(partial / "spec.json", text), stage="train")
+        return
+    entries = reference_entries(workspace, job.spec, hooks)
+    ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
+    launch(ready, report=lambda step, row: hooks.step(job.spec, step, row), should_stop=hooks.should_stop)
+
+
+def _evaluate(
+    workspace: Workspace,
+    job: TrainJob,
+    evaluation: EvaluationSpec,
+    place: Path,
+    baseline: RunRecord | None,
+    hooks: Hooks,
+) -> None:
+    """Measure the checkpoint (a diverged run has none, and stays in the tables as such) and write its record."""
+    started = time.monotonic()
+    spec, trained = job.spec, _trained(job)
+    metrics: tuple[Metric, ...] = ()
+    rows: list[SampleRow] = []
+    if trained["status"] == "completed":
+        measured_against = _bench(workspace, evaluation, baseline, hooks)
+        model = workspace.start_model if spec.objective == START else load_model(job.run / "checkpoint")
+        model = model.to(workspace.device)
+        reward = "log_ratio" if spec.objective == START else get(spec.objective).reward
+        metrics, rows = evaluate_checkpoint(model, measured_against, spec=evaluation, reward=reward)
+    metrics = (*metrics, *_training_metrics(spec, evaluation, trained))
+    record = RunRecord(
+        key=spec.key,
+        evaluation_key=evaluation.digest(),
+        protocol=protocol_of(workspace),
+        status=trained["status"],
+        error=trained["error"],
+        spec=spec,
+        evaluation=evaluation,
+        metrics=metrics,
+        curves=trained["curves"],
+        cost=_cost(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, job=job),
+        provenance=environment(),
+    )
+
+    def write(partial: Path) -> None:
+        _write_text(partial / "record.json", record.model_dump_json(indent=1) + "\n")
+        write_samples(partial / SAMPLES, rows)
+
+    write_whole(place, write, stage="evaluate")
+
+
+def _bench(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, hooks: Hooks) -> Bench:
+    held_out = workspace.held_out.get(evaluation.split)
+    reference = None
+    if held_out is not None:
+        held_out = held_out.first(evaluation.pairs)
+        entry = _reference(workspace, _rows(held_out), "fp32", f"{evaluation.split} pairs", hooks)
+        reference = read_references([entry])
+    outputs = None
+    if baseline is not None:
+        start = workspace.results / "runs" / baseline.key / "evals" / baseline.evaluation_key
+        outputs = read_samples(start / SAMPLES)
+    return Bench(
+        start=workspace.start_model.to(workspace.device),
+        tokenizer=workspace.tokenizer,
+        gold=workspace.gold,
+        prompts=workspace.prompts[evaluation.split],
+        held_out=held_out,
+        reference=reference,
+        baseline=outputs,
+        tasks=workspace.suite.folder,
+    )
+
+
+def _reference(workspace: Workspace, rows: Sequence[Row], precision: str, what: str, hooks: Hooks) -> Path:
+    return open_reference(
+        rows,
+        model_content=workspace.model_spec.content,
+        precision=precision,
+        folder=workspace.results / "reference",
+        load=lambda: CompletionLogProbs(workspace.start_model.to(workspace.device)),
+        pad_id=workspace.data.pad_id,
+        batch=REFERENCE_BATCH,
+        note=lambda text: hooks.note(f"reference log-probs of the {what}: {text}"),
+    )
+
+
+def _rows(data: Encoded) -> list[Row]:
+    return pair_rows(data.rows) if data.kind == "pairs" else single_rows(data.rows)
+
+
+def _trained(job: TrainJob) -> dict[str, Any]:
+    path = job.run / "train.json"
+    if not path.exists():
+        return {"status": "completed", "error": None, "curves": {}, "steps": 0, "tokens": 0, "forward_tokens": 0,
+                "clipped_steps": 0, "seconds": 0.0}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[str, Any]) -> tuple[Metric, ...]:
+    steps, losses = trained["steps"], trained["curves"].get("loss") or []
+    if steps == 0:
+        return ()
+    share = trained["clipped_steps"] / steps
+    metrics = [Metric(task="train", split=evaluation.split, name="clipped_share", value=share, n=steps)]
+    if losses and losses[-1] is not None:
+        metrics.append(Metric(task="train", split=evaluation.split, name="final_loss", value=losses[-1], n=spec.train.batch))
+    return tuple(metrics)
+
+
+def _cost(workspace: Workspace, spec: RunSpec, trained: dict[str, Any], *, evaluate_seconds: float, job: TrainJob) -> Cost:
+    parameters = sum(p.numel() for p in workspace.start_model.parameters())
+    extra = trained["forward_tokens"] - trained["tokens"]
+    return Cost(
+        train_seconds=round(trained["seconds"], 3),
+        evaluate_seconds=round(evaluate_seconds, 3),
+        reference_seconds=round(reference_cost(workspace.results / "reference", model=workspace.model_spec.content), 3),
+        tokens=trained["tokens"],
+        forward_tokens=trained["forward_tokens"],
+        flops=parameters * (6.0 * trained["tokens"] + 2.0 * extra),
+        peak_memory_bytes=peak_memory_bytes(),
+        device=str(workspace.device),
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def forget(workspace: Workspace, spec: RunSpec) -> None:
+    """Remove a run and its unfinished work, so that it is computed afresh (``--no-resume``)."""
+    for place in ("runs", "work"):
+        shutil.rmtree(workspace.results / place / spec.key, ignore_errors=True)

@@ -1,0 +1,160 @@
+"""Owns the plan of a command: which objectives, settings, seeds and steps; everything is checked before anything runs."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.errors import UsageError, did_you_mean
+from bench.pipeline import protocol_of, run_spec
+from bench.request import LEARNING_RATE, Request, apply, read_settings
+from bench.spec import LoraSpec, RunSpec
+from bench.suites.suite import get_suite
+from bench.workspace import Workspace, open_workspace
+from losses import Objective, Pairs, get, names, register_file
+from losses.space import Log, Space
+from sweeps.search import Axis, SweepSyntaxError, parse_sweep, points
+
+# Gradients at the start differ by orders of magnitude between losses, hence four of them.
+LEARNING_RATES = Log(3e-5, 3e-3)
+FINAL_SEED = 1000
+"""First seed of the finals: no tuning run has trained on it."""
+
+Point = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The settings that one objective is tried at. ``fixed`` holds values that ``--set`` gave."""
+
+    objective: Objective
+    axes: tuple[Axis, ...]
+    spaces: Mapping[str, Space]
+    points: tuple[Point, ...]
+    fixed: Mapping[str, float]
+
+    def spec(self, workspace: Workspace, point: Mapping[str, float], *, seed: int) -> RunSpec:
+        """The run at a point."""
+        values = {**self.fixed, **point}
+        rate = values.pop(LEARNING_RATE, workspace.train.learning_rate)
+        return run_spec(workspace, self.objective, values, learning_rate=rate, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One command, resolved."""
+
+    request: Request
+    workspace: Workspace
+    searches: tuple[Search, ...]
+    trials: int
+    seeds: tuple[int, ...]
+    final_seeds: tuple[int, ...]
+
+    @property
+    def runs(self) -> int:
+        """How many trainings the plan has, finished ones included."""
+        tried = sum(len(search.points) for search in self.searches) * len(self.seeds)
+        return tried + len(self.searches) * len(self.final_seeds)
+
+    def study_name(self, search: Search) -> str:
+        """The same command joins the same study: its name says what is searched, its hash the rest."""
+        if self.request.study is not None:
+            return f"{self.request.study}-{search.objective.name}"
+        identity = {
+            "protocol": protocol_of(self.workspace),
+            "objective": [search.objective.name, search.objective.version],
+            "points": list(search.points) if self.request.sampler == "grid" else [axis.name for axis in search.axes],
+            "sampler": [self.request.sampler, self.trials],
+            "fixed": dict(search.fixed),
+            "learning_rate": self.workspace.train.learning_rate,
+            "seeds": self.seeds,
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.workspace.suite.name}-{search.objective.name}-{digest}"
+
+
+def make_plan(request: Request) -> Plan:
+    """Check a request whole and resolve it.
+
+    Raises:
+        UsageError: with what was given, what would be right, and what to do.
+    """
+    for path in request.loss_files:
+        register_file(path)
+    objectives = tuple(_objective(name) for name in request.losses)
+    known = sorted({name for objective in objectives for name in objective.params})
+    settings = read_settings(request.settings, params=known)
+    suite = get_suite(request.suite)
+    train_changes = dict(settings.sections["train"])
+    if train_changes.pop("lora", False) or settings.sections["lora"]:
+        train_changes["lora"] = apply(LoraSpec(), settings.sections["lora"], section="lora").model_dump()
+    from bench.spec import Execution
+
+    execution = apply(
+        Execution(processes=request.processes), settings.sections["execution"], section="execution"
+    )
+    train = apply(suite.train, train_changes, section="train")
+    if train.batch % request.processes:
+        raise UsageError(
+            f"a batch of {train.batch} cannot be shared by {request.processes} processes",
+            fix=f"--set train.batch={train.batch // request.processes * request.processes or request.processes}",
+        )
+    workspace = open_workspace(
+        suite,
+        model=request.model,
+        data=request.data,
+        results=request.results,
+        train=train,
+        evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
+        execution=execution,
+    )
+    for objective in objectives:
+        if objective.batch is Pairs and workspace.data.kind == "unpaired":
+            raise UsageError(
+                f"objective {objective.name!r} needs pairs, but {workspace.data_spec.source} has unpaired rows",
+                fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(_unpaired())}",
+            )
+    trials = request.trials or suite.trials
+    searches = tuple(_search(objective, request, settings.params, trials, train.steps) for objective in objectives)
+    finals = suite.final_seeds if request.seeds is None else request.seeds
+    return Plan(
+        request=request,
+        workspace=workspace,
+        searches=searches,
+        trials=trials,
+        seeds=tuple(range(suite.seeds)),
+        final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + finals)),
+    )
+
+
+def _objective(name: str) -> Objective:
+    try:
+        return get(name)
+    except KeyError as error:
+        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names())) from error
+
+
+def _unpaired() -> list[str]:
+    return [name for name in names() if get(name).batch is not Pairs]
+
+
+def _search(
+    objective: Objective, request: Request, params: Mapping[str, float], trials: int, steps: int
+) -> Search:
+    spaces: dict[str, Space] = {name: param.space for name, param in objective.params.items()}
+    spaces[LEARNING_RATE] = LEARNING_RATES
+    fixed = {name: value for name, value in params.items() if name in objective.params}
+    try:
+        axes = parse_sweep(request.sweep) if request.sweep else ()
+        tried = points(axes, spaces=spaces, trials=trials) if axes else ({},)
+        for point in tried:
+            schedule_of = objective.resolve({k: v for k, v in {**fixed, **point}.items() if k != LEARNING_RATE})
+            objective.reference_schedule(schedule_of).boundaries(steps)
+    except SweepSyntaxError as error:
+        raise UsageError(f"--sweep {request.sweep}: {error}") from error
+    except (ValueError, KeyError) as error:
+        raise UsageError(str(error).strip("'\"")) from error
+    if doubled := sorted({axis.name for axis in axes} & set(fixed)):
+        raise UsageError(f"{doubled[0]!r} is both swept and set", fix=f"drop it from --sweep or from --set")
+    return Search(objective=objective, axes=axes, spaces=spaces, points=tuple(tried), fixed=fixed)

@@ -1,0 +1,172 @@
+"""Owns reference log-probs: computed once a (model, text) and shared by every objective, β and seed.
+
+An entry holds *per-token* log-probs of completions, so that sums, means and token losses all read the same numbers.
+Its key has the model's content, the token ids and the precision; no β, no loss, no learning rate and no path enter.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench.data.collate import collate_rows
+from bench.errors import RunError
+from bench.logprobs import CompletionLogProbs
+from bench.report.store import is_complete, verify_folder, write_whole
+
+VERSION = 1
+Row = tuple[tuple[int, ...], tuple[int, ...]]
+"""Token ids of a prompt and of a completion."""
+
+
+def row_digest(row: Row) -> bytes:
+    """16 bytes that name a (prompt, completion) by its token ids and the border between them."""
+    prompt, completion = row
+    text = f"{','.join(map(str, prompt))}|{','.join(map(str, completion))}"
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+@dataclass(frozen=True)
+class ReferenceLogProbs:
+    """Log-probs (nats, float32) of completion tokens under the reference, looked up by token ids."""
+
+    values: Tensor
+    offsets: Tensor
+    index: dict[bytes, int]
+
+    def row(self, row: Row) -> Tensor:
+        """Return ``[completion tokens]``.
+
+        Raises:
+            RunError: the row was never computed: a cache made of other data must not be read as zeros.
+        """
+        position = self.index.get(row_digest(row))
+        if position is None:
+            raise RunError(
+                f"the reference cache has no log-probs of the completion {row[1][:8]}… ({len(row[1])} tokens)",
+                fix="the cache belongs to other data: remove results/reference and run again",
+            )
+        start, end = self.offsets[position].item(), self.offsets[position + 1].item()
+        return self.values[start:end]
+
+    def padded(self, rows: Sequence[Row], mask: Tensor) -> Tensor:
+        """Lay rows out as ``mask [rows, tokens]`` says: one value where it is True, 0 elsewhere."""
+        flat = torch.cat([self.row(row) for row in rows])
+        return flat.new_zeros(mask.shape).masked_scatter(mask, flat.to(mask.device)) if len(rows) else flat
+
+    def merged(self, other: "ReferenceLogProbs") -> "ReferenceLogProbs":
+        """Both caches as one."""
+        shift, base = len(self.index), int(self.offsets[-1])
+        return ReferenceLogProbs(
+            values=torch.cat([self.values, other.values]),
+            offsets=torch.cat([self.offsets, other.offsets[1:] + base]),
+            index={**{digest: place + shift for digest, place in other.index.items()}, **self.index},
+        )
+
+
+def reference_key(rows: Iterable[Row], *, model: str, precision: str) -> str:
+    """Name a cache entry by what decides its numbers."""
+    digest = hashlib.sha256(f"reference {VERSION} {model} {precision}".encode())
+    for name in sorted({row_digest(row) for row in rows}):
+        digest.update(name)
+    return digest.hexdigest()[:16]
+
+
+def open_reference(
+    rows: Sequence[Row],
+    *,
+    model_content: str,
+    precision: str,
+    folder: Path,
+    load: Callable[[], CompletionLogProbs],
+    pad_id: int,
+    batch: int,
+    note: Callable[[str], None],
+) -> Path:
+    """Return the entry that holds the log-probs of ``rows``: as it lies in ``folder``, else computed and stored.
+
+    Args:
+        folder: ``results/reference``. An entry whose bytes do not match its manifest is made again.
+        load: gives the reference model; called only when something has to be computed.
+        note: told what is being done, in a few words.
+    """
+    entry = folder / reference_key(rows, model=model_content, precision=precision)
+    if is_complete(entry):
+        problems = verify_folder(entry)
+        if not problems:
+            return entry
+        note(f"the cache entry is damaged ({problems[0]}); it is made again")
+        shutil.rmtree(entry)
+    started = time.monotonic()
+    distinct = list({row_digest(row): row for row in rows}.values())
+    note(f"{len(distinct)} completions")
+    logps = compute(distinct, load(), pad_id=pad_id, precision=precision, batch=batch)
+    tensors = {
+        "values": torch.cat(logps),
+        "offsets": torch.tensor([0, *(len(x) for x in logps)]).cumsum(0),
+        "rows": torch.tensor([list(row_digest(row)) for row in distinct], dtype=torch.uint8),
+    }
+
+    def write(partial: Path) -> None:
+        save_file(tensors, partial / "logps.safetensors")
+        about = {"model": model_content, "precision": precision, "seconds": round(time.monotonic() - started, 3)}
+        (partial / "about.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
+
+    write_whole(entry, write, stage="reference")
+    return entry
+
+
+@torch.no_grad()
+def compute(
+    rows: Sequence[Row],
+    model: CompletionLogProbs,
+    *,
+    pad_id: int,
+    precision: str,
+    batch: int,
+) -> list[Tensor]:
+    """Per-token log-probs of each row under ``model``; rows of like length share a batch."""
+    device = next(model.parameters()).device
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        tensors = collate_rows([rows[i] for i in chosen], pad_id)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            logps, mask = model(*(tensor.to(device) for tensor in tensors))
+        for i, values, where in zip(chosen, logps, mask, strict=True):
+            found[i] = values[where].float().cpu()
+    return found
+
+
+def _read(entry: Path) -> ReferenceLogProbs:
+    try:
+        tensors = load_file(entry / "logps.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"reference cache {entry} cannot be read: {error}", fix="remove that folder and run again"
+        ) from error
+    index = {bytes(row.tolist()): place for place, row in enumerate(tensors["rows"])}
+    return ReferenceLogProbs(values=tensors["values"], offsets=tensors["offsets"], index=index)
+
+
+def read_references(entries: Sequence[Path]) -> ReferenceLogProbs:
+    """Read several entries as one."""
+    first, *others = [_read(entry) for entry in entries]
+    for other in others:
+        first = first.merged(other)
+    return first
+
+
+def reference_cost(folder: Path, *, model: str) -> float:
+    """Seconds spent on all entries of a model, shared by every run on it."""
+    abouts = (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/about.json"))
+    return sum(about["seconds"] for about in abouts if about["model"] == model)

@@ -1,0 +1,64 @@
+"""Owns writing whole or not at all, and what a full disk or a missing permission is called."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.errors import RunError
+
+REASONS = {
+    errno.ENOSPC: ("no space is left on the disk", "free some space, or write to another disk; finished work is kept"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or write to another disk; finished work is kept"),
+    errno.EROFS: ("the file system is read-only", "choose a results folder that can be written to"),
+    errno.EACCES: ("permission was denied", "check the owner and the mode of the folder"),
+    errno.EPERM: ("permission was denied", "check the owner and the mode of the folder"),
+}
+
+
+@contextmanager
+def told(path: Path, doing: str) -> Iterator[None]:
+    """Turn an ``OSError`` into a ``RunError`` that says what was being done to which path, and why it failed."""
+    try:
+        yield
+    except OSError as error:
+        reason, fix = REASONS.get(error.errno or 0, (error.strerror or str(error), None))
+        where = path if error.filename is None or not str(error.filename).startswith(str(path)) else error.filename
+        raise RunError(f"cannot {doing} {where}: {reason}", fix=fix) from error
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write ``text`` (UTF-8, line ends kept) whole or not at all. Raises RunError (full disk, permission, …)."""
+    write_bytes_whole(path, text.encode())
+
+
+def write_bytes_whole(path: Path, content: bytes) -> None:
+    """Write ``content`` whole or not at all: a synced temporary sibling, then a rename. Raises RunError."""
+    temporary = sibling_of(path)
+    with told(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+def sibling_of(path: Path) -> Path:
+    """Return a new hidden name beside ``path``, on the same file system, so that a rename is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to ``path`` (a file or a folder) is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

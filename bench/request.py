@@ -1,0 +1,125 @@
+"""Owns what a user asks for, and turns ``--set`` and ``--sweep`` texts into checked values before anything runs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import UsageError, did_you_mean
+from bench.spec import EvaluationSpec, Execution, LoraSpec, TrainSpec
+
+Model = TypeVar("Model", bound=BaseModel)
+LEARNING_RATE = "lr"
+SECTIONS: dict[str, type[BaseModel]] = {
+    "train": TrainSpec,
+    "evaluation": EvaluationSpec,
+    "execution": Execution,
+    "lora": LoraSpec,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One ``bench run``, as typed."""
+
+    losses: tuple[str, ...]
+    sweep: str | None
+    suite: str
+    model: str | None
+    data: Path | None
+    trials: int | None
+    seeds: int | None
+    settings: tuple[str, ...]
+    results: Path
+    study: str | None
+    storage: str | None
+    sampler: str
+    workers: int
+    processes: int
+    resume: bool
+    loss_files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What ``--set`` said: values for sections of the spec, and values for parameters of the objectives."""
+
+    sections: Mapping[str, Mapping[str, Any]]
+    params: Mapping[str, float]
+
+
+def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
+    """Read ``key=value`` texts: ``beta=0.05``, ``lr=1e-4``, ``train.steps=100``, ``lora.rank=8`` or ``train.lora=true``.
+
+    A name without a section is a parameter of the objectives first, then a field of train, evaluation or execution.
+
+    Args:
+        params: the parameter names that the chosen objectives have.
+
+    Raises:
+        UsageError: no «=», or a name that nothing has.
+    """
+    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    values: dict[str, float] = {}
+    for text in texts:
+        name, equals, given = text.partition("=")
+        name = name.strip()
+        if not equals or not name or not given.strip():
+            raise UsageError(f"--set {text!r} is no key=value", fix="for example --set beta=0.05 or --set train.steps=100")
+        value = _value(given.strip())
+        if name == LEARNING_RATE:
+            name = "train.learning_rate"
+        if name in params:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise UsageError(f"--set {text}: {given.strip()!r} is no number", fix=f"for example --set {name}=0.1")
+            values[name] = float(value)
+            continue
+        section, field = _field(name, text, params)
+        if (section, field) == ("train", "lora"):
+            sections["lora"] = sections["lora"] if value is True else _whole(value, text)
+            sections["train"]["lora"] = True
+            continue
+        sections[section][field] = value
+    return Settings(sections=sections, params=values)
+
+
+def apply(base: Model, changes: Mapping[str, Any], *, section: str) -> Model:
+    """Return ``base`` with changes, checked again.
+
+    Raises:
+        UsageError: naming the field, the value, and what would be right.
+    """
+    try:
+        return type(base).model_validate({**base.model_dump(), **changes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{section}.{field}={first['input']!r}: {first['msg'].lower()}", fix="see `bench run --help`") from error
+
+
+def _field(name: str, text: str, params: Sequence[str]) -> tuple[str, str]:
+    section, dot, field = name.partition(".")
+    if dot and section in SECTIONS and field in SECTIONS[section].model_fields:
+        return section, field
+    if not dot:
+        for candidate in ("train", "evaluation", "execution"):
+            if name in SECTIONS[candidate].model_fields:
+                return candidate, name
+    known = [*params, LEARNING_RATE, *(f"{s}.{f}" for s, model in SECTIONS.items() for f in model.model_fields)]
+    raise UsageError(f"--set {text}: nothing is called {name!r}", fix=did_you_mean(name, known))
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _whole(value: Any, text: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"--set {text}: lora is true, or its fields", fix="for example --set lora.rank=8")
+    return value

@@ -1,0 +1,190 @@
+"""Owns one optimiser step: from a global batch of token ids to updated weights and the step's numbers."""
+
+import contextlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from bench import assemble
+from bench.data.collate import mismatched
+from bench.data.encode import EncodedPair, EncodedSingle
+from bench.data.order import micro_batches, shard
+from bench.errors import RunError
+from bench.spec import Execution, RunSpec
+from losses import Objective, Pairs, Requires, Singles
+
+Unit = tuple[EncodedPair | EncodedSingle, ...]
+"""What stays together in a batch: one pair, one unpaired example, or a pair taken apart into two."""
+
+SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "good", "bad", "tokens")
+PARITY_TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is the same in all steps of one run."""
+
+    spec: RunSpec
+    objective: Objective
+    execution: Execution
+    accelerator: Accelerator
+    pad_id: int
+
+    def autocast(self) -> torch.autocast:
+        """bf16 matrix products where the spec asks for them; weights and losses stay in float32."""
+        bf16 = self.spec.train.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """Sums over the global batch by name (see ``SUMS``), the gradient norm, and the KL baseline's tokens."""
+
+    sums: dict[str, float]
+    examples: int
+    grad_norm: float
+    baseline_tokens: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss and gradient are numbers."""
+        return math.isfinite(self.sums["loss"]) and math.isfinite(self.grad_norm)
+
+    def curve_row(self) -> dict[str, float | None]:
+        """Means for the training curves; None where the batch does not define them."""
+        s, good, bad = self.sums, self.sums["good"], self.sums["bad"]
+        paired = self.examples == good
+        both = good > 0 and bad > 0
+        return {
+            "loss": s["loss"] / self.examples,
+            "accuracy": s["hits"] / good if paired else None,
+            "margin": s["reward_good"] / good - s["reward_bad"] / bad if both else None,
+            "chosen_logp": s["logp_good"] / good if good else None,
+            "rejected_logp": s["logp_bad"] / bad if bad else None,
+            "grad_norm": self.grad_norm,
+        }
+
+
+def optimiser_step(
+    policy: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    units: Sequence[Unit],
+    *,
+    setting: Setting,
+    source: assemble.ReferenceSource | None,
+    check_parity: bool,
+) -> StepResult:
+    """Accumulate the gradient of the mean loss over ``units`` (the *global* batch), clip it, step.
+
+    A step whose loss or gradient is no number changes no weight.
+    """
+    accelerator, objective = setting.accelerator, setting.objective
+    examples = sum(len(unit) for unit in units)
+    baseline, baseline_tokens = None, 0
+    if Requires.KL_BASELINE in objective.requires:
+        baseline, baseline_tokens = kl_baseline(policy, units, setting=setting, source=source)
+    mine = shard(list(units), accelerator.process_index, accelerator.num_processes)
+    parts = list(micro_batches(mine, setting.execution.micro_batch))
+    if check_parity and source is not None:
+        _check_parity(policy, parts[0], setting=setting, source=source)
+    sums = torch.zeros(len(SUMS), dtype=torch.float64, device=accelerator.device)
+    for number, part in enumerate(parts, start=1):
+        # Ranks exchange gradients once a step, with the last micro-batch.
+        with contextlib.nullcontext() if number == len(parts) else accelerator.no_sync(policy):
+            batch, tokens = _forward(policy, part, setting=setting, source=source, baseline=baseline)
+            losses = objective(batch, **setting.spec.params).float()
+            # DDP takes the mean over ranks: × world size makes it a sum, ÷ the global batch a mean of all examples.
+            accelerator.backward(losses.sum() * accelerator.num_processes / examples)
+        sums += _sums(objective, batch, losses.detach(), tokens)
+    norm = float(accelerator.clip_grad_norm_(policy.parameters(), setting.spec.train.clip))
+    total = dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
+    result = StepResult(sums=total, examples=examples, grad_norm=norm, baseline_tokens=baseline_tokens)
+    if result.finite:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return result
+
+
+@torch.no_grad()
+def kl_baseline(
+    policy: torch.nn.Module, units: Sequence[Unit], *, setting: Setting, source: assemble.ReferenceSource | None
+) -> tuple[Tensor, int]:
+    """KTO's z: max(0, mean log-ratio of mismatched completions) over the *global* batch, in nats (arXiv 2402.01306).
+
+    Each prompt meets the completion of another prompt of the same step. Every rank sees the same global batch and
+    scores its share; the mean is taken over all shares and then clamped, so micro-batches and ranks change nothing.
+    Also returns the tokens that this cost on all ranks.
+    """
+    accelerator = setting.accelerator
+    rows = assemble.single_rows(mismatched([row for unit in units for row in unit]))
+    sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    model = accelerator.unwrap_model(policy)  # a forward without backward must not wake DDP's gradient hooks
+    mine = rows[accelerator.process_index :: accelerator.num_processes]
+    for part in micro_batches(mine, 2 * setting.execution.micro_batch):
+        with setting.autocast():
+            found, tokens = assemble.completions(
+                part, policy=model, reference=source, pad_id=setting.pad_id, device=accelerator.device
+            )
+        sums += sums.new_tensor([float(found.log_ratio.double().sum()), len(part), tokens])
+    total, count, tokens_seen = accelerator.reduce(sums, reduction="sum")
+    return (total / count).clamp(min=0).float(), int(tokens_seen)
+
+
+def _forward(
+    policy: torch.nn.Module,
+    part: Sequence[Unit],
+    *,
+    setting: Setting,
+    source: assemble.ReferenceSource | None,
+    baseline: Tensor | None,
+) -> tuple[Pairs | Singles, int]:
+    flat = [row for unit in part for row in unit]
+    paired = setting.objective.batch is Pairs
+    with setting.autocast():
+        both, tokens = assemble.completions(
+            assemble.pair_rows(flat) if paired else assemble.single_rows(flat),
+            policy=policy,
+            reference=source,
+            pad_id=setting.pad_id,
+            device=setting.accelerator.device,
+        )
+    batch = assemble.as_pairs(both, flat) if paired else assemble.as_singles(both, flat, kl_baseline=baseline)
+    return batch, tokens
+
+
+@torch.no_grad()
+def _check_parity(
+    policy: torch.nn.Module, part: Sequence[Unit], *, setting: Setting, source: assemble.ReferenceSource
+) -> None:
+    """Stop unless each loss of the first micro-batch is what it must be where policy = reference."""
+    objective, params = setting.objective, setting.spec.params
+    zero = torch.zeros((), device=setting.accelerator.device)
+    model = setting.accelerator.unwrap_model(policy)
+    batch, _ = _forward(model, part, setting=setting, source=source, baseline=zero)
+    found, exact = objective(batch, **params), objective(batch.at_reference(), **params)
+    loose = PARITY_TOLERANCE[setting.spec.train.precision]
+    excess = ((found - exact).abs() - loose * (1 + exact.abs())).nan_to_num(nan=math.inf)
+    if bool((excess > 0).any()):
+        i = int(excess.argmax())
+        raise RunError(
+            f"step-0 parity: {objective.name} gives {found[i].item():.6g} on example {i} before any training; "
+            f"with policy = reference it is exactly {exact[i].item():.6g} (tolerance {loose:g})",
+            fix="policy and reference differ (weights, precision or template): remove results/reference and run again",
+        )
+
+
+def _sums(objective: Objective, batch: Pairs | Singles, losses: Tensor, tokens: int) -> Tensor:
+    if isinstance(batch, Pairs):
+        good, bad = objective.reward_of(batch.chosen).detach(), objective.reward_of(batch.rejected).detach()
+        logp_good, logp_bad = batch.chosen.policy.detach(), batch.rejected.policy.detach()
+        hits = float((good > bad).sum() + 0.5 * (good == bad).sum())
+    else:
+        reward, policy, liked = objective.reward_of(batch.completion).detach(), batch.completion.policy.detach(), batch.desirable
+        good, bad, logp_good, logp_bad, hits = reward[liked], reward[~liked], policy[liked], policy[~liked], 0.0
+    sides = [float(x.double().sum()) for x in (good, bad, logp_good, logp_bad)]
+    values = [float(losses.double().sum()), hits, *sides, len(good), len(bad), tokens]
+    return torch.tensor(values, dtype=torch.float64, device=losses.device)

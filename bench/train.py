@@ -1,0 +1,195 @@
+"""Owns the training loop: one readable function, for one process or many ranks and for every objective."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from bench import assemble
+from bench.checkpoint import TrainState, load_state, save_state
+from bench.data.encode import Encoded, unpair
+from bench.data.order import batch_indices, stage_rows
+from bench.logprobs import CompletionLogProbs
+from bench.reference import ReferenceLogProbs
+from bench.spec import Execution, RunSpec, TrainSpec
+from bench.step import Setting, Unit, optimiser_step
+from losses import Objective, Pairs, ReferenceSchedule
+
+VERSION = 1
+CURVES = ("step", "loss", "accuracy", "margin", "chosen_logp", "rejected_logp", "grad_norm", "learning_rate")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop; what resuming needs is on disk."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """What training leaves behind besides the weights; grows step by step and is saved for resuming.
+
+    ``tokens`` went through the policy with a gradient; ``forward_tokens`` adds the KL baseline's and a live
+    reference's passes. ``curves`` has one list a name and one entry a logged step.
+    """
+
+    status: str = "completed"
+    error: str | None = None
+    steps: int = 0
+    tokens: int = 0
+    forward_tokens: int = 0
+    clipped_steps: int = 0
+    seconds: float = 0.0
+    world_size: int = 1
+    curves: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CURVES})
+
+
+def train(
+    model: torch.nn.Module,
+    *,
+    spec: RunSpec,
+    objective: Objective,
+    data: Encoded,
+    reference: ReferenceLogProbs | None,
+    execution: Execution,
+    accelerator: Accelerator,
+    state: Path,
+    report: Callable[[int, dict[str, float | None]], None],
+    should_stop: Callable[[], bool],
+) -> Progress:
+    """Train ``model`` in place as ``spec`` says, on as many ranks as ``accelerator`` has.
+
+    Args:
+        model: a causal LM, with adapters where only they are to be trained. Dropout stays off but in adapters.
+        data: token ids; for unpaired objectives pairs are taken apart and stay the unit of the batch.
+        reference: log-probs of every row that will be asked for; None for objectives without reference.
+        state: where the state for resuming lies.
+        report: called after each logged step with its row of the curves.
+        should_stop: asked after each step; True saves the state and raises ``Interrupted``.
+
+    Raises:
+        RunError: policy and reference differ at step 0, or the reference lacks a row.
+    """
+    train_spec, steps = spec.train, spec.train.steps
+    schedule = objective.reference_schedule(spec.params)
+    setting = Setting(
+        spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id
+    )
+    units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
+    moving = CompletionLogProbs(copy.deepcopy(model)).to(accelerator.device) if not schedule.is_frozen else None
+    policy, optimizer = _prepare(CompletionLogProbs(model), train_spec, accelerator)
+    progress = Progress(world_size=accelerator.num_processes)
+    if (saved := load_state(state)) is not None:
+        progress = Progress(**saved.progress)
+        saved.restore(accelerator.unwrap_model(policy), optimizer, moving)
+    clock = time.monotonic() - progress.seconds
+    while progress.steps < steps:
+        step = progress.steps
+        stage, first, length = stage_span(schedule, step, steps)
+        if schedule.restart and step == first > 0:
+            policy, optimizer = _prepare(accelerator.unwrap_model(policy), train_spec, accelerator)
+        rate = train_spec.learning_rate * lr_factor(step - first, length, train_spec)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        moved = any(schedule.weight_after(done, steps) > 0 for done in range(1, step + 1))
+        source = None if reference is None else assemble.live(moving) if moved and moving else assemble.cached(reference)
+        rows = stages[stage]
+        picked = batch_indices(rows=len(rows), batch=train_spec.batch, step=step - first, seed=spec.seed)
+        result = optimiser_step(
+            policy, optimizer, [units[rows[i]] for i in picked], setting=setting, source=source, check_parity=step == 0
+        )
+        progress.steps += 1
+        _count(progress, result.sums["tokens"], result.baseline_tokens, moved=moved)
+        progress.clipped_steps += result.grad_norm > train_spec.clip
+        progress.seconds = time.monotonic() - clock
+        if not result.finite:
+            progress.status = "diverged"
+            progress.error = f"step {progress.steps}: loss {result.sums['loss']}, gradient norm {result.grad_norm}"
+            return progress
+        if moving is not None and (weight := schedule.weight_after(progress.steps, steps)) > 0:
+            move_reference(moving, accelerator.unwrap_model(policy), weight)
+        row = {"step": float(progress.steps), **result.curve_row(), "learning_rate": rate}
+        if progress.steps % execution.log_every == 0 or progress.steps == steps:
+            for name in CURVES:
+                progress.curves[name].append(row[name])
+            report(progress.steps, row)
+        stop = should_stop()
+        due = execution.checkpoint_every > 0 and progress.steps % execution.checkpoint_every == 0
+        if (stop or due) and progress.steps < steps and accelerator.is_main_process:
+            save_state(state, TrainState.of(accelerator.unwrap_model(policy), optimizer, moving, vars(progress)))
+        if stop:
+            raise Interrupted
+    return progress
+
+
+def lr_factor(step: int, steps: int, train: TrainSpec) -> float:
+    """Share of the peak learning rate at ``step`` of ``steps`` (0-based): linear warm-up, then the schedule."""
+    warm = round(train.warmup * steps)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    left = (steps - step) / max(1, steps - warm)
+    return {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[train.lr_schedule]
+
+
+def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int, int, int]:
+    """The stage that ``step`` (0-based) belongs to, its first step, and its number of steps."""
+    borders = (0, *schedule.boundaries(steps), steps)
+    stage = schedule.stage_of(step + 1, steps)
+    return stage, borders[stage], borders[stage + 1] - borders[stage]
+
+
+def batch_units(data: Encoded, objective: Objective) -> list[Unit]:
+    """What a batch is drawn from: a pair is one unit for every objective, taken apart or not."""
+    if data.kind == "unpaired" or objective.batch is Pairs:
+        return [(row,) for row in data.rows]
+    singles = unpair(data).rows
+    return [(singles[2 * i], singles[2 * i + 1]) for i in range(len(data.rows))]
+
+
+def stage_order(data: Encoded, schedule: ReferenceSchedule, reference: ReferenceLogProbs | None) -> list[list[int]]:
+    """Rows of each stage. sDPO goes from easy to hard (arXiv 2403.19270): easy is what the start model ranks rightly.
+
+    Difficulty is −(mean log-prob of chosen − mean log-prob of rejected) under the start model.
+    """
+    if schedule.stages == 1 or reference is None:
+        return [list(range(len(data.rows)))]
+    return stage_rows(
+        [
+            float(reference.row((pair.prompt_ids, pair.rejected_ids)).mean())
+            - float(reference.row((pair.prompt_ids, pair.chosen_ids)).mean())
+            for pair in data.rows
+        ],
+        schedule.stages,
+    )
+
+
+@torch.no_grad()
+def move_reference(reference: torch.nn.Module, policy: torch.nn.Module, weight: float) -> None:
+    """reference ← weight · policy + (1 − weight) · reference, parameter by parameter (arXiv 2404.09656, eq. 5 and 6)."""
+    for old, new in zip(reference.parameters(), policy.parameters(), strict=True):
+        old.lerp_(new.to(old.dtype), weight)
+
+
+def _prepare(
+    model: CompletionLogProbs, train: TrainSpec, accelerator: Accelerator
+) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    model.eval()
+    for name, module in model.named_modules():
+        # Dropout in the policy alone would break its parity with the reference; adapters' own is asked for.
+        module.training = "lora_dropout" in name
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=train.learning_rate,
+        betas=(train.adam_beta1, train.adam_beta2),
+        weight_decay=train.weight_decay,
+        fused=True,
+    )
+    return accelerator.prepare(model, optimizer)
+
+
+def _count(progress: Progress, tokens: float, baseline_tokens: int, *, moved: bool) -> None:
+    progress.tokens += int(tokens)
+    progress.forward_tokens += (int(tokens) + baseline_tokens) * (2 if moved else 1)

@@ -1,0 +1,147 @@
+"""Owns the prepare stage: suite, start model and preference data resolved, checked, encoded and hashed."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
+from bench.data.preferences import read_preferences
+from bench.data.table import write_encoded
+from bench.errors import UsageError
+from bench.evaluate.gold import Gold, load_gold
+from bench.model import find_model, load_model, load_tokenizer, model_hash
+from bench.report.store import is_complete, write_whole
+from bench.spec import DataSpec, EvaluationSpec, Execution, LoraSpec, ModelSpec, TrainSpec
+from bench.suites.pairs import load_pairs, load_prompts
+from bench.suites.suite import Suite
+
+VERSION = 1
+SPLITS = ("validation", "test")
+# Share of a user's own prompts that is trained on, selected by and reported on.
+FRACTIONS = (0.8, 0.1, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """All that runs of one command share. ``held_out`` has pairs for each split, none where the data is unpaired."""
+
+    suite: Suite
+    results: Path
+    model: Path
+    model_spec: ModelSpec
+    tokenizer: Any
+    data: Encoded
+    data_spec: DataSpec
+    data_folder: Path
+    held_out: Mapping[str, Encoded]
+    prompts: Mapping[str, tuple[tuple[int, ...], ...]]
+    train: TrainSpec
+    evaluation: EvaluationSpec
+    execution: Execution
+
+    @cached_property
+    def gold(self) -> Gold:
+        """The suite's gold reward."""
+        return load_gold(self.suite.folder / "gold")
+
+    @cached_property
+    def device(self) -> Any:
+        """Where models are scored: what ``execution.device`` says, else the first GPU, else the CPU."""
+        import torch
+
+        return torch.device(self.execution.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @cached_property
+    def start_model(self) -> Any:
+        """The start model, loaded once."""
+        return load_model(self.model)
+
+
+def open_workspace(
+    suite: Suite,
+    *,
+    model: str | None,
+    data: Path | None,
+    results: Path,
+    train: TrainSpec,
+    evaluation: EvaluationSpec,
+    execution: Execution,
+) -> Workspace:
+    """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
+
+    Raises:
+        UsageError: the model, the data or their combination cannot be right.
+    """
+    folder = suite.folder / "model" if model is None else find_model(model, results=results)
+    tokenizer = load_tokenizer(folder)
+    context = _context(folder)
+    if context is not None and train.max_length > context:
+        raise UsageError(
+            f"train.max_length={train.max_length} is more than the {context} tokens of context that {folder.name} has",
+            fix=f"--set train.max_length={context}",
+        )
+    own = _same_tokenizer(folder, suite.folder / "model")
+    if data is None:
+        parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
+        source = f"suite {suite.name}"
+    else:
+        encoded = encode(read_preferences(data), tokenizer, max_length=train.max_length)
+        train_part, validation, test = split_by_prompt(encoded, fractions=FRACTIONS, seed=0)
+        parts = {"train": train_part, "validation": validation, "test": test}
+        source = data.name
+    rows = parts["train"]
+    if not rows.rows:
+        raise UsageError(f"{source} leaves no prompt to train on", fix="give at least ten rows with different prompts")
+    key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
+    data_folder = results / "data" / key
+    if not is_complete(data_folder):
+        write_whole(data_folder, lambda partial: write_encoded(rows, partial), stage="prepare")
+    return Workspace(
+        suite=suite,
+        results=results,
+        model=folder,
+        model_spec=ModelSpec(source=model or f"suite {suite.name}", content=model_hash(folder)),
+        tokenizer=tokenizer,
+        data=rows,
+        data_spec=DataSpec(kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows)),
+        data_folder=data_folder,
+        held_out={split: parts[split] for split in SPLITS if rows.kind == "pairs" and parts[split].rows},
+        prompts={split: _prompts(suite, split, tokenizer, own)[: evaluation.prompts] for split in SPLITS},
+        train=train,
+        evaluation=evaluation,
+        execution=execution,
+    )
+
+
+def _suite_pairs(suite: Suite, split: str, tokenizer: Any, own: bool, max_length: int) -> Encoded:
+    pairs = load_pairs(suite.folder / "data", split)
+    if own:
+        return encode_ids(pairs, tokenizer, max_length=max_length, source=f"suite {suite.name}")
+    raise UsageError(
+        f"suite {suite.name} has preference data for its own tokenizer only",
+        fix="give --data FILE with preferences in text, or leave --model out",
+    )
+
+
+def _prompts(suite: Suite, split: str, tokenizer: Any, own: bool) -> tuple[tuple[int, ...], ...]:
+    """The suite's prompts as the model's token ids; another tokenizer gets them as text."""
+    rows: Sequence[Sequence[int]] = load_prompts(suite.folder / "data", split)
+    if own:
+        return tuple(tuple(row) for row in rows)
+    texts = load_tokenizer(suite.folder / "model").batch_decode(rows, skip_special_tokens=True)
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return tuple(tuple(begin + tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+
+
+def _same_tokenizer(folder: Path, other: Path) -> bool:
+    one, two = folder / "tokenizer.json", other / "tokenizer.json"
+    return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
+
+
+def _context(folder: Path) -> int | None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("max_position_embeddings")

@@ -1,0 +1,49 @@
+"""Owns the public names of ``losses``; they load torch only when first used, so ``losses.space`` stays light."""
+
+import importlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from losses.batch import Completion, Pairs, Singles
+    from losses.conformance import check_objective
+    from losses.objective import Objective, Param, Requires
+    from losses.registry import get, names, register_file
+
+__all__ = [
+    "Completion",
+    "Objective",
+    "Pairs",
+    "Param",
+    "Requires",
+    "Singles",
+    "check_objective",
+    "get",
+    "names",
+    "register_file",
+]
+
+_HOME = MappingProxyType(
+    {
+        "Completion": "losses.batch",
+        "Pairs": "losses.batch",
+        "Singles": "losses.batch",
+        "Objective": "losses.objective",
+        "Param": "losses.objective",
+        "Requires": "losses.objective",
+        "check_objective": "losses.conformance",
+        "get": "losses.registry",
+        "names": "losses.registry",
+        "register_file": "losses.registry",
+    }
+)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'losses' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

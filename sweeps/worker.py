@@ -1,0 +1,188 @@
+"""Owns the work on a study: claim, evaluate, settle, until every point has a result; any number of workers join."""
+
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial
+
+from sweeps.errors import StudyError, SweepError
+from sweeps.lease import beat_seconds, heartbeat, worker_id
+from sweeps.ledger import (
+    Ledger,
+    Slot,
+    claim,
+    claims,
+    earlier_params,
+    failed_numbers,
+    grid_slots,
+    guarded,
+    holders,
+    put_back,
+    release_stale,
+    result,
+    sampled_slots,
+    settle,
+)
+from sweeps.outcome import Outcome, TrialEvent, TrialResult, best
+from sweeps.study import TERMS, build_sampler
+
+__all__ = ["Outcome", "TrialEvent", "TrialResult", "best", "run_trials"]
+
+Evaluate = Callable[[dict[str, float], int], Outcome]
+OnEvent = Callable[[TrialEvent], None]
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    ledger: Ledger
+    slots: tuple[Slot, ...]
+    distributions: Mapping[str, BaseDistribution]
+    evaluate: Evaluate
+    on_event: OnEvent | None
+    catch_interrupt: bool
+
+
+def run_trials(
+    study: optuna.Study,
+    *,
+    evaluate: Evaluate,
+    points: Sequence[Mapping[str, float]] | None = None,
+    distributions: Mapping[str, BaseDistribution] | None = None,
+    trials: int | None = None,
+    on_event: OnEvent | None = None,
+    catch_interrupt: bool = True,
+    lease_seconds: float = 120.0,
+    wait: bool = True,
+) -> list[TrialResult]:
+    """Work on a study, together with whoever else does, and return its results in the order of the points.
+
+    Give ``points`` (a grid: each is evaluated once over all workers) or ``distributions`` and ``trials`` (the
+    study's sampler chooses; the n-th trial's seed depends on n alone, not on which worker has it).
+    ``evaluate(params, number)`` runs one trial; ``number`` is Optuna's and only a label. What it raises is stored as
+    a failed trial, which is retried by the next call, not by this one. A diverged trial is a result: it counts, and
+    is never retried. An interrupt puts the point back and goes on up; with ``catch_interrupt=False`` the trial is
+    left to its lease. A trial whose process is gone, or that was silent for ``lease_seconds``, is put back once.
+    ``wait``: stay until the others' trials have results too, and take over those that are lost; otherwise return
+    when nothing is free.
+
+    Raises:
+        SweepError: unless exactly one of points and distributions (with trials) is given.
+        StudyError: for distributions with a study that ``open_study`` did not open.
+    """
+    if lease_seconds <= 0:
+        raise SweepError(f"lease_seconds={lease_seconds} is not a time", fix="give a number of seconds above 0")
+    slots, spread = _plan(points, distributions, trials)
+    ledger = Ledger(study, worker_id(), lease_seconds, frozenset())
+    sweep = _Sweep(ledger, slots, spread, evaluate, on_event, catch_interrupt)
+    _release(sweep)
+    sweep = replace(sweep, ledger=replace(ledger, settled_before=failed_numbers(study)))
+    collisions, said_waiting = 0, False
+    while True:
+        _release(sweep)
+        held = holders(sweep.ledger, claims(study))
+        free = [slot for slot in slots if slot.key not in held]
+        if free:
+            said_waiting = False
+            collisions = 0 if _step(sweep, _choose(free, collisions, sweep.ledger.worker)) else collisions + 1
+        elif wait and _settled(sweep, held) < len(slots):
+            if not said_waiting:
+                _emit(sweep, "waiting", None, {}, None)
+            said_waiting = True
+            time.sleep(min(1.0, beat_seconds(lease_seconds)))
+        else:
+            return [result(held[slot.key]) for slot in slots if held[slot.key].state.is_finished()]
+
+
+def _plan(
+    points: Sequence[Mapping[str, float]] | None,
+    distributions: Mapping[str, BaseDistribution] | None,
+    trials: int | None,
+) -> tuple[tuple[Slot, ...], Mapping[str, BaseDistribution]]:
+    if (points is None) == (distributions is None):
+        raise SweepError("points and distributions are both given, or neither", fix="give exactly one of them")
+    if points is None:
+        if distributions is None or trials is None or trials < 1:
+            raise SweepError(f"a sampled study got trials={trials}", fix="give its number of trials, 1 or more")
+        return sampled_slots(trials), distributions
+    slots = grid_slots(points)
+    if trials is not None and trials != len(slots):
+        raise SweepError(
+            f"a grid of {len(slots)} points got trials={trials}", fix="leave trials out: a grid's budget is its points"
+        )
+    columns: dict[str, list[float]] = {}
+    for slot in slots:
+        for name, value in (slot.params or {}).items():
+            columns.setdefault(name, []).append(value)
+    return slots, {name: FloatDistribution(min(column), max(column)) for name, column in columns.items()}
+
+
+def _choose(free: Sequence[Slot], collisions: int, worker: str) -> Slot:
+    """Return the first free slot; after a collision, one that differs from worker to worker."""
+    return free[0] if collisions == 0 else free[zlib.crc32(f"{worker}/{collisions}".encode()) % len(free)]
+
+
+def _step(sweep: _Sweep, slot: Slot) -> bool:
+    """Claim a slot and work on it; False when another worker was first."""
+    ledger = sweep.ledger
+    known = slot.params if slot.params is not None else earlier_params(ledger, slot, tuple(sweep.distributions))
+    trial = claim(ledger, slot, params=known, distributions=sweep.distributions)
+    if trial is None:
+        return False
+    try:
+        with heartbeat(ledger.storage, trial._trial_id, lease_seconds=ledger.lease_seconds):
+            params = dict(trial.params) or _sampled(sweep, trial, slot)
+            _emit(sweep, "started", trial.number, params, None)
+            outcome = guarded(sweep.evaluate, dict(params), trial.number)
+    except BaseException:
+        if sweep.catch_interrupt:
+            put_back(ledger, trial, "interrupted")
+        raise
+    kept = settle(ledger, trial, outcome)
+    finished = result(ledger.storage.get_trial(trial._trial_id)) if kept else None
+    _emit(sweep, "finished" if kept else "lost", trial.number, params, finished)
+    return True
+
+
+def _sampled(sweep: _Sweep, trial: FrozenTrial, slot: Slot) -> dict[str, float]:
+    """Let the study's sampler choose, seeded by the study's seed and the slot: the same for any set of workers."""
+    ledger = sweep.ledger
+    terms = ledger.study.user_attrs.get(TERMS)
+    if terms is None:
+        raise StudyError(f"study {ledger.study.study_name!r} names no sampler", fix="open it with open_study")
+    digest = hashlib.sha256(f"{terms['seed']}/{slot.key}".encode()).digest()
+    study = optuna.load_study(
+        study_name=ledger.study.study_name,
+        storage=ledger.storage,
+        sampler=build_sampler(terms["sampler"], seed=int.from_bytes(digest[:4], "big")),
+    )
+    asked = optuna.trial.Trial(study, trial._trial_id)
+    return {name: _suggested(asked, name, space) for name, space in sweep.distributions.items()}
+
+
+def _suggested(trial: optuna.Trial, name: str, space: BaseDistribution) -> float:
+    if isinstance(space, CategoricalDistribution):
+        return trial.suggest_categorical(name, space.choices)
+    if isinstance(space, FloatDistribution):
+        return trial.suggest_float(name, space.low, space.high, log=space.log)
+    raise SweepError(f"parameter {name!r} has {space!r}", fix="give a float or a categorical distribution")
+
+
+def _release(sweep: _Sweep) -> None:
+    for trial in release_stale(sweep.ledger):
+        _emit(sweep, "lost", trial.number, dict(trial.params), None)
+
+
+def _settled(sweep: _Sweep, held: Mapping[str, FrozenTrial]) -> int:
+    return sum(slot.key in held and held[slot.key].state.is_finished() for slot in sweep.slots)
+
+
+def _emit(sweep: _Sweep, kind: str, number: int | None, params: dict[str, float], finished: TrialResult | None) -> None:
+    if sweep.on_event is None:
+        return
+    settled = _settled(sweep, holders(sweep.ledger, claims(sweep.ledger.study)))
+    sweep.on_event(TrialEvent(kind, number, params, finished, settled, len(sweep.slots)))
