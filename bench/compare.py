@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from bench.pipeline import Hooks, forget, protocol_of, run, start_spec, try_run
+from bench.pipeline import Hooks, forget, run, start_spec, try_run
 from bench.plan import Plan, Search
 from bench.progress import Progress
 from bench.report.record import RunRecord
@@ -79,12 +79,7 @@ def _sweep(plan: Plan, search: Search, hooks: Hooks, progress: Progress) -> list
         folder.mkdir(parents=True, exist_ok=True)
         storage = str(folder / "journal.log")
     study = open_study(
-        name,
-        storage=storage,
-        sampler=request.sampler,
-        seed=0,
-        protocol=protocol_of(workspace),
-        axes=search.axes,
+        name, storage=storage, sampler=request.sampler, seed=0, protocol=plan.protocol, **search.design
     )
 
     def evaluate(point: dict[str, float], number: int) -> Outcome:
@@ -99,11 +94,7 @@ def _sweep(plan: Plan, search: Search, hooks: Hooks, progress: Progress) -> list
         )
 
     results = run_trials(
-        study,
-        points=search.points if request.sampler == "grid" else None,
-        distributions=None if request.sampler == "grid" else search.distributions,
-        trials=plan.trials,
-        evaluate=evaluate,
+        study, evaluate=evaluate, trials=None if request.sampler == "grid" else plan.trials, **search.design
     )
     for result in results:
         if result.status == "failed":

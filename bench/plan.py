@@ -4,16 +4,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bench.errors import UsageError, did_you_mean
 from bench.pipeline import protocol_of, run_spec
 from bench.request import LEARNING_RATE, Request, apply, read_settings
-from bench.spec import LoraSpec, RunSpec
+from bench.spec import Execution, LoraSpec, RunSpec
 from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Pairs, get, names, register_file
 from losses.space import Log, Space
-from sweeps.search import Axis, SweepSyntaxError, parse_sweep, points
+from optuna.distributions import BaseDistribution
+from sweeps.errors import SweepError
+from sweeps.search import Axis, distributions, parse_sweep, points
+from sweeps.study import TuningProtocol
 
 # Gradients at the start differ by orders of magnitude between losses, hence four of them.
 LEARNING_RATES = Log(3e-5, 3e-3)
@@ -29,9 +33,21 @@ class Search:
 
     objective: Objective
     axes: tuple[Axis, ...]
-    spaces: Mapping[str, Space]
     points: tuple[Point, ...]
+    distributions: Mapping[str, BaseDistribution] | None
     fixed: Mapping[str, float]
+
+    @property
+    def trials(self) -> int:
+        """How many settings are tried."""
+        return len(self.points)
+
+    @property
+    def design(self) -> dict[str, Any]:
+        """What the study is opened with: the grid, or the space that a sampler draws from."""
+        if self.distributions is not None:
+            return {"distributions": self.distributions}
+        return {"points": self.points}
 
     def spec(self, workspace: Workspace, point: Mapping[str, float], *, seed: int) -> RunSpec:
         """The run at a point."""
@@ -57,6 +73,21 @@ class Plan:
         tried = sum(len(search.points) for search in self.searches) * len(self.seeds)
         return tried + len(self.searches) * len(self.final_seeds)
 
+    @property
+    def protocol(self) -> TuningProtocol:
+        """The terms that everybody who joins a study has to share."""
+        return TuningProtocol(
+            name=f"{self.workspace.suite.name} {protocol_of(self.workspace)}",
+            trials=self.trials,
+            sampler=self.request.sampler,
+            seeds=self.seeds,
+            final_seeds=self.final_seeds,
+            target="target",
+            direction="maximize",
+            steps=self.workspace.train.steps,
+            pairs=len(self.workspace.data.rows),
+        )
+
     def study_name(self, search: Search) -> str:
         """The same command joins the same study: its name says what is searched, its hash the rest."""
         if self.request.study is not None:
@@ -81,7 +112,10 @@ def make_plan(request: Request) -> Plan:
         UsageError: with what was given, what would be right, and what to do.
     """
     for path in request.loss_files:
-        register_file(path)
+        try:
+            register_file(path)
+        except ValueError as error:
+            raise UsageError(f"--loss-file {path}: {error}", fix="see «Your own loss, in one file» in the README") from error
     objectives = tuple(_objective(name) for name in request.losses)
     known = sorted({name for objective in objectives for name in objective.params})
     settings = read_settings(request.settings, params=known)
@@ -89,8 +123,6 @@ def make_plan(request: Request) -> Plan:
     train_changes = dict(settings.sections["train"])
     if train_changes.pop("lora", False) or settings.sections["lora"]:
         train_changes["lora"] = apply(LoraSpec(), settings.sections["lora"], section="lora").model_dump()
-    from bench.spec import Execution
-
     execution = apply(
         Execution(processes=request.processes), settings.sections["execution"], section="execution"
     )
@@ -115,6 +147,8 @@ def make_plan(request: Request) -> Plan:
                 f"objective {objective.name!r} needs pairs, but {workspace.data_spec.source} has unpaired rows",
                 fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(_unpaired())}",
             )
+    if request.sampler not in ("grid", "tpe", "random"):
+        raise UsageError(f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random")))
     trials = request.trials or suite.trials
     searches = tuple(_search(objective, request, settings.params, trials, train.steps) for objective in objectives)
     finals = suite.final_seeds if request.seeds is None else request.seeds
@@ -148,13 +182,17 @@ def _search(
     try:
         axes = parse_sweep(request.sweep) if request.sweep else ()
         tried = points(axes, spaces=spaces, trials=trials) if axes else ({},)
+        drawn = distributions(axes, spaces) if axes and request.sampler != "grid" else None
         for point in tried:
             schedule_of = objective.resolve({k: v for k, v in {**fixed, **point}.items() if k != LEARNING_RATE})
             objective.reference_schedule(schedule_of).boundaries(steps)
-    except SweepSyntaxError as error:
-        raise UsageError(f"--sweep {request.sweep}: {error}") from error
-    except (ValueError, KeyError) as error:
-        raise UsageError(str(error).strip("'\"")) from error
+    except SweepError as error:
+        raise UsageError(f"--sweep {request.sweep}: {error.problem}", fix=error.fix) from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if doubled := sorted({axis.name for axis in axes} & set(fixed)):
-        raise UsageError(f"{doubled[0]!r} is both swept and set", fix=f"drop it from --sweep or from --set")
-    return Search(objective=objective, axes=axes, spaces=spaces, points=tuple(tried), fixed=fixed)
+        raise UsageError(f"{doubled[0]!r} is both swept and set", fix="drop it from --sweep or from --set")
+    if drawn is not None:
+        # A sampler draws the settings one by one; until then they have names but no values.
+        tried = tuple({} for _ in range(trials))
+    return Search(objective=objective, axes=axes, points=tuple(tried), distributions=drawn, fixed=fixed)

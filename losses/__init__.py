@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from losses.conformance import check_objective
     from losses.objective import Objective, Param, Requires
     from losses.registry import get, names, register_file
+    from losses.schedule import ReferenceSchedule
 
 __all__ = [
     "Completion",
     "Objective",
     "Pairs",
     "Param",
+    "ReferenceSchedule",
     "Requires",
     "Singles",
     "check_objective",
@@ -30,6 +32,7 @@ _HOME = MappingProxyType(
         "Singles": "losses.batch",
         "Objective": "losses.objective",
         "Param": "losses.objective",
+        "ReferenceSchedule": "losses.schedule",
         "Requires": "losses.objective",
         "check_objective": "losses.conformance",
         "get": "losses.registry",

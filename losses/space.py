@@ -101,9 +101,7 @@ Space = Log | Linear | Choice
 
 def _check_ends(space: Log | Linear) -> None:
     if not (math.isfinite(space.low) and math.isfinite(space.high) and space.low < space.high):
-        raise ValueError(
-            f"{type(space).__name__} needs finite low < high, got low={space.low!r}, high={space.high!r}"
-        )
+        raise ValueError(f"{type(space).__name__} needs finite low < high, got low={space.low!r}, high={space.high!r}")
 
 
 def _shares(n: int) -> list[float]:

@@ -12,6 +12,8 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -24,6 +26,8 @@ SLOT = "slot"
 _OUTCOME = "outcome"
 _TOKEN = "token"
 _STATES: Mapping[str, TrialState] = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+_RESULTS = ("completed", "diverged", "pruned")
+_LOST: Mapping[str, object] = MappingProxyType({"status": "lost", "target": None, "run_key": "", "error": None})
 _ERROR_CHARACTERS = 4000
 
 
@@ -68,7 +72,7 @@ def sampled_slots(trials: int) -> tuple[Slot, ...]:
 def failed_numbers(study: optuna.Study) -> frozenset[int]:
     """Return the numbers of the trials that ended without a result and may be retried by a new call."""
     return frozenset(
-        trial.number for trial in claims(study) if trial.state is TrialState.FAIL and _status(trial) != "diverged"
+        trial.number for trial in claims(study) if trial.state is TrialState.FAIL and _status(trial) not in _RESULTS
     )
 
 
@@ -93,7 +97,7 @@ def _is_void(trial: FrozenTrial, ledger: Ledger, lost: set[str]) -> bool:
     if trial.state is not TrialState.FAIL:
         return False
     status, key = _status(trial), trial.user_attrs[SLOT]
-    if status == "diverged":
+    if status in _RESULTS:
         return False
     if status in ("withdrawn", "interrupted") or trial.number in ledger.settled_before:
         return True
@@ -138,9 +142,9 @@ def settle(ledger: Ledger, trial: FrozenTrial, outcome: Outcome) -> bool:
     return _finish(ledger, trial, {**asdict(outcome), "error": (outcome.error or "")[:_ERROR_CHARACTERS] or None})
 
 
-def put_back(ledger: Ledger, trial: FrozenTrial, why: str) -> bool:
+def put_back(ledger: Ledger, trial: FrozenTrial, why: Literal["withdrawn", "interrupted"]) -> bool:
     """Finish a trial without a result, so that its slot is free again; False when it had finished already."""
-    return _finish(ledger, trial, {"status": why, "target": None, "run_key": "", "error": None})
+    return _finish(ledger, trial, {**_LOST, "status": why})
 
 
 def release_stale(ledger: Ledger) -> list[FrozenTrial]:
@@ -154,7 +158,8 @@ def release_stale(ledger: Ledger) -> list[FrozenTrial]:
         # A worker that died between storing its outcome and finishing the trial has done the work.
         if _OUTCOME in trial.user_attrs:
             _finish(ledger, trial, trial.user_attrs[_OUTCOME])
-        elif put_back(ledger, trial, "lost"):
+        # It gets no outcome here: one that its worker, alive after all, stores at this moment must stay.
+        elif _tell(ledger, trial, TrialState.FAIL, None):
             lost.append(trial)
     return lost
 
@@ -163,8 +168,16 @@ def _finish(ledger: Ledger, trial: FrozenTrial, outcome: Mapping[str, object]) -
     state = _STATES.get(str(outcome["status"]), TrialState.FAIL)
     value = outcome["target"] if state is TrialState.COMPLETE else None
     try:
-        # One attribute, written before the state: a trial is never finished without saying how.
+        # One attribute, written before the state, so that whoever finds the trial unfinished knows how it ends.
         ledger.storage.set_trial_user_attr(trial._trial_id, _OUTCOME, dict(outcome))
+    except optuna.exceptions.UpdateFinishedTrialError:
+        return False
+    return _tell(ledger, trial, state, value)
+
+
+def _tell(ledger: Ledger, trial: FrozenTrial, state: TrialState, value: object) -> bool:
+    """Finish a trial; False when another worker had finished it already."""
+    try:
         ledger.study.tell(trial.number, value, state=state)
     except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
         if not ledger.storage.get_trial(trial._trial_id).state.is_finished():
@@ -175,8 +188,8 @@ def _finish(ledger: Ledger, trial: FrozenTrial, outcome: Mapping[str, object]) -
 
 def result(trial: FrozenTrial) -> TrialResult:
     """Return a finished claim as a result."""
-    stored = trial.user_attrs[_OUTCOME]
-    lost = stored["status"] == "lost"
+    stored = trial.user_attrs.get(_OUTCOME, _LOST)
+    lost = stored is _LOST
     status: Status = "failed" if lost else stored["status"]
     return TrialResult(
         number=trial.number,
@@ -205,4 +218,4 @@ def guarded(evaluate: Callable[[dict[str, float], int], Outcome], params: dict[s
 
 def _status(trial: FrozenTrial) -> str:
     """Return how a claim ended; a FAIL without an outcome was set from outside, and counts as lost."""
-    return trial.user_attrs.get(_OUTCOME, {"status": "lost"})["status"]
+    return trial.user_attrs.get(_OUTCOME, _LOST)["status"]

@@ -8,6 +8,7 @@ from typing import Literal
 from sweeps.study import Direction
 
 Status = Literal["completed", "diverged", "pruned", "failed"]
+EventKind = Literal["started", "finished", "lost", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class TrialEvent:
     its result was stored. ``waiting``: every point is taken, and others are still at work (``number`` is None).
     """
 
-    kind: Literal["started", "finished", "lost", "waiting"]
+    kind: EventKind
     number: int | None
     params: dict[str, float]
     result: TrialResult | None

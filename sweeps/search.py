@@ -152,7 +152,7 @@ def _counts(axes: Sequence[Axis], *, spaces: Mapping[str, Space], trials: int | 
     if trials is None:
         return dict.fromkeys(free, DEFAULT_TRIALS if len(free) == 1 else DEFAULT_TRIALS_PER_AXIS)
     most = {name: _size(spaces[name]) for name in free}
-    counts = {name: min(1 if len(free) == 1 else 2, most[name]) for name in free}
+    counts = {name: 1 if len(free) == 1 or most[name] == 1 else 2 for name in free}
     least = given * math.prod(counts.values())
     if trials < least:
         raise SweepError(

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import time
 import uuid
@@ -207,7 +206,7 @@ def _open_journal(path: Path) -> optuna.storages.BaseStorage:
 def _has_symlinks(folder: Path) -> bool:
     probe = folder / f".symlink-{uuid.uuid4().hex}"
     try:
-        os.symlink("probe", probe)
+        probe.symlink_to("probe")
     except (OSError, NotImplementedError):
         return False
     probe.unlink()

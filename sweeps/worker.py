@@ -28,7 +28,7 @@ from sweeps.ledger import (
     sampled_slots,
     settle,
 )
-from sweeps.outcome import Outcome, TrialEvent, TrialResult, best
+from sweeps.outcome import EventKind, Outcome, TrialEvent, TrialResult, best
 from sweeps.study import TERMS, build_sampler
 
 __all__ = ["Outcome", "TrialEvent", "TrialResult", "best", "run_trials"]
@@ -181,7 +181,9 @@ def _settled(sweep: _Sweep, held: Mapping[str, FrozenTrial]) -> int:
     return sum(slot.key in held and held[slot.key].state.is_finished() for slot in sweep.slots)
 
 
-def _emit(sweep: _Sweep, kind: str, number: int | None, params: dict[str, float], finished: TrialResult | None) -> None:
+def _emit(
+    sweep: _Sweep, kind: EventKind, number: int | None, params: dict[str, float], finished: TrialResult | None
+) -> None:
     if sweep.on_event is None:
         return
     settled = _settled(sweep, holders(sweep.ledger, claims(sweep.ledger.study)))

@@ -52,9 +52,7 @@ def sample(
 
     _check_prompts(model, prompts, max_tokens=max_tokens)
     # Drawn on the CPU, so that the noise is the same on every device.
-    noise = torch.rand(
-        (len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, prompt in enumerate(prompts):
         by_length[len(prompt)].append(index)
@@ -159,9 +157,13 @@ def _kl_of_rows(
     mask = (attended & (place >= torch.tensor([[len(prompt)] for prompt in prompts], device=policy.device)))[:, 1:]
     log_p = completion_logits(policy, ids, attended, mask).float().log_softmax(dim=-1)
     log_q = completion_logits(reference, ids, attended, mask).float().log_softmax(dim=-1)
-    # Where p is zero its log may be −∞; the term's limit is zero. Clamped: rounding alone can take a KL below zero.
-    terms = torch.where(log_p.isneginf(), 0.0, log_p.exp() * (log_p - log_q))
-    per_token = terms.sum(dim=-1, dtype=torch.float64).clamp(min=0.0)
+    p = log_p.exp()
+    log_ratio = log_p.sub_(log_q)
+    per_token = (p * log_ratio).sum(dim=-1)
+    if bool(per_token.isnan().any()):
+        # A masked token has p = 0 and log p = −∞; the term's limit is zero. A NaN in p itself stays.
+        per_token = (p * log_ratio.masked_fill_(p == 0, 0.0)).sum(dim=-1)
+    per_token = per_token.double().clamp(min=0.0)  # rounding alone can take a KL of zero below it
     return per_token.new_zeros(mask.shape).masked_scatter(mask, per_token).sum(dim=1)
 
 

@@ -28,7 +28,9 @@ class SideLogProbs:
         if len(set(shapes.values())) > 1 or len(shapes["tokens"]) != 1:
             raise ValueError(f"one number a completion is needed of each, in equal number; given: {shapes}")
         if np.any(np.asarray(self.tokens) < 1):
-            raise ValueError(f"pair {int(np.argmin(self.tokens))} has a completion without tokens; at least 1 is needed")
+            raise ValueError(
+                f"pair {int(np.argmin(self.tokens))} has a completion without tokens; at least 1 is needed"
+            )
 
 
 def reward(side: SideLogProbs, kind: Reward) -> Array:
@@ -47,9 +49,7 @@ def reward(side: SideLogProbs, kind: Reward) -> Array:
     return total / side.tokens if kind.startswith("mean_") else total
 
 
-def preference_metrics(
-    *, chosen: SideLogProbs, rejected: SideLogProbs, kind: Reward, split: str
-) -> tuple[Metric, ...]:
+def preference_metrics(*, chosen: SideLogProbs, rejected: SideLogProbs, kind: Reward, split: str) -> tuple[Metric, ...]:
     """Return the metrics of task "preference", each a mean over pairs.
 
     ``accuracy``: share of pairs whose chosen completion has the higher reward; a tie counts half, so that the start

@@ -51,17 +51,17 @@ def summary_table(records: Iterable[RunRecord]) -> "Table":
     title = f"{group.suite}: {split} prompts, target = gold reward − {group.beta0:g} · KL"
     table = Table(title=title, title_style="bold", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for name in ("", "objective", "setting"):
-        table.add_column(name, no_wrap=True)
-    for name in ("target", "gold reward", "KL, nats", "win rate, %", "BLiMP, %"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=name != "setting")
+    for name in ("target", "gold\nreward", "KL\nnats", "wins\n%", "BLiMP\n%"):
+        table.add_column(name, justify="right", no_wrap=True)
     tested = split == "validation" and any(setting.test for setting in group.settings)
     if tested:
-        table.add_column("test target", justify="right")
+        table.add_column("test\ntarget", justify="right", no_wrap=True)
     for setting in ([group.start] if group.start else []) + list(group.settings):
         style = "bold" if setting.best else "dim" if setting.objective == START else None
-        last = [number(interval(setting.test, "target"), places=2)] if tested else []
+        last = [_narrow(interval(setting.test, "target"))] if tested else []
         table.add_row("★" if setting.best else "", *_summary_cells(setting, split, group), *last, style=style)
-    table.caption = "± 95 % interval: over seeds; with *, one seed, over prompts. ★ best setting by validation target"
+    table.caption = "± 95 % interval over seeds, with * over one seed's prompts; ★ best by validation"
     return table
 
 
@@ -72,12 +72,17 @@ def _summary_cells(setting: Setting, split: Split, group: Group) -> list[str]:
     return [
         setting.objective,
         named + (f" ({', '.join(troubles)})" if troubles else ""),
-        number(interval(records, "target"), places=2),
-        number(interval(records, "gold_reward"), places=2),
+        _narrow(interval(records, "target")),
+        _narrow(interval(records, "gold_reward")),
         number(interval(records, "kl"), places=1, spread=False),
         number(interval(records, "win_rate", task="judge"), places=1, spread=False),
         number(_percent(interval(records, "acc", task="blimp")), places=1, spread=False),
     ]
+
+
+def _narrow(found: Interval) -> str:
+    """Return the number with two places and no spaces: the table fits a terminal of 80 columns."""
+    return number(found, places=2).replace(" ", "")
 
 
 def setting_text(setting: Setting, group: Group) -> str:

@@ -1,0 +1,213 @@
+"""Owns ``Objective``: a registered loss with its metadata, and the ``@objective`` decorator that makes one."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Flag, auto
+from types import MappingProxyType
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from losses.batch import Completion, Pairs, Singles
+from losses.param import Param, ParameterOutOfRange, UnknownParameter, resolve_params
+from losses.schedule import ReferenceSchedule, frozen
+
+__all__ = ["Objective", "Param", "ParameterOutOfRange", "Requires", "UnknownParameter", "objective"]
+
+Reward = Literal["log_ratio", "mean_log_ratio", "policy", "mean_policy"]
+Aggregation = Literal["sum", "mean", "tokens"]
+
+
+class Requires(Flag):
+    """What an objective needs beyond the policy's log-probs; joined with ``|``.
+
+    REFERENCE: reference log-probs. TOKENS: log-probs of each token, not only their sum and count.
+    VOCAB_KL: log-probs over the whole vocabulary. KL_BASELINE: ``Singles.kl_baseline``.
+    WHOLE_BATCH: an example's loss depends on the others of the global batch. SCORES: ``Pairs.score_gap``.
+    """
+
+    NOTHING = 0
+    REFERENCE = auto()
+    TOKENS = auto()
+    VOCAB_KL = auto()
+    KL_BASELINE = auto()
+    WHOLE_BATCH = auto()
+    SCORES = auto()
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A loss and all that is known about it. Call it: ``objective(batch, beta=0.1)`` gives one loss per example.
+
+    Fields:
+        name: as users type it; the name of the function.
+        fn: ``fn(batch, *, <parameters that are not schedule-only>)`` to losses of shape [examples].
+        params: parameters by name, in the order of the signature.
+        batch: ``Pairs`` or ``Singles``.
+        requires: what the harness must supply.
+        reward: the property of ``Completion`` that is the implicit reward, up to a positive factor and a constant.
+        aggregation: whether token log-probs are summed, averaged over a completion, or used one by one.
+        paper: arXiv id and title.
+        equation: plain text in the notation of ``losses.batch``.
+        optimum: what minimises the loss.
+        reduces_to: equalities with other objectives.
+        differs: peers whose code disagrees, and how.
+        initial: exact loss of each example at policy = reference, a function of the loss parameters; None (or a
+            function that returns None) where there is no such number.
+        schedule: resolved parameters to reference schedule; None for a reference that stays frozen.
+        version: raised by a change to any number that the objective gives.
+    """
+
+    name: str
+    fn: Callable[..., Tensor]
+    params: Mapping[str, Param]
+    batch: type[Pairs] | type[Singles]
+    requires: Requires
+    reward: Reward
+    aggregation: Aggregation
+    paper: str
+    equation: str
+    optimum: str
+    reduces_to: tuple[str, ...]
+    differs: tuple[str, ...]
+    initial: Callable[..., float | None] | None
+    schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None
+    version: int
+
+    def __call__(self, batch: Pairs | Singles, **params: float | int) -> Float[Tensor, " examples"]:
+        """Return the loss of each example, shape [examples]; parameters not given take their defaults.
+
+        Raises:
+            TypeError: when the batch is of the wrong kind.
+            UnknownParameter, ParameterOutOfRange: as ``resolve``.
+            ValueError: when the batch lacks what the objective requires, or ``fn`` gave another shape.
+        """
+        if not isinstance(batch, self.batch):
+            raise TypeError(f"objective {self.name!r} takes {self.batch.__name__}, got {type(batch).__name__}")
+        losses = self.fn(batch, **self.loss_params(params))
+        if list(losses.shape) != [batch.examples]:
+            raise ValueError(
+                f"objective {self.name!r} gave losses of shape {list(losses.shape)} for {batch.examples} examples; "
+                f"it must give one loss per example, shape [{batch.examples}]: do not average inside the function"
+            )
+        return losses
+
+    def resolve(self, params: Mapping[str, float | int]) -> dict[str, float]:
+        """Return a float for every parameter: the one given, else the default.
+
+        Raises:
+            UnknownParameter: when the objective has no parameter of a name.
+            ParameterOutOfRange: when a value is not accepted.
+        """
+        return resolve_params(f"objective {self.name!r}", self.params, params)
+
+    def loss_params(self, params: Mapping[str, float | int]) -> dict[str, float]:
+        """Return the resolved parameters without those that only shape the schedule. Raises as ``resolve``."""
+        return {name: value for name, value in self.resolve(params).items() if not self.params[name].schedule}
+
+    def reference_schedule(self, params: Mapping[str, float | int]) -> ReferenceSchedule:
+        """Return when the reference follows the policy at these parameters. Raises as ``resolve``."""
+        return frozen() if self.schedule is None else self.schedule(self.resolve(params))
+
+    def initial_loss(self, params: Mapping[str, float | int]) -> float | None:
+        """Return the exact loss of each example at policy = reference, or None. Raises as ``resolve``."""
+        return None if self.initial is None else self.initial(**self.loss_params(params))
+
+    def reward_of(self, completion: Completion) -> Float[Tensor, " examples"]:
+        """Return the implicit reward of each completion without the factor β, nats (nats per token for means).
+
+        Raises:
+            ValueError: when the reward needs a reference and the completion has none.
+        """
+        return getattr(completion, self.reward)
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the function."""
+        return inspect.getdoc(self.fn) or ""
+
+    @property
+    def origin(self) -> str:
+        """Where the function stands: «file:line»."""
+        return f"{self.fn.__code__.co_filename}:{self.fn.__code__.co_firstlineno}"
+
+
+def objective(
+    *,
+    params: Mapping[str, Param],
+    batch: type[Pairs] | type[Singles],
+    requires: Requires,
+    reward: Reward,
+    aggregation: Aggregation,
+    paper: str,
+    equation: str,
+    optimum: str,
+    version: int,
+    initial: Callable[..., float | None] | None = None,
+    schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None = None,
+    reduces_to: tuple[str, ...] = (),
+    differs: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Tensor]], Objective]:
+    """Make an ``Objective`` of the function below, register it under the function's name, and return it.
+
+    The function takes the batch, then exactly the parameters that are not schedule-only, by keyword and without
+    defaults: defaults live in ``Param`` alone. The arguments are the fields of ``Objective``.
+
+    Raises:
+        ValueError: when the function has no docstring, its signature does not match ``params``, or the metadata
+            contradict each other.
+        DuplicateObjective: when another objective has the name.
+    """
+
+    def register(fn: Callable[..., Tensor]) -> Objective:
+        from losses.registry import add  # the registry holds Objectives, so it imports this module
+
+        _check_signature(fn, params)
+        _check_consistent(fn.__name__, batch, requires, reward)
+        return add(
+            Objective(
+                name=fn.__name__,
+                fn=fn,
+                params=MappingProxyType(dict(params)),
+                batch=batch,
+                requires=requires,
+                reward=reward,
+                aggregation=aggregation,
+                paper=paper,
+                equation=equation,
+                optimum=optimum,
+                reduces_to=reduces_to,
+                differs=differs,
+                initial=initial,
+                schedule=schedule,
+                version=version,
+            )
+        )
+
+    return register
+
+
+def _check_signature(fn: Callable[..., Tensor], params: Mapping[str, Param]) -> None:
+    if not inspect.getdoc(fn):
+        raise ValueError(f"objective {fn.__name__!r} needs a docstring: it is what users read about it")
+    _, *arguments = inspect.signature(fn).parameters.values()
+    taken = {argument.name for argument in arguments}
+    wanted = {name for name, param in params.items() if not param.schedule}
+    keyword_only = all(argument.kind is argument.KEYWORD_ONLY for argument in arguments)
+    if taken != wanted or not keyword_only or any(argument.default is not argument.empty for argument in arguments):
+        signature = f"{fn.__name__}(batch{''.join([', *, ', ', '.join(sorted(wanted))]) if wanted else ''})"
+        raise ValueError(
+            f"objective {fn.__name__!r} must have the signature {signature}, without defaults (they live in Param); "
+            f"it has {fn.__name__}{inspect.signature(fn)}"
+        )
+
+
+def _check_consistent(name: str, batch: type, requires: Requires, reward: Reward) -> None:
+    if Requires.KL_BASELINE in requires and batch is not Singles:
+        raise ValueError(f"objective {name!r}: KL_BASELINE is a field of Singles, but batch is {batch.__name__}")
+    if Requires.SCORES in requires and batch is not Pairs:
+        raise ValueError(f"objective {name!r}: SCORES are a field of Pairs, but batch is {batch.__name__}")
+    if reward in ("log_ratio", "mean_log_ratio") and Requires.REFERENCE not in requires:
+        raise ValueError(f"objective {name!r}: reward {reward!r} needs the reference; add Requires.REFERENCE")

@@ -1,0 +1,88 @@
+"""Owns the losses on single completions labelled desirable or not: KTO."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from losses.batch import Singles
+from losses.objective import Param, Requires, objective
+from losses.space import Linear, Log
+
+
+def _weight(symbol: str, side: str) -> Param:
+    return Param(
+        default=1.0,
+        space=Linear(0.5, 2),
+        symbol=symbol,
+        unit="1",
+        meaning=f"weight of {side} examples: as it grows they count more",
+        low=0,
+        high=1000,
+    )
+
+
+def _initial(beta: float, desirable_weight: float, undesirable_weight: float) -> float | None:
+    return desirable_weight / 2 if desirable_weight == undesirable_weight else None
+
+
+@objective(
+    params={
+        "beta": Param(
+            default=0.1,
+            space=Log(0.01, 0.5),
+            symbol="β",
+            unit="1/nat",
+            meaning="strength of the tie to the reference: as it grows, the value saturates at a smaller log-ratio",
+            low=1e-5,
+            high=1000,
+        ),
+        "desirable_weight": _weight("λ_D", "desirable"),
+        "undesirable_weight": _weight("λ_U", "undesirable"),
+    },
+    batch=Singles,
+    requires=Requires.REFERENCE | Requires.KL_BASELINE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2402.01306, KTO: Model Alignment as Prospect Theoretic Optimization",
+    equation="desirable: λ_D (1 - σ(β (Δ - z))); undesirable: λ_U (1 - σ(β (z - Δ))); z = sg[[KL estimate]+]",
+    optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
+    reduces_to=("kl_baseline = 0: 1 - σ(β Δ) or σ(β Δ), the unpaired APO-zero",),
+    differs=(
+        "trl pairs mismatched completions when the data are mapped, not after shuffling, and fixes their order",
+        "trl averages rank means for z; HALOs sums and counts over ranks, as is done here",
+        "the kto_pair of trl up to 0.11 took z from the opposite half of the batch: another, biased loss",
+    ),
+    initial=_initial,
+    version=1,
+)
+def kto(
+    singles: Singles, *, beta: float, desirable_weight: float, undesirable_weight: float
+) -> Float[Tensor, " examples"]:
+    """Maximise the Kahneman-Tversky value of each completion's log-ratio, judged from the policy's KL as zero point.
+
+    Equation: λ_D (1 - σ(β (Δ - z))) for desirable, λ_U (1 - σ(β (z - Δ))) for undesirable completions, with Δ of
+    sums over tokens and z = max(0, KL estimate) without gradient.
+    Source: arXiv 2402.01306, the KTO loss and its estimate of z_0.
+    At policy = reference (z = 0) the loss is λ/2 and its gradient -βλ_D/4 or +βλ_U/4 on Δ.
+
+    z is ``singles.kl_baseline``: log-ratios of completions of *other* prompts, averaged over the whole global batch,
+    clamped after the average. The clamp and the stop of the gradient are repeated here and change nothing then.
+
+    Parameters:
+        beta: β, 1/nat. As it grows the value saturates at a smaller log-ratio; the space is that of sums.
+        desirable_weight: λ_D, pure number. As it grows desirable examples count more. The paper keeps
+            λ_D·n_D / (λ_U·n_U) between 1 and 4/3, for n_D desirable and n_U undesirable examples.
+        undesirable_weight: λ_U, pure number, the same for undesirable examples.
+
+    Differs from: trl, which fixes the mismatched pairs before shuffling and averages the means of ranks; trl's former
+    kto_pair, which took z from the opposite half of the batch.
+
+    Raises:
+        ValueError: when ``singles.kl_baseline`` is None.
+    """
+    if singles.kl_baseline is None:
+        raise ValueError("kto needs Singles.kl_baseline, the KL estimate of the global batch; it is None")
+    advantage = singles.completion.log_ratio - singles.kl_baseline.detach().clamp(min=0)
+    # 1 - σ(a) = σ(-a), without cancellation at large a
+    desirable = desirable_weight * torch.sigmoid(-beta * advantage)
+    return torch.where(singles.desirable, desirable, undesirable_weight * torch.sigmoid(beta * advantage))

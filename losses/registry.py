@@ -1,0 +1,186 @@
+"""Owns the names of objectives: built-in ones, those of installed packages, those of a user's own file."""
+
+import importlib
+import pkgutil
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from losses.objective import Objective
+from losses.param import suggest
+
+GROUP = "lossbench.objectives"
+
+
+class UnknownObjective(KeyError):
+    """A name that no objective has."""
+
+    def __str__(self) -> str:
+        return self.args[0]  # KeyError would show the message in quotes, with escapes
+
+
+class DuplicateObjective(ValueError):
+    """A name that two objectives claim."""
+
+
+class ObjectiveFileError(ValueError):
+    """A user's file, or an installed package, that gives no objective."""
+
+
+class Registry:
+    """Objectives by name. One instance serves the process, for decorators have nowhere else to put what they make."""
+
+    def __init__(self) -> None:
+        self._objectives: dict[str, Objective] = {}
+        self._plugins: dict[str, EntryPoint] = {}
+        self._discovered = False
+
+    def add(self, objective: Objective) -> Objective:
+        """Register an objective; see the function ``add``."""
+        other = self._objectives.get(objective.name)
+        # A cell of a notebook is run again and again: there the newest definition counts, as for any function.
+        if other is not None and not other.fn.__module__ == objective.fn.__module__ == "__main__":
+            raise DuplicateObjective(
+                f"two objectives are named {objective.name!r}: {other.origin} and {objective.origin}; rename one"
+            )
+        self._objectives[objective.name] = objective
+        return objective
+
+    def discover(self) -> None:
+        """Import the built-in families and read, without importing it, what installed packages offer."""
+        if self._discovered:
+            return
+        package = importlib.import_module("losses.objectives")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+        plugins: dict[str, EntryPoint] = {}
+        for point in entry_points(group=GROUP):
+            other = plugins.get(point.name, self._objectives.get(point.name))
+            if isinstance(other, Objective) and other.fn.__module__ == point.module:
+                continue
+            if other is not None:
+                place = other.origin if isinstance(other, Objective) else _told(other)
+                raise DuplicateObjective(
+                    f"two objectives are named {point.name!r}: {place} and {_told(point)}; uninstall or rename one"
+                )
+            plugins[point.name] = point
+        self._plugins = plugins
+        self._discovered = True
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, sorted."""
+        self.discover()
+        return tuple(sorted({*self._objectives, *self._plugins}))
+
+    def get(self, name: str) -> Objective:
+        """Return the objective of a name; see the function ``get``."""
+        self.discover()
+        if name not in self._objectives and name in self._plugins:
+            self._load(name, self._plugins[name])
+        if name not in self._objectives:
+            known = self.names()
+            raise UnknownObjective(f"no objective is named {name!r}; {suggest(name, known)}known: {', '.join(known)}")
+        return self._objectives[name]
+
+    def _load(self, name: str, point: EntryPoint) -> None:
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise ObjectiveFileError(
+                f"objective {name!r} of {_told(point)} cannot be loaded: {type(error).__name__}: {error}; "
+                "repair or uninstall that package"
+            ) from error
+        if name not in self._objectives:
+            raise ObjectiveFileError(
+                f"{_told(point)} is listed as objective {name!r} but gave {type(loaded).__name__}, not an objective "
+                "of that name; the entry point's name must be the function's name"
+            )
+
+    def load_file(self, path: Path) -> tuple[Objective, ...]:
+        """Run a Python file and return the objectives it registers; see the function ``register_file``."""
+        self.discover()
+        before = dict(self._objectives)
+        self._objectives = {k: v for k, v in before.items() if v.fn.__code__.co_filename != str(path)}
+        kept = set(self._objectives)
+        try:
+            _run(path)
+            found = tuple(objective for name, objective in self._objectives.items() if name not in kept)
+            if not found:
+                raise ObjectiveFileError(
+                    f"{path} registers no objective; decorate a function with @objective(...) "
+                    "from losses.objective, as the files in losses/objectives do"
+                )
+        except BaseException:
+            self._objectives = before
+            raise
+        return found
+
+
+_REGISTRY = Registry()
+
+
+def add(objective: Objective) -> Objective:
+    """Register an objective and return it; ``@objective`` calls this.
+
+    Raises:
+        DuplicateObjective: when another objective has the name.
+    """
+    return _REGISTRY.add(objective)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all objectives, sorted: built-in, of installed packages, of files read so far.
+
+    Raises:
+        DuplicateObjective: when an installed package claims a name that is taken.
+    """
+    return _REGISTRY.names()
+
+
+def get(name: str) -> Objective:
+    """Return the objective of a name.
+
+    An installed package offers objectives by entry points of the group ``lossbench.objectives``, named like the
+    objective and pointing to the module or the object; it is imported when it is asked for.
+
+    Raises:
+        UnknownObjective: when there is none; the message says which there are.
+        ObjectiveFileError: when the package that offers it cannot be loaded.
+    """
+    return _REGISTRY.get(name)
+
+
+def register_file(path: str | Path) -> tuple[Objective, ...]:
+    """Run a user's Python file, register the objectives it defines and return them.
+
+    The file is run as it is: give only files that you trust. A file that was read before is read anew, and a file
+    that fails changes nothing.
+
+    Raises:
+        ObjectiveFileError: when the file is missing, is no Python file, fails, or registers no objective.
+        DuplicateObjective: when a name is taken; the message says where.
+    """
+    path = Path(path)
+    if path.suffix != ".py" or not path.is_file():
+        why = "is not a Python file (.py)" if path.suffix != ".py" else "does not exist"
+        raise ObjectiveFileError(f"cannot read objectives from {path}: it {why}")
+    return _REGISTRY.load_file(path.resolve())
+
+
+def _run(path: Path) -> None:
+    # Compiled here and not by an import: a cached .pyc beside the file could be older than an edit in the same second.
+    module = ModuleType(f"losses_file_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and type hints look their module up by name
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    except (DuplicateObjective, ObjectiveFileError):
+        raise
+    except Exception as error:
+        raise ObjectiveFileError(f"{path} failed: {type(error).__name__}: {error}") from error
+
+
+def _told(point: EntryPoint) -> str:
+    package = f" of package {point.dist.name}" if point.dist is not None else ""
+    return f"entry point {point.value!r}{package}"

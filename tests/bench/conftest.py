@@ -1,0 +1,105 @@
+"""What the tests of the harness share: a tiny real Llama, token-id pairs, and a runner of the loop."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bench.assemble import pair_rows, single_rows
+from bench.data.collate import mismatched
+from bench.data.encode import Encoded, EncodedPair
+from bench.data.order import batch_indices
+from bench.logprobs import CompletionLogProbs
+from bench.reference import ReferenceLogProbs, open_reference, read_references
+from bench.spec import DataSpec, Execution, LoraSpec, ModelSpec, RunSpec, TrainSpec
+from bench.train import Progress, batch_units, train
+from losses import get
+
+VOCABULARY = 48
+
+
+def tiny_model(seed: int = 0) -> LlamaForCausalLM:
+    """A Llama of two layers with random weights."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=1, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def tiny_pairs(count: int = 24, seed: int = 0) -> Encoded:
+    """Pairs of ragged length in which the chosen completion has low token ids and the rejected one high ids."""
+    draw = random.Random(seed)
+    rows = tuple(
+        EncodedPair(
+            prompt_ids=(0, *(draw.randrange(2, VOCABULARY) for _ in range(draw.randint(1, 5)))),
+            chosen_ids=(*(draw.randrange(2, 24) for _ in range(draw.randint(1, 9))), 0),
+            rejected_ids=(*(draw.randrange(24, VOCABULARY) for _ in range(draw.randint(1, 9))), 0),
+            score_gap=1.0,
+            group=number // 2,
+        )
+        for number in range(count)
+    )
+    return Encoded(kind="pairs", rows=rows, eos_id=0, pad_id=1, content_hash=f"tiny-{count}-{seed}")
+
+
+def tiny_spec(objective: str, *, seed: int = 0, params: dict[str, float] | None = None, **changes: Any) -> RunSpec:
+    """A run of a few steps."""
+    values = {"steps": 6, "batch": 8, "learning_rate": 1e-2, "max_length": 32} | changes
+    return RunSpec(
+        version=1, suite="tiny", suite_version=1,
+        data=DataSpec(kind="pairs", source="tiny", content="tiny", rows=24),
+        model=ModelSpec(source="tiny", content="tiny"),
+        objective=objective, objective_version=1, params=get(objective).resolve(params or {}),
+        train=TrainSpec(**values), seed=seed,
+    )  # fmt: skip
+
+
+def tiny_reference(model: Any, data: Encoded, spec: RunSpec, folder: Path) -> ReferenceLogProbs:
+    """Every row of the data, and the mismatched rows of every step of ``spec``."""
+    rows = dict.fromkeys(pair_rows(data.rows))
+    units = batch_units(data, get("kto"))
+    for step in range(spec.train.steps):
+        picked = batch_indices(rows=len(data.rows), batch=spec.train.batch, step=step, seed=spec.seed)
+        rows |= dict.fromkeys(single_rows(mismatched([single for i in picked for single in units[i]])))
+    entry = open_reference(
+        list(rows), model_content="tiny", precision=spec.train.precision, folder=folder,
+        load=lambda: CompletionLogProbs(model), pad_id=data.pad_id, batch=16, note=lambda text: None,
+    )  # fmt: skip
+    return read_references([entry])
+
+
+@pytest.fixture
+def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
+    """Train the tiny model; returns the progress and the trained model."""
+
+    def run(
+        spec: RunSpec, *, micro_batch: int = 8, data: Encoded | None = None, checkpoint_every: int = 0,
+        should_stop: Callable[[], bool] = lambda: False, state: Path | None = None, model: Any = None,
+    ) -> tuple[Progress, Any]:  # fmt: skip
+        data = data or tiny_pairs()
+        start = tiny_model()
+        reference = tiny_reference(start, data, spec, tmp_path / "reference")
+        policy = model or tiny_model()
+        if spec.train.lora is not None:
+            from bench.model import with_lora
+
+            policy = with_lora(policy, spec.train.lora, seed=spec.seed)
+        progress = train(
+            policy, spec=spec, objective=get(spec.objective), data=data, reference=reference,
+            execution=Execution(micro_batch=micro_batch, checkpoint_every=checkpoint_every),
+            accelerator=Accelerator(cpu=True), state=state or tmp_path / "state",
+            report=lambda step, row: None, should_stop=should_stop,
+        )  # fmt: skip
+        return progress, policy
+
+    return run
+
+
+__all__ = ["LoraSpec", "tiny_model", "tiny_pairs", "tiny_reference", "tiny_spec"]

@@ -1,0 +1,66 @@
+"""A run's name: what changes it, what must not, and that it stays what it is."""
+
+import pytest
+from pydantic import ValidationError
+
+from bench.spec import DataSpec, EvaluationSpec, LoraSpec, ModelSpec, RunSpec, TrainSpec
+
+
+def spec(objective: str = "dpo", beta: float = 0.1, seed: int = 0, source: str = "here", **train: object) -> RunSpec:
+    return RunSpec(
+        version=1, suite="sentiment", suite_version=1,
+        data=DataSpec(kind="pairs", source=source, content="d" * 64, rows=100),
+        model=ModelSpec(source=source, content="m" * 64),
+        objective=objective, objective_version=1, params={"beta": beta},
+        train=TrainSpec(**({"steps": 10, "batch": 4, "learning_rate": 1e-3} | train)), seed=seed,
+    )  # fmt: skip
+
+
+PINNED = {
+    "dpo": spec(),
+    "ipo": spec("ipo"),
+    "small beta": spec(beta=1e-3),
+    "seed": spec(seed=7),
+    "lora": spec(lora=LoraSpec()),
+}
+
+
+def test_keys_of_five_specs_are_pinned():
+    # A change here renames every run on every disk: raise the stage's version instead, unless that is what is meant.
+    assert {name: each.key for name, each in PINNED.items()} == {
+        "dpo": "61d80d72ab61c4bb",
+        "ipo": "db0690807dcfc495",
+        "small beta": "2e314dbcf6234258",
+        "seed": "01980bee80bdcf99",
+        "lora": "872d5f6d4354d761",
+    }
+
+
+def test_all_pinned_keys_differ():
+    assert len({each.key for each in PINNED.values()}) == len(PINNED)
+
+
+def test_where_things_lie_is_no_part_of_the_key():
+    assert spec(source="here").key == spec(source="elsewhere").key
+
+
+def test_a_spec_that_went_through_json_has_the_same_key():
+    for each in PINNED.values():
+        assert RunSpec.model_validate_json(each.model_dump_json()).key == each.key
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": -1.0}, {"precision": "fp8"}, {"stpes": 3}])
+def test_values_out_of_range_and_unknown_fields_are_refused(change):
+    with pytest.raises(ValidationError):
+        spec(**change)
+
+
+def test_a_spec_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        spec().seed = 1
+
+
+def test_split_and_seed_of_an_evaluation_are_part_of_its_key():
+    base = EvaluationSpec(split="validation", prompts=8, tokens=8, seed=0, pairs=8, beta0=0.1)
+    assert len({base.digest(), base.model_copy(update={"split": "test"}).digest(),
+                base.model_copy(update={"seed": 1}).digest()}) == 3  # fmt: skip
