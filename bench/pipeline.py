@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from bench.data.collate import mismatched
 from bench.data.encode import Encoded
 from bench.data.order import batch_indices
 from bench.errors import RunError
-from bench.evaluate.checkpoint import Bench, evaluate_checkpoint
-from bench.evaluate.generation import SampleRow, read_samples, write_samples
+from bench.evaluate.checkpoint import Yardstick, evaluate_checkpoint
+from bench.evaluate.samples import SampleRow, read_samples, write_samples
 from bench.job import TrainJob, lease
 from bench.launch import launch
 from bench.logprobs import CompletionLogProbs
@@ -173,11 +173,11 @@ def _evaluate(
     metrics: tuple[Metric, ...] = ()
     rows: list[SampleRow] = []
     if trained["status"] == "completed":
-        measured_against = _bench(workspace, evaluation, baseline, hooks)
+        yardstick = _yardstick(workspace, evaluation, baseline, hooks)
         model = workspace.start_model if spec.objective == START else load_model(job.run / "checkpoint")
         model = model.to(workspace.device)
         reward = "log_ratio" if spec.objective == START else get(spec.objective).reward
-        metrics, rows = evaluate_checkpoint(model, measured_against, spec=evaluation, reward=reward)
+        metrics, rows = evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward)
     metrics = (*metrics, *_training_metrics(spec, evaluation, trained))
     record = RunRecord(
         key=spec.key,
@@ -200,18 +200,18 @@ def _evaluate(
     write_whole(place, write, stage="evaluate")
 
 
-def _bench(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, hooks: Hooks) -> Bench:
+def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, hooks: Hooks) -> Yardstick:
     held_out = workspace.held_out.get(evaluation.split)
     reference = None
     if held_out is not None:
-        held_out = held_out.first(evaluation.pairs)
+        held_out = replace(held_out, rows=held_out.rows[: evaluation.pairs])
         entry = _reference(workspace, _rows(held_out), "fp32", f"{evaluation.split} pairs", hooks)
         reference = read_references([entry])
     outputs = None
     if baseline is not None:
         start = workspace.results / "runs" / baseline.key / "evals" / baseline.evaluation_key
         outputs = read_samples(start / SAMPLES)
-    return Bench(
+    return Yardstick(
         start=workspace.start_model.to(workspace.device),
         tokenizer=workspace.tokenizer,
         gold=workspace.gold,

@@ -18,7 +18,7 @@ from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs
 from bench.spec import Execution, RunSpec, TrainSpec
 from bench.step import Setting, Unit, optimiser_step
-from losses import Objective, Pairs, ReferenceSchedule
+from losses import Objective, Pairs, ReferenceSchedule, Requires
 
 VERSION = 1
 CURVES = ("step", "loss", "accuracy", "margin", "chosen_logp", "rejected_logp", "grad_norm", "learning_rate")
@@ -95,7 +95,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         moved = any(schedule.weight_after(done, steps) > 0 for done in range(1, step + 1))
-        source = None if reference is None else assemble.live(moving) if moved and moving else assemble.cached(reference)
+        source = None
+        if reference is not None and Requires.REFERENCE in objective.requires:
+            source = assemble.live(moving) if moved and moving is not None else assemble.cached(reference)
         rows = stages[stage]
         picked = batch_indices(rows=len(rows), batch=train_spec.batch, step=step - first, seed=spec.seed)
         result = optimiser_step(

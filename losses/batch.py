@@ -4,12 +4,12 @@ NOTATION, used by every equation in ``losses.objectives``; all logarithms are na
 
     x, y_w, y_l     prompt, chosen completion, rejected completion
     π, π_ref        policy, reference
-    s_w, r_w        Σ_t log π(y_t | x, y_<t) over the tokens of y_w; the same under the reference     .policy  .reference
-    n_w             number of completion tokens of y_w                                                .length
-    Δw = s_w - r_w  log-ratio of the chosen completion (Δl: of the rejected one)                      .log_ratio
+    s_w, r_w        Σ_t log π(y_t | x, y_<t) over the tokens of y_w; under the reference  .policy .reference
+    n_w             number of completion tokens of y_w                                           .length
+    Δw = s_w - r_w  log-ratio of the chosen completion (Δl: of the rejected one)                 .log_ratio
     Δ = Δw - Δl     gap of the log-ratios
-    a bar           divided by the number of completion tokens: s̄_w = s_w/n_w, Δ̄w = Δw/n_w            .mean_policy
-                    Δ̄ = Δ̄w - Δ̄l                                                                       .mean_log_ratio
+    a bar           divided by the number of completion tokens: s̄_w = s_w/n_w, Δ̄w = Δw/n_w       .mean_policy
+                    Δ̄ = Δ̄w - Δ̄l                                                                  .mean_log_ratio
     σ, [z]+, sg[z]  logistic function, max(0, z), z without gradient
     step 0          the state before the first step, where policy = reference
 """

@@ -129,9 +129,14 @@ class Objective:
         return inspect.getdoc(self.fn) or ""
 
     @property
+    def file(self) -> str:
+        """The file that defines the function."""
+        return inspect.unwrap(self.fn).__code__.co_filename
+
+    @property
     def origin(self) -> str:
         """Where the function stands: «file:line»."""
-        return f"{self.fn.__code__.co_filename}:{self.fn.__code__.co_firstlineno}"
+        return f"{self.file}:{inspect.unwrap(self.fn).__code__.co_firstlineno}"
 
 
 def objective(

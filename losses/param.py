@@ -1,18 +1,17 @@
 """Owns a parameter of an objective, ``Param``, and how values given by a user are checked and completed."""
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from losses.space import Choice, Space
 
 
-class UnknownParameter(ValueError):
+class UnknownParameter(ValueError):  # noqa: N818
     """A name that the objective has no parameter for."""
 
 
-class ParameterOutOfRange(ValueError):
+class ParameterOutOfRange(ValueError):  # noqa: N818
     """A value that the formula has no meaning for, or that is not a number."""
 
 
@@ -34,13 +33,13 @@ class Param:
         ValueError: when the default is not accepted, or the space reaches beyond ``low`` and ``high``.
     """
 
-    default: float
+    default: float | int
     space: Space
     symbol: str
     unit: str
     meaning: str
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     integer: bool = False
     schedule: bool = False
 
@@ -51,9 +50,9 @@ class Param:
         if self.integer and not isinstance(self.space, Choice):
             raise ValueError(f"parameter {self.symbol}: a whole number needs a Choice of whole numbers as its space")
 
-    def accepts(self, value: float) -> bool:
+    def accepts(self, value: float | int) -> bool:
         """Say whether ``value`` is a number that the formula is meant for."""
-        return self.low <= value <= self.high and not (self.integer and value != int(value))
+        return self.low <= value <= self.high and not (self.integer and value % 1 != 0)
 
     def describe(self, name: str) -> str:
         """Return «beta (τ, 0.01 to 10, default 0.1)»: name, symbol, what a sweep tries, default."""
@@ -86,8 +85,7 @@ def suggest(given: str, known: Iterable[str]) -> str:
 
 
 def _checked(owner: str, name: str, param: Param, value: object) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if number and param.accepts(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and param.accepts(value):
         return float(value)
     what = "whole numbers from" if param.integer else "values from"
     raise ParameterOutOfRange(

@@ -13,14 +13,14 @@ from losses.param import suggest
 GROUP = "lossbench.objectives"
 
 
-class UnknownObjective(KeyError):
+class UnknownObjective(KeyError):  # noqa: N818
     """A name that no objective has."""
 
     def __str__(self) -> str:
         return self.args[0]  # KeyError would show the message in quotes, with escapes
 
 
-class DuplicateObjective(ValueError):
+class DuplicateObjective(ValueError):  # noqa: N818
     """A name that two objectives claim."""
 
 
@@ -101,7 +101,7 @@ class Registry:
         """Run a Python file and return the objectives it registers; see the function ``register_file``."""
         self.discover()
         before = dict(self._objectives)
-        self._objectives = {k: v for k, v in before.items() if v.fn.__code__.co_filename != str(path)}
+        self._objectives = {k: v for k, v in before.items() if v.file != str(path)}
         kept = set(self._objectives)
         try:
             _run(path)

@@ -1,4 +1,4 @@
-"""Owns what changes over a run: a value of the step, and when the reference follows the policy. Standard library only."""
+"""Owns what changes over a run: values of the step, when the reference follows the policy. Standard library only."""
 
 import difflib
 import math
@@ -18,8 +18,8 @@ class ValueSchedule:
     """
 
     kind: Kind
-    start: float
-    end: float
+    start: float | int
+    end: float | int
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start) and math.isfinite(self.end)):
@@ -27,7 +27,7 @@ class ValueSchedule:
         if self.kind == "constant" and self.start != self.end:
             raise ValueError(f"a constant schedule has one value, got {self.start!r} and {self.end!r}")
 
-    def at(self, step: int, steps: int) -> float:
+    def at(self, step: int, steps: int) -> float | int:
         """Return the value at optimiser step ``step`` (1-based) of ``steps``.
 
         Raises:
@@ -55,11 +55,12 @@ def parse_schedule(text: str) -> ValueSchedule:
     if match is None:
         raise ValueError(f"cannot read schedule {text!r}; {forms}")
     name, inside, number = match.groups()
-    kind = name if number is None else "constant"
-    if kind not in get_args(Kind):
-        close = difflib.get_close_matches(kind, get_args(Kind), n=1, cutoff=0.5)
+    asked = name if number is None else "constant"
+    kind = next((kind for kind in get_args(Kind) if kind == asked), None)
+    if kind is None:
+        close = difflib.get_close_matches(asked, get_args(Kind), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"cannot read schedule {text!r}: unknown kind {kind!r}; {hint}{forms}")
+        raise ValueError(f"cannot read schedule {text!r}: unknown kind {asked!r}; {hint}{forms}")
     try:
         values = [float(part) for part in (inside if number is None else number).split(",")]
     except ValueError as error:
@@ -84,7 +85,7 @@ class ReferenceSchedule:
         ValueError: when a field is out of range, or the fields name two schedules at once or half of one.
     """
 
-    weight: float = 0.0
+    weight: float | int = 0.0
     every: int | None = None
     stages: int = 1
     restart: bool = False
@@ -108,7 +109,7 @@ class ReferenceSchedule:
         """Whether the reference never changes, so that its log-probs can be computed once."""
         return self.weight == 0
 
-    def weight_after(self, step: int, steps: int) -> float:
+    def weight_after(self, step: int, steps: int) -> float | int:
         """Return a(t), 0 to 1, to apply once optimiser step ``step`` (1-based) of ``steps`` is finished.
 
         Raises:
@@ -143,7 +144,7 @@ def frozen() -> ReferenceSchedule:
     return ReferenceSchedule()
 
 
-def soft(alpha: float, every: int) -> ReferenceSchedule:
+def soft(alpha: float | int, every: int) -> ReferenceSchedule:
     """Mix ``alpha`` of the policy into the reference every ``every`` steps (TR-DPO soft, arXiv 2404.09656)."""
     return ReferenceSchedule(weight=alpha, every=every)
 

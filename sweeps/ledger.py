@@ -7,6 +7,7 @@ counts; otherwise it withdraws. (Popping WAITING trials is no alternative: on SQ
 """
 
 import json
+import math
 import time
 import traceback
 import uuid
@@ -139,7 +140,10 @@ def earlier_params(ledger: Ledger, slot: Slot, names: Sequence[str]) -> dict[str
 
 def settle(ledger: Ledger, trial: FrozenTrial, outcome: Outcome) -> bool:
     """Store an outcome and finish the trial; False when the lease had ended and the trial was taken away."""
-    return _finish(ledger, trial, {**asdict(outcome), "error": (outcome.error or "")[:_ERROR_CHARACTERS] or None})
+    # A database need not take what JSON has no word for: a diverged run's target may be NaN.
+    target = outcome.target if outcome.target is not None and math.isfinite(outcome.target) else None
+    error = None if outcome.error is None else outcome.error[:_ERROR_CHARACTERS]
+    return _finish(ledger, trial, {**asdict(outcome), "target": target, "error": error})
 
 
 def put_back(ledger: Ledger, trial: FrozenTrial, why: Literal["withdrawn", "interrupted"]) -> bool:

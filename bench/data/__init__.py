@@ -1,0 +1,1 @@
+"""Preference data: reading, encoding, ordering, collating."""

@@ -5,7 +5,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from bench.errors import UsageError, did_you_mean
 
@@ -14,7 +14,7 @@ _BOM = b"\xef\xbb\xbf"
 _SIBLINGS_SHOWN = 10
 
 
-class RowFault(Exception):
+class RowError(Exception):
     """What is wrong with one row, and what would be right; the reader adds the file and the row's number."""
 
     def __init__(self, problem: str, *, fix: str) -> None:
@@ -33,7 +33,7 @@ def shorten(value: object, *, width: int = 60) -> str:
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield (row, value) for each row of ``path``; an unreadable row comes as a ``RowFault`` in place of its value.
+    """Yield (row, value) for each row of ``path``; an unreadable row comes as a ``RowError`` in place of its value.
 
     Rows count from 1; in JSONL the row is the line's number, so that it agrees with an editor (blank lines are passed
     over). Raises UsageError for a file that is absent, of an unknown suffix, or unreadable as a whole.
@@ -81,31 +81,31 @@ def _siblings(folder: Path, *, near: str) -> str:
     return f"{hint}{folder} holds {', '.join(names[:_SIBLINGS_SHOWN])} and {len(names) - _SIBLINGS_SHOWN} more"
 
 
-def _encoding_fault(error: UnicodeDecodeError, *, start: int) -> RowFault:
-    return RowFault(
+def _encoding_fault(error: UnicodeDecodeError, *, start: int) -> RowError:
+    return RowError(
         f"byte 0x{error.object[error.start]:02x} at offset {start + error.start} is not UTF-8",
         fix="save the file as UTF-8 (for one in Latin-1: iconv -f latin1 -t utf-8)",
     )
 
 
-def _json_fault(error: ValueError | RecursionError, text: str, *, lines: bool) -> RowFault:
+def _json_fault(error: ValueError | RecursionError, text: str, *, lines: bool) -> RowError:
     if not isinstance(error, json.JSONDecodeError):
-        return RowFault(f"invalid JSON: {error}", fix="write the row as plain JSON")
+        return RowError(f"invalid JSON: {error}", fix="write the row as plain JSON")
     cut = not text[error.pos :].strip() or error.msg.startswith("Unterminated string")
     advice = "it breaks off in the middle: copy or download the file again" if cut else "correct the JSON"
     near = shorten(text[max(0, error.pos - 30) : error.pos + 10])
     where = f"line {error.lineno}, column {error.colno}" if lines else f"column {error.colno}"
-    return RowFault(f"invalid JSON at {where}: {error.msg}, near {near}", fix=advice)
+    return RowError(f"invalid JSON at {where}: {error.msg}, near {near}", fix=advice)
 
 
-def _json_lines(lines: IO[bytes]) -> Iterator[tuple[int, object]]:
+def _json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
     row, start = 0, 0
     while True:
         try:
             line = lines.readline()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             problem = f"the gzip stream is broken after row {row}: {error}"
-            yield row + 1, RowFault(problem, fix="the file is truncated or damaged: copy or download it again")
+            yield row + 1, RowError(problem, fix="the file is truncated or damaged: copy or download it again")
             return
         if not line:
             return

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bench.data.files import RowFault
+from bench.data.files import RowError
 
 ACCEPTED = (
     "accepted are pairs (prompt, chosen, rejected; optional chosen_score, rejected_score) and "
@@ -48,16 +48,16 @@ _FOREIGN: tuple[tuple[frozenset[str], str, str], ...] = (
 
 
 def refuse_format(raw: Mapping[str, object], fields: Mapping[str, object]) -> None:
-    """Raise RowFault for a row whose columns make none of the accepted forms, naming the format it looks like.
+    """Raise RowError for a row whose columns make none of the accepted forms, naming the format it looks like.
 
     ``fields`` are the columns of ``raw`` that are not null.
     """
     found = f"columns found: {', '.join(map(str, raw)) or 'none'}"
     if "prompt" not in fields and {"completion", "label"} <= fields.keys():
-        raise RowFault(f"field 'prompt' is missing ({found})", fix=ACCEPTED)
+        raise RowError(f"field 'prompt' is missing ({found})", fix=ACCEPTED)
     for columns, name, advice in _FOREIGN:
         if columns <= fields.keys():
             missing = "" if "prompt" in fields else "field 'prompt' is missing; "
-            raise RowFault(f"{missing}{found}, which looks like the {name} format", fix=f"{advice}; {ACCEPTED}")
+            raise RowError(f"{missing}{found}, which looks like the {name} format", fix=f"{advice}; {ACCEPTED}")
     missing = "'chosen' and 'rejected', or 'completion' and 'label'," if "prompt" in fields else "'prompt'"
-    raise RowFault(f"field {missing} missing ({found})", fix=ACCEPTED)
+    raise RowError(f"field {missing} missing ({found})", fix=ACCEPTED)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.files import RowFault, raw_rows, shorten
+from bench.data.files import RowError, raw_rows, shorten
 from bench.data.rows import Kind, Message, Pair, Single, Text, parse_row
 from bench.errors import UsageError
 
@@ -36,23 +36,23 @@ def read_preferences(path: Path) -> Preferences:
     the count of further faulty rows.
     """
     rows: list[Pair | Single] = []
-    first: tuple[int, RowFault] | None = None
+    first: tuple[int, RowError] | None = None
     further = 0
     for number, raw in raw_rows(path):
         try:
-            if isinstance(raw, RowFault):
+            if isinstance(raw, RowError):
                 raise raw
             row = parse_row(raw, row=number)
             if rows:
                 _check_alike(row, rows[0])
             rows.append(row)
-        except RowFault as fault:
+        except RowError as fault:
             further += first is not None
             first = first or (number, fault)
     if first is not None:
-        number, fault = first
+        number, found = first
         more = f" ({further} further row{'s are' if further > 1 else ' is'} faulty too)" if further else ""
-        raise UsageError(f"{path}, row {number}: {fault.problem}{more}", fix=fault.fix)
+        raise UsageError(f"{path}, row {number}: {found.problem}{more}", fix=found.fix)
     if not rows:
         raise UsageError(f"{path} is empty: it holds no rows", fix="give a file with at least one row")
     return preferences_of(rows, source=str(path))
@@ -87,7 +87,7 @@ def _check_alike(row: Pair | Single, first: Pair | Single) -> None:
     for here, there, field in zip(_traits(row), _traits(first), ("", "field 'prompt': ", ""), strict=True):
         if here != there:
             value = f"{shorten(row.prompt)} is of " if field else "the row is of "
-            raise RowFault(
+            raise RowError(
                 f"{field}{value}{here}, but row {first.id} is of {there}: schemas are mixed",
                 fix="write all rows in one form, or make a file of each",
             )

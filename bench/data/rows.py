@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from bench.data.files import RowFault, shorten
+from bench.data.files import RowError, shorten
 from bench.data.formats import ACCEPTED, refuse_format
 from bench.errors import did_you_mean
 
@@ -50,26 +50,26 @@ _ROLES = ("assistant", "developer", "system", "tool", "user")
 
 
 def parse_row(raw: object, *, row: int) -> Pair | Single:
-    """Return the checked row; raise RowFault naming the field, its value and what would be right.
+    """Return the checked row; raise RowError naming the field, its value and what would be right.
 
     Fields beyond the accepted ones are passed over; ``null`` counts as missing. ``score_chosen`` and
     ``score_rejected``, as UltraFeedback spells them, are read as ``chosen_score`` and ``rejected_score``.
     """
     if not isinstance(raw, dict):
-        raise RowFault(f"{shorten(raw)} is {_type_name(raw)}, not an object", fix=ACCEPTED)
+        raise RowError(f"{shorten(raw)} is {_type_name(raw)}, not an object", fix=ACCEPTED)
     fields = {name: value for name, value in raw.items() if value is not None}
     paired = bool({"chosen", "rejected"} & fields.keys())
     single = bool({"completion", "label"} & fields.keys())
     if "prompt" not in fields or not (paired or single):
         refuse_format(raw, fields)
     if paired and single:
-        raise RowFault(
+        raise RowError(
             f"the row has fields of both formats ({', '.join(sorted(fields))})",
             fix="leave either chosen and rejected, or completion and label",
         )
     prompt = _text(fields, "prompt")
     if isinstance(prompt, tuple) and prompt[-1]["role"] == "assistant":
-        raise RowFault(
+        raise RowError(
             f"field 'prompt': the last message, {shorten(prompt[-1])}, is the assistant's",
             fix="end the prompt with the turn that is to be answered; the assistant's answer is the completion",
         )
@@ -77,7 +77,7 @@ def parse_row(raw: object, *, row: int) -> Pair | Single:
         return Single(prompt=prompt, completion=_completion(fields, "completion", prompt), label=_label(fields), id=row)
     chosen, rejected = _completion(fields, "chosen", prompt), _completion(fields, "rejected", prompt)
     if chosen == rejected:
-        raise RowFault(
+        raise RowError(
             f"field 'rejected': {shorten(rejected)} is equal to 'chosen', so there is nothing to prefer",
             fix="remove the row, or give two different completions",
         )
@@ -94,7 +94,7 @@ def parse_row(raw: object, *, row: int) -> Pair | Single:
 
 def _required(fields: Mapping[str, object], name: str) -> object:
     if name not in fields:
-        raise RowFault(f"field '{name}' is missing (columns found: {', '.join(fields)})", fix=ACCEPTED)
+        raise RowError(f"field '{name}' is missing (columns found: {', '.join(fields)})", fix=ACCEPTED)
     return fields[name]
 
 
@@ -106,7 +106,7 @@ def _text(fields: Mapping[str, object], name: str) -> Text:
         return tuple(_message(each, f"{name}[{index}]") for index, each in enumerate(value))
     what = "an empty list" if value == [] else _type_name(value)
     fix = "write a string, or a list of at least one {role, content}"
-    raise RowFault(f"field '{name}': {shorten(value)} is {what}", fix=fix)
+    raise RowError(f"field '{name}': {shorten(value)} is {what}", fix=fix)
 
 
 def _encodable(value: str, name: str) -> str:
@@ -114,7 +114,7 @@ def _encodable(value: str, name: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         fix = "replace the half of a surrogate pair by the whole character"
-        raise RowFault(f"field '{name}': {value[error.start]!r} is no character of Unicode", fix=fix) from None
+        raise RowError(f"field '{name}': {value[error.start]!r} is no character of Unicode", fix=fix) from None
     return value
 
 
@@ -123,17 +123,17 @@ def _message(value: object, name: str) -> Message:
         sharegpt = isinstance(value, dict) and {"from", "value"} <= value.keys()
         hint = "rename from to role (human → user, gpt → assistant) and value to content" if sharegpt else ""
         fix = hint or 'write each message as {"role": "user", "content": "…"}'
-        raise RowFault(f"field '{name}': {shorten(value)} is no message", fix=fix)
+        raise RowError(f"field '{name}': {shorten(value)} is no message", fix=fix)
     role, content = value["role"], value.get("content")
     if role not in _ROLES:
-        raise RowFault(f"field '{name}.role': {shorten(role)} is no role", fix=did_you_mean(role, _ROLES))
+        raise RowError(f"field '{name}.role': {shorten(role)} is no role", fix=did_you_mean(role, _ROLES))
     if not isinstance(content, str):
         fix = "write the message's text as one string"
-        raise RowFault(f"field '{name}.content': {shorten(content)} is {_type_name(content)}", fix=fix)
+        raise RowError(f"field '{name}.content': {shorten(content)} is {_type_name(content)}", fix=fix)
     extra = sorted(key for key, each in value.items() if key not in ("role", "content") and each not in (None, [], {}))
     if extra:
         fix = "leave role and content only: what a template would make of the rest is not compared here"
-        raise RowFault(f"field '{name}': the message also has {', '.join(map(repr, extra))}", fix=fix)
+        raise RowError(f"field '{name}': the message also has {', '.join(map(repr, extra))}", fix=fix)
     return {"role": role, "content": _encodable(content, f"{name}.content")}
 
 
@@ -142,18 +142,18 @@ def _completion(fields: Mapping[str, object], name: str, prompt: Text) -> Text:
     if isinstance(value, str) != isinstance(prompt, str):
         forms = ("a string", "a list of messages") if isinstance(value, str) else ("a list of messages", "a string")
         fix = f'write both as strings, or prompt as [{{"role": "user", …}}] and {name} as [{{"role": "assistant", …}}]'
-        raise RowFault(f"field '{name}': {shorten(value)} is {forms[0]}, but 'prompt' is {forms[1]}", fix=fix)
+        raise RowError(f"field '{name}': {shorten(value)} is {forms[0]}, but 'prompt' is {forms[1]}", fix=fix)
     if isinstance(value, tuple) and (len(value) != 1 or value[0]["role"] != "assistant"):
         roles = ", ".join(message["role"] for message in value)
         repeats = value[:-1] == prompt and value[-1]["role"] == "assistant"
         fix = "leave out the turns that repeat the prompt" if repeats else "move all earlier turns to prompt"
         problem = f"field '{name}': its messages are of {roles}, where one message of the assistant is right"
-        raise RowFault(problem, fix=fix)
+        raise RowError(problem, fix=fix)
     content = value if isinstance(value, str) else value[0]["content"]
     if not content.strip():
         bare = "prompt and completion are both empty" if isinstance(prompt, str) and not prompt.strip() else ""
         problem = f"field '{name}': {shorten(content)} is {'only white space' if content else 'empty'}"
-        raise RowFault(f"{problem}{bare and f'; {bare}'}", fix="remove the row, or give a completion with text in it")
+        raise RowError(f"{problem}{bare and f'; {bare}'}", fix="remove the row, or give a completion with text in it")
     return value
 
 
@@ -162,7 +162,7 @@ def _label(fields: Mapping[str, object]) -> bool:
     if isinstance(value, bool):
         return value
     fix = "write true (desirable) or false (undesirable); 0, 1 and strings are refused, since they may be scores"
-    raise RowFault(f"field 'label': {shorten(value)} is {_type_name(value)}, not a boolean", fix=fix)
+    raise RowError(f"field 'label': {shorten(value)} is {_type_name(value)}, not a boolean", fix=fix)
 
 
 def _scores(fields: Mapping[str, object]) -> tuple[float | None, float | None]:
@@ -175,16 +175,16 @@ def _scores(fields: Mapping[str, object]) -> tuple[float | None, float | None]:
         return None, None
     if chosen is None or rejected is None:
         absent, given = ("chosen_score", rejected) if chosen is None else ("rejected_score", chosen)
-        raise RowFault(f"field '{absent}' is missing, but '{given}' is there", fix="give both scores or none")
+        raise RowError(f"field '{absent}' is missing, but '{given}' is there", fix="give both scores or none")
     return _score(fields, chosen), _score(fields, rejected)
 
 
 def _score(fields: Mapping[str, object], name: str) -> float:
     value = fields[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RowFault(f"field '{name}': {shorten(value)} is {_type_name(value)}", fix="write a number")
+        raise RowError(f"field '{name}': {shorten(value)} is {_type_name(value)}", fix="write a number")
     if not math.isfinite(value):
-        raise RowFault(f"field '{name}': {value} is not finite", fix="write a finite number, or leave both scores out")
+        raise RowError(f"field '{name}': {value} is not finite", fix="write a finite number, or leave both scores out")
     return float(value)
 
 

@@ -9,22 +9,22 @@ import numpy as np
 import torch
 
 from bench.data.encode import Encoded
-from bench.evaluate.generation import SampleRow, generation_metrics, sample, sequence_kl
+from bench.evaluate.generation import generation_metrics, sample, sequence_kl
 from bench.evaluate.gold import Gold
 from bench.evaluate.harness import run_lm_eval
 from bench.evaluate.judge import judge_metrics, win_rate
 from bench.evaluate.preference import preference_metrics
+from bench.evaluate.samples import SampleRow
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, compute
 from bench.report.record import Metric
 from bench.spec import EvaluationSpec
 
-VERSION = 1
 BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Yardstick:
     """What a checkpoint is measured against: the start model, its outputs, the gold reward, prompts and held-out pairs.
 
     ``baseline`` has the start model's samples on the same prompts; None while the start model itself is measured.
@@ -41,7 +41,7 @@ class Bench:
 
 
 def evaluate_checkpoint(
-    model: Any, bench: Bench, *, spec: EvaluationSpec, reward: str
+    model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str
 ) -> tuple[tuple[Metric, ...], list[SampleRow]]:
     """Measure a causal LM as ``spec`` says.
 
@@ -51,42 +51,42 @@ def evaluate_checkpoint(
     Returns:
         The metrics and one row per prompt: texts, gold reward and KL.
     """
-    rows = sample_rows(model, bench, spec=spec)
+    rows = sample_rows(model, yardstick, spec=spec)
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0))
-    if bench.held_out is not None and bench.reference is not None:
-        metrics += _preference(model, bench, spec=spec, reward=reward)
+    if yardstick.held_out is not None and yardstick.reference is not None:
+        metrics += _preference(model, yardstick, spec=spec, reward=reward)
     if spec.lm_eval:
-        metrics += run_lm_eval(model, bench.tokenizer, spec.lm_eval, include=bench.tasks, seed=spec.seed)
-    if spec.judge and bench.baseline is not None:
+        metrics += run_lm_eval(model, yardstick.tokenizer, spec.lm_eval, include=yardstick.tasks, seed=spec.seed)
+    if spec.judge and yardstick.baseline is not None:
         metrics += judge_metrics(
             win_rate(
                 instructions=[row.prompt for row in rows],
                 outputs=[row.text for row in rows],
-                references=[row.text for row in bench.baseline],
+                references=[row.text for row in yardstick.baseline],
                 output_scores=[row.gold for row in rows],
-                reference_scores=[row.gold for row in bench.baseline],
+                reference_scores=[row.gold for row in yardstick.baseline],
             ),
             split=spec.split,
         )
     return tuple(metrics), rows
 
 
-def sample_rows(model: Any, bench: Bench, *, spec: EvaluationSpec) -> list[SampleRow]:
+def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
     """Sample one completion a prompt (the same noise for every model), score it, and measure KL to the start model."""
     samples = sample(
         model,
-        bench.prompts,
+        yardstick.prompts,
         max_tokens=spec.tokens,
         temperature=spec.temperature,
         seed=spec.seed,
-        eos_id=bench.tokenizer.eos_token_id,
+        eos_id=yardstick.tokenizer.eos_token_id,
     )
-    kl = sequence_kl(model, bench.start, samples, batch=BATCH)
-    prompts = bench.tokenizer.batch_decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
-    whole = bench.tokenizer.batch_decode(
+    kl = sequence_kl(model, yardstick.start, samples, batch=BATCH)
+    prompts = yardstick.tokenizer.batch_decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
+    whole = yardstick.tokenizer.batch_decode(
         [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True
     )
-    scores = bench.gold.score(whole)
+    scores = yardstick.gold.score(whole)
     return [
         SampleRow(
             prompt_ids=tuple(samples.prompts[i]),
@@ -102,21 +102,21 @@ def sample_rows(model: Any, bench: Bench, *, spec: EvaluationSpec) -> list[Sampl
 
 
 @torch.no_grad()
-def _preference(model: Any, bench: Bench, *, spec: EvaluationSpec, reward: str) -> tuple[Metric, ...]:
+def _preference(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str) -> tuple[Metric, ...]:
     """Held-out pairs: reward accuracy and margin, and how far chosen and rejected moved from the reference."""
-    assert bench.held_out is not None and bench.reference is not None
-    pairs = bench.held_out.rows[: spec.pairs]
+    assert yardstick.held_out is not None and yardstick.reference is not None
+    pairs = yardstick.held_out.rows[: spec.pairs]
     rows = [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
     distinct = list(dict.fromkeys(rows))
     found = compute(
         distinct,
         CompletionLogProbs(model),
-        pad_id=bench.held_out.pad_id,
+        pad_id=yardstick.held_out.pad_id,
         precision="fp32",
         batch=BATCH,
     )
     policy = dict(zip(distinct, (float(x.double().sum()) for x in found), strict=True))
-    known = {row: float(bench.reference.row(row).double().sum()) for row in distinct}
+    known = {row: float(yardstick.reference.row(row).double().sum()) for row in distinct}
     sides = {"chosen": rows[: len(pairs)], "rejected": rows[len(pairs) :]}
     arrays = {
         f"{name}_{what}": np.array([values[row] for row in side])

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bench.errors import UsageError
 from bench.evaluate.metric import Measured, mean_metrics
-from bench.evaluate.samples import Samples
+from bench.evaluate.samples import SampleRow, Samples
 from bench.report.record import Metric
 
 if TYPE_CHECKING:
@@ -193,31 +192,24 @@ def diversity(completions: Sequence[Sequence[int]]) -> dict[str, float]:
     return shares
 
 
-def generation_metrics(
-    samples: Samples, *, gold: ArrayLike, kl: ArrayLike, beta0: float, split: str
-) -> tuple[Metric, ...]:
+def generation_metrics(rows: Sequence[SampleRow], *, beta0: float, split: str) -> tuple[Metric, ...]:
     """Return the metrics of task "generation".
 
     ``target`` is J = E[gold] − β₀·KL, taken per prompt so that its standard error has the covariance of both.
     ``length`` is in tokens, the end token counted. A standard error is the standard deviation over prompts ÷ √n.
 
-    Args:
-        gold: gold reward of each completion, ``[prompts]``.
-        kl: ``sequence_kl`` of each completion, nats, ``[prompts]``.
+    Raises:
+        ValueError: there are no rows.
     """
-    reward, divergence = np.asarray(gold, dtype=np.float64), np.asarray(kl, dtype=np.float64)
-    n = len(samples.completions)
-    if reward.shape != (n,) or divergence.shape != (n,):
-        raise ValueError(f"gold has shape {reward.shape}, kl {divergence.shape}; both must be ({n},), one a completion")
-    length = np.array([len(completion) for completion in samples.completions], dtype=np.float64)
+    reward, divergence = np.array([row.gold for row in rows]), np.array([row.kl for row in rows])
     measured: Measured = {
         "gold_reward": (reward, True),
         "kl": (divergence, None),
         "target": (reward - beta0 * divergence, True),
-        "length": (length, None),
-        "ended_share": (np.array(samples.ended, dtype=np.float64), None),
+        "length": (np.array([float(len(row.completion_ids)) for row in rows]), None),
+        "ended_share": (np.array([float(row.ended) for row in rows]), None),
     }
     return mean_metrics(measured, task=TASK, split=split) + tuple(
-        Metric(task=TASK, split=split, name=name, value=value, n=n)
-        for name, value in diversity(samples.completions).items()
+        Metric(task=TASK, split=split, name=name, value=value, n=len(rows))
+        for name, value in diversity([row.completion_ids for row in rows]).items()
     )

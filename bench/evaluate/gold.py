@@ -68,6 +68,18 @@ def load_gold(folder: Path) -> Gold:
         RunError: a file is absent, unreadable, of another format, or the two do not belong together.
     """
     description = _read_description(folder / DESCRIPTION)
+    try:
+        return _assemble(folder, description)
+    except (KeyError, TypeError, ValueError, IndexError, re.error) as error:
+        raise _damaged(folder / DESCRIPTION, f"has a field that cannot be right ({error!r})") from error
+
+
+def vocabulary_digest(vocabulary: Sequence[str]) -> str:
+    """Return the SHA-256 of the n-grams joined by line feeds (no n-gram holds one)."""
+    return hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()
+
+
+def _assemble(folder: Path, description: dict[str, Any]) -> Gold:
     tensors = _read_weights(folder / WEIGHTS, expected=description["sha256"][WEIGHTS])
     vocabulary = description["vocabulary"]
     if vocabulary_digest(vocabulary) != description["sha256"]["vocabulary"]:
@@ -87,11 +99,6 @@ def load_gold(folder: Path) -> Gold:
         weight=tensors["weight"].astype(np.float64),
         bias=float(tensors["bias"][0]),
     )
-
-
-def vocabulary_digest(vocabulary: Sequence[str]) -> str:
-    """Return the SHA-256 of the n-grams joined by line feeds (no n-gram holds one)."""
-    return hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Owns lm-eval: its tasks run on a model in memory, quietly, and for tasks that lie in files without a network."""
 
 import contextlib
+import difflib
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.errors import RunError, UsageError, did_you_mean
+from bench.errors import RunError, UsageError
 from bench.evaluate.generation import evaluating
-from bench.evaluate.isolation import offline, quiet, same_generators
+from bench.evaluate.isolation import offline, quiet, same_environment, same_generators
 from bench.report.record import Metric
 
 
@@ -18,12 +20,11 @@ def run_lm_eval(
     tokenizer: Any,
     tasks: Sequence[str],
     *,
-    split: str,
     include: Path | None,
     limit: int | None = None,
     batch: int = 64,
     seed: int = 0,
-) -> tuple[tuple[Metric, ...], dict[str, str]]:
+) -> tuple[Metric, ...]:
     """Run tasks through ``lm_eval.simple_evaluate`` on the model as it is in memory.
 
     A task is looked up first in the YAML files below ``include`` (by its ``task:`` field), then among lm-eval's own.
@@ -37,14 +38,20 @@ def run_lm_eval(
         seed: of few-shot examples. Global generators are left as they were.
 
     Returns:
-        One metric for each (task, metric) of lm-eval; a filter other than none is part of the name ("exact_match,
-        strict-match"); and each task's version as lm-eval states it.
+        One metric for each (task, metric) of lm-eval; a filter other than none is part of its name ("exact_match,
+        strict-match"). Its split is the one of the task's data that lm-eval scores. Versions: ``task_versions``.
 
     Raises:
         UsageError: an unknown task. RunError: lm-eval failed.
     """
     local = _local_tasks(include)
-    with quiet(), same_generators(), evaluating(model), tempfile.TemporaryDirectory() as cache:
+    with (
+        quiet(),
+        same_environment(),
+        same_generators(),
+        evaluating(model),
+        tempfile.TemporaryDirectory() as cache,
+    ):
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
@@ -52,13 +59,7 @@ def run_lm_eval(
         own = all(name in local for name in tasks)
         # Indexing lm-eval's own tasks takes seconds, so it is done only where one is asked for.
         manager = TaskManager(include_defaults=not own)
-        known = {*local, *manager.all_tasks}
-        for name in tasks:
-            if name not in known:
-                raise UsageError(
-                    f"lm-eval task {name!r} is unknown",
-                    fix=did_you_mean(name, local if own or not local else {*local, *manager.all_tasks}),
-                )
+        _check_names(tasks, local=sorted(local), own=manager.all_tasks)
         with offline() if own else contextlib.nullcontext():
             try:
                 results = simple_evaluate(
@@ -79,14 +80,39 @@ def run_lm_eval(
                 ) from error
     if results is None:
         raise RunError("lm-eval gives no results on this process", fix="evaluate on local rank 0 only")
-    return _metrics(results, split=split), {name: str(version) for name, version in results["versions"].items()}
+    return _metrics(results)
 
 
-def _metrics(results: Mapping[str, Any], *, split: str) -> tuple[Metric, ...]:
+def _check_names(tasks: Sequence[str], *, local: Sequence[str], own: Sequence[str]) -> None:
+    known = {*local, *own}
+    for name in tasks:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=3)
+            hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+            raise UsageError(
+                f"lm-eval task {name!r} is unknown",
+                # lm-eval has some ten thousand names: too many to show.
+                fix=f"{hint}tasks in files: {', '.join(local) or 'none'}; `lm-eval ls tasks` lists lm-eval's own",
+            )
+
+
+def task_versions(tasks: Sequence[str], *, include: Path | None) -> dict[str, str]:
+    """Return what names each task's version: a file's own ``metadata: version``, else the version of lm-eval."""
+    local = _local_tasks(include)
+    own = f"lm-eval {version('lm_eval')}"
+    return {
+        name: str((_yaml(local[name]).get("metadata") or {}).get("version", "none")) if name in local else own
+        for name in tasks
+    }
+
+
+def _metrics(results: Mapping[str, Any]) -> tuple[Metric, ...]:
     """lm-eval keys a number "metric,filter" and its standard error "metric_stderr,filter"."""
     metrics = []
     for task, values in results["results"].items():
         counted = results.get("n-samples", {}).get(task, {}).get("effective", values.get("sample_len", 0))
+        config = results.get("configs", {}).get(task, {})
+        split = config.get("test_split") or config.get("validation_split") or "test"
         for key, value in values.items():
             name, _, filtered = key.partition(",")
             if not filtered or name.endswith("_stderr") or not isinstance(value, int | float):
@@ -108,24 +134,27 @@ def _metrics(results: Mapping[str, Any], *, split: str) -> tuple[Metric, ...]:
 
 def _local_tasks(include: Path | None) -> dict[str, Path]:
     """The YAML file of each task below ``include``."""
-    import yaml
-
-    found: dict[str, Path] = {}
+    found = {}
     for path in sorted(include.rglob("*.yaml")) if include is not None else ():
-        try:
-            read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise UsageError(f"lm-eval task file {path} cannot be read: {error}", fix="correct the YAML") from error
-        if isinstance(read, dict) and isinstance(read.get("task"), str):
-            found[read["task"]] = path.resolve()
+        task = _yaml(path).get("task")
+        if isinstance(task, str):
+            found[task] = path.resolve()
     return found
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"lm-eval task file {path} cannot be read: {error}", fix="correct the YAML") from error
+    return read if isinstance(read, dict) else {}
 
 
 def _read_task(path: Path, *, cache: Path) -> dict[str, Any]:
     """Return the task with its data files absolute: relative ones are relative to the YAML file."""
-    import yaml
-
-    task: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    task = _yaml(path)
     arguments = dict(task.get("dataset_kwargs") or {})
     files = arguments.get("data_files")
     if files is not None:

@@ -98,3 +98,15 @@ def offline() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = given
+
+
+@contextlib.contextmanager
+def same_environment() -> Iterator[None]:
+    """Give the environment variables back as they were: alpaca-eval reads a ``.env`` file into them at import."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)

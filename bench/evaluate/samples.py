@@ -1,11 +1,11 @@
-"""Owns sampled completions and the file that keeps them with their text, gold reward and KL."""
+"""Owns sampled completions, and the file that keeps them with their texts, gold reward and KL."""
 
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from bench.errors import RunError
 from bench.report.whole import write_bytes_whole
@@ -26,74 +26,53 @@ class Samples:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoredSamples:
-    """Samples with, for each: the completion's text, its gold reward, its KL from the reference in nats."""
+class SampleRow:
+    """One sampled completion as it is kept: ids, texts, gold reward, and KL from the reference in nats."""
 
-    samples: Samples
-    texts: tuple[str, ...]
-    gold: tuple[float, ...]
-    kl: tuple[float, ...]
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    ended: bool
+    prompt: str
+    text: str
+    gold: float
+    kl: float
 
 
-def write_samples(
-    path: Path, samples: Samples, *, texts: Sequence[str], gold: Sequence[float], kl: Sequence[float]
-) -> None:
-    """Write one JSON object a prompt (gzip), whole or not at all; equal samples give equal bytes.
+def write_samples(path: Path, rows: Sequence[SampleRow]) -> None:
+    """Write one JSON object a row (gzip), whole or not at all; equal rows give equal bytes.
 
     Raises:
-        ValueError: texts, gold or kl have another length than the samples. RunError: the file cannot be written.
+        RunError: the file cannot be written.
     """
-    columns = zip(samples.prompts, samples.completions, samples.ended, texts, gold, kl, strict=True)
-    lines = [
-        json.dumps(
-            {
-                "prompt": list(prompt),
-                "completion": list(completion),
-                "ended": ended,
-                "text": text,
-                "gold": float(reward),
-                "kl": float(divergence),
-            },
-            ensure_ascii=False,
-        )
-        for prompt, completion, ended, text, reward, divergence in columns
-    ]
-    # No time stamp in the gzip header: the bytes depend on the samples alone.
-    write_bytes_whole(path, gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+    text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    # No time stamp in the gzip header: the bytes depend on the rows alone.
+    write_bytes_whole(path, gzip.compress(text.encode(), mtime=0))
 
 
-def read_samples(path: Path) -> ScoredSamples:
+def read_samples(path: Path) -> list[SampleRow]:
     """Read what ``write_samples`` wrote; floats come back as they were.
 
     Raises:
-        RunError: the file is absent, cut off, or a line is not one sample.
+        RunError: the file is absent, cut off, or a line is not one row.
     """
     try:
-        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        # Not splitlines(): a text may hold other line separators of Unicode, which JSON leaves as they are.
+        lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise RunError(f"samples {path} are damaged: {error}", fix=FIX) from error
     except OSError as error:
         raise RunError(f"samples {path} cannot be read: {error.strerror or error}", fix=FIX) from error
-    except (EOFError, ValueError) as error:
-        raise RunError(f"samples {path} are damaged: {error}", fix=FIX) from error
-    rows = [_parse(line, path=path, number=number) for number, line in enumerate(lines, 1)]
-    return ScoredSamples(
-        samples=Samples(
-            prompts=tuple(tuple(row["prompt"]) for row in rows),
-            completions=tuple(tuple(row["completion"]) for row in rows),
-            ended=tuple(row["ended"] for row in rows),
-        ),
-        texts=tuple(row["text"] for row in rows),
-        gold=tuple(row["gold"] for row in rows),
-        kl=tuple(row["kl"] for row in rows),
-    )
+    return [_parse(line, path=path, number=number) for number, line in enumerate(lines, 1) if line]
 
 
-def _parse(line: str, *, path: Path, number: int) -> dict[str, Any]:
+def _parse(line: str, *, path: Path, number: int) -> SampleRow:
     try:
-        row = json.loads(line)
+        read = json.loads(line)
     except ValueError as error:
         raise RunError(f"samples {path}, line {number}: not JSON ({error})", fix=FIX) from error
-    fields = ("prompt", "completion", "ended", "text", "gold", "kl")
-    absent = [field for field in fields if not isinstance(row, dict) or field not in row]
-    if absent:
-        raise RunError(f"samples {path}, line {number}: lacks {', '.join(absent)}", fix=FIX)
-    return row
+    names = [field.name for field in fields(SampleRow)]
+    if not isinstance(read, dict) or set(read) != set(names):
+        held = ", ".join(sorted(read)) if isinstance(read, dict) else type(read).__name__
+        raise RunError(f"samples {path}, line {number}: needs {', '.join(names)}; holds {held}", fix=FIX)
+    ids = {name: tuple(read[name]) for name in ("prompt_ids", "completion_ids")}
+    return SampleRow(**(read | ids))

@@ -113,13 +113,21 @@ def ranked(group: Group) -> list[Setting]:
     return sorted(first, key=_by_score) + rest
 
 
+def rank_of(group: Group, setting: Setting) -> int | None:
+    """Return the place of an objective's best setting by test target; None for all others, and without a test run."""
+    if not setting.best:
+        return None
+    tested = [row for row in ranked(group) if row.best and values(row.test, "target")]
+    return next((at for at, row in enumerate(tested, start=1) if row is setting), None)
+
+
 def difference_to_first(group: Group, setting: Setting) -> Interval:
     """Return test target minus that of the group's first row over common seeds, with an interval for all rows at once.
 
     Seeds fix the data order and the samples' noise, so runs with one seed are paired. The level of each interval is
     1 − 0.05/m for m rows beside the first (Bonferroni), so that one in twenty tables holds a wrong difference.
     """
-    rows = [row for row in ranked(group) if row.best and values(row.test, "target")]
+    rows = [row for row in ranked(group) if rank_of(group, row)]
     if not rows or setting is rows[0] or not setting.best:
         return Interval(math.nan, math.nan, math.nan, "none", 0)
     level = 1 - (1 - LEVEL) / max(1, len(rows) - 1)
@@ -127,12 +135,11 @@ def difference_to_first(group: Group, setting: Setting) -> Interval:
 
 
 def _rows(group: Group, *, fields: Sequence[str], tasks: Sequence[tuple[str, str]]) -> list[dict[str, Cell]]:
-    rows, rank = [], 0
+    rows = []
     for setting in ranked(group):
-        rank += setting.best
         row: dict[str, Cell] = {**_identity(group, setting), "objective_version": setting.objective_version}
         row |= {name: None if setting.objective == START else dict(setting.train).get(name) for name in fields}
-        row |= {"best": setting.best, "rank": rank if setting.best else None}
+        row |= {"best": setting.best, "rank": rank_of(group, setting)}
         row |= _measured(setting, tasks)
         gap = difference_to_first(group, setting)
         row |= {"target_minus_first": gap.mean, "target_minus_first_low": gap.low, "target_minus_first_high": gap.high}

@@ -4,14 +4,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bench.report.leaderboard import difference_to_first, ranked
+from bench.report.leaderboard import difference_to_first, rank_of, ranked
 from bench.report.record import START, RunRecord
 from bench.report.settings import Group, Setting, Split, group_records, interval, plotted_split, values
 from bench.report.stats import Interval
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
+NOTHING = "–"
+NAMES = ("", "objective", "setting")
 NOTES = """\
 - **Bold**: the setting of each objective that its mean target on *validation* prompts chose. Test numbers choose
   nothing.
@@ -33,51 +36,57 @@ def leaderboard_markdown(groups: Sequence[Group]) -> str:
     return "# Leaderboard\n\n" + "\n".join(_section(group) for group in groups)
 
 
-def summary_table(records: Iterable[RunRecord]) -> "Table":
-    """Return the table that ends a run: the start model on top, then each setting, the best of an objective with ★.
+def summary_table(records: Iterable[RunRecord]) -> "RenderableType":
+    """Return what ends a run: a table for each group, the start model on top, the best of an objective with ★.
 
     Numbers are of the test prompts where all settings have them, else of the validation prompts; the title says which.
-    Where only the best ones were tested, their test target stands beside. Raises ValueError where records of two
-    protocols are mixed.
+    Where only the best ones were tested, their test target stands beside.
     """
+    from rich.console import Group as Together
+
+    return Together(*map(_summary, group_records(records)))
+
+
+def _summary(group: Group) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    groups = group_records(records)
-    if len(groups) != 1:
-        raise ValueError(f"a summary is of one protocol, suite, model and data set; got {len(groups)}")
-    group = groups[0]
     split = plotted_split(group)
     title = f"{group.suite}: {split} prompts, target = gold reward − {group.beta0:g} · KL"
-    table = Table(title=title, title_style="bold", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for name in ("", "objective", "setting"):
-        table.add_column(name, no_wrap=name != "setting")
-    for name in ("target", "gold\nreward", "KL\nnats", "wins\n%", "BLiMP\n%"):
-        table.add_column(name, justify="right", no_wrap=True)
-    tested = split == "validation" and any(setting.test for setting in group.settings)
-    if tested:
-        table.add_column("test\ntarget", justify="right", no_wrap=True)
-    for setting in ([group.start] if group.start else []) + list(group.settings):
+    caption = "± 95 % interval over seeds, with * over one seed's prompts; ★ best by validation"
+    table = Table(
+        title=title, title_style="bold", caption=caption, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    settings = ([group.start] if group.start else []) + list(group.settings)
+    rows = [_summary_cells(setting, split, group) for setting in settings]
+    if split == "validation" and any(setting.test for setting in group.settings):
+        rows = [
+            row | {"test\ntarget": _narrow(interval(s.test, "target"))} for s, row in zip(settings, rows, strict=True)
+        ]
+    measured = [name for name in rows[0] if name in NAMES or any(row[name] != NOTHING for row in rows)]
+    for name in measured:
+        named = name in NAMES
+        table.add_column(name, justify="left" if named else "right", no_wrap=name != "setting")
+    for setting, row in zip(settings, rows, strict=True):
         style = "bold" if setting.best else "dim" if setting.objective == START else None
-        last = [_narrow(interval(setting.test, "target"))] if tested else []
-        table.add_row("★" if setting.best else "", *_summary_cells(setting, split, group), *last, style=style)
-    table.caption = "± 95 % interval over seeds, with * over one seed's prompts; ★ best by validation"
+        table.add_row(*(row[name] for name in measured), style=style)
     return table
 
 
-def _summary_cells(setting: Setting, split: Split, group: Group) -> list[str]:
+def _summary_cells(setting: Setting, split: Split, group: Group) -> dict[str, str]:
     records = setting.records(split)
     troubles = sorted({r.status for r in (*setting.validation, *setting.test) if r.status != "completed"})
-    named = "untrained" if setting.objective == START else setting_text(setting, group)
-    return [
-        setting.objective,
-        named + (f" ({', '.join(troubles)})" if troubles else ""),
-        _narrow(interval(records, "target")),
-        _narrow(interval(records, "gold_reward")),
-        number(interval(records, "kl"), places=1, spread=False),
-        number(interval(records, "win_rate", task="judge"), places=1, spread=False),
-        number(_percent(interval(records, "acc", task="blimp")), places=1, spread=False),
-    ]
+    named = "untrained" if setting.objective == START else setting_text(setting, group, brief=True)
+    return {
+        "": "★" if setting.best else "",
+        "objective": setting.objective,
+        "setting": " ".join([named, *troubles]),
+        "target": _narrow(interval(records, "target")),
+        "gold\nreward": _narrow(interval(records, "gold_reward")),
+        "KL\nnats": number(interval(records, "kl"), places=1, spread=False),
+        "wins\n%": number(interval(records, "win_rate", task="judge"), places=1, spread=False),
+        "BLiMP\n%": number(_percent(interval(records, "acc", task="blimp")), places=1, spread=False),
+    }
 
 
 def _narrow(found: Interval) -> str:
@@ -85,11 +94,16 @@ def _narrow(found: Interval) -> str:
     return number(found, places=2).replace(" ", "")
 
 
-def setting_text(setting: Setting, group: Group) -> str:
-    """Return what tells a setting from the others: its parameters, and the training fields that differ."""
-    rates = {other.learning_rate for other in group.settings}
-    parts = [setting.params_text] if setting.params else []
-    parts += [f"lr={setting.learning_rate:g}"] if len(rates) > 1 else []
+def setting_text(setting: Setting, group: Group, *, brief: bool = False) -> str:
+    """Return what tells a setting from the others: its parameters, and the training fields that differ.
+
+    ``brief`` leaves out the parameters that are the same in all settings of the objective, if any differs.
+    """
+    others = [other for other in group.settings if other.objective == setting.objective]
+    varying = {name for name, _ in setting.params if len({other.param(name) for other in others}) > 1}
+    shown = varying if brief and varying else {name for name, _ in setting.params}
+    parts = [f"{name}={value:g}" for name, value in setting.params if name in shown]
+    parts += [f"lr={setting.learning_rate:g}"] if len({other.learning_rate for other in group.settings}) > 1 else []
     parts += [f"{name}={dict(setting.train).get(name)}" for name in group.differing]
     return " ".join(parts) or "defaults"
 
@@ -97,7 +111,7 @@ def setting_text(setting: Setting, group: Group) -> str:
 def number(found: Interval, *, places: int = 3, spread: bool = True) -> str:
     """Return «0.312 ± 0.020», with * where the interval knows one seed only, and a dash where nothing was measured."""
     if math.isnan(found.mean):
-        return "–"
+        return NOTHING
     text = f"{found.mean:.{places}f}".replace("-", "−")
     if not spread or math.isnan(found.half):
         return text
@@ -110,20 +124,18 @@ def _section(group: Group) -> str:
     names = ["rank", "objective", "setting", "target J", "to first", "gold reward", "KL [nats]", "win rate [%]"]
     names += ["reward accuracy", "length", "BLiMP [%]", "validation J", "seeds", "runs that ended badly"]
     lines = [f"| {' | '.join(names)} |", f"|{'|'.join(['---:', '---', '---'] + ['---:'] * (len(names) - 3))}|"]
-    rank = 0
     for setting in ranked(group):
-        rank += setting.best
-        cells = _cells(group, setting, rank)
+        cells = _cells(group, setting)
         bold = [f"**{cell}**" if setting.best and cell and at in (1, 2, 3) else cell for at, cell in enumerate(cells)]
         lines.append(f"| {' | '.join(bold)} |")
     return head + "\n".join(lines) + "\n\n" + NOTES.format(beta0=group.beta0)
 
 
-def _cells(group: Group, setting: Setting, rank: int) -> list[str]:
+def _cells(group: Group, setting: Setting) -> list[str]:
     test = setting.test
-    gap = difference_to_first(group, setting)
+    gap, rank = difference_to_first(group, setting), rank_of(group, setting)
     return [
-        str(rank) if setting.best else "",
+        "" if rank is None else str(rank),
         setting.objective,
         "untrained" if setting.objective == START else setting_text(setting, group),
         number(interval(test, "target")),
@@ -142,7 +154,7 @@ def _cells(group: Group, setting: Setting, rank: int) -> list[str]:
 
 def _gap_text(gap: Interval) -> str:
     if math.isnan(gap.mean) or math.isnan(gap.half):
-        return "–"
+        return NOTHING
     return number(gap) + (" (tie)" if gap.low <= 0 <= gap.high else "")
 
 

@@ -180,13 +180,11 @@ def _one_each(records: list[RunRecord]) -> tuple[RunRecord, ...]:
 def _choose(settings: list[Setting]) -> Setting | None:
     """Return the best setting of one objective by its mean validation target; test records are never looked at.
 
-    A setting with a run that did not complete is chosen only where every other has one too. Ties: the first in order.
+    A setting of which a validation run did not complete is never chosen. Ties: the first in order.
     """
-    scored = [(setting, interval(setting.validation, "target").mean) for setting in settings]
-    scored = [(setting, mean) for setting, mean in scored if not math.isnan(mean)]
-    if not scored:
-        return None
-    return max(scored, key=lambda pair: (all(r.status == "completed" for r in pair[0].validation), pair[1]))[0]
+    whole = [s for s in settings if all(record.status == "completed" for record in s.validation)]
+    scored = [(interval(setting.validation, "target").mean, setting) for setting in whole]
+    return max((pair for pair in scored if not math.isnan(pair[0])), key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def _differing(settings: list[Setting]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ __all__ = [
     "load_records",
     "manifest_of",
     "read_manifest",
+    "read_record",
     "read_records",
     "record_order",
     "seal",
@@ -133,7 +134,7 @@ def read_records(results: Path) -> tuple[list[RunRecord], list[Problem]]:
         if not is_complete(folder.parent.parent):
             continue
         try:
-            records.append(_read_record(folder))
+            records.append(read_record(folder))
         except RunError as error:
             problems.append(Problem(folder / RECORD, "unreadable", error.problem))
     return sorted(records, key=record_order), problems
@@ -154,7 +155,8 @@ def record_order(record: RunRecord) -> tuple[str, ...]:
     return (record.protocol, record.spec.suite, record.spec.objective, record.key, record.evaluation_key)
 
 
-def _read_record(folder: Path) -> RunRecord:
+def read_record(folder: Path) -> RunRecord:
+    """Return the record of a finished evaluation. Raises RunError where it is not what was written there."""
     path = folder / RECORD
     entry = read_manifest(folder).files.get(RECORD)
     with told(path, "read"):

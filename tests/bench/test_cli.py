@@ -242,7 +242,8 @@ def test_sft_then_dpo_on_it_is_two_commands(tmp_path):
 
 OWN_LOSS = '''
 from torch.nn.functional import logsigmoid
-from losses import Pairs, Param, Requires, objective
+from losses import Pairs, Param, Requires
+from losses.objective import objective
 from losses.space import Log
 
 @objective(

@@ -21,11 +21,13 @@ SCALES = {
 
 
 def evaluation(split: str = "validation", **changes) -> EvaluationSpec:
-    given = dict(split=split, prompts=256, tokens=48, seed=0, pairs=256, beta0=0.1, lm_eval=("blimp",))
-    return EvaluationSpec(**{**given, **changes})
+    given = {"prompts": 256, "tokens": 48, "seed": 0, "pairs": 256, "beta0": 0.1, "lm_eval": ("blimp",)}
+    return EvaluationSpec(**{**given, "split": split, **changes})
 
 
-def run_spec(objective: str = "dpo", *, beta: float | None = 0.1, seed: int = 0, rate: float = 3e-4, **train) -> RunSpec:
+def run_spec(
+    objective: str = "dpo", *, beta: float | None = 0.1, seed: int = 0, rate: float = 3e-4, **train
+) -> RunSpec:
     return RunSpec(
         version=1,
         suite="sentiment",
@@ -35,7 +37,7 @@ def run_spec(objective: str = "dpo", *, beta: float | None = 0.1, seed: int = 0,
         objective=objective,
         objective_version=1,
         params={} if beta is None else {"beta": beta},
-        train=TrainSpec(**{**dict(steps=60, batch=16, learning_rate=rate), **train}),
+        train=TrainSpec(**{"steps": 60, "batch": 16, "learning_rate": rate, **train}),
         seed=seed,
     )
 
@@ -134,7 +136,7 @@ def study(
         for place, beta in enumerate(SCALES.get(name, SCALES["dpo"])):
             kl, reward = 9.0 / (1 + place), strength * (1.25 - 0.3 * place + 0.03 * place**2)
 
-            def one(seed: int, split: str, b=beta, k=kl, r=reward, objective=name) -> RunRecord:
+            def one(seed: int, split: str, b=beta, k=kl, r=reward, objective=name, rng=rng) -> RunRecord:
                 own, gold = k * math.exp(0.06 * rng.normal()), r + 0.05 * rng.normal()
                 spec = run_spec(objective, beta=b, seed=seed)
                 return record(spec, split=split, target=gold - 0.1 * own, kl=own, protocol=protocol)

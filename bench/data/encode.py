@@ -1,0 +1,226 @@
+"""Owns the way from preferences to token ids: lengths, truncation, and the numbering of prompts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+from bench.data.preferences import Pair, Preferences, Single
+from bench.data.rows import Message, Text
+from bench.data.split import split_by_prompt
+from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of, unpair
+from bench.errors import UsageError, did_you_mean
+
+__all__ = [
+    "Encoded",
+    "EncodedPair",
+    "EncodedSingle",
+    "PairIds",
+    "Tokenizer",
+    "encode",
+    "encode_ids",
+    "split_by_prompt",
+    "unpair",
+]
+
+OnLong = Literal["error", "truncate_completion"]
+_ON_LONG = ("error", "truncate_completion")
+
+
+class PairIds(Protocol):
+    """A pair in token ids, as suites keep it; the scores are both numbers or both None."""
+
+    @property
+    def prompt_ids(self) -> Sequence[int]: ...
+
+    @property
+    def chosen_ids(self) -> Sequence[int]: ...
+
+    @property
+    def rejected_ids(self) -> Sequence[int]: ...
+
+    @property
+    def chosen_score(self) -> float | None: ...
+
+    @property
+    def rejected_score(self) -> float | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One row in ids, not yet cut to length; ``label`` is None for a pair."""
+
+    where: str
+    prompt: Ids
+    completions: dict[str, Ids]
+    label: bool | None
+    score_gap: float | None
+
+
+def encode(
+    preferences: Preferences,
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    max_prompt_length: int | None = None,
+    on_long: OnLong = "truncate_completion",
+) -> Encoded:
+    """Encode every row; lengths are in tokens, ``max_length`` is of prompt and completion together.
+
+    Plain text: the prompt is BOS (if the tokenizer has one) and its tokens, the completion its own tokens, encoded
+    apart from the prompt, and EOS. Messages: the chat template says both. A completion that is cut loses its EOS.
+
+    Raises UsageError with file, row, field, length and limit for: a prompt that leaves no room for a completion, or is
+    longer than ``max_prompt_length`` (prompts are never cut); with ``on_long="error"`` a row longer than
+    ``max_length``; completions that are the same once encoded and cut; EOS inside a completion; two BOS; a template
+    that refuses the messages or does not separate prompt and completion.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
+    in_text = all(isinstance(row.prompt, str) for row in preferences.rows)
+    rows = _text_rows(preferences, tokenizer) if in_text else _dialogue_rows(preferences, tokenizer)
+    return _fitted(
+        rows, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long
+    )
+
+
+def encode_ids(
+    pairs: Iterable[PairIds],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    source: str,
+    on_long: OnLong = "truncate_completion",
+) -> Encoded:
+    """Take pairs that are token ids of ``tokenizer`` already; nothing is added to them, and ``source`` names them.
+
+    Raises UsageError as ``encode`` does, and for an id that the tokenizer does not have.
+    """
+    return _fitted(
+        _id_rows(pairs, size=len(tokenizer), source=source),
+        tokenizer,
+        max_length=max_length,
+        max_prompt_length=None,
+        on_long=on_long,
+    )
+
+
+def _completions(row: Pair | Single) -> dict[str, Text]:
+    if isinstance(row, Pair):
+        return {"chosen": row.chosen, "rejected": row.rejected}
+    return {"completion": row.completion}
+
+
+def _gap(chosen: float | None, rejected: float | None) -> float | None:
+    return None if chosen is None or rejected is None else chosen - rejected
+
+
+def _row(row: Pair | Single, *, where: str, prompt: Ids, completions: dict[str, Ids]) -> _Row:
+    paired = isinstance(row, Pair)
+    return _Row(
+        where=where,
+        prompt=prompt,
+        completions=completions,
+        label=None if isinstance(row, Pair) else row.label,
+        score_gap=_gap(row.chosen_score, row.rejected_score) if isinstance(row, Pair) and paired else None,
+    )
+
+
+def _text_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[_Row]:
+    rows = preferences.rows
+    texts = [cast(str, text) for row in rows for text in (row.prompt, *_completions(row).values())]
+    known = text_ids(texts, tokenizer)
+    for row in rows:
+        where = f"{preferences.source}, row {row.id}"
+        completions = {
+            name: _ended_text(known[cast(str, text)], tokenizer, where=f"{where}, field '{name}'")
+            for name, text in _completions(row).items()
+        }
+        prompt = with_bos(known[cast(str, row.prompt)], tokenizer, where=where)
+        yield _row(row, where=where, prompt=prompt, completions=completions)
+
+
+def _ended_text(ids: Ids, tokenizer: Tokenizer, *, where: str) -> Ids:
+    if not ids:
+        raise UsageError(f"{where}: the tokenizer makes no token of the text", fix="remove the row")
+    if ids[0] == tokenizer.bos_token_id:
+        raise UsageError(
+            f"{where}: the completion begins with BOS (id {ids[0]})", fix="take BOS out of the completion's text"
+        )
+    return ended(ids, tokenizer, templated=False, where=where)
+
+
+def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[_Row]:
+    for row in preferences.rows:
+        where = f"{preferences.source}, row {row.id}"
+        turns = cast(tuple[Message, ...], row.prompt)
+        prompt = prompt_messages_ids(turns, tokenizer, where=where)
+        completions = {}
+        for name, answer in _completions(row).items():
+            field = f"{where}, field '{name}'"
+            ids = answer_ids(turns, cast(tuple[Message, ...], answer), prompt, tokenizer, where=field)
+            completions[name] = ended(ids, tokenizer, templated=True, where=field)
+        yield _row(row, where=where, prompt=prompt, completions=completions)
+
+
+def _id_rows(pairs: Iterable[PairIds], *, size: int, source: str) -> Iterator[_Row]:
+    for number, pair in enumerate(pairs, start=1):
+        where = f"{source}, row {number}"
+        fields = {
+            name: tuple(getattr(pair, f"{name}_ids")) for name in ("prompt", "chosen", "rejected")
+        }
+        for name, ids in fields.items():
+            if not ids:
+                raise UsageError(f"{where}, field '{name}_ids': there is no token", fix="give at least one token id")
+            wrong = next((token for token in ids if not 0 <= token < size), None)
+            if wrong is not None:
+                raise UsageError(
+                    f"{where}, field '{name}_ids': {wrong} is no id of the tokenizer, which has 0 to {size - 1}",
+                    fix="use the tokenizer that the ids were made with",
+                )
+        yield _Row(
+            where=where,
+            prompt=fields.pop("prompt"),
+            completions=fields,
+            label=None,
+            score_gap=_gap(pair.chosen_score, pair.rejected_score),
+        )
+
+
+def _fitted(
+    rows: Iterable[_Row], tokenizer: Tokenizer, *, max_length: int, max_prompt_length: int | None, on_long: OnLong
+) -> Encoded:
+    if on_long not in _ON_LONG:
+        raise UsageError(f"on_long={on_long!r} is unknown", fix=did_you_mean(on_long, _ON_LONG))
+    if max_length < 2 or (max_prompt_length is not None and max_prompt_length < 1):
+        given = f"max_length={max_length}, max_prompt_length={max_prompt_length}"
+        raise UsageError(f"{given} leaves no room", fix="give at least 2 and 1 tokens")
+    held = list(rows)
+    limit = max_length - 1 if max_prompt_length is None else min(max_prompt_length, max_length - 1)
+    _check_prompts(held, limit=limit, max_length=max_length)
+    groups: dict[Ids, int] = {}
+    pairs, singles = [], []
+    for row in held:
+        cut = _cut(row, room=max_length - len(row.prompt), max_length=max_length, on_long=on_long)
+        group = groups.setdefault(row.prompt, len(groups))
+        if row.label is None:
+            pairs.append(
+                EncodedPair(
+                    prompt_ids=row.prompt,
+                    chosen_ids=cut["chosen"],
+                    rejected_ids=cut["rejected"],
+                    score_gap=row.score_gap,
+                    group=group,
+                )
+            )
+        else:
+            singles.append(
+                EncodedSingle(
+                    prompt_ids=row.prompt, completion_ids=cut["completion"], desirable=row.label, group=group
+                )
+            )
+    eos = cast(int, tokenizer.eos_token_id)
+    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if singles:
+        return encoded_of(singles, kind="unpaired", eos_id=eos, pad_id=pad)
+    return encoded_of(pairs, kind="pairs", eos_id=eos, pad_id=pad)

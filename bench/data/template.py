@@ -1,0 +1,125 @@
+"""Owns how one row's text or messages become token ids, and the check that prompt and completion meet at a token."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from jinja2 import TemplateError
+
+from bench.data.rows import Message
+from bench.data.tokens import Ids
+from bench.errors import UsageError
+
+
+class Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    pad_token_id: int | None
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool, verbose: bool) -> Any: ...
+
+    def apply_chat_template(
+        self, conversation: list[Message], *, add_generation_prompt: bool, tokenize: bool, return_dict: bool
+    ) -> Any: ...
+
+    def decode(self, token_ids: list[int]) -> Any: ...
+
+
+def text_ids(texts: Iterable[str], tokenizer: Tokenizer) -> dict[str, Ids]:
+    """Map each distinct text to its ids, no special token added."""
+    distinct = list(dict.fromkeys(texts))
+    found = tokenizer(distinct, add_special_tokens=False, verbose=False)["input_ids"]
+    return {text: tuple(ids) for text, ids in zip(distinct, found, strict=True)}
+
+
+def with_bos(ids: Ids, tokenizer: Tokenizer, *, where: str) -> Ids:
+    """Begin a plain prompt with BOS, if the tokenizer has one and the text does not write it itself."""
+    bos = tokenizer.bos_token_id
+    begun = ids if bos is None or ids[:1] == (bos,) else (bos, *ids)
+    refuse_double_bos(begun, tokenizer, where=where)
+    return begun
+
+
+def refuse_double_bos(ids: Ids, tokenizer: Tokenizer, *, where: str) -> None:
+    """Raise UsageError where the first two ids are both BOS."""
+    bos = tokenizer.bos_token_id
+    if bos is not None and ids[:2] == (bos, bos):
+        raise UsageError(
+            f"{where}, field 'prompt': it begins with two BOS tokens (id {bos})",
+            fix="take BOS out of the prompt's text, or out of the chat template",
+        )
+
+
+def prompt_messages_ids(messages: Sequence[Message], tokenizer: Tokenizer, *, where: str) -> Ids:
+    """Return the templated prompt, up to where the assistant's answer begins."""
+    ids = _templated(messages, tokenizer, generation=True, where=f"{where}, field 'prompt'")
+    refuse_double_bos(ids, tokenizer, where=where)
+    return ids
+
+
+def answer_ids(
+    prompt: Sequence[Message], answer: Sequence[Message], prompt_ids: Ids, tokenizer: Tokenizer, *, where: str
+) -> Ids:
+    """Return the ids that the templated dialogue has after ``prompt_ids``; ``where`` names the row and the field.
+
+    Raises UsageError unless the templated prompt is, token by token, the beginning of the templated dialogue.
+    """
+    whole = _templated([*prompt, *answer], tokenizer, generation=False, where=where)
+    if whole[: len(prompt_ids)] == prompt_ids:
+        return whole[len(prompt_ids) :]
+    shared = zip(prompt_ids, whole, strict=False)
+    place = next((i for i, (one, two) in enumerate(shared) if one != two), min(len(prompt_ids), len(whole)))
+    one, two = (_shown(ids, place, tokenizer) for ids in (prompt_ids, whole))
+    raise UsageError(
+        f"{where}: the chat template's prompt is not the beginning of its dialogue: token {place + 1} is {one} in the "
+        f"prompt alone and {two} with the answer, so no token separates prompt and completion",
+        fix="use a template whose generation prompt is what it writes before an answer, ending in a special token or "
+        "a line break",
+    )
+
+
+def ended(ids: Ids, tokenizer: Tokenizer, *, templated: bool, where: str) -> Ids:
+    """Return a completion that ends with EOS once: added to plain text, as the template says for a dialogue.
+
+    White space that a template writes after EOS is cut off, since generation stops at EOS (TRL keeps it). A template
+    that ends its turns with another token than EOS is left as it is. Raises UsageError for EOS inside a completion.
+    """
+    eos = tokenizer.eos_token_id
+    if eos is None:
+        raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
+    if eos not in ids:
+        return ids if templated else (*ids, eos)
+    place = ids.index(eos)
+    rest = ids[place + 1 :]
+    if place == 0 or (rest and not (templated and not str(tokenizer.decode(list(rest))).strip())):
+        raise UsageError(
+            f"{where}: the completion's token {place + 1} of {len(ids)} is EOS, which may only end it",
+            fix=f"take {tokenizer.decode([eos])!r} out of the text; it is added where a completion ends",
+        )
+    return ids[: place + 1]
+
+
+def _templated(messages: Sequence[Message], tokenizer: Tokenizer, *, generation: bool, where: str) -> Ids:
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise UsageError(
+            f"{where}: messages need a chat template, and the tokenizer has none",
+            fix="use the tokenizer of a chat model, or write prompt and completions as strings",
+        )
+    try:
+        ids = tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=generation, tokenize=True, return_dict=False
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise UsageError(
+            f"{where}: the chat template refuses messages of {roles}: {error}",
+            fix="give the order of roles that the model's template expects",
+        ) from error
+    return tuple(ids)
+
+
+def _shown(ids: Ids, place: int, tokenizer: Tokenizer) -> str:
+    return repr(tokenizer.decode([ids[place]])) if place < len(ids) else "missing"

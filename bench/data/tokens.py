@@ -1,0 +1,83 @@
+"""Owns preference data as token ids: its rows, their hash, and pairs taken apart into single completions."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.data.rows import Kind
+from bench.errors import UsageError
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPair:
+    """A preference in token ids. ``score_gap`` is the chosen score less the rejected one, None where there is none.
+
+    ``group`` numbers the distinct prompts: rows of one prompt, and only they, share it.
+    """
+
+    prompt_ids: Ids
+    chosen_ids: Ids
+    rejected_ids: Ids
+    score_gap: float | None
+    group: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSingle:
+    """One completion in token ids. ``pair`` is the index of the pair that it was taken from, None if from none."""
+
+    prompt_ids: Ids
+    completion_ids: Ids
+    desirable: bool
+    group: int
+    pair: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """A data set in token ids; ``content_hash`` is the SHA-256 of kind and rows, in order."""
+
+    kind: Kind
+    rows: tuple[EncodedPair, ...] | tuple[EncodedSingle, ...]
+    eos_id: int
+    pad_id: int
+    content_hash: str
+
+
+def encoded_of(
+    rows: Sequence[EncodedPair] | Sequence[EncodedSingle], *, kind: Kind, eos_id: int, pad_id: int
+) -> Encoded:
+    """Return ``Encoded`` of rows of one kind, with their hash."""
+    digest = hashlib.sha256(kind.encode())
+    for row in rows:
+        if isinstance(row, EncodedPair):
+            parts, said = (row.prompt_ids, row.chosen_ids, row.rejected_ids), repr(row.score_gap)
+        else:
+            parts, said = (row.prompt_ids, row.completion_ids, ()), repr(row.desirable)
+        # The lengths keep apart rows whose ids, written one after another, are the same.
+        numbers = [*map(len, parts), *(token for part in parts for token in part)]
+        digest.update(np.asarray(numbers, dtype="<i8").tobytes() + said.encode())
+    return Encoded(kind=kind, rows=tuple(rows), eos_id=eos_id, pad_id=pad_id, content_hash=digest.hexdigest())
+
+
+def unpair(encoded: Encoded) -> Encoded:
+    """Take each pair apart into a desirable and an undesirable completion, side by side.
+
+    Rows are chosen_0, rejected_0, chosen_1, …, so pair i is rows 2i and 2i + 1: a batch drawn by pairs holds both
+    labels in equal number, whatever its size. Raises UsageError where the rows are unpaired already.
+    """
+    rows: list[EncodedSingle] = []
+    for index, pair in enumerate(encoded.rows):
+        if not isinstance(pair, EncodedPair):
+            raise UsageError("the data is unpaired already", fix="take pairs apart only where kind is 'pairs'")
+        for ids, desirable in ((pair.chosen_ids, True), (pair.rejected_ids, False)):
+            rows.append(
+                EncodedSingle(
+                    prompt_ids=pair.prompt_ids, completion_ids=ids, desirable=desirable, group=pair.group, pair=index
+                )
+            )
+    return encoded_of(rows, kind="unpaired", eos_id=encoded.eos_id, pad_id=encoded.pad_id)

@@ -1,0 +1,154 @@
+"""lm-eval on a model in memory."""
+
+import json
+import logging
+import os
+import random
+import socket
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import RunError, UsageError
+from bench.evaluate.harness import run_lm_eval, task_versions
+
+# Words swapped: of equal length, or length alone would decide for every model.
+ITEMS = [
+    ("The cat runs away.", "The away runs cat."),
+    ("Who should Alice help?", "Alice should Who help?"),
+    ("The dogs chase the cats.", "The cats chase the dogs."),
+    ("the dog chases", "dog the chases"),
+    ("that chase", "chase that"),
+    ("runs The", "The runs"),
+]
+TASK = """\
+task: tiny_pairs
+dataset_path: json
+dataset_kwargs: {data_files: {test: items.jsonl}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "%s"
+doc_to_target: 0
+doc_to_choice: "{{[good, bad]}}"
+target_delimiter: ""
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+metadata: {version: 2.5}
+"""
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*address):
+        raise AssertionError(f"a connection was tried: {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def write_task(folder: Path, *, context: str = "") -> Path:
+    (folder / "items.jsonl").write_text("".join(json.dumps({"good": g, "bad": b}) + "\n" for g, b in ITEMS))
+    (folder / "tiny.yaml").write_text(TASK % context)
+    return folder
+
+
+def summed(model, tokenizer, context: list[int], text: str) -> float:
+    ids = context + tokenizer.encode(text, add_special_tokens=False)
+    with torch.no_grad():
+        logps = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    return sum(logps[place - 1, ids[place]].item() for place in range(len(context), len(ids)))
+
+
+def by_hand(model, tokenizer, context: list[int]) -> list[bool]:
+    return [summed(model, tokenizer, context, g) > summed(model, tokenizer, context, b) for g, b in ITEMS]
+
+
+def evaluate(model, tokenizer, folder, *, tasks=("tiny_pairs",), limit=None):
+    return run_lm_eval(model, tokenizer, tasks, include=folder, limit=limit, batch=4)
+
+
+def test_accuracy_equals_summed_log_probs_by_hand_after_the_begin_token(tmp_path, make_llama, tokenizer, no_network):
+    folder, seen = write_task(tmp_path), set()
+    for seed in range(3):
+        model = make_llama(seed=seed, vocab=len(tokenizer))
+        (metric,) = evaluate(model, tokenizer, folder)
+        correct = by_hand(model, tokenizer, [tokenizer.bos_token_id])
+        assert metric.value == pytest.approx(np.mean(correct))
+        assert metric.stderr == pytest.approx(np.std(correct, ddof=1) / len(ITEMS) ** 0.5)
+        assert (metric.task, metric.split, metric.name, metric.n, metric.higher_is_better) == (
+            "tiny_pairs",
+            "test",
+            "acc",
+            6,
+            True,
+        )
+        seen.add(metric.value)
+    assert len(seen) > 1  # the models are told apart, so agreement is no accident
+
+
+def test_a_context_replaces_the_begin_token_where_the_tokenizer_adds_none(tmp_path, make_llama, tokenizer, no_network):
+    model = make_llama(seed=1, vocab=len(tokenizer))
+    (metric,) = evaluate(model, tokenizer, write_task(tmp_path, context="Alice:"))
+    assert metric.value == pytest.approx(np.mean(by_hand(model, tokenizer, tokenizer.encode("Alice:"))))
+
+
+def test_a_limit_takes_the_first_items(tmp_path, make_llama, tokenizer, no_network):
+    model = make_llama(seed=1, vocab=len(tokenizer))
+    (metric,) = evaluate(model, tokenizer, write_task(tmp_path), limit=4)
+    assert metric.n == 4
+    assert metric.value == pytest.approx(np.mean(by_hand(model, tokenizer, [tokenizer.bos_token_id])[:4]))
+
+
+def test_the_working_directory_does_not_decide_where_data_lies(tmp_path, make_llama, tokenizer, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    write_task(tmp_path)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (metric,) = evaluate(make_llama(seed=1, vocab=len(tokenizer)), tokenizer, Path(".."))
+    assert metric.n == len(ITEMS)
+
+
+def test_nothing_is_left_behind(tmp_path, make_llama, tokenizer, capfd):
+    model = make_llama(seed=1, vocab=len(tokenizer)).train()
+    folder = write_task(tmp_path)
+    random.seed(7)
+    np.random.seed(7)
+    torch.manual_seed(7)
+
+    def state():
+        return (
+            random.getstate(),
+            np.random.get_state()[1].tolist(),
+            torch.get_rng_state().tolist(),
+            dict(os.environ),
+            logging.getLogger().level,
+            list(logging.getLogger().handlers),
+            logging.getLogger("lm_eval").level,
+            sys.stdout,
+            sys.stderr,
+            model.training,
+        )
+
+    before = state()
+    evaluate(model, tokenizer, folder)
+    assert state() == before
+    assert capfd.readouterr() == ("", "")
+    assert {path.name for path in folder.iterdir()} == {"items.jsonl", "tiny.yaml"}
+
+
+def test_an_unknown_task_is_named_with_close_names_and_those_in_files(tmp_path, make_llama, tokenizer):
+    with pytest.raises(UsageError, match=r"'tiny_pair' is unknown\n.*'tiny_pairs'.*tasks in files: tiny_pairs"):
+        evaluate(make_llama(seed=1, vocab=len(tokenizer)), tokenizer, write_task(tmp_path), tasks=("tiny_pair",))
+
+
+def test_absent_data_is_an_error_that_names_the_task(tmp_path, make_llama, tokenizer):
+    (write_task(tmp_path) / "items.jsonl").unlink()
+    with pytest.raises(RunError, match="lm-eval failed on tiny_pairs"):
+        evaluate(make_llama(seed=1, vocab=len(tokenizer)), tokenizer, tmp_path)
+
+
+def test_a_version_is_the_files_own_or_that_of_lm_eval(tmp_path):
+    found = task_versions(["tiny_pairs", "hellaswag"], include=write_task(tmp_path))
+    assert found == {"tiny_pairs": "2.5", "hellaswag": f"lm-eval {version('lm_eval')}"}

@@ -1,0 +1,210 @@
+"""Owns the checks with real processes on real storages: joining, kill -9, Ctrl-C."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sweeps.study import open_study
+from sweeps.worker import Outcome, run_trials
+
+ROOT = Path(__file__).parents[2]
+POINTS = [{"beta": round(0.1 * (index + 1), 1)} for index in range(8)]
+
+
+@pytest.fixture(params=["sqlite", "journal"])
+def storage(request, tmp_path):
+    return f"sqlite:///{tmp_path}/study.db" if request.param == "sqlite" else f"{tmp_path}/study.log"
+
+
+@pytest.fixture
+def join(tmp_path, storage):
+    """Return a function that starts a worker process; what is still running at the end is ended by its id."""
+    started = []
+
+    def start(*, points=POINTS, trials=None, sampler="grid", seconds=0.02, crash=None, go="", lease=60.0):
+        job = {
+            "storage": storage,
+            "log": str(tmp_path / "evaluations"),
+            "points": points,
+            "trials": trials,
+            "sampler": sampler,
+            "seconds": seconds,
+            "crash": crash,
+            "go": go,
+            "lease": lease,
+        }
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "tests.sweeps.joiner", json.dumps(job)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.communicate()
+
+
+def results_of(worker):
+    out, error = worker.communicate(timeout=60)
+    assert worker.returncode == 0, error
+    assert error == ""
+    return json.loads(out)
+
+
+def evaluations(tmp_path, what):
+    path = tmp_path / "evaluations"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line.rsplit(" ", 1)[0].split(" ", 1)[1])["beta"] for line in lines if line.startswith(what)]
+
+
+def wait_for(condition, *, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.005)
+
+
+def never(_params, _number):
+    raise AssertionError("evaluated a point that has a result")
+
+
+def test_workers_that_start_at_once_share_the_points_and_run_none_twice(join, tmp_path):
+    go = tmp_path / "go"
+    workers = [join(go=str(go)) for _ in range(3)]
+    time.sleep(1.0)
+    go.touch()
+    results = [results_of(worker) for worker in workers]
+    assert results[0] == results[1] == results[2]
+    assert [result["params"] for result in results[0]] == POINTS
+    assert {result["status"] for result in results[0]} == {"completed"}
+    assert Counter(evaluations(tmp_path, "start")) == {point["beta"]: 1 for point in POINTS}
+    assert len({result["worker"] for result in results[0]}) > 1
+
+
+def test_workers_that_sample_share_one_budget_and_the_values_do_not_depend_on_who_is_there(join, tmp_path):
+    go = tmp_path / "go"
+    workers = [join(points=None, trials=7, sampler="random", go=str(go)) for _ in range(2)]
+    time.sleep(0.8)
+    go.touch()
+    shared = [results_of(worker) for worker in workers]
+    assert shared[0] == shared[1]
+    assert len(shared[0]) == len(evaluations(tmp_path, "start")) == 7
+    assert len({result["params"]["beta"] for result in shared[0]}) == 7
+
+    other = f"{tmp_path}/alone.log"
+    alone = _sample_alone(other, trials=7)
+    assert [result.params for result in alone] == [result["params"] for result in shared[0]]
+
+
+def _sample_alone(storage, *, trials):
+    from optuna.distributions import FloatDistribution
+
+    spread = {"beta": FloatDistribution(0.01, 10.0, log=True)}
+    study = open_study("s", storage=storage, sampler="random", seed=7, distributions=spread)
+    return run_trials(
+        study,
+        evaluate=lambda params, _number: Outcome("completed", -params["beta"], "", None),
+        distributions=spread,
+        trials=trials,
+    )
+
+
+def test_a_killed_worker_costs_one_evaluation_and_the_next_one_runs_exactly_what_is_missing(join, tmp_path, storage):
+    worker = join(seconds=0.05, crash=0.4)
+    worker.wait(timeout=60)
+    assert worker.returncode == -signal.SIGKILL
+    assert evaluations(tmp_path, "end") == [0.1, 0.2, 0.3]
+
+    results = results_of(join())
+    assert [result["params"] for result in results] == POINTS
+    assert {result["status"] for result in results} == {"completed"}
+    starts = Counter(evaluations(tmp_path, "start"))
+    assert starts == {**{point["beta"]: 1 for point in POINTS}, 0.4: 2}
+
+    study = open_study("s", storage=storage, sampler="grid", seed=7, points=POINTS)
+    assert [result.params for result in run_trials(study, evaluate=never, points=POINTS)] == POINTS
+
+
+def test_a_waiting_worker_takes_over_from_one_that_is_killed(join, tmp_path):
+    killed = join(points=POINTS[:2], seconds=60.0)
+    wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
+    waiting = join(points=POINTS[:2])
+    wait_for(lambda: evaluations(tmp_path, "end") == [0.2])
+    assert waiting.poll() is None
+    killed.kill()
+    killed.wait()
+    results = results_of(waiting)
+    assert [result["status"] for result in results] == ["completed", "completed"]
+    assert evaluations(tmp_path, "end") == [0.2, 0.1]
+
+
+def test_a_worker_on_another_host_that_falls_silent_loses_its_trial_when_the_lease_ends(join, tmp_path, storage):
+    silent = join(points=POINTS[:1], seconds=60.0, lease=1.0)
+    wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
+    silent.send_signal(signal.SIGSTOP)
+    try:
+        results = results_of(join(points=POINTS[:1], lease=1.0))
+    finally:
+        silent.send_signal(signal.SIGCONT)
+    assert results[0]["status"] == "completed"
+    assert evaluations(tmp_path, "start") == [0.1, 0.1]
+
+
+def test_a_living_worker_keeps_a_trial_that_lasts_longer_than_the_lease(join, tmp_path):
+    long = join(points=POINTS[:1], seconds=2.5, lease=1.0)
+    wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
+    other = join(points=POINTS[:1], lease=1.0)
+    assert results_of(long) == results_of(other)
+    assert evaluations(tmp_path, "start") == [0.1]
+
+
+def test_ctrl_c_puts_the_point_back_at_once(join, tmp_path, storage):
+    worker = join(seconds=60.0)
+    wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
+    worker.send_signal(signal.SIGINT)
+    _, error = worker.communicate(timeout=30)
+    assert "KeyboardInterrupt" in error
+    study = open_study("s", storage=storage, sampler="grid", seed=7, points=POINTS)
+    assert [trial.state.name for trial in study.trials] == ["FAIL"]
+    assert study.trials[0].user_attrs["outcome"]["status"] == "interrupted"
+    results = results_of(join())
+    assert len(results) == len(POINTS)
+    assert evaluations(tmp_path, "end") == [point["beta"] for point in POINTS]
+
+
+def test_a_point_that_kills_its_workers_fails_after_the_second(join, tmp_path):
+    survivor_points = POINTS[:2]
+    go = tmp_path / "go"
+    # The survivor's first point keeps it busy while two others die at the second.
+    survivor = join(points=survivor_points, seconds=4.0)
+    wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
+    for _ in range(2):
+        victim = join(points=survivor_points, crash=0.2, go="" if go.exists() else "")
+        assert victim.wait(timeout=60) == -signal.SIGKILL
+    results = results_of(survivor)
+    assert [result["status"] for result in results] == ["completed", "failed"]
+    assert "died twice" in results[1]["error"]
+    assert Counter(evaluations(tmp_path, "start")) == {0.1: 1, 0.2: 2}
+    # A new call gives the point another chance.
+    assert [result["status"] for result in results_of(join(points=survivor_points))] == ["completed", "completed"]
+
+
+def test_the_worker_is_named_by_host_and_process(join):
+    worker = join(points=POINTS[:1])
+    (result,) = results_of(worker)
+    host, pid, _start = result["worker"].rsplit(":", 2)
+    assert host.startswith(socket.gethostname())
+    assert int(pid) == worker.pid != os.getpid()

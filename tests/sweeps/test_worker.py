@@ -1,0 +1,323 @@
+"""Owns the checks of one worker: what becomes of each outcome, of a resume, of an interrupt, of the budget."""
+
+import math
+import threading
+import time
+from dataclasses import replace
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from sweeps.errors import StudyError, SweepError
+from sweeps.lease import BEAT, WORKER, heartbeat, is_stale, worker_id
+from sweeps.ledger import SLOT
+from sweeps.study import open_study
+from sweeps.worker import Outcome, TrialResult, best, run_trials
+
+POINTS = tuple({"beta": beta} for beta in (0.01, 0.1, 1.0, 10.0))
+SPREAD = {"beta": FloatDistribution(0.01, 10.0, log=True), "order": CategoricalDistribution((1.0, 2.0))}
+
+
+@pytest.fixture(params=["sqlite", "journal"])
+def storage(request, tmp_path):
+    return f"sqlite:///{tmp_path}/study.db" if request.param == "sqlite" else f"{tmp_path}/study.log"
+
+
+@pytest.fixture
+def study(storage):
+    return open_study("s", storage=storage, sampler="grid", seed=1, points=POINTS)
+
+
+def completed(params, _number):
+    return Outcome("completed", -abs(math.log10(params["beta"] / 0.1)), f"run-{params['beta']}", None)
+
+
+def never(_params, _number):
+    raise AssertionError("evaluated a point that has a result")
+
+
+def statuses(results):
+    return [result.status for result in results]
+
+
+def test_a_finished_study_evaluates_nothing_and_gives_its_results_back(study, storage):
+    first = run_trials(study, evaluate=completed, points=POINTS)
+    assert [result.params for result in first] == list(POINTS)
+    assert [result.run_key for result in first] == ["run-0.01", "run-0.1", "run-1.0", "run-10.0"]
+    again = open_study("s", storage=storage, sampler="grid", seed=1, points=POINTS)
+    assert run_trials(again, evaluate=never, points=POINTS) == first
+    assert len(again.trials) == 4
+
+
+def test_the_study_is_one_that_optuna_reads(study):
+    run_trials(study, evaluate=completed, points=POINTS)
+    assert study.best_params == {"beta": 0.1}
+    assert study.best_value == 0.0
+
+
+def test_a_diverged_trial_stays_and_a_pruned_one_too(study):
+    def evaluate(params, number):
+        if params["beta"] == 0.01:
+            return Outcome("diverged", math.nan, "run-d", "loss is nan at step 7")
+        return Outcome("pruned", -3.0, "run-p", None) if params["beta"] == 1.0 else completed(params, number)
+
+    first = run_trials(study, evaluate=evaluate, points=POINTS)
+    assert statuses(first) == ["diverged", "completed", "pruned", "completed"]
+    assert (first[0].target, first[0].error) == (None, "loss is nan at step 7")
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "PRUNED", "COMPLETE"]
+    assert run_trials(study, evaluate=never, points=POINTS) == first
+
+
+def test_a_failed_point_does_not_stop_the_sweep_and_is_retried_by_the_next_call_alone(study):
+    seen = []
+
+    def evaluate(params, number):
+        seen.append(params["beta"])
+        if params["beta"] == 0.1:
+            raise OSError("disk is full")
+        return completed(params, number)
+
+    first = run_trials(study, evaluate=evaluate, points=POINTS)
+    assert statuses(first) == ["completed", "failed", "completed", "completed"]
+    assert first[1].error.startswith("OSError: disk is full\n")
+    assert "in evaluate" in first[1].error
+    assert seen == [0.01, 0.1, 1.0, 10.0]
+    assert statuses(run_trials(study, evaluate=evaluate, points=POINTS)) == statuses(first)
+    assert seen == [0.01, 0.1, 1.0, 10.0, 0.1]
+    assert statuses(run_trials(study, evaluate=completed, points=POINTS)) == ["completed"] * 4
+
+
+def test_a_returned_failure_and_a_wrong_return_are_failures(study):
+    def evaluate(params, _number):
+        return Outcome("failed", None, "run", "gate did not hold") if params["beta"] < 1 else {"target": 1.0}
+
+    results = run_trials(study, evaluate=evaluate, points=POINTS)
+    assert statuses(results) == ["failed"] * 4
+    assert results[0].error == "gate did not hold"
+    assert results[3].error.startswith("TypeError: evaluate returned dict, not an Outcome")
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_goes_up_and_puts_the_point_back(study, interrupt):
+    def evaluate(params, number):
+        if params["beta"] == 0.1:
+            raise interrupt
+        return completed(params, number)
+
+    with pytest.raises(interrupt):
+        run_trials(study, evaluate=evaluate, points=POINTS)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"]
+    seen = []
+    results = run_trials(study, evaluate=lambda *given: seen.append(given[0]) or completed(*given), points=POINTS)
+    assert seen == [*POINTS[1:]]
+    assert statuses(results) == ["completed"] * 4
+
+
+def test_an_interrupt_that_is_not_caught_leaves_the_trial_to_its_lease(study):
+    def evaluate(_params, _number):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(study, evaluate=evaluate, points=POINTS[:1], catch_interrupt=False)
+    assert study.trials[0].state.name == "RUNNING"
+    assert run_trials(study, evaluate=never, points=POINTS[:1], wait=False) == []
+    time.sleep(0.25)
+    assert statuses(run_trials(study, evaluate=completed, points=POINTS[:1], lease_seconds=0.2)) == ["completed"]
+
+
+def test_events_tell_the_order_and_the_progress(study):
+    events = []
+    run_trials(study, evaluate=completed, points=POINTS[:2], on_event=events.append)
+    assert [(event.kind, event.params["beta"], event.settled, event.total) for event in events] == [
+        ("started", 0.01, 0, 2),
+        ("finished", 0.01, 1, 2),
+        ("started", 0.1, 1, 2),
+        ("finished", 0.1, 2, 2),
+    ]
+    assert events[1].result.target == pytest.approx(-1.0)
+    assert events[0].result is None
+
+
+def test_a_trial_whose_outcome_was_stored_before_its_worker_died_counts(study):
+    outcome = {"status": "completed", "target": 0.5, "run_key": "run", "error": None}
+    host, pid, _start = worker_id().rsplit(":", 2)
+    attributes = {SLOT: '{"beta": 0.01}', WORKER: f"{host}:{pid}:1", BEAT: time.time(), "outcome": outcome}
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params=POINTS[0],
+            distributions={"beta": FloatDistribution(0.01, 10.0)},
+            user_attrs={**attributes, "token": "t"},
+        )
+    )
+    (result,) = run_trials(study, evaluate=never, points=POINTS[:1])
+    assert (result.status, result.target) == ("completed", 0.5)
+    assert study.trials[0].state.name == "COMPLETE"
+
+
+def test_a_result_that_comes_after_the_lease_was_taken_away_is_not_counted(study):
+    events = []
+
+    def evaluate(params, number):
+        if number == 0:
+            study.tell(0, state=optuna.trial.TrialState.FAIL)
+        return completed(params, number)
+
+    results = run_trials(study, evaluate=evaluate, points=POINTS[:1], on_event=events.append)
+    assert [event.kind for event in events] == ["started", "lost", "started", "finished"]
+    assert [(result.number, result.status) for result in results] == [(1, "completed")]
+
+
+def test_trials_of_others_in_the_same_study_are_left_alone(study):
+    study.enqueue_trial({"beta": 5.0})
+    study.ask()
+    study.enqueue_trial({"beta": 6.0})
+    assert statuses(run_trials(study, evaluate=completed, points=POINTS)) == ["completed"] * 4
+    assert [trial.state.name for trial in study.trials[:2]] == ["RUNNING", "WAITING"]
+
+
+def test_threads_on_one_study_never_share_a_point(storage):
+    points = tuple({"beta": float(index + 1)} for index in range(12))
+    seen, gate = [], threading.Barrier(4, timeout=30)
+
+    def work():
+        study = open_study("s", storage=storage, sampler="grid", seed=1, points=points)
+        gate.wait()
+        run_trials(study, evaluate=lambda *given: seen.append(given[0]["beta"]) or completed(*given), points=points)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == [point["beta"] for point in points]
+
+
+def test_points_given_twice_are_one_point(study):
+    results = run_trials(study, evaluate=completed, points=(POINTS[0], POINTS[1], POINTS[0]))
+    assert [result.params for result in results] == [POINTS[0], POINTS[1]]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_sampled_study_spends_its_budget_once_within_the_space(storage, sampler):
+    study = open_study("s", storage=storage, sampler=sampler, seed=3, distributions=SPREAD)
+    first = run_trials(study, evaluate=completed, distributions=SPREAD, trials=9)
+    assert len(first) == len(study.trials) == 9
+    assert len({result.params["beta"] for result in first}) == 9
+    assert all(0.01 <= result.params["beta"] <= 10 and result.params["order"] in (1.0, 2.0) for result in first)
+    assert run_trials(study, evaluate=never, distributions=SPREAD, trials=9) == first
+
+
+def test_two_seeds_sample_differently_and_one_seed_alike(tmp_path):
+    def sample(name, seed):
+        study = open_study(name, storage=f"{tmp_path}/s.log", sampler="tpe", seed=seed, distributions=SPREAD)
+        return [result.params for result in run_trials(study, evaluate=completed, distributions=SPREAD, trials=8)]
+
+    assert sample("a", 1) == sample("b", 1) != sample("c", 2)
+
+
+def test_tpe_closes_in_on_the_best_value(tmp_path):
+    spread = {"beta": SPREAD["beta"]}
+    distances = []
+    for seed in range(4):
+        study = open_study(f"s{seed}", storage=f"{tmp_path}/s.log", sampler="tpe", seed=seed, distributions=spread)
+        results = run_trials(study, evaluate=completed, distributions=spread, trials=20)
+        distances.append(sum(-result.target for result in results[12:]) / 8)
+    # A random value's mean |log10(beta / 0.1)| over 0.01 to 10 is (1/2 + 4/2) / 3 = 0.83.
+    assert sum(distances) / 4 < 0.6
+
+
+def test_a_sampled_trial_that_failed_is_retried_with_the_same_parameters(tmp_path):
+    study = open_study("s", storage=f"{tmp_path}/s.log", sampler="random", seed=3, distributions=SPREAD)
+    seen = []
+
+    def evaluate(params, number):
+        seen.append(params)
+        if len(seen) == 2:
+            raise OSError("disk is full")
+        return completed(params, number)
+
+    assert statuses(run_trials(study, evaluate=evaluate, distributions=SPREAD, trials=3)).count("failed") == 1
+    assert statuses(run_trials(study, evaluate=evaluate, distributions=SPREAD, trials=3)) == ["completed"] * 3
+    assert seen[3] == seen[1]
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"points": POINTS, "distributions": SPREAD, "trials": 4},
+        {"points": POINTS, "trials": 3},
+        {"distributions": SPREAD},
+        {"distributions": SPREAD, "trials": 0},
+        {"points": POINTS, "lease_seconds": 0.0},
+    ],
+)
+def test_a_request_that_fixes_no_budget_is_refused(study, given):
+    with pytest.raises(SweepError):
+        run_trials(study, evaluate=never, **given)
+    assert study.trials == []
+
+
+def test_a_sampled_study_must_name_its_sampler():
+    study = optuna.create_study()
+    with pytest.raises(StudyError, match="names no sampler"):
+        run_trials(study, evaluate=completed, distributions=SPREAD, trials=2)
+
+
+@pytest.mark.parametrize("target", [None, math.nan, math.inf])
+def test_a_completed_outcome_has_a_finite_target(target):
+    with pytest.raises(ValueError, match="has a finite target"):
+        Outcome("completed", target, "run", None)
+
+
+def test_an_unknown_status_is_refused():
+    with pytest.raises(ValueError, match="'done' is not one of"):
+        Outcome("done", 1.0, "run", None)
+
+
+def test_the_best_is_the_best_completed_one_and_of_equals_the_earliest():
+    base = TrialResult(0, {"beta": 1.0}, "completed", 1.0, "a", None, "w", 1.0)
+    results = [
+        replace(base, number=3, target=2.0),
+        replace(base, number=1, target=2.0),
+        base,
+        replace(base, number=4, target=9.0, status="pruned"),
+        replace(base, number=5, target=None, status="diverged"),
+    ]
+    assert best(results, "maximize").number == 1
+    assert best(results, "minimize").number == 0
+    assert best(results[3:], "maximize") is None
+    with pytest.raises(ValueError, match="direction 'up'"):
+        best(results, "up")
+
+
+def test_the_heartbeat_beats_while_the_body_runs_and_stops_with_it(study):
+    study.ask()
+    with heartbeat(study._storage, study.trials[0]._trial_id, lease_seconds=0.2):
+        time.sleep(0.3)
+    stopped = study.trials[0].user_attrs[BEAT]
+    assert time.time() - stopped < 0.3
+    time.sleep(0.15)
+    assert study.trials[0].user_attrs[BEAT] == stopped
+
+
+@pytest.mark.parametrize(
+    ("change", "age", "stale"),
+    [
+        (lambda worker: worker, 0.0, False),
+        (lambda worker: worker, 9.9, False),
+        (lambda worker: worker, 10.1, True),
+        (lambda worker: worker.rsplit(":", 1)[0] + ":1", 0.0, True),
+        (lambda worker: f"other-{worker.rsplit(':', 1)[0]}:1", 0.0, False),
+        (lambda worker: f"other-{worker}", 10.1, True),
+    ],
+    ids=["living", "quiet", "silent", "another process with its number", "another host", "another host, silent"],
+)
+def test_a_lease_ends_with_its_process_or_with_its_heartbeat(change, age, stale):
+    trial = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.RUNNING, user_attrs={WORKER: change(worker_id()), BEAT: 1000.0}
+    )
+    assert is_stale(trial, now=1000.0 + age, lease_seconds=10.0) is stale
