@@ -1,0 +1,1 @@
+"""The composition: suites, data, training, evaluation, reports and the command line."""

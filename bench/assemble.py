@@ -1,12 +1,12 @@
 """Owns the way from token ids to an objective's batch: log-probs of policy and reference side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from bench.data.collate import collate_rows
-from bench.data.encode import EncodedPair, EncodedSingle
+from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, Row
 from losses import Completion, Pairs, Singles
@@ -35,16 +35,28 @@ def pair_rows(pairs: Sequence[EncodedPair]) -> list[Row]:
     return [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
 
 
+def rows_of(rows: Iterable[EncodedPair | EncodedSingle]) -> list[Row]:
+    """What has to be scored: both sides of pairs, or single completions."""
+    held = list(rows)
+    return pair_rows(pairs_in(held)) + single_rows(singles_in(held))
+
+
 def single_rows(singles: Sequence[EncodedSingle]) -> list[Row]:
     """Each completion with its prompt."""
     return [(s.prompt_ids, s.completion_ids) for s in singles]
 
 
 def completions(
-    rows: Sequence[Row], *, policy: torch.nn.Module, reference: ReferenceSource | None, pad_id: int, device: torch.device
+    rows: Sequence[Row],
+    *,
+    policy: torch.nn.Module,
+    reference: ReferenceSource | None,
+    pad_id: int,
+    device: torch.device,
 ) -> tuple[Completion, int]:
     """One ``Completion`` over all rows, and how many tokens went through the policy (padding left out)."""
-    tensors = tuple(tensor.to(device) for tensor in collate_rows(rows, pad_id))
+    ids, seen, completion = (tensor.to(device) for tensor in collate_rows(rows, pad_id))
+    tensors = (ids, seen, completion)
     logps, mask = policy(*tensors)
     known = None if reference is None else reference(rows, tensors, mask)
     return Completion(policy_logps=logps, reference_logps=known, mask=mask), int(tensors[1].sum())

@@ -1,4 +1,4 @@
-"""Owns what is saved of weights: the state that resuming needs, and the finished checkpoint. Safetensors and JSON only."""
+"""Owns what is saved of weights: the state for resuming and the finished checkpoint. Safetensors and JSON only."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ def load_state(folder: Path) -> TrainState | None:
     return None
 
 
-def save_checkpoint(model: torch.nn.Module, tokenizer: Any, folder: Path) -> None:
+def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save in the ordinary transformers format, adapters merged, with the tokenizer."""
     merged(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

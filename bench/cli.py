@@ -14,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Which preference-optimisation loss, at which β, is best for my model and my data, and is the difference real?",
+    help="Which preference-optimisation loss, at which β, is best for my model and data, and is the difference real?",
     epilog="Start with:  **bench run --loss ipo --sweep beta**",
 )
 suites_app = typer.Typer(help="List the suites, or build one's assets.", invoke_without_command=True)
@@ -36,10 +36,14 @@ def run(
             "Example: --sweep beta, --sweep beta,lr, --sweep beta=0.01,0.1,1",
         ),
     ] = None,
-    suite: Annotated[str, typer.Option("--suite", help="What to train and score on. Example: --suite sentiment")] = "sentiment",
+    suite: Annotated[
+        str, typer.Option("--suite", help="What to train and score on. Example: --suite sentiment")
+    ] = "sentiment",
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Start model: a local folder, or run:KEY. Example: --model run:3f9c --model ./my-sft"),
+        typer.Option(
+            "--model", help="Start model: a local folder, or run:KEY. Example: --model run:3f9c --model ./my-sft"
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -55,7 +59,8 @@ def run(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="Any field of the spec. Example: --set beta=0.05 --set lr=1e-4 --set train.steps=100 --set lora.rank=8"
+            "--set",
+            help="Any field of the spec. Example: --set beta=0.05 --set lr=1e-4 --set train.steps=100",
         ),
     ] = None,
     out: Out = Path("results"),
@@ -64,7 +69,9 @@ def run(
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option("--storage", help="Optuna storage; default: a journal in --out. Example: --storage sqlite:///s.db"),
+        typer.Option(
+            "--storage", help="Optuna storage; default: a journal in --out. Example: --storage sqlite:///s.db"
+        ),
     ] = None,
     sampler: Annotated[
         str, typer.Option("--sampler", help="grid, tpe or random. Example: --sampler tpe --trials 20")
@@ -80,7 +87,8 @@ def run(
         typer.Option("--loss-file", help="Python file with your own objective. Example: --loss-file my_loss.py"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Keep finished runs, or compute them again. Example: --no-resume")
+        bool,
+        typer.Option("--resume/--no-resume", help="Keep finished runs, or compute them again. Example: --no-resume"),
     ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with its cost and stop. Example: --dry-run")
@@ -117,7 +125,7 @@ def run(
         results=out,
         study=study,
         storage=storage,
-        sampler=sampler,
+        sampler=sampler,  # type: ignore[arg-type]  # the plan refuses other names, with a hint
         workers=workers,
         processes=processes,
         resume=resume,
@@ -163,7 +171,8 @@ def build_suite(
     name: Annotated[str, typer.Argument(help="Example: bench suites build sentiment --corpus imdb")],
     corpus: Annotated[Path, typer.Option("--corpus", help="Folder with the raw data. Example: --corpus imdb")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where the assets go; default: the installed suite. Example: --out assets")
+        Path | None,
+        typer.Option("--out", help="Where the assets go; default: the installed suite. Example: --out assets"),
     ] = None,
 ) -> None:
     """Make a suite's assets again from the raw corpus: tokenizer, start model, gold reward, prompts and pairs."""
@@ -182,7 +191,7 @@ def leaderboard(out: Out = Path("results")) -> None:
 
 @app.command()
 def figures(out: Out = Path("results")) -> None:
-    """Draw the figures again, from the records alone (PNG, PDF, and the plotted numbers as CSV).  Example: bench figures"""
+    """Draw the figures again, from the records alone (PNG, PDF, plotted numbers as CSV).  Example: bench figures"""
     from bench.commands import make_figures
 
     make_figures(out)
@@ -212,7 +221,7 @@ def main() -> NoReturn:
     except OSError as error:
         if debug:
             raise
-        _tell(f"{error.strerror or error}: {error.filename or ''}\n  → free space, or give a folder that can be written: --out")
+        _tell(f"{error.strerror or error}: {error.filename or ''}\n  → free space, or give another folder: --out")
         sys.exit(1)
     except Exception as error:
         if debug:
@@ -228,5 +237,3 @@ def main() -> NoReturn:
 
 def _tell(text: str) -> None:
     print(f"error: {text}" if not text.startswith("stopped") else text, file=sys.stderr)
-
-

@@ -56,7 +56,12 @@ def list_losses(*, as_json: bool) -> None:
                 "reward": objective.reward,
                 "requires": sorted(flag.name for flag in objective.requires if flag.name),
                 "params": {
-                    name: {"default": param.default, "space": str(param.space), "unit": param.unit, "symbol": param.symbol}
+                    name: {
+                        "default": param.default,
+                        "space": str(param.space),
+                        "unit": param.unit,
+                        "symbol": param.symbol,
+                    }
                     for name, param in objective.params.items()
                 },
                 "paper": objective.paper,
@@ -83,10 +88,15 @@ def show_loss(name: str) -> None:
     except KeyError as error:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names())) from error
     console = Console(highlight=False, markup=False)
-    console.print(f"{objective.name}\n\n{objective.doc}\n\nequation   {objective.equation}\npaper      {objective.paper}")
-    console.print(f"log-probs  {objective.aggregation}\nreward     {objective.reward}\noptimum    {objective.optimum or 'not known'}")
+    console.print(
+        f"{objective.name}\n\n{objective.doc}\n\nequation   {objective.equation}\npaper      {objective.paper}"
+    )
+    console.print(f"log-probs  {objective.aggregation}\nreward     {objective.reward}\noptimum    {objective.optimum}")
     for name, param in objective.params.items():
-        console.print(f"\n{name} ({param.symbol}) · default {param.default:g} · space {param.space} · {param.unit}\n  {param.meaning}")
+        console.print(
+            f"\n{name} ({param.symbol}) · default {param.default:g} · space {param.space} · {param.unit}\n"
+            f"  {param.meaning}"
+        )
     for line in objective.differs:
         console.print(f"\nDiffers from {line}")
 
@@ -158,7 +168,9 @@ def verify_results(results: Path) -> None:
 def _records(results: Path) -> list:
     records = load_records(results)
     if not records:
-        raise UsageError(f"no finished run in {results}", fix="bench run --loss ipo --sweep beta, or name the folder: --out")
+        raise UsageError(
+            f"no finished run in {results}", fix="bench run --loss ipo --sweep beta, or name the folder: --out"
+        )
     return records
 
 
@@ -171,7 +183,8 @@ def _writable(results: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise RunError(
-            f"results folder {results} cannot be written: {error.strerror}", fix="free space, mend its permissions, or give another: --out"
+            f"results folder {results} cannot be written: {error.strerror}",
+            fix="free space, mend its permissions, or give another: --out",
         ) from error
 
 

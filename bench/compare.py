@@ -1,4 +1,4 @@
-"""Owns a comparison from plan to records: sweep each objective, select on validation, retrain the best, report on test."""
+"""Owns a comparison: sweep each objective, select on validation, train the best again, report on test."""
 
 import os
 import signal
@@ -78,9 +78,7 @@ def _sweep(plan: Plan, search: Search, hooks: Hooks, progress: Progress) -> list
         folder = request.results / "studies" / name
         folder.mkdir(parents=True, exist_ok=True)
         storage = str(folder / "journal.log")
-    study = open_study(
-        name, storage=storage, sampler=request.sampler, seed=0, protocol=plan.protocol, **search.design
-    )
+    study = open_study(name, storage=storage, sampler=request.sampler, seed=0, protocol=plan.protocol, **search.design)
 
     def evaluate(point: dict[str, float], number: int) -> Outcome:
         specs = [search.spec(workspace, point, seed=seed) for seed in plan.seeds]
@@ -89,9 +87,7 @@ def _sweep(plan: Plan, search: Search, hooks: Hooks, progress: Progress) -> list
         if diverged:
             return Outcome(status="diverged", target=None, run_key=diverged[0].key, error=diverged[0].error)
         targets = [metric.value for record in records if (metric := record.metric("target")) is not None]
-        return Outcome(
-            status="completed", target=sum(targets) / len(targets), run_key=records[0].key, error=None
-        )
+        return Outcome(status="completed", target=sum(targets) / len(targets), run_key=records[0].key, error=None)
 
     results = run_trials(
         study, evaluate=evaluate, trials=None if request.sampler == "grid" else plan.trials, **search.design
@@ -142,7 +138,7 @@ def plan_units(plan: Plan) -> int:
 
 @contextmanager
 def _stoppable() -> Iterator[Stop]:
-    """Turn the first SIGINT or SIGTERM during training into a request; a second one, or one elsewhere, stops at once."""
+    """Turn the first SIGINT or SIGTERM during training into a request; a second one, or one elsewhere, stops now."""
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -5,7 +5,7 @@ import time
 import torch
 from rich.table import Table
 
-from bench.assemble import completions, pair_rows, single_rows
+from bench.assemble import completions, rows_of
 from bench.logprobs import CompletionLogProbs
 from bench.model import load_model
 from bench.plan import Plan, Search
@@ -22,10 +22,16 @@ def plan_table(plan: Plan) -> Table:
     tokens = tokens_per_step(plan)
     seconds = seconds_per_step(plan)
     table = Table(
-        "objective", "settings", "runs", "done", "steps", "policy tokens", "time",
+        "objective",
+        "settings",
+        "runs",
+        "done",
+        "steps",
+        "policy tokens",
+        "time",
         title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
         f"model {workspace.model_spec.source}",
-        caption=f"time: one step measured here ({seconds:.2f} s) × steps; {EVALUATION_STEPS} steps' time for each evaluation",
+        caption=f"time: steps at {seconds:.2f} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation",
     )
     total = [0, 0, 0, 0.0, 0.0]
     for search in plan.searches:
@@ -35,8 +41,13 @@ def plan_table(plan: Plan) -> Table:
         extra = 1.5 if Requires.KL_BASELINE in search.objective.requires else 1.0
         cost = seconds * extra * steps + seconds * EVALUATION_STEPS * (runs - done)
         table.add_row(
-            search.objective.name, "\n".join(_point(point) for point in search.points), str(runs), str(done), str(steps),
-            f"{steps * tokens:,.0f}", _clock(cost),
+            search.objective.name,
+            "\n".join(_point(point) for point in search.points),
+            str(runs),
+            str(done),
+            str(steps),
+            f"{steps * tokens:,.0f}",
+            _clock(cost),
         )
         total = [a + b for a, b in zip(total, (runs, done, steps, steps * tokens, cost), strict=True)]
     table.add_section()
@@ -47,7 +58,7 @@ def plan_table(plan: Plan) -> Table:
 def tokens_per_step(plan: Plan) -> float:
     """Mean number of tokens that one optimiser step sends through the policy, prompts counted with each completion."""
     data = plan.workspace.data
-    rows = pair_rows(data.rows) if data.kind == "pairs" else single_rows(data.rows)
+    rows = rows_of(data.rows)
     return sum(len(p) + len(c) for p, c in rows) / len(data.rows) * plan.workspace.train.batch
 
 
@@ -55,12 +66,14 @@ def seconds_per_step(plan: Plan) -> float:
     """Time of one forward and backward of a real micro-batch, scaled to the global batch."""
     workspace = plan.workspace
     units = workspace.data.rows[: min(workspace.execution.micro_batch, workspace.train.batch)]
-    rows = pair_rows(units) if workspace.data.kind == "pairs" else single_rows(units)
+    rows = rows_of(units)
     policy = CompletionLogProbs(load_model(workspace.model)).to(workspace.device)
     times = []
     for _ in range(3):
         started = time.monotonic()
-        both, _ = completions(rows, policy=policy, reference=None, pad_id=workspace.data.pad_id, device=workspace.device)
+        both, _ = completions(
+            rows, policy=policy, reference=None, pad_id=workspace.data.pad_id, device=workspace.device
+        )
         both.policy.sum().backward()
         if workspace.device.type == "cuda":
             torch.cuda.synchronize()

@@ -1,5 +1,7 @@
 """Owns the log-prob path: from token ids to per-token log-probs of completions, in float32."""
 
+from typing import Any
+
 from torch import Tensor, logsumexp
 from torch.nn import Module
 
@@ -37,7 +39,7 @@ class CompletionLogProbs(Module):
         return picked.new_zeros(mask.shape).masked_scatter(mask, picked), mask
 
 
-def completion_logits(model: Module, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
+def completion_logits(model: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
     """Logits at the positions that predict completion tokens, ``[completion tokens, vocabulary]``, rows in order.
 
     Args:

@@ -109,12 +109,16 @@ def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":
 
     torch.manual_seed(seed)
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
 
 
-def merged(model: "Module") -> "Module":
+def merged(model: Any) -> Any:
     """Return the plain causal LM: adapters folded into the weights where there are any."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
 
@@ -127,7 +131,9 @@ def _run_checkpoint(key: str, results: Path) -> Path:
             fix="`bench leaderboard` lists the runs; --out names their folder",
         )
     if len(runs) > 1:
-        raise UsageError(f"model 'run:{key}' fits {len(runs)} runs", fix=f"one of: {', '.join(p.name for p in runs[:5])}")
+        raise UsageError(
+            f"model 'run:{key}' fits {len(runs)} runs", fix=f"one of: {', '.join(p.name for p in runs[:5])}"
+        )
     if not (runs[0] / "checkpoint").is_dir():
         raise UsageError(f"run {runs[0].name} diverged: it has no checkpoint", fix="choose another run")
     return runs[0] / "checkpoint"

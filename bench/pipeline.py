@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.assemble import pair_rows, single_rows
+from bench.assemble import rows_of, single_rows
 from bench.data.collate import mismatched
-from bench.data.encode import Encoded
 from bench.data.order import batch_indices
+from bench.data.tokens import Encoded, singles_in
 from bench.errors import RunError
 from bench.evaluate.checkpoint import Yardstick, evaluate_checkpoint
+from bench.evaluate.harness import task_versions
 from bench.evaluate.samples import SampleRow, read_samples, write_samples
 from bench.job import TrainJob, lease
 from bench.launch import launch
@@ -67,6 +68,7 @@ def run_spec(
         model=workspace.model_spec,
         objective=objective.name,
         objective_version=objective.version,
+        objective_content=_own_content(objective),
         params=objective.resolve(params),
         train=workspace.train.model_copy(update={"learning_rate": learning_rate}),
         seed=seed,
@@ -83,6 +85,7 @@ def start_spec(workspace: Workspace) -> RunSpec:
         model=workspace.model_spec,
         objective=START,
         objective_version=0,
+        objective_content=None,
         params={},
         train=workspace.train.model_copy(update={"learning_rate": workspace.suite.train.learning_rate}),
         seed=0,
@@ -144,7 +147,7 @@ def reference_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tupl
     for step in range(spec.train.steps):
         stage, first, _ = stage_span(schedule, step, spec.train.steps)
         picked = batch_indices(rows=len(stages[stage]), batch=spec.train.batch, step=step - first, seed=spec.seed)
-        batch = [single for i in picked for single in units[stages[stage][i]]]
+        batch = singles_in(single for i in picked for single in units[stages[stage][i]])
         rows |= dict.fromkeys(single_rows(mismatched(batch)))
     return base, _reference(workspace, list(rows), spec.train.precision, "KL baseline", hooks)
 
@@ -190,7 +193,10 @@ def _evaluate(
         metrics=metrics,
         curves=trained["curves"],
         cost=_cost(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, job=job),
-        provenance=environment(),
+        provenance={
+            **environment(),
+            "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),
+        },
     )
 
     def write(partial: Path) -> None:
@@ -237,14 +243,22 @@ def _reference(workspace: Workspace, rows: Sequence[Row], precision: str, what: 
 
 
 def _rows(data: Encoded) -> list[Row]:
-    return pair_rows(data.rows) if data.kind == "pairs" else single_rows(data.rows)
+    return rows_of(data.rows)
 
 
 def _trained(job: TrainJob) -> dict[str, Any]:
     path = job.run / "train.json"
     if not path.exists():
-        return {"status": "completed", "error": None, "curves": {}, "steps": 0, "tokens": 0, "forward_tokens": 0,
-                "clipped_steps": 0, "seconds": 0.0}
+        return {
+            "status": "completed",
+            "error": None,
+            "curves": {},
+            "steps": 0,
+            "tokens": 0,
+            "forward_tokens": 0,
+            "clipped_steps": 0,
+            "seconds": 0.0,
+        }
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -255,11 +269,15 @@ def _training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[s
     share = trained["clipped_steps"] / steps
     metrics = [Metric(task="train", split=evaluation.split, name="clipped_share", value=share, n=steps)]
     if losses and losses[-1] is not None:
-        metrics.append(Metric(task="train", split=evaluation.split, name="final_loss", value=losses[-1], n=spec.train.batch))
+        metrics.append(
+            Metric(task="train", split=evaluation.split, name="final_loss", value=losses[-1], n=spec.train.batch)
+        )
     return tuple(metrics)
 
 
-def _cost(workspace: Workspace, spec: RunSpec, trained: dict[str, Any], *, evaluate_seconds: float, job: TrainJob) -> Cost:
+def _cost(
+    workspace: Workspace, spec: RunSpec, trained: dict[str, Any], *, evaluate_seconds: float, job: TrainJob
+) -> Cost:
     parameters = sum(p.numel() for p in workspace.start_model.parameters())
     extra = trained["forward_tokens"] - trained["tokens"]
     return Cost(
@@ -272,6 +290,13 @@ def _cost(workspace: Workspace, spec: RunSpec, trained: dict[str, Any], *, evalu
         peak_memory_bytes=peak_memory_bytes(),
         device=str(workspace.device),
     )
+
+
+def _own_content(objective: Objective) -> str | None:
+    """An edited loss file is another objective, whatever version it states."""
+    if objective.fn.__module__.startswith("losses."):
+        return None
+    return hashlib.sha256(Path(objective.file).read_bytes()).hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -1,10 +1,12 @@
-"""Owns the plan of a command: which objectives, settings, seeds and steps; everything is checked before anything runs."""
+"""Owns the plan of a command: objectives, settings, seeds and steps, checked before anything runs."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from optuna.distributions import BaseDistribution
 
 from bench.errors import UsageError, did_you_mean
 from bench.pipeline import protocol_of, run_spec
@@ -14,7 +16,6 @@ from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Pairs, get, names, register_file
 from losses.space import Log, Space
-from optuna.distributions import BaseDistribution
 from sweeps.errors import SweepError
 from sweeps.search import Axis, distributions, parse_sweep, points
 from sweeps.study import TuningProtocol
@@ -115,7 +116,9 @@ def make_plan(request: Request) -> Plan:
         try:
             register_file(path)
         except ValueError as error:
-            raise UsageError(f"--loss-file {path}: {error}", fix="see «Your own loss, in one file» in the README") from error
+            raise UsageError(
+                f"--loss-file {path}: {error}", fix="see «Your own loss, in one file» in the README"
+            ) from error
     objectives = tuple(_objective(name) for name in request.losses)
     known = sorted({name for objective in objectives for name in objective.params})
     settings = read_settings(request.settings, params=known)
@@ -123,9 +126,7 @@ def make_plan(request: Request) -> Plan:
     train_changes = dict(settings.sections["train"])
     if train_changes.pop("lora", False) or settings.sections["lora"]:
         train_changes["lora"] = apply(LoraSpec(), settings.sections["lora"], section="lora").model_dump()
-    execution = apply(
-        Execution(processes=request.processes), settings.sections["execution"], section="execution"
-    )
+    execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
     train = apply(suite.train, train_changes, section="train")
     if train.batch % request.processes:
         raise UsageError(
@@ -148,7 +149,9 @@ def make_plan(request: Request) -> Plan:
                 fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(_unpaired())}",
             )
     if request.sampler not in ("grid", "tpe", "random"):
-        raise UsageError(f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random")))
+        raise UsageError(
+            f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random"))
+        )
     trials = request.trials or suite.trials
     searches = tuple(_search(objective, request, settings.params, trials, train.steps) for objective in objectives)
     finals = suite.final_seeds if request.seeds is None else request.seeds
@@ -173,9 +176,7 @@ def _unpaired() -> list[str]:
     return [name for name in names() if get(name).batch is not Pairs]
 
 
-def _search(
-    objective: Objective, request: Request, params: Mapping[str, float], trials: int, steps: int
-) -> Search:
+def _search(objective: Objective, request: Request, params: Mapping[str, float], trials: int, steps: int) -> Search:
     spaces: dict[str, Space] = {name: param.space for name, param in objective.params.items()}
     spaces[LEARNING_RATE] = LEARNING_RATES
     fixed = {name: value for name, value in params.items() if name in objective.params}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,6 +12,7 @@ from bench.errors import UsageError, did_you_mean
 from bench.spec import EvaluationSpec, Execution, LoraSpec, TrainSpec
 
 Model = TypeVar("Model", bound=BaseModel)
+SamplerName = Literal["grid", "tpe", "random"]
 LEARNING_RATE = "lr"
 SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSpec,
@@ -36,7 +37,7 @@ class Request:
     results: Path
     study: str | None
     storage: str | None
-    sampler: str
+    sampler: SamplerName
     workers: int
     processes: int
     resume: bool
@@ -52,7 +53,7 @@ class Settings:
 
 
 def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
-    """Read ``key=value`` texts: ``beta=0.05``, ``lr=1e-4``, ``train.steps=100``, ``lora.rank=8`` or ``train.lora=true``.
+    """Read ``key=value`` texts: ``beta=0.05``, ``lr=1e-4``, ``train.steps=100``, ``lora.rank=8``, ``train.lora=true``.
 
     A name without a section is a parameter of the objectives first, then a field of train, evaluation or execution.
 
@@ -68,7 +69,9 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
         name, equals, given = text.partition("=")
         name = name.strip()
         if not equals or not name or not given.strip():
-            raise UsageError(f"--set {text!r} is no key=value", fix="for example --set beta=0.05 or --set train.steps=100")
+            raise UsageError(
+                f"--set {text!r} is no key=value", fix="for example --set beta=0.05 or --set train.steps=100"
+            )
         value = _value(given.strip())
         if name == LEARNING_RATE:
             name = "train.learning_rate"
@@ -97,7 +100,9 @@ def apply(base: Model, changes: Mapping[str, Any], *, section: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{section}.{field}={first['input']!r}: {first['msg'].lower()}", fix="see `bench run --help`") from error
+        raise UsageError(
+            f"{section}.{field}={first['input']!r}: {first['msg'].lower()}", fix="see `bench run --help`"
+        ) from error
 
 
 def _field(name: str, text: str, params: Sequence[str]) -> tuple[str, str]:

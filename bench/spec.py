@@ -34,7 +34,7 @@ class DataSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """The start model by content: a SHA-256 over its weights, its config and its tokenizer. ``source`` is for people."""
+    """The start model by content: SHA-256 over weights, config and tokenizer. ``source`` is for people."""
 
     source: str
     content: str
@@ -89,6 +89,9 @@ class RunSpec(Spec):
     model: ModelSpec
     objective: str
     objective_version: int
+    objective_content: Annotated[
+        str | None, Field(description="SHA-256 of the file of an objective that is not built in")
+    ]
     params: dict[str, float]
     train: TrainSpec
     seed: Annotated[int, Field(ge=0)]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bench import assemble
 from bench.data.collate import mismatched
-from bench.data.encode import EncodedPair, EncodedSingle
 from bench.data.order import micro_batches, shard
+from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
 from bench.errors import RunError
 from bench.spec import Execution, RunSpec
 from losses import Objective, Pairs, Requires, Singles
@@ -120,7 +120,7 @@ def kl_baseline(
     Also returns the tokens that this cost on all ranks.
     """
     accelerator = setting.accelerator
-    rows = assemble.single_rows(mismatched([row for unit in units for row in unit]))
+    rows = assemble.single_rows(mismatched(singles_in(row for unit in units for row in unit)))
     sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     model = accelerator.unwrap_model(policy)  # a forward without backward must not wake DDP's gradient hooks
     mine = rows[accelerator.process_index :: accelerator.num_processes]
@@ -143,17 +143,17 @@ def _forward(
     baseline: Tensor | None,
 ) -> tuple[Pairs | Singles, int]:
     flat = [row for unit in part for row in unit]
-    paired = setting.objective.batch is Pairs
     with setting.autocast():
         both, tokens = assemble.completions(
-            assemble.pair_rows(flat) if paired else assemble.single_rows(flat),
+            assemble.rows_of(flat),
             policy=policy,
             reference=source,
             pad_id=setting.pad_id,
             device=setting.accelerator.device,
         )
-    batch = assemble.as_pairs(both, flat) if paired else assemble.as_singles(both, flat, kl_baseline=baseline)
-    return batch, tokens
+    if setting.objective.batch is Pairs:
+        return assemble.as_pairs(both, pairs_in(flat)), tokens
+    return assemble.as_singles(both, singles_in(flat), kl_baseline=baseline), tokens
 
 
 @torch.no_grad()
@@ -183,7 +183,11 @@ def _sums(objective: Objective, batch: Pairs | Singles, losses: Tensor, tokens: 
         logp_good, logp_bad = batch.chosen.policy.detach(), batch.rejected.policy.detach()
         hits = float((good > bad).sum() + 0.5 * (good == bad).sum())
     else:
-        reward, policy, liked = objective.reward_of(batch.completion).detach(), batch.completion.policy.detach(), batch.desirable
+        reward, policy, liked = (
+            objective.reward_of(batch.completion).detach(),
+            batch.completion.policy.detach(),
+            batch.desirable,
+        )
         good, bad, logp_good, logp_bad, hits = reward[liked], reward[~liked], policy[liked], policy[~liked], 0.0
     sides = [float(x.double().sum()) for x in (good, bad, logp_good, logp_bad)]
     values = [float(losses.double().sum()), hits, *sides, len(good), len(bad), tokens]

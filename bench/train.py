@@ -12,8 +12,8 @@ from accelerate import Accelerator
 
 from bench import assemble
 from bench.checkpoint import TrainState, load_state, save_state
-from bench.data.encode import Encoded, unpair
 from bench.data.order import batch_indices, stage_rows
+from bench.data.tokens import Encoded, pairs_in, unpair
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs
 from bench.spec import Execution, RunSpec, TrainSpec
@@ -75,9 +75,7 @@ def train(
     """
     train_spec, steps = spec.train, spec.train.steps
     schedule = objective.reference_schedule(spec.params)
-    setting = Setting(
-        spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id
-    )
+    setting = Setting(spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id)
     units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
     moving = CompletionLogProbs(copy.deepcopy(model)).to(accelerator.device) if not schedule.is_frozen else None
     policy, optimizer = _prepare(CompletionLogProbs(model), train_spec, accelerator)
@@ -162,7 +160,7 @@ def stage_order(data: Encoded, schedule: ReferenceSchedule, reference: Reference
         [
             float(reference.row((pair.prompt_ids, pair.rejected_ids)).mean())
             - float(reference.row((pair.prompt_ids, pair.chosen_ids)).mean())
-            for pair in data.rows
+            for pair in pairs_in(data.rows)
         ],
         schedule.stages,
     )
@@ -170,7 +168,7 @@ def stage_order(data: Encoded, schedule: ReferenceSchedule, reference: Reference
 
 @torch.no_grad()
 def move_reference(reference: torch.nn.Module, policy: torch.nn.Module, weight: float) -> None:
-    """reference ← weight · policy + (1 − weight) · reference, parameter by parameter (arXiv 2404.09656, eq. 5 and 6)."""
+    """reference ← weight · policy + (1 − weight) · reference, parameter by parameter (arXiv 2404.09656)."""
     for old, new in zip(reference.parameters(), policy.parameters(), strict=True):
         old.lerp_(new.to(old.dtype), weight)
 

@@ -15,7 +15,7 @@ from bench.errors import UsageError
 from bench.evaluate.gold import Gold, load_gold
 from bench.model import find_model, load_model, load_tokenizer, model_hash
 from bench.report.store import is_complete, write_whole
-from bench.spec import DataSpec, EvaluationSpec, Execution, LoraSpec, ModelSpec, TrainSpec
+from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, TrainSpec
 from bench.suites.pairs import load_pairs, load_prompts
 from bench.suites.suite import Suite
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import time
 import uuid
@@ -22,7 +23,10 @@ Direction = Literal["maximize", "minimize"]
 TERMS = "terms"
 STARTUP_TRIALS = 5
 _TERMS_PATIENCE_SECONDS = 10.0
-_OPEN_ATTEMPTS = 6
+_OPEN_ATTEMPTS = 20
+# What SQLite, PostgreSQL and MySQL say to a worker that makes the tables at the same time as another: the tables
+# are there, or nearly, when it looks again.
+_RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "is locked")
 
 
 class TuningProtocol(BaseModel):
@@ -224,13 +228,13 @@ def _open_database(url: str) -> optuna.storages.BaseStorage:
             return optuna.storages.RDBStorage(url, engine_kwargs=dict(options))
         # SQLAlchemy and each driver raise classes of their own, which are not imported here.
         except Exception as error:
-            # Two workers that make the tables at once: the second fails once and finds them there.
-            if attempt == _OPEN_ATTEMPTS or isinstance(error, ImportError) or "already exists" not in str(error):
+            if attempt == _OPEN_ATTEMPTS or not any(sign in str(error) for sign in _RACE_SIGNS):
                 raise StudyError(
                     f"storage {_without_password(url, url)} does not open: {_without_password(str(error), url)}",
                     fix="check the URL, that its server runs and that its driver is installed",
                 ) from None
-            time.sleep(0.1 * attempt)
+            # Different from worker to worker, so that two do not meet again.
+            time.sleep(0.02 * attempt + 0.01 * (os.getpid() % 10))
     raise AssertionError("the last attempt returns or raises")
 
 

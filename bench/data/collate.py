@@ -1,49 +1,96 @@
 """Owns the way from rows of token ids to padded tensors, and KTO's mismatched rows."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from bench.data.encode import EncodedSingle
+from bench.data.tokens import EncodedPair, EncodedSingle, Ids
 from bench.errors import RunError
 
-Row = tuple[tuple[int, ...], tuple[int, ...]]
+Row = tuple[Ids, Ids]
+"""A prompt and its completion."""
 
 
-def collate_rows(rows: Sequence[Row], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay (prompt, completion) rows out, padded on the right.
+@dataclass(frozen=True, kw_only=True)
+class PairTensors:
+    """Pairs laid out for one forward: of 2B rows the first B are the chosen completions, the last B the rejected."""
 
-    Returns:
-        input_ids (int64), attention_mask and completion_mask (bool), each ``[rows, tokens]``.
+    input_ids: Int[Tensor, "rows tokens"]
+    attention_mask: Bool[Tensor, "rows tokens"]
+    completion_mask: Bool[Tensor, "rows tokens"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleTensors:
+    """Single completions laid out for one forward, and which of them are desirable."""
+
+    input_ids: Int[Tensor, "rows tokens"]
+    attention_mask: Bool[Tensor, "rows tokens"]
+    completion_mask: Bool[Tensor, "rows tokens"]
+    desirable: Bool[Tensor, " rows"]
+
+
+def collate_pairs(rows: Sequence[EncodedPair], pad_id: int) -> PairTensors:
+    """Lay B pairs out as [2B, T], chosen then rejected, padded on the right. Raises RunError for no rows."""
+    ids, seen, completions = collate_rows(
+        [(row.prompt_ids, row.chosen_ids) for row in rows] + [(row.prompt_ids, row.rejected_ids) for row in rows],
+        pad_id,
+    )
+    return PairTensors(input_ids=ids, attention_mask=seen, completion_mask=completions)
+
+
+def collate_singles(rows: Sequence[EncodedSingle], pad_id: int) -> SingleTensors:
+    """Lay B completions out as [B, T], padded on the right. Raises RunError for no rows."""
+    ids, seen, completions = collate_rows([(row.prompt_ids, row.completion_ids) for row in rows], pad_id)
+    desirable = torch.tensor([row.desirable for row in rows], dtype=torch.bool)
+    return SingleTensors(input_ids=ids, attention_mask=seen, completion_mask=completions, desirable=desirable)
+
+
+def collate_rows(
+    rows: Sequence[Row], pad_id: int
+) -> tuple[Int[Tensor, "rows tokens"], Bool[Tensor, "rows tokens"], Bool[Tensor, "rows tokens"]]:
+    """Lay (prompt, completion) rows out, padded on the right to the longest.
+
+    Returns input_ids (int64), attention_mask (True on all but padding) and completion_mask (True on the completion's
+    tokens). The masks come from lengths, never from ids, so ``pad_id`` may be EOS. Raises RunError for no rows.
     """
+    if not rows:
+        raise RunError("a batch of no rows cannot be laid out", fix="draw at least one row a batch")
     width = max(len(prompt) + len(completion) for prompt, completion in rows)
     ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
     seen = torch.zeros((len(rows), width), dtype=torch.bool)
     completions = torch.zeros((len(rows), width), dtype=torch.bool)
     for place, (prompt, completion) in enumerate(rows):
         end = len(prompt) + len(completion)
-        ids[place, :end] = torch.tensor([*prompt, *completion])
+        ids[place, :end] = torch.tensor([*prompt, *completion], dtype=torch.int64)
         seen[place, :end] = True
         completions[place, len(prompt) : end] = True
     return ids, seen, completions
 
 
-def mismatched(singles: Sequence[EncodedSingle]) -> list[EncodedSingle]:
-    """Give each prompt the completion of the next example, cyclically, whose prompt is another one.
+def mismatched(rows: Sequence[EncodedSingle], *, max_length: int | None = None) -> list[EncodedSingle]:
+    """Give each prompt the completion of the next row, cyclically, whose prompt is another one (arXiv 2402.01306).
 
-    Raises:
-        RunError: all examples share one prompt.
+    A long prompt may meet a long completion: with ``max_length``, in tokens, such a completion is cut to fit.
+
+    Raises RunError where all rows share one prompt: the KL baseline would then be the own reward.
     """
+    count = len(rows)
+    if len({row.group for row in rows}) < 2:
+        raise RunError(
+            f"the coupled batch of {count} examples holds one prompt only; the KL baseline needs at least two prompts",
+            fix="use a larger batch (--set train.batch=…), or data with more prompts",
+        )
+    other = [0] * (2 * count)  # of the rows written twice: the next place with another prompt
+    for place in range(2 * count - 2, -1, -1):
+        differs = rows[(place + 1) % count].group != rows[place % count].group
+        other[place] = place + 1 if differs else other[place + 1]
     found = []
-    for place, single in enumerate(singles):
-        rotated = (*singles[place + 1 :], *singles[:place])
-        other = next((each for each in rotated if each.group != single.group), None)
-        if other is None:
-            raise RunError(
-                f"a batch of {len(singles)} examples has one prompt only; the KL baseline needs at least two",
-                fix="a larger batch (--set train.batch=…), or data with more prompts",
-            )
-        found.append(replace(single, completion_ids=other.completion_ids))
+    for place, row in enumerate(rows):
+        ids = rows[other[place] % count].completion_ids
+        room = None if max_length is None else max_length - len(row.prompt_ids)
+        found.append(replace(row, completion_ids=ids[:room]))
     return found

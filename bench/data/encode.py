@@ -1,15 +1,15 @@
-"""Owns the way from preferences to token ids: lengths, truncation, and the numbering of prompts."""
+"""Owns the way from preferences, as text, messages or ids, to token ids."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
+from bench.data.fit import OnLong, RowIds, fit
 from bench.data.preferences import Pair, Preferences, Single
 from bench.data.rows import Message, Text
 from bench.data.split import split_by_prompt
 from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
-from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of, unpair
-from bench.errors import UsageError, did_you_mean
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, unpair
+from bench.errors import UsageError
 
 __all__ = [
     "Encoded",
@@ -23,38 +23,34 @@ __all__ = [
     "unpair",
 ]
 
-OnLong = Literal["error", "truncate_completion"]
-_ON_LONG = ("error", "truncate_completion")
-
 
 class PairIds(Protocol):
     """A pair in token ids, as suites keep it; the scores are both numbers or both None."""
 
     @property
-    def prompt_ids(self) -> Sequence[int]: ...
+    def prompt_ids(self) -> Sequence[int]:
+        """The prompt, BOS included."""
+        ...
 
     @property
-    def chosen_ids(self) -> Sequence[int]: ...
+    def chosen_ids(self) -> Sequence[int]:
+        """The preferred completion, EOS included if it ended."""
+        ...
 
     @property
-    def rejected_ids(self) -> Sequence[int]: ...
+    def rejected_ids(self) -> Sequence[int]:
+        """The other completion."""
+        ...
 
     @property
-    def chosen_score(self) -> float | None: ...
+    def chosen_score(self) -> float | None:
+        """Higher is better."""
+        ...
 
     @property
-    def rejected_score(self) -> float | None: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """One row in ids, not yet cut to length; ``label`` is None for a pair."""
-
-    where: str
-    prompt: Ids
-    completions: dict[str, Ids]
-    label: bool | None
-    score_gap: float | None
+    def rejected_score(self) -> float | None:
+        """Higher is better."""
+        ...
 
 
 def encode(
@@ -79,9 +75,7 @@ def encode(
         raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
     in_text = all(isinstance(row.prompt, str) for row in preferences.rows)
     rows = _text_rows(preferences, tokenizer) if in_text else _dialogue_rows(preferences, tokenizer)
-    return _fitted(
-        rows, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long
-    )
+    return fit(rows, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
 
 
 def encode_ids(
@@ -96,7 +90,7 @@ def encode_ids(
 
     Raises UsageError as ``encode`` does, and for an id that the tokenizer does not have.
     """
-    return _fitted(
+    return fit(
         _id_rows(pairs, size=len(tokenizer), source=source),
         tokenizer,
         max_length=max_length,
@@ -115,18 +109,17 @@ def _gap(chosen: float | None, rejected: float | None) -> float | None:
     return None if chosen is None or rejected is None else chosen - rejected
 
 
-def _row(row: Pair | Single, *, where: str, prompt: Ids, completions: dict[str, Ids]) -> _Row:
-    paired = isinstance(row, Pair)
-    return _Row(
+def _row(row: Pair | Single, *, where: str, prompt: Ids, completions: dict[str, Ids]) -> RowIds:
+    return RowIds(
         where=where,
         prompt=prompt,
         completions=completions,
         label=None if isinstance(row, Pair) else row.label,
-        score_gap=_gap(row.chosen_score, row.rejected_score) if isinstance(row, Pair) and paired else None,
+        score_gap=_gap(row.chosen_score, row.rejected_score) if isinstance(row, Pair) else None,
     )
 
 
-def _text_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[_Row]:
+def _text_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[RowIds]:
     rows = preferences.rows
     texts = [cast(str, text) for row in rows for text in (row.prompt, *_completions(row).values())]
     known = text_ids(texts, tokenizer)
@@ -150,7 +143,7 @@ def _ended_text(ids: Ids, tokenizer: Tokenizer, *, where: str) -> Ids:
     return ended(ids, tokenizer, templated=False, where=where)
 
 
-def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[_Row]:
+def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[RowIds]:
     for row in preferences.rows:
         where = f"{preferences.source}, row {row.id}"
         turns = cast(tuple[Message, ...], row.prompt)
@@ -163,12 +156,10 @@ def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[_
         yield _row(row, where=where, prompt=prompt, completions=completions)
 
 
-def _id_rows(pairs: Iterable[PairIds], *, size: int, source: str) -> Iterator[_Row]:
+def _id_rows(pairs: Iterable[PairIds], *, size: int, source: str) -> Iterator[RowIds]:
     for number, pair in enumerate(pairs, start=1):
         where = f"{source}, row {number}"
-        fields = {
-            name: tuple(getattr(pair, f"{name}_ids")) for name in ("prompt", "chosen", "rejected")
-        }
+        fields = {name: tuple(getattr(pair, f"{name}_ids")) for name in ("prompt", "chosen", "rejected")}
         for name, ids in fields.items():
             if not ids:
                 raise UsageError(f"{where}, field '{name}_ids': there is no token", fix="give at least one token id")
@@ -178,49 +169,10 @@ def _id_rows(pairs: Iterable[PairIds], *, size: int, source: str) -> Iterator[_R
                     f"{where}, field '{name}_ids': {wrong} is no id of the tokenizer, which has 0 to {size - 1}",
                     fix="use the tokenizer that the ids were made with",
                 )
-        yield _Row(
+        yield RowIds(
             where=where,
             prompt=fields.pop("prompt"),
             completions=fields,
             label=None,
             score_gap=_gap(pair.chosen_score, pair.rejected_score),
         )
-
-
-def _fitted(
-    rows: Iterable[_Row], tokenizer: Tokenizer, *, max_length: int, max_prompt_length: int | None, on_long: OnLong
-) -> Encoded:
-    if on_long not in _ON_LONG:
-        raise UsageError(f"on_long={on_long!r} is unknown", fix=did_you_mean(on_long, _ON_LONG))
-    if max_length < 2 or (max_prompt_length is not None and max_prompt_length < 1):
-        given = f"max_length={max_length}, max_prompt_length={max_prompt_length}"
-        raise UsageError(f"{given} leaves no room", fix="give at least 2 and 1 tokens")
-    held = list(rows)
-    limit = max_length - 1 if max_prompt_length is None else min(max_prompt_length, max_length - 1)
-    _check_prompts(held, limit=limit, max_length=max_length)
-    groups: dict[Ids, int] = {}
-    pairs, singles = [], []
-    for row in held:
-        cut = _cut(row, room=max_length - len(row.prompt), max_length=max_length, on_long=on_long)
-        group = groups.setdefault(row.prompt, len(groups))
-        if row.label is None:
-            pairs.append(
-                EncodedPair(
-                    prompt_ids=row.prompt,
-                    chosen_ids=cut["chosen"],
-                    rejected_ids=cut["rejected"],
-                    score_gap=row.score_gap,
-                    group=group,
-                )
-            )
-        else:
-            singles.append(
-                EncodedSingle(
-                    prompt_ids=row.prompt, completion_ids=cut["completion"], desirable=row.label, group=group
-                )
-            )
-    eos = cast(int, tokenizer.eos_token_id)
-    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    if singles:
-        return encoded_of(singles, kind="unpaired", eos_id=eos, pad_id=pad)
-    return encoded_of(pairs, kind="pairs", eos_id=eos, pad_id=pad)

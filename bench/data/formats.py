@@ -59,5 +59,6 @@ def refuse_format(raw: Mapping[str, object], fields: Mapping[str, object]) -> No
         if columns <= fields.keys():
             missing = "" if "prompt" in fields else "field 'prompt' is missing; "
             raise RowError(f"{missing}{found}, which looks like the {name} format", fix=f"{advice}; {ACCEPTED}")
-    missing = "'chosen' and 'rejected', or 'completion' and 'label'," if "prompt" in fields else "'prompt'"
-    raise RowError(f"field {missing} missing ({found})", fix=ACCEPTED)
+    if "prompt" not in fields:
+        raise RowError(f"field 'prompt' is missing ({found})", fix=ACCEPTED)
+    raise RowError(f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({found})", fix=ACCEPTED)

@@ -1,5 +1,6 @@
 """Owns the order of the data: which rows make the batch of a step, as a pure function of seed and step."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -11,37 +12,84 @@ Item = TypeVar("Item")
 
 
 def batch_indices(*, rows: int, batch: int, step: int, seed: int) -> list[int]:
-    """Rows of the global batch of ``step`` (0-based): epochs are seeded permutations, batches run over their borders.
+    """Return the rows of the global batch of ``step`` (0-based), always exactly ``batch`` of them.
 
-    Always exactly ``batch`` indices; no row is dropped.
+    Epochs are permutations, each seeded by (seed, epoch), one after another: a batch runs over the border of two, so no
+    row is dropped, and it may then hold a row twice. Costs one permutation of ``rows`` a call.
+
+    Raises UsageError for no rows, no batch, a negative step or a seed outside 0 to 2³² - 1.
     """
+    for name, value, least in (("rows", rows, 1), ("batch", batch, 1), ("step", step, 0)):
+        if value < least:
+            raise UsageError(f"{name}={value} is less than {least}", fix=f"give {name} ≥ {least}")
+    if not 0 <= seed < 2**32:
+        # Beyond 32 bits a seed spills over into the word of the epoch: (2**32, 0) would be (0, 1).
+        raise UsageError(f"seed={seed} is out of range", fix="give a seed from 0 to 4294967295")
     first = step * batch
     epochs = range(first // rows, (first + batch - 1) // rows + 1)
-    orders = {epoch: np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(rows)
-              for epoch in epochs}
+    orders = {epoch: _permutation(rows, seed=seed, epoch=epoch) for epoch in epochs}
     return [int(orders[place // rows][place % rows]) for place in range(first, first + batch)]
 
 
+def staged_indices(
+    *, batch: int, step: int, seed: int, steps: int, stages: int, difficulty: Sequence[float]
+) -> list[int]:
+    """Return the rows of the global batch of ``step`` (0-based) where data comes in stages (sDPO, arXiv 2403.19270).
+
+    Stage k of n ends with step round(steps·k/n), as ``ReferenceSchedule.boundaries`` says; within a stage its rows
+    come in the order that ``batch_indices`` gives them, from the stage's first step on.
+
+    Raises UsageError for a step that is not one of ``steps``, fewer steps or rows than stages, or difficulties that are
+    not numbers.
+    """
+    if not 0 <= step < steps:
+        raise UsageError(f"step={step} is not one of {steps} steps", fix=f"give a step from 0 to {steps - 1}")
+    if steps < stages:
+        raise UsageError(f"{stages} stages do not fit in {steps} steps", fix=f"give steps ≥ {stages}")
+    members = stage_rows(difficulty, stages)
+    borders = [round(steps * k / stages) for k in range(stages + 1)]
+    stage = max(k for k in range(stages) if borders[k] <= step)
+    picked = batch_indices(rows=len(members[stage]), batch=batch, step=step - borders[stage], seed=seed)
+    return [members[stage][i] for i in picked]
+
+
 def stage_rows(difficulty: Sequence[float], stages: int) -> list[list[int]]:
-    """Rows of each stage, easy (low difficulty) first, in shares that differ by one row at most."""
-    order = np.argsort(np.asarray(difficulty), kind="stable")
-    return [[int(i) for i in part] for part in np.array_split(order, stages)]
+    """Return the rows of each stage: sorted by difficulty, low (easy) first, equals in their order, cut into shares.
+
+    Shares differ by one row at most, the larger ones first. Raises UsageError for fewer rows than stages, or NaN.
+    """
+    if not 1 <= stages <= len(difficulty):
+        raise UsageError(f"{stages} stages of {len(difficulty)} rows", fix=f"give 1 to {len(difficulty)} stages")
+    wrong = next((row for row, value in enumerate(difficulty) if math.isnan(value)), None)
+    if wrong is not None:
+        raise UsageError(f"the difficulty of row {wrong} (from 0) is NaN", fix="give a number for each row")
+    order = np.argsort(np.asarray(difficulty, dtype=np.float64), kind="stable")
+    return [[int(row) for row in part] for part in np.array_split(order, stages)]
 
 
 def shard(items: Sequence[Item], rank: int, world: int) -> list[Item]:
-    """The contiguous share of one rank.
+    """Return the contiguous share of process ``rank`` (from 0) of ``world``; the shares are equal.
 
-    Raises:
-        UsageError: the items cannot be shared equally.
+    Raises UsageError where the items do not divide, or the rank is not one of the world's.
     """
-    if len(items) % world:
+    if world < 1 or not 0 <= rank < world:
+        raise UsageError(f"rank {rank} of {world} processes", fix="give a rank from 0 to the number of processes - 1")
+    share, left = divmod(len(items), world)
+    if left:
+        near = " or ".join(str(count * world) for count in (share, share + 1) if count)
         raise UsageError(
-            f"a batch of {len(items)} cannot be shared by {world} processes", fix="choose a batch that it divides"
+            f"a global batch of {len(items)} cannot be shared equally by {world} processes",
+            fix=f"use a batch of {near}",
         )
-    share = len(items) // world
     return list(items[rank * share : (rank + 1) * share])
 
 
 def micro_batches(items: Sequence[Item], size: int) -> list[list[Item]]:
-    """Cut a batch into parts of ``size``, the last one maybe smaller."""
+    """Cut a batch into parts of ``size``, in order, the last maybe smaller. Raises UsageError for a size below 1."""
+    if size < 1:
+        raise UsageError(f"a micro-batch of {size}", fix="give at least 1")
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def _permutation(rows: int, *, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(rows)

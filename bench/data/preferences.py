@@ -10,7 +10,7 @@ from bench.data.files import RowError, raw_rows, shorten
 from bench.data.rows import Kind, Message, Pair, Single, Text, parse_row
 from bench.errors import UsageError
 
-__all__ = ["Message", "Pair", "Preferences", "Single", "Text", "preferences_of", "read_preferences"]
+__all__ = ["Message", "Pair", "Preferences", "Single", "Text", "preferences_of", "read_preferences", "subset"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +62,23 @@ def preferences_of(rows: Sequence[Pair | Single], *, source: str) -> Preferences
     """Return ``Preferences`` of at least one row, all of one kind, with their hash; ``source`` is named in errors."""
     if not rows:
         raise UsageError(f"{source} holds no rows", fix="give at least one row")
-    pairs = tuple(row for row in rows if isinstance(row, Pair))
-    singles = tuple(row for row in rows if isinstance(row, Single))
-    if pairs and singles:
+    kinds = {type(row) for row in rows}
+    if len(kinds) > 1:
         raise UsageError(f"{source} mixes pairs and unpaired rows", fix="give rows of one kind")
-    digest = hashlib.sha256()
+    return _hashed(rows, kind="pairs" if Pair in kinds else "unpaired", source=source)
+
+
+def subset(preferences: Preferences, rows: Sequence[int]) -> Preferences:
+    """Return the rows at these places (from 0), maybe none, with their own hash."""
+    kept = [preferences.rows[row] for row in rows]
+    return _hashed(kept, kind=preferences.kind, source=preferences.source)
+
+
+def _hashed(rows: Sequence[Pair | Single], *, kind: Kind, source: str) -> Preferences:
+    digest = hashlib.sha256(kind.encode())
     for row in rows:
         digest.update(_canonical(row).encode())
-    return Preferences(
-        kind="pairs" if pairs else "unpaired", rows=pairs or singles, content_hash=digest.hexdigest(), source=source
-    )
+    return Preferences(kind=kind, rows=tuple(rows), content_hash=digest.hexdigest(), source=source)  # type: ignore[arg-type]
 
 
 def _canonical(row: Pair | Single) -> str:

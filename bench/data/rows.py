@@ -1,6 +1,7 @@
 """Owns what a preference row may be: the types, and the checks that turn one raw row into one of them."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -183,9 +184,12 @@ def _score(fields: Mapping[str, object], name: str) -> float:
     value = fields[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RowError(f"field '{name}': {shorten(value)} is {_type_name(value)}", fix="write a number")
-    if not math.isfinite(value):
-        raise RowError(f"field '{name}': {value} is not finite", fix="write a finite number, or leave both scores out")
-    return float(value)
+    # An integer of more than 308 digits is beyond the floats.
+    number = float(value) if abs(value) <= sys.float_info.max else math.inf
+    if not math.isfinite(number):
+        fix = "write a finite number, or leave both scores out"
+        raise RowError(f"field '{name}': {shorten(value)} is not finite", fix=fix)
+    return number
 
 
 def _type_name(value: object) -> str:

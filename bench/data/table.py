@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.data.encode import Encoded, EncodedPair, EncodedSingle
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle
 from bench.errors import RunError
 
 FILE = "rows.parquet"
@@ -32,9 +33,9 @@ def read_encoded(folder: Path) -> Encoded:
         about = json.loads(table.schema.metadata[b"lossbench"])
     except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
         raise RunError(f"{folder / FILE} cannot be read: {error}", fix="remove its folder and run again") from error
-    kind = EncodedPair if about["kind"] == "pairs" else EncodedSingle
-    rows = [
+    kind: Any = EncodedPair if about["kind"] == "pairs" else EncodedSingle
+    rows: tuple[Any, ...] = tuple(
         kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
         for row in table.to_pylist()
-    ]
-    return Encoded(rows=tuple(rows), **about)
+    )
+    return Encoded(rows=rows, **about)

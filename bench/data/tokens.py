@@ -1,7 +1,7 @@
 """Owns preference data as token ids: its rows, their hash, and pairs taken apart into single completions."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,22 @@ class Encoded:
     pad_id: int
     content_hash: str
 
+    @property
+    def pairs(self) -> tuple[EncodedPair, ...]:
+        """The rows, known to be pairs. Raises UsageError where they are not."""
+        rows = tuple(row for row in self.rows if isinstance(row, EncodedPair))
+        if len(rows) < len(self.rows):
+            raise UsageError("the data is unpaired, and pairs are needed", fix="give prompt, chosen, rejected")
+        return rows
+
+    @property
+    def singles(self) -> tuple[EncodedSingle, ...]:
+        """The rows, known to be single completions. Raises UsageError where they are not."""
+        rows = tuple(row for row in self.rows if isinstance(row, EncodedSingle))
+        if len(rows) < len(self.rows):
+            raise UsageError("the data is pairs, and single completions are needed", fix="take it apart with unpair()")
+        return rows
+
 
 def encoded_of(
     rows: Sequence[EncodedPair] | Sequence[EncodedSingle], *, kind: Kind, eos_id: int, pad_id: int
@@ -61,7 +77,13 @@ def encoded_of(
         # The lengths keep apart rows whose ids, written one after another, are the same.
         numbers = [*map(len, parts), *(token for part in parts for token in part)]
         digest.update(np.asarray(numbers, dtype="<i8").tobytes() + said.encode())
-    return Encoded(kind=kind, rows=tuple(rows), eos_id=eos_id, pad_id=pad_id, content_hash=digest.hexdigest())
+    return Encoded(
+        kind=kind,
+        rows=tuple(rows),  # type: ignore[arg-type]
+        eos_id=eos_id,
+        pad_id=pad_id,
+        content_hash=digest.hexdigest(),
+    )
 
 
 def unpair(encoded: Encoded) -> Encoded:
@@ -71,9 +93,7 @@ def unpair(encoded: Encoded) -> Encoded:
     labels in equal number, whatever its size. Raises UsageError where the rows are unpaired already.
     """
     rows: list[EncodedSingle] = []
-    for index, pair in enumerate(encoded.rows):
-        if not isinstance(pair, EncodedPair):
-            raise UsageError("the data is unpaired already", fix="take pairs apart only where kind is 'pairs'")
+    for index, pair in enumerate(encoded.pairs):
         for ids, desirable in ((pair.chosen_ids, True), (pair.rejected_ids, False)):
             rows.append(
                 EncodedSingle(
@@ -81,3 +101,13 @@ def unpair(encoded: Encoded) -> Encoded:
                 )
             )
     return encoded_of(rows, kind="unpaired", eos_id=encoded.eos_id, pad_id=encoded.pad_id)
+
+
+def pairs_in(rows: Iterable[EncodedPair | EncodedSingle]) -> list[EncodedPair]:
+    """The rows that are pairs; data are all of one kind, so these are all or none."""
+    return [row for row in rows if isinstance(row, EncodedPair)]
+
+
+def singles_in(rows: Iterable[EncodedPair | EncodedSingle]) -> list[EncodedSingle]:
+    """The rows that are single completions; data are all of one kind, so these are all or none."""
+    return [row for row in rows if isinstance(row, EncodedSingle)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.data.encode import Encoded
+from bench.data.tokens import Encoded, pairs_in
 from bench.evaluate.generation import generation_metrics, sample, sequence_kl
 from bench.evaluate.gold import Gold
 from bench.evaluate.harness import run_lm_eval
@@ -104,8 +104,9 @@ def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> li
 @torch.no_grad()
 def _preference(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str) -> tuple[Metric, ...]:
     """Held-out pairs: reward accuracy and margin, and how far chosen and rejected moved from the reference."""
-    assert yardstick.held_out is not None and yardstick.reference is not None
-    pairs = yardstick.held_out.rows[: spec.pairs]
+    assert yardstick.held_out is not None
+    assert yardstick.reference is not None
+    pairs = pairs_in(yardstick.held_out.rows)[: spec.pairs]
     rows = [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
     distinct = list(dict.fromkeys(rows))
     found = compute(

@@ -1,0 +1,1 @@
+"""Suites: data, start model, evaluations and protocol."""

@@ -56,7 +56,7 @@ def tiny_spec(objective: str, *, seed: int = 0, params: dict[str, float] | None 
         version=1, suite="tiny", suite_version=1,
         data=DataSpec(kind="pairs", source="tiny", content="tiny", rows=24),
         model=ModelSpec(source="tiny", content="tiny"),
-        objective=objective, objective_version=1, params=get(objective).resolve(params or {}),
+        objective=objective, objective_version=1, objective_content=None, params=get(objective).resolve(params or {}),
         train=TrainSpec(**values), seed=seed,
     )  # fmt: skip
 

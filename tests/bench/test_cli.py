@@ -176,7 +176,9 @@ def test_an_unknown_option_exits_with_2():
 def test_a_bad_row_is_named_by_file_row_and_field(tmp_path):
     data = tmp_path / "prefs.jsonl"
     data.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a", "chosen": "b"}\n')
-    refused(bench("run", "--loss", "dpo", "--data", data, "--out", tmp_path / "o"), 2, "prefs.jsonl", "row 2", "rejected")
+    refused(
+        bench("run", "--loss", "dpo", "--data", data, "--out", tmp_path / "o"), 2, "prefs.jsonl", "row 2", "rejected"
+    )
 
 
 def test_a_model_folder_without_weights_is_refused(tmp_path):
@@ -196,9 +198,7 @@ def test_an_output_path_that_is_a_file_is_refused(tmp_path):
 
 
 def test_a_diverged_run_is_recorded_and_the_sweep_goes_on(tmp_path):
-    done = bench(
-        "run", "--loss", "ipo_sum", "--sweep", "lr=1e-4,1e30", "--out", tmp_path, *SMALL, "--set", "clip=1e30"
-    )
+    done = bench("run", "--loss", "ipo_sum", "--sweep", "lr=1e-4,1e30", "--out", tmp_path, *SMALL, "--set", "clip=1e30")
     assert done.returncode == 0, done.stderr[-3000:]
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/evals/*/record.json")]
     statuses = [record["status"] for record in records if record["spec"]["objective"] == "ipo_sum"]

@@ -34,7 +34,12 @@ def torchrun(work: Path, ranks: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [*command, "-m", "bench.job", str(work)], capture_output=True, text=True, timeout=300, env=environment, check=False
+        [*command, "-m", "bench.job", str(work)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        check=False,
     )
 
 
@@ -65,5 +70,3 @@ def test_a_world_of_the_wrong_size_is_refused(tmp_path):
     assert done.returncode == 1
     assert "2 processes were asked for, 1 are running" in done.stderr
     assert not wanted.run.exists()
-
-

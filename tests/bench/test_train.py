@@ -1,5 +1,6 @@
 """The loop: what may change the numbers and what must not."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -23,9 +24,7 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
 def test_micro_batches_of_8_4_and_1_give_the_same_losses(run_loop, objective, tmp_path):
     # SGD-like precision: a small learning rate keeps rounding from being amplified by Adam's division.
     spec = tiny_spec(objective, learning_rate=1e-3)
-    curves = [
-        run_loop(spec, micro_batch=size, state=tmp_path / str(size))[0].curves["loss"] for size in (8, 4, 1)
-    ]
+    curves = [run_loop(spec, micro_batch=size, state=tmp_path / str(size))[0].curves["loss"] for size in (8, 4, 1)]
     for other in curves[1:]:
         for a, b in zip(curves[0], other, strict=True):
             assert math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-5)
@@ -133,9 +132,9 @@ def test_steps_are_clipped_when_the_gradient_is_large_and_counted(run_loop, tmp_
 def test_learning_rate_rises_then_falls_as_the_schedule_says(schedule):
     train = TrainSpec(steps=100, batch=1, learning_rate=1.0, lr_schedule=schedule, warmup=0.1)
     factors = [lr_factor(step, 100, train) for step in range(100)]
-    assert all(a < b for a, b in zip(factors[:10], factors[1:11], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(factors[:11]))
     assert max(factors) == factors[10] == 1.0
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
     assert (factors[-1] == 1.0) == (schedule == "constant")
 
 

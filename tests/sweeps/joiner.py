@@ -22,7 +22,7 @@ def log(path, what, params):
 
 
 def main():
-    """Read the job as JSON from the command line: storage, log, sampler, points or trials, seconds, crash."""
+    """Read the job as JSON from the command line: storage, log, sampler, points or trials, seconds, crash, hold."""
     job = json.loads(sys.argv[1])
     spread = None if job["points"] else {"beta": FloatDistribution(0.01, 10.0, log=True)}
     study = open_study(
@@ -36,6 +36,8 @@ def main():
         if job["crash"] is not None and params["beta"] == job["crash"]:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(job["seconds"])
+        while params["beta"] == job["hold"] and not Path(job["log"] + ".release").exists():
+            time.sleep(0.005)
         log(job["log"], "end", params)
         return Outcome("completed", -params["beta"], f"run-{params['beta']}", None)
 

@@ -11,12 +11,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from sweeps.study import open_study
 from sweeps.worker import Outcome, run_trials
 
 ROOT = Path(__file__).parents[2]
 POINTS = [{"beta": round(0.1 * (index + 1), 1)} for index in range(8)]
+
+
+JOURNAL_ONLY = pytest.mark.parametrize("storage", ["journal"], indirect=True)
 
 
 @pytest.fixture(params=["sqlite", "journal"])
@@ -29,7 +33,7 @@ def join(tmp_path, storage):
     """Return a function that starts a worker process; what is still running at the end is ended by its id."""
     started = []
 
-    def start(*, points=POINTS, trials=None, sampler="grid", seconds=0.02, crash=None, go="", lease=60.0):
+    def start(*, points=POINTS, trials=None, sampler="grid", seconds=0.02, crash=None, hold=None, go="", lease=60.0):
         job = {
             "storage": storage,
             "log": str(tmp_path / "evaluations"),
@@ -38,6 +42,7 @@ def join(tmp_path, storage):
             "sampler": sampler,
             "seconds": seconds,
             "crash": crash,
+            "hold": hold,
             "go": go,
             "lease": lease,
         }
@@ -94,6 +99,7 @@ def test_workers_that_start_at_once_share_the_points_and_run_none_twice(join, tm
     assert len({result["worker"] for result in results[0]}) > 1
 
 
+@JOURNAL_ONLY
 def test_workers_that_sample_share_one_budget_and_the_values_do_not_depend_on_who_is_there(join, tmp_path):
     go = tmp_path / "go"
     workers = [join(points=None, trials=7, sampler="random", go=str(go)) for _ in range(2)]
@@ -110,8 +116,6 @@ def test_workers_that_sample_share_one_budget_and_the_values_do_not_depend_on_wh
 
 
 def _sample_alone(storage, *, trials):
-    from optuna.distributions import FloatDistribution
-
     spread = {"beta": FloatDistribution(0.01, 10.0, log=True)}
     study = open_study("s", storage=storage, sampler="random", seed=7, distributions=spread)
     return run_trials(
@@ -151,7 +155,8 @@ def test_a_waiting_worker_takes_over_from_one_that_is_killed(join, tmp_path):
     assert evaluations(tmp_path, "end") == [0.2, 0.1]
 
 
-def test_a_worker_on_another_host_that_falls_silent_loses_its_trial_when_the_lease_ends(join, tmp_path, storage):
+@JOURNAL_ONLY
+def test_a_stopped_worker_loses_its_trial_when_the_lease_ends(join, tmp_path):
     silent = join(points=POINTS[:1], seconds=60.0, lease=1.0)
     wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
     silent.send_signal(signal.SIGSTOP)
@@ -163,14 +168,16 @@ def test_a_worker_on_another_host_that_falls_silent_loses_its_trial_when_the_lea
     assert evaluations(tmp_path, "start") == [0.1, 0.1]
 
 
+@JOURNAL_ONLY
 def test_a_living_worker_keeps_a_trial_that_lasts_longer_than_the_lease(join, tmp_path):
-    long = join(points=POINTS[:1], seconds=2.5, lease=1.0)
+    long = join(points=POINTS[:1], seconds=1.5, lease=0.5)
     wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
-    other = join(points=POINTS[:1], lease=1.0)
+    other = join(points=POINTS[:1], lease=0.5)
     assert results_of(long) == results_of(other)
     assert evaluations(tmp_path, "start") == [0.1]
 
 
+@JOURNAL_ONLY
 def test_ctrl_c_puts_the_point_back_at_once(join, tmp_path, storage):
     worker = join(seconds=60.0)
     wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
@@ -185,15 +192,15 @@ def test_ctrl_c_puts_the_point_back_at_once(join, tmp_path, storage):
     assert evaluations(tmp_path, "end") == [point["beta"] for point in POINTS]
 
 
+@JOURNAL_ONLY
 def test_a_point_that_kills_its_workers_fails_after_the_second(join, tmp_path):
     survivor_points = POINTS[:2]
-    go = tmp_path / "go"
     # The survivor's first point keeps it busy while two others die at the second.
-    survivor = join(points=survivor_points, seconds=4.0)
+    survivor = join(points=survivor_points, hold=0.1)
     wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
     for _ in range(2):
-        victim = join(points=survivor_points, crash=0.2, go="" if go.exists() else "")
-        assert victim.wait(timeout=60) == -signal.SIGKILL
+        assert join(points=survivor_points, crash=0.2).wait(timeout=60) == -signal.SIGKILL
+    (tmp_path / "evaluations.release").touch()
     results = results_of(survivor)
     assert [result["status"] for result in results] == ["completed", "failed"]
     assert "died twice" in results[1]["error"]
@@ -202,6 +209,7 @@ def test_a_point_that_kills_its_workers_fails_after_the_second(join, tmp_path):
     assert [result["status"] for result in results_of(join(points=survivor_points))] == ["completed", "completed"]
 
 
+@JOURNAL_ONLY
 def test_the_worker_is_named_by_host_and_process(join):
     worker = join(points=POINTS[:1])
     (result,) = results_of(worker)

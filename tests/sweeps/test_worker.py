@@ -3,17 +3,16 @@
 import math
 import threading
 import time
-from dataclasses import replace
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeps.errors import StudyError, SweepError
-from sweeps.lease import BEAT, WORKER, heartbeat, is_stale, worker_id
+from sweeps.lease import BEAT, WORKER, worker_id
 from sweeps.ledger import SLOT
 from sweeps.study import open_study
-from sweeps.worker import Outcome, TrialResult, best, run_trials
+from sweeps.worker import Outcome, run_trials
 
 POINTS = tuple({"beta": beta} for beta in (0.01, 0.1, 1.0, 10.0))
 SPREAD = {"beta": FloatDistribution(0.01, 10.0, log=True), "order": CategoricalDistribution((1.0, 2.0))}
@@ -255,7 +254,8 @@ def test_a_sampled_trial_that_failed_is_retried_with_the_same_parameters(tmp_pat
         {"points": POINTS, "lease_seconds": 0.0},
     ],
 )
-def test_a_request_that_fixes_no_budget_is_refused(study, given):
+def test_a_request_that_fixes_no_budget_is_refused(given):
+    study = optuna.create_study()
     with pytest.raises(SweepError):
         run_trials(study, evaluate=never, **given)
     assert study.trials == []
@@ -265,59 +265,3 @@ def test_a_sampled_study_must_name_its_sampler():
     study = optuna.create_study()
     with pytest.raises(StudyError, match="names no sampler"):
         run_trials(study, evaluate=completed, distributions=SPREAD, trials=2)
-
-
-@pytest.mark.parametrize("target", [None, math.nan, math.inf])
-def test_a_completed_outcome_has_a_finite_target(target):
-    with pytest.raises(ValueError, match="has a finite target"):
-        Outcome("completed", target, "run", None)
-
-
-def test_an_unknown_status_is_refused():
-    with pytest.raises(ValueError, match="'done' is not one of"):
-        Outcome("done", 1.0, "run", None)
-
-
-def test_the_best_is_the_best_completed_one_and_of_equals_the_earliest():
-    base = TrialResult(0, {"beta": 1.0}, "completed", 1.0, "a", None, "w", 1.0)
-    results = [
-        replace(base, number=3, target=2.0),
-        replace(base, number=1, target=2.0),
-        base,
-        replace(base, number=4, target=9.0, status="pruned"),
-        replace(base, number=5, target=None, status="diverged"),
-    ]
-    assert best(results, "maximize").number == 1
-    assert best(results, "minimize").number == 0
-    assert best(results[3:], "maximize") is None
-    with pytest.raises(ValueError, match="direction 'up'"):
-        best(results, "up")
-
-
-def test_the_heartbeat_beats_while_the_body_runs_and_stops_with_it(study):
-    study.ask()
-    with heartbeat(study._storage, study.trials[0]._trial_id, lease_seconds=0.2):
-        time.sleep(0.3)
-    stopped = study.trials[0].user_attrs[BEAT]
-    assert time.time() - stopped < 0.3
-    time.sleep(0.15)
-    assert study.trials[0].user_attrs[BEAT] == stopped
-
-
-@pytest.mark.parametrize(
-    ("change", "age", "stale"),
-    [
-        (lambda worker: worker, 0.0, False),
-        (lambda worker: worker, 9.9, False),
-        (lambda worker: worker, 10.1, True),
-        (lambda worker: worker.rsplit(":", 1)[0] + ":1", 0.0, True),
-        (lambda worker: f"other-{worker.rsplit(':', 1)[0]}:1", 0.0, False),
-        (lambda worker: f"other-{worker}", 10.1, True),
-    ],
-    ids=["living", "quiet", "silent", "another process with its number", "another host", "another host, silent"],
-)
-def test_a_lease_ends_with_its_process_or_with_its_heartbeat(change, age, stale):
-    trial = optuna.trial.create_trial(
-        state=optuna.trial.TrialState.RUNNING, user_attrs={WORKER: change(worker_id()), BEAT: 1000.0}
-    )
-    assert is_stale(trial, now=1000.0 + age, lease_seconds=10.0) is stale

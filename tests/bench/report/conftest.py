@@ -36,6 +36,7 @@ def run_spec(
         model=ModelSpec(source="sentiment", content="m" * 16),
         objective=objective,
         objective_version=1,
+        objective_content=None,
         params={} if beta is None else {"beta": beta},
         train=TrainSpec(**{"steps": 60, "batch": 16, "learning_rate": rate, **train}),
         seed=seed,

@@ -238,7 +238,7 @@ def test_a_text_in_train_and_test_stays_in_test_alone(tmp_path: Path) -> None:
 
 
 def test_an_absent_archive_of_blimp_is_told_before_anything_is_trained(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nowhere.tar.gz is absent"):
+    with pytest.raises(UsageError, match=r"nowhere\.tar\.gz is absent"):
         build_sentiment(corpus, tmp_path, report=lambda line: None, recipe=RECIPE, blimp=tmp_path / "nowhere.tar.gz")
     assert list(tmp_path.iterdir()) == []
 

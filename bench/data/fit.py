@@ -1,0 +1,116 @@
+"""Owns the lengths of encoded rows: which are refused, what is cut off, and the numbering of their prompts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from bench.data.template import Tokenizer
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
+from bench.errors import UsageError, did_you_mean
+
+OnLong = Literal["error", "truncate_completion"]
+_ON_LONG = ("error", "truncate_completion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowIds:
+    """One row in ids, of any length. ``completions`` are by field name; ``label`` is None for a pair.
+
+    ``where`` names file and row in errors.
+    """
+
+    where: str
+    prompt: Ids
+    completions: Mapping[str, Ids]
+    label: bool | None
+    score_gap: float | None
+
+
+def fit(
+    rows: Iterable[RowIds],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    max_prompt_length: int | None,
+    on_long: OnLong,
+) -> Encoded:
+    """Return the rows, all pairs or all single, with completions cut to what ``max_length`` leaves after the prompt.
+
+    Raises UsageError for prompts that are too long or of no token, for rows that are too long where nothing may be cut,
+    and for a pair whose completions do not differ (any more).
+    """
+    if on_long not in _ON_LONG:
+        raise UsageError(f"on_long={on_long!r} is unknown", fix=did_you_mean(on_long, _ON_LONG))
+    if max_length < 2 or (max_prompt_length is not None and max_prompt_length < 1):
+        given = f"max_length={max_length}, max_prompt_length={max_prompt_length}"
+        raise UsageError(f"{given} leaves no room", fix="give max_length ≥ 2 and max_prompt_length ≥ 1 tokens")
+    held = list(rows)
+    _check_prompts(held, max_length=max_length, max_prompt_length=max_prompt_length)
+    groups: dict[Ids, int] = {}
+    pairs: list[EncodedPair] = []
+    singles: list[EncodedSingle] = []
+    for row in held:
+        completions = _cut(row, max_length=max_length, on_long=on_long)
+        group = groups.setdefault(row.prompt, len(groups))
+        if row.label is None:
+            chosen, rejected = completions["chosen"], completions["rejected"]
+            pairs.append(
+                EncodedPair(
+                    prompt_ids=row.prompt,
+                    chosen_ids=chosen,
+                    rejected_ids=rejected,
+                    score_gap=row.score_gap,
+                    group=group,
+                )
+            )
+        else:
+            ids = completions["completion"]
+            singles.append(EncodedSingle(prompt_ids=row.prompt, completion_ids=ids, desirable=row.label, group=group))
+    eos = cast(int, tokenizer.eos_token_id)
+    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if singles:
+        return encoded_of(singles, kind="unpaired", eos_id=eos, pad_id=pad)
+    return encoded_of(pairs, kind="pairs", eos_id=eos, pad_id=pad)
+
+
+def _check_prompts(rows: Sequence[RowIds], *, max_length: int, max_prompt_length: int | None) -> None:
+    bare = next((row for row in rows if not row.prompt), None)
+    if bare is not None:
+        raise UsageError(
+            f"{bare.where}, field 'prompt': it has no token, so nothing predicts the completion's first one",
+            fix="give a prompt, or use a tokenizer with a BOS token",
+        )
+    limit = max_length - 1
+    said = f"max_length={max_length} leaves at most {limit} for a prompt, so that a completion has one"
+    if max_prompt_length is not None and max_prompt_length < limit:
+        limit, said = max_prompt_length, f"max_prompt_length={max_prompt_length} is the limit"
+    long = [row for row in rows if len(row.prompt) > limit]
+    if long:
+        longest = max(len(row.prompt) for row in long)
+        several = f" ({len(long)} prompts are too long, the longest has {longest})" if len(long) > 1 else ""
+        raise UsageError(
+            f"{long[0].where}, field 'prompt': {len(long[0].prompt)} tokens, but {said}{several}",
+            fix="raise the limit as far as the model's context goes, or remove these rows (prompts are never cut)",
+        )
+
+
+def _cut(row: RowIds, *, max_length: int, on_long: OnLong) -> dict[str, Ids]:
+    room = max_length - len(row.prompt)
+    for name, ids in row.completions.items():
+        if len(ids) > room and on_long == "error":
+            raise UsageError(
+                f"{row.where}, field '{name}': {len(ids)} tokens after a prompt of {len(row.prompt)} make "
+                f"{len(row.prompt) + len(ids)}, but max_length is {max_length}",
+                fix='raise max_length, remove the row, or cut completions with on_long="truncate_completion"',
+            )
+    cut = {name: ids[:room] for name, ids in row.completions.items()}
+    if row.label is None and cut["chosen"] == cut["rejected"]:
+        same = row.completions["chosen"] == row.completions["rejected"]
+        problem = (
+            "it has the same token ids as 'chosen'"
+            if same
+            else f"cut to the {room} tokens that max_length={max_length} leaves, it is equal to 'chosen'"
+        )
+        fix = "remove the row" if same else "raise max_length, or remove the row"
+        raise UsageError(f"{row.where}, field 'rejected': {problem}", fix=fix)
+    return cut

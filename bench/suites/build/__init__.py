@@ -1,0 +1,1 @@
+"""Builds the assets of the suites from their corpora; needs the extra ``build``."""

@@ -1,0 +1,207 @@
+"""Owns the build of the sentiment suite's assets: model, gold reward, data, BLiMP; and their provenance."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from bench.errors import UsageError
+from bench.evaluate.gold import load_gold
+from bench.suites.build.assets import write_provenance
+from bench.suites.build.blimp import texts_digest, write_blimp
+from bench.suites.build.classifier import ClassifierRecipe, cutter, train_classifier
+from bench.suites.build.corpus import Corpus, read_corpus
+from bench.suites.build.language_model import (
+    LanguageModelRecipe,
+    describe,
+    save,
+    token_stream,
+    train_language_model,
+    train_tokenizer,
+)
+from bench.suites.build.pairs import PairsRecipe, write_data
+from bench.suites.build.stages import read_manifest, run_stage
+
+ARCHIVE = "blimp.jsonl.tar.gz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentimentRecipe:
+    """Everything that decides the assets. ``validation_reviews``: test reviews that the model's loss is measured on."""
+
+    language_model: LanguageModelRecipe = field(default_factory=LanguageModelRecipe)
+    classifier: ClassifierRecipe = field(default_factory=ClassifierRecipe)
+    pairs: PairsRecipe = field(default_factory=PairsRecipe)
+    validation_reviews: int = 2000
+    blimp_items: int = 8
+    blimp_seed: int = 0
+
+
+def build_sentiment(
+    corpus: Path,
+    out: Path,
+    *,
+    report: Callable[[str], None],
+    recipe: SentimentRecipe | None = None,
+    blimp: Path | None = None,
+) -> dict[str, Any]:
+    """Build all assets into ``out`` and return their provenance. A stage that is complete and up to date is skipped.
+
+    Args:
+        corpus: folder with ``train``, ``test`` and ``unsup`` (``.jsonl.gz``).
+        blimp: BLiMP as one tar.gz; by default ``blimp.jsonl.tar.gz`` in ``corpus``.
+        report: called with one line of text now and then.
+
+    Raises:
+        UsageError: the corpus or BLiMP is absent or too small, or scikit-learn is not installed.
+        RunError: the classifier misses its accuracy.
+    """
+    recipe = recipe or SentimentRecipe()
+    if find_spec("sklearn") is None:
+        raise UsageError("scikit-learn is not installed", fix="pip install 'lossbench[build]'")
+    reviews = read_corpus(corpus)
+    # The quick stage first: what it lacks is told before an hour of training, not after it.
+    manifests = {"blimp": _blimp_stage(blimp or corpus / ARCHIVE, out, recipe=recipe, report=report)}
+    manifests["model"] = _model_stage(reviews, out, recipe=recipe, report=report)
+    tokenizer = AutoTokenizer.from_pretrained(out / "model")
+    manifests["gold"] = _gold_stage(reviews, out, tokenizer=tokenizer, recipe=recipe, report=report)
+    manifests["data"] = _data_stage(reviews, out, tokenizer=tokenizer, recipe=recipe, report=report)
+    return write_provenance(out, corpus=reviews.hashes, manifests=manifests)
+
+
+def adopt_model(trained: Path, description: Path, corpus: Path, out: Path, *, recipe: SentimentRecipe) -> None:
+    """Take an already trained start model as the model stage of ``out``, as if ``build_sentiment`` had trained it.
+
+    Args:
+        trained: folder that ``language_model.save`` wrote. description: JSON that ``language_model.describe`` made.
+
+    Raises:
+        UsageError: the description is of another recipe than ``recipe.language_model``.
+    """
+    told = json.loads(description.read_text(encoding="utf-8"))
+    if told["recipe"] != asdict(recipe.language_model):
+        raise UsageError(f"{description} describes another recipe than the one asked for", fix="give the same recipe")
+
+    def write(folder: Path) -> dict[str, Any]:
+        for path in sorted(trained.iterdir()):
+            shutil.copyfile(path, folder / path.name)
+        return told
+
+    run_stage(out / "model", inputs=_model_inputs(read_corpus(corpus), recipe), write=write)
+
+
+def _model_inputs(corpus: Corpus, recipe: SentimentRecipe) -> dict[str, Any]:
+    return {
+        "corpus": corpus.hashes,
+        "recipe": asdict(recipe.language_model),
+        "validation_reviews": recipe.validation_reviews,
+    }
+
+
+def _model_stage(
+    corpus: Corpus, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]
+) -> dict[str, Any]:
+    def write(folder: Path) -> dict[str, Any]:
+        texts = [review.text for review in (*corpus.unsup, *corpus.train)]
+        tokenizer = train_tokenizer(texts, vocabulary=recipe.language_model.vocabulary)
+        held_out = [review.text for review in corpus.test[: recipe.validation_reviews]]
+        train = token_stream(texts, tokenizer)
+        model, curve = train_language_model(
+            train=train,
+            validation=token_stream(held_out, tokenizer),
+            tokenizer=tokenizer,
+            recipe=recipe.language_model,
+            report=report,
+        )
+        save(model, tokenizer, folder)
+        return describe(recipe.language_model, curve) | {"train_tokens": len(train)}
+
+    return _told(report, out / "model", inputs=_model_inputs(corpus, recipe), write=write)
+
+
+def _gold_stage(
+    corpus: Corpus,
+    out: Path,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: SentimentRecipe,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    # Of the model only the tokenizer matters here: it cuts the snippets.
+    inputs = {
+        "corpus": corpus.hashes,
+        "recipe": asdict(recipe.classifier),
+        "tokenizer": _files(out, "model")["tokenizer.json"],
+    }
+    return _told(
+        report,
+        out / "gold",
+        inputs=inputs,
+        write=lambda folder: train_classifier(
+            corpus.train,
+            corpus.test,
+            folder,
+            cut=cutter(tokenizer, tokens=recipe.classifier.snippet_tokens),
+            recipe=recipe.classifier,
+            report=report,
+        ),
+    )
+
+
+def _data_stage(
+    corpus: Corpus,
+    out: Path,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: SentimentRecipe,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    inputs = {
+        "corpus": corpus.hashes,
+        "recipe": asdict(recipe.pairs),
+        "model": _files(out, "model"),
+        "gold": _files(out, "gold"),
+    }
+    return _told(
+        report,
+        out / "data",
+        inputs=inputs,
+        write=lambda folder: write_data(
+            corpus,
+            folder,
+            model=AutoModelForCausalLM.from_pretrained(out / "model", dtype=torch.float32).eval(),
+            tokenizer=tokenizer,
+            gold=load_gold(out / "gold"),
+            recipe=recipe.pairs,
+            report=report,
+        ),
+    )
+
+
+def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> dict[str, Any]:
+    return _told(
+        report,
+        out / "blimp",
+        inputs={"items": recipe.blimp_items, "seed": recipe.blimp_seed, "texts": texts_digest()},
+        write=lambda folder: write_blimp(archive, folder, items=recipe.blimp_items, seed=recipe.blimp_seed),
+    )
+
+
+def _told(
+    report: Callable[[str], None], folder: Path, *, inputs: dict[str, Any], write: Callable[[Path], dict[str, Any]]
+) -> dict[str, Any]:
+    manifest, fresh = run_stage(folder, inputs=inputs, write=write)
+    report(f"{folder.name}: {'written' if fresh else 'already complete'}")
+    return manifest
+
+
+def _files(out: Path, stage: str) -> dict[str, str]:
+    manifest = read_manifest(out / stage)
+    assert manifest is not None, stage
+    return {name: entry["sha256"] for name, entry in manifest["files"].items()}

@@ -1,0 +1,103 @@
+"""Owns how a build is cut into stages: each writes its folder whole or not at all, and is skipped when complete."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "scipy", "numpy", "safetensors")
+
+
+def run_stage(
+    folder: Path, *, inputs: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]]
+) -> tuple[dict[str, Any], bool]:
+    """Return the manifest of ``folder`` and whether it was written now; an intact one with the same inputs stays.
+
+    ``write`` fills an empty folder beside the final one and returns the facts to keep. The manifest holds ``inputs``,
+    ``facts``, ``made_with`` (versions) and ``files`` (bytes and SHA-256 of each); the folder takes its name only once
+    all of it is on disk.
+    """
+    wanted = json.loads(json.dumps(inputs))
+    present = read_manifest(folder)
+    if present is not None and present["inputs"] == wanted and not damaged_files(folder, present["files"]):
+        return present, False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        facts = write(fresh)
+        manifest = {
+            "inputs": wanted,
+            "facts": dict(facts),
+            "made_with": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            "files": file_table(fresh),
+        }
+        (fresh / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        _readable(fresh)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(fresh, folder)  # noqa: PTH105
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), True
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Read the manifest of a stage's folder; None when there is none or it is not whole."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(manifest, dict) or not {"inputs", "facts", "made_with", "files"} <= manifest.keys():
+        return None
+    return manifest
+
+
+def file_table(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return bytes and SHA-256 of every file below ``folder`` but manifests, by its relative path, sorted."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        for path in paths
+    }
+
+
+def damaged_files(folder: Path, table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return one line for each file of ``table`` that is absent from ``folder`` or has another content."""
+    faults = []
+    for name, entry in table.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{name}: absent")
+        elif (found := file_digest(path)) != entry["sha256"]:
+            faults.append(f"{name}: SHA-256 is {found[:16]}…, recorded is {entry['sha256'][:16]}…")
+    return faults
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        os.replace(name, path)  # noqa: PTH105
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _readable(folder: Path) -> None:
+    """A temporary folder, and the weights that transformers saves, are closed to other users; assets are not."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
