@@ -148,7 +148,7 @@ def reference_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tupl
         stage, first, _ = stage_span(schedule, step, spec.train.steps)
         picked = batch_indices(rows=len(stages[stage]), batch=spec.train.batch, step=step - first, seed=spec.seed)
         batch = singles_in(single for i in picked for single in units[stages[stage][i]])
-        rows |= dict.fromkeys(single_rows(mismatched(batch)))
+        rows |= dict.fromkeys(single_rows(mismatched(batch, max_length=spec.train.max_length)))
     return base, _reference(workspace, list(rows), spec.train.precision, "KL baseline", hooks)
 
 

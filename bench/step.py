@@ -120,7 +120,9 @@ def kl_baseline(
     Also returns the tokens that this cost on all ranks.
     """
     accelerator = setting.accelerator
-    rows = assemble.single_rows(mismatched(singles_in(row for unit in units for row in unit)))
+    rows = assemble.single_rows(
+        mismatched(singles_in(row for unit in units for row in unit), max_length=setting.spec.train.max_length)
+    )
     sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     model = accelerator.unwrap_model(policy)  # a forward without backward must not wake DDP's gradient hooks
     mine = rows[accelerator.process_index :: accelerator.num_processes]

@@ -67,7 +67,9 @@ def tiny_reference(model: Any, data: Encoded, spec: RunSpec, folder: Path) -> Re
     units = batch_units(data, get("kto"))
     for step in range(spec.train.steps):
         picked = batch_indices(rows=len(data.rows), batch=spec.train.batch, step=step, seed=spec.seed)
-        rows |= dict.fromkeys(single_rows(mismatched([single for i in picked for single in units[i]])))
+        rows |= dict.fromkeys(
+            single_rows(mismatched([single for i in picked for single in units[i]], max_length=spec.train.max_length))
+        )
     entry = open_reference(
         list(rows), model_content="tiny", precision=spec.train.precision, folder=folder,
         load=lambda: CompletionLogProbs(model), pad_id=data.pad_id, batch=16, note=lambda text: None,

@@ -44,8 +44,20 @@ def started_until(out: Path, ready: str) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("ready", ["work/*/state-*/manifest.json", "runs/*/checkpoint"], ids=["training", "between"])
+TRAINING, BETWEEN = "work/*/state-*/manifest.json", "runs/*/checkpoint"
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "ready"),
+    [
+        pytest.param(signal.SIGKILL, TRAINING, id="killed in training"),
+        pytest.param(signal.SIGINT, TRAINING, id="interrupted in training"),
+        pytest.param(signal.SIGKILL, BETWEEN, id="killed between runs", marks=SLOW),
+        pytest.param(signal.SIGINT, BETWEEN, id="interrupted between runs", marks=SLOW),
+        pytest.param(signal.SIGTERM, TRAINING, id="terminated in training", marks=SLOW),
+    ],
+)
 def test_the_same_command_finishes_only_what_is_missing(tmp_path, uninterrupted, kind, ready):
     process = started_until(tmp_path, ready)
     process.send_signal(kind)
@@ -59,6 +71,7 @@ def test_the_same_command_finishes_only_what_is_missing(tmp_path, uninterrupted,
     assert tables(tmp_path) == uninterrupted
 
 
+@pytest.mark.slow
 def test_two_workers_share_a_sweep_and_train_nothing_twice(tmp_path, uninterrupted):
     done = bench(*COMMAND, "--workers", "2", "--out", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
