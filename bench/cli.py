@@ -8,6 +8,7 @@ import typer
 
 from bench.errors import BenchError
 
+INTERRUPTED = 130
 app = typer.Typer(
     name="bench",
     no_args_is_help=True,
@@ -209,7 +210,9 @@ def main() -> NoReturn:
     """Run the command line: one clear message instead of a traceback, exit code 2 (usage) or 1 (run)."""
     debug = "--debug" in sys.argv
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # how typer gives a KeyboardInterrupt back
+            raise KeyboardInterrupt
     except BenchError as error:
         if debug:
             raise
@@ -217,7 +220,7 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _tell("stopped; the same command goes on from here")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if debug:
             raise
