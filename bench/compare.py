@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from bench.pipeline import Hooks, forget, run, start_spec, try_run
+from bench.identity import start_spec
+from bench.pipeline import Hooks, forget, run, try_run
 from bench.plan import Plan, Search
 from bench.progress import Progress
 from bench.report.record import RunRecord

@@ -1,6 +1,5 @@
 """Owns the stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
 
-import hashlib
 import json
 import shutil
 import time
@@ -17,6 +16,7 @@ from bench.errors import RunError
 from bench.evaluate.checkpoint import Yardstick, evaluate_checkpoint
 from bench.evaluate.harness import task_versions
 from bench.evaluate.samples import SampleRow, read_samples, write_samples
+from bench.identity import protocol_of, start_spec
 from bench.job import TrainJob, lease
 from bench.launch import launch
 from bench.logprobs import CompletionLogProbs
@@ -26,9 +26,9 @@ from bench.reference import Row, open_reference, read_references, reference_cost
 from bench.report.record import START, Cost, Metric, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
 from bench.spec import EvaluationSpec, RunSpec
-from bench.train import VERSION, batch_units, stage_order, stage_span
+from bench.train import batch_units, stage_order, stage_span
 from bench.workspace import Workspace
-from losses import Objective, Requires, get
+from losses import Requires, get
 
 REFERENCE_BATCH = 64
 SAMPLES = "samples.jsonl.gz"
@@ -41,55 +41,6 @@ class Hooks:
     step: Callable[[RunSpec, int, dict[str, float | None]], None]
     note: Callable[[str], None]
     should_stop: Callable[[], bool]
-
-
-def protocol_of(workspace: Workspace) -> str:
-    """Hash of what is equal for every objective of a comparison; tables rank only records that agree in it."""
-    w = workspace
-    fixed = {
-        "suite": [w.suite.name, w.suite.version],
-        "data": w.data_spec.content,
-        "model": w.model_spec.content,
-        "train": w.train.model_dump(mode="json", exclude={"learning_rate"}),
-        "evaluation": w.evaluation.model_dump(mode="json", exclude={"split"}),
-    }
-    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def run_spec(
-    workspace: Workspace, objective: Objective, params: dict[str, float], *, learning_rate: float, seed: int
-) -> RunSpec:
-    """The run of an objective at one setting and one seed."""
-    return RunSpec(
-        version=VERSION,
-        suite=workspace.suite.name,
-        suite_version=workspace.suite.version,
-        data=workspace.data_spec,
-        model=workspace.model_spec,
-        objective=objective.name,
-        objective_version=objective.version,
-        objective_content=_own_content(objective),
-        params=objective.resolve(params),
-        train=workspace.train.model_copy(update={"learning_rate": learning_rate}),
-        seed=seed,
-    )
-
-
-def start_spec(workspace: Workspace) -> RunSpec:
-    """The untrained start model, as a run of no steps; its learning rate is the suite's, since it has none."""
-    return RunSpec(
-        version=VERSION,
-        suite=workspace.suite.name,
-        suite_version=workspace.suite.version,
-        data=workspace.data_spec,
-        model=workspace.model_spec,
-        objective=START,
-        objective_version=0,
-        objective_content=None,
-        params={},
-        train=workspace.train.model_copy(update={"learning_rate": workspace.suite.train.learning_rate}),
-        seed=0,
-    )
 
 
 def run(workspace: Workspace, spec: RunSpec, split: str, hooks: Hooks, *, files: Sequence[Path] = ()) -> RunRecord:
@@ -290,13 +241,6 @@ def _cost(
         peak_memory_bytes=peak_memory_bytes(),
         device=str(workspace.device),
     )
-
-
-def _own_content(objective: Objective) -> str | None:
-    """An edited loss file is another objective, whatever version it states."""
-    if objective.fn.__module__.startswith("losses."):
-        return None
-    return hashlib.sha256(Path(objective.file).read_bytes()).hexdigest()
 
 
 def _write_text(path: Path, text: str) -> None:

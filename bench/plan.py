@@ -9,7 +9,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from bench.errors import UsageError, did_you_mean
-from bench.pipeline import protocol_of, run_spec
+from bench.identity import protocol_of, run_spec
 from bench.request import LEARNING_RATE, Request, apply, read_settings
 from bench.spec import Execution, LoraSpec, RunSpec
 from bench.suites.suite import get_suite

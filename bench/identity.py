@@ -1,0 +1,64 @@
+"""Owns the names of things: the spec of a run in a workspace, and the hash of what a comparison holds equal."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from bench.report.record import START
+from bench.spec import RunSpec
+from bench.train import VERSION
+from bench.workspace import Workspace
+from losses import Objective
+
+
+def protocol_of(workspace: Workspace) -> str:
+    """Hash of what is equal for every objective of a comparison; tables rank only records that agree in it."""
+    w = workspace
+    fixed = {
+        "suite": [w.suite.name, w.suite.version],
+        "data": w.data_spec.content,
+        "model": w.model_spec.content,
+        "train": w.train.model_dump(mode="json", exclude={"learning_rate"}),
+        "evaluation": w.evaluation.model_dump(mode="json", exclude={"split"}),
+    }
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_spec(
+    workspace: Workspace, objective: Objective, params: dict[str, float], *, learning_rate: float, seed: int
+) -> RunSpec:
+    """The run of an objective at one setting and one seed."""
+    return start_spec(workspace).model_copy(
+        update={
+            "objective": objective.name,
+            "objective_version": objective.version,
+            "objective_content": _own_content(objective),
+            "params": objective.resolve(params),
+            "train": workspace.train.model_copy(update={"learning_rate": learning_rate}),
+            "seed": seed,
+        }
+    )
+
+
+def start_spec(workspace: Workspace) -> RunSpec:
+    """The untrained start model, as a run of no steps; its learning rate is the suite's, since it has none."""
+    return RunSpec(
+        version=VERSION,
+        suite=workspace.suite.name,
+        suite_version=workspace.suite.version,
+        data=workspace.data_spec,
+        model=workspace.model_spec,
+        objective=START,
+        objective_version=0,
+        objective_content=None,
+        params={},
+        train=workspace.train.model_copy(update={"learning_rate": workspace.suite.train.learning_rate}),
+        seed=0,
+    )
+
+
+def _own_content(objective: Objective) -> str | None:
+    """An edited loss file is another objective, whatever version it states."""
+    if objective.fn.__module__.startswith("losses."):
+        return None
+    return hashlib.sha256(Path(objective.file).read_bytes()).hexdigest()
