@@ -10,7 +10,6 @@ from typing import Any
 
 from bench.assemble import rows_of, single_rows
 from bench.data.collate import mismatched
-from bench.data.order import batch_indices
 from bench.data.tokens import Encoded, singles_in
 from bench.errors import RunError
 from bench.evaluate.checkpoint import Yardstick, evaluate_checkpoint
@@ -26,7 +25,7 @@ from bench.reference import Row, open_reference, read_references, reference_cost
 from bench.report.record import START, Cost, Metric, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
 from bench.spec import EvaluationSpec, RunSpec
-from bench.train import batch_units, stage_order, stage_span
+from bench.train import batch_units, stage_order, step_units
 from bench.workspace import Workspace
 from losses import Requires, get
 
@@ -96,9 +95,8 @@ def reference_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tupl
     stages = stage_order(workspace.data, schedule, read_references([base]))
     rows: dict[Row, None] = {}
     for step in range(spec.train.steps):
-        stage, first, _ = stage_span(schedule, step, spec.train.steps)
-        picked = batch_indices(rows=len(stages[stage]), batch=spec.train.batch, step=step - first, seed=spec.seed)
-        batch = singles_in(single for i in picked for single in units[stages[stage][i]])
+        drawn = step_units(units, stages, schedule, spec=spec, step=step)
+        batch = singles_in(single for unit in drawn for single in unit)
         rows |= dict.fromkeys(single_rows(mismatched(batch, max_length=spec.train.max_length)))
     return base, _reference(workspace, list(rows), spec.train.precision, "KL baseline", hooks)
 

@@ -83,24 +83,21 @@ def train(
     if (saved := load_state(state)) is not None:
         progress = Progress(**saved.progress)
         saved.restore(accelerator.unwrap_model(policy), optimizer, moving)
+    moved = any(schedule.weight_after(done, steps) > 0 for done in range(1, progress.steps + 1))
     clock = time.monotonic() - progress.seconds
     while progress.steps < steps:
         step = progress.steps
-        stage, first, length = stage_span(schedule, step, steps)
+        _, first, length = stage_span(schedule, step, steps)
         if schedule.restart and step == first > 0:
             policy, optimizer = _prepare(accelerator.unwrap_model(policy), train_spec, accelerator)
         rate = train_spec.learning_rate * lr_factor(step - first, length, train_spec)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        moved = any(schedule.weight_after(done, steps) > 0 for done in range(1, step + 1))
         source = None
         if reference is not None and Requires.REFERENCE in objective.requires:
             source = assemble.live(moving) if moved and moving is not None else assemble.cached(reference)
-        rows = stages[stage]
-        picked = batch_indices(rows=len(rows), batch=train_spec.batch, step=step - first, seed=spec.seed)
-        result = optimiser_step(
-            policy, optimizer, [units[rows[i]] for i in picked], setting=setting, source=source, check_parity=step == 0
-        )
+        batch = step_units(units, stages, schedule, spec=spec, step=step)
+        result = optimiser_step(policy, optimizer, batch, setting=setting, source=source, check_parity=step == 0)
         progress.steps += 1
         _count(progress, result.sums["tokens"], result.baseline_tokens, moved=moved)
         progress.clipped_steps += result.grad_norm > train_spec.clip
@@ -111,6 +108,7 @@ def train(
             return progress
         if moving is not None and (weight := schedule.weight_after(progress.steps, steps)) > 0:
             move_reference(moving, accelerator.unwrap_model(policy), weight)
+            moved = True
         row = {"step": float(progress.steps), **result.curve_row(), "learning_rate": rate}
         if progress.steps % execution.log_every == 0 or progress.steps == steps:
             for name in CURVES:
@@ -139,6 +137,16 @@ def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int,
     borders = (0, *schedule.boundaries(steps), steps)
     stage = schedule.stage_of(step + 1, steps)
     return stage, borders[stage], borders[stage + 1] - borders[stage]
+
+
+def step_units(
+    units: list[Unit], stages: list[list[int]], schedule: ReferenceSchedule, *, spec: RunSpec, step: int
+) -> list[Unit]:
+    """The global batch of ``step`` (0-based): a function of the spec alone, so a cache can be filled beforehand."""
+    stage, first, _ = stage_span(schedule, step, spec.train.steps)
+    rows = stages[stage]
+    picked = batch_indices(rows=len(rows), batch=spec.train.batch, step=step - first, seed=spec.seed)
+    return [units[rows[i]] for i in picked]
 
 
 def batch_units(data: Encoded, objective: Objective) -> list[Unit]:
