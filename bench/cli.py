@@ -171,6 +171,10 @@ def suites(context: typer.Context) -> None:
 def build_suite(
     name: Annotated[str, typer.Argument(help="Example: bench suites build sentiment --corpus imdb")],
     corpus: Annotated[Path, typer.Option("--corpus", help="Folder with the raw data. Example: --corpus imdb")],
+    blimp: Annotated[
+        Path | None,
+        typer.Option("--blimp", help="BLiMP; default: in --corpus. Example: --blimp blimp.jsonl.tar.gz"),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Where the assets go; default: the installed suite. Example: --out assets"),
@@ -179,7 +183,7 @@ def build_suite(
     """Make a suite's assets again from the raw corpus: tokenizer, start model, gold reward, prompts and pairs."""
     from bench.commands import build_suite as build
 
-    build(name, corpus=corpus, out=out)
+    build(name, corpus=corpus, blimp=blimp, out=out)
 
 
 @app.command()

@@ -17,6 +17,7 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
     """``bench run``: plan, compare, write leaderboard and figures, print the summary."""
     _quiet_libraries()
     from bench.compare import compare, plan_units
+    from bench.matmul import take_fastest_route
     from bench.plan import make_plan
     from bench.progress import Progress
     from bench.report.figures import write_figures
@@ -31,6 +32,7 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
 
         console.print(plan_table(plan))
         return
+    take_fastest_route()
     with Progress(console, total=plan_units(plan), quiet=helper) as progress:
         records = compare(plan, progress, leader=not helper)
     if helper:
@@ -116,7 +118,7 @@ def list_suites() -> None:
     Console().print(table)
 
 
-def build_suite(name: str, *, corpus: Path, out: Path | None) -> None:
+def build_suite(name: str, *, corpus: Path, blimp: Path | None, out: Path | None) -> None:
     """``bench suites build NAME``."""
     _quiet_libraries()
     from bench.suites.build.sentiment import build_sentiment
@@ -124,7 +126,12 @@ def build_suite(name: str, *, corpus: Path, out: Path | None) -> None:
 
     suite = get_suite(name)
     console = Console()
-    build_sentiment(corpus, out or suite.folder, report=lambda text: console.print(text, highlight=False, markup=False))
+    build_sentiment(
+        corpus,
+        out or suite.folder,
+        blimp=blimp,
+        report=lambda text: console.print(text, highlight=False, markup=False),
+    )
 
 
 def make_leaderboard(results: Path) -> None:

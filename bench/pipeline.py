@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.assemble import rows_of, single_rows
+from bench.batches import batch_units, stage_order, step_units
 from bench.data.collate import mismatched
 from bench.data.tokens import Encoded, singles_in
 from bench.errors import RunError
@@ -19,13 +20,13 @@ from bench.identity import protocol_of, start_spec
 from bench.job import TrainJob, lease
 from bench.launch import launch
 from bench.logprobs import CompletionLogProbs
+from bench.matmul import current_route
 from bench.model import load_model
 from bench.provenance import environment, peak_memory_bytes
 from bench.reference import Row, open_reference, read_references, reference_cost
 from bench.report.record import START, Cost, Metric, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
 from bench.spec import EvaluationSpec, RunSpec
-from bench.train import batch_units, stage_order, step_units
 from bench.workspace import Workspace
 from losses import Requires, get
 
@@ -144,6 +145,7 @@ def _evaluate(
         cost=_cost(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, job=job),
         provenance={
             **environment(),
+            "fp32_matmul": current_route(),
             "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),
         },
     )

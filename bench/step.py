@@ -10,15 +10,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from bench import assemble
+from bench.batches import Unit
 from bench.data.collate import mismatched
 from bench.data.order import micro_batches, shard
-from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
+from bench.data.tokens import pairs_in, singles_in
 from bench.errors import RunError
 from bench.spec import Execution, RunSpec
 from losses import Objective, Pairs, Requires, Singles
-
-Unit = tuple[EncodedPair | EncodedSingle, ...]
-"""What stays together in a batch: one pair, one unpaired example, or a pair taken apart into two."""
 
 SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "good", "bad", "tokens")
 PARITY_TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}

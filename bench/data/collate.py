@@ -1,52 +1,17 @@
 """Owns the way from rows of token ids to padded tensors, and KTO's mismatched rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from bench.data.tokens import EncodedPair, EncodedSingle, Ids
+from bench.data.tokens import EncodedSingle, Ids
 from bench.errors import RunError
 
 Row = tuple[Ids, Ids]
 """A prompt and its completion."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairTensors:
-    """Pairs laid out for one forward: of 2B rows the first B are the chosen completions, the last B the rejected."""
-
-    input_ids: Int[Tensor, "rows tokens"]
-    attention_mask: Bool[Tensor, "rows tokens"]
-    completion_mask: Bool[Tensor, "rows tokens"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SingleTensors:
-    """Single completions laid out for one forward, and which of them are desirable."""
-
-    input_ids: Int[Tensor, "rows tokens"]
-    attention_mask: Bool[Tensor, "rows tokens"]
-    completion_mask: Bool[Tensor, "rows tokens"]
-    desirable: Bool[Tensor, " rows"]
-
-
-def collate_pairs(rows: Sequence[EncodedPair], pad_id: int) -> PairTensors:
-    """Lay B pairs out as [2B, T], chosen then rejected, padded on the right. Raises RunError for no rows."""
-    ids, seen, completions = collate_rows(
-        [(row.prompt_ids, row.chosen_ids) for row in rows] + [(row.prompt_ids, row.rejected_ids) for row in rows],
-        pad_id,
-    )
-    return PairTensors(input_ids=ids, attention_mask=seen, completion_mask=completions)
-
-
-def collate_singles(rows: Sequence[EncodedSingle], pad_id: int) -> SingleTensors:
-    """Lay B completions out as [B, T], padded on the right. Raises RunError for no rows."""
-    ids, seen, completions = collate_rows([(row.prompt_ids, row.completion_ids) for row in rows], pad_id)
-    desirable = torch.tensor([row.desirable for row in rows], dtype=torch.bool)
-    return SingleTensors(input_ids=ids, attention_mask=seen, completion_mask=completions, desirable=desirable)
 
 
 def collate_rows(

@@ -31,28 +31,6 @@ def batch_indices(*, rows: int, batch: int, step: int, seed: int) -> list[int]:
     return [int(orders[place // rows][place % rows]) for place in range(first, first + batch)]
 
 
-def staged_indices(
-    *, batch: int, step: int, seed: int, steps: int, stages: int, difficulty: Sequence[float]
-) -> list[int]:
-    """Return the rows of the global batch of ``step`` (0-based) where data comes in stages (sDPO, arXiv 2403.19270).
-
-    Stage k of n ends with step round(steps·k/n), as ``ReferenceSchedule.boundaries`` says; within a stage its rows
-    come in the order that ``batch_indices`` gives them, from the stage's first step on.
-
-    Raises UsageError for a step that is not one of ``steps``, fewer steps or rows than stages, or difficulties that are
-    not numbers.
-    """
-    if not 0 <= step < steps:
-        raise UsageError(f"step={step} is not one of {steps} steps", fix=f"give a step from 0 to {steps - 1}")
-    if steps < stages:
-        raise UsageError(f"{stages} stages do not fit in {steps} steps", fix=f"give steps ≥ {stages}")
-    members = stage_rows(difficulty, stages)
-    borders = [round(steps * k / stages) for k in range(stages + 1)]
-    stage = max(k for k in range(stages) if borders[k] <= step)
-    picked = batch_indices(rows=len(members[stage]), batch=batch, step=step - borders[stage], seed=seed)
-    return [members[stage][i] for i in picked]
-
-
 def stage_rows(difficulty: Sequence[float], stages: int) -> list[list[int]]:
     """Return the rows of each stage: sorted by difficulty, low (easy) first, equals in their order, cut into shares.
 

@@ -11,13 +11,14 @@ from accelerate import Accelerator
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.assemble import pair_rows, single_rows
+from bench.batches import batch_units
 from bench.data.collate import mismatched
 from bench.data.encode import Encoded, EncodedPair
 from bench.data.order import batch_indices
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, open_reference, read_references
 from bench.spec import DataSpec, Execution, LoraSpec, ModelSpec, RunSpec, TrainSpec
-from bench.train import Progress, batch_units, train
+from bench.train import Progress, train
 from losses import get
 
 VOCABULARY = 48

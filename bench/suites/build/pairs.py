@@ -9,9 +9,9 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.errors import UsageError
+from bench.evaluate.generation import sample
 from bench.evaluate.gold import Gold
 from bench.suites.build.corpus import Corpus, Review
-from bench.suites.build.sampling import sample_completions
 from bench.suites.pairs import (
     SPLITS,
     Scored,
@@ -21,6 +21,9 @@ from bench.suites.pairs import (
     write_prompts,
     write_scored,
 )
+
+FIRST_SEED = 1000
+"""Sampling of the data starts here: evaluations, which count from 0, must not share its noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ def write_data(
             tokenizer=tokenizer,
             gold=gold,
             recipe=recipe,
-            seed=recipe.seed * 10 + number,
+            seed=recipe.seed * 10 + number + FIRST_SEED,
         )
         write_scored(out / completions_file(split), rows)
         facts[split] = {"prompts": len(prompts)} | _facts(rows)
@@ -154,28 +157,27 @@ def _completions(
     recipe: PairsRecipe,
     seed: int,
 ) -> list[Scored]:
-    end = tokenizer.eos_token_id
-    sampled = sample_completions(
+    drawn = sample(
         model,
-        prompts,
-        per_prompt=recipe.completions,
+        [prompt for prompt in prompts for _ in range(recipe.completions)],
         max_tokens=recipe.tokens,
         temperature=recipe.temperature,
-        end=end,
-        batch=recipe.batch,
         seed=seed,
+        eos_id=tokenizer.eos_token_id,
+        batch=recipe.batch,
     )
-    whole = [[*prompt, *ids] for prompt, found in zip(prompts, sampled, strict=True) for ids in found]
+    whole = [[*prompt, *ids] for prompt, ids in zip(drawn.prompts, drawn.completions, strict=True)]
     # Six decimals: finer differences of the reward are rounding, not preference.
     scores = [round(float(x), 6) for x in gold.score(tokenizer.batch_decode(whole, skip_special_tokens=True))]
+    parts = [slice(row * recipe.completions, (row + 1) * recipe.completions) for row in range(len(prompts))]
     return [
         Scored(
             prompt_ids=prompt,
-            completions=tuple(tuple(ids) for ids in found),
-            scores=tuple(scores[row * recipe.completions : (row + 1) * recipe.completions]),
-            ended=tuple(ids[-1] == end for ids in found),
+            completions=drawn.completions[part],
+            scores=tuple(scores[part]),
+            ended=drawn.ended[part],
         )
-        for row, (prompt, found) in enumerate(zip(prompts, sampled, strict=True))
+        for prompt, part in zip(prompts, parts, strict=True)
     ]
 
 

@@ -5,33 +5,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.collate import collate_pairs, collate_rows, collate_singles, mismatched
-from bench.data.encode import EncodedPair, EncodedSingle
+from bench.data.collate import collate_rows, mismatched
+from bench.data.tokens import EncodedSingle
 from bench.errors import RunError
-
-
-def pair(prompt, chosen, rejected):
-    return EncodedPair(prompt_ids=prompt, chosen_ids=chosen, rejected_ids=rejected, score_gap=None, group=0)
 
 
 def single(group, completion=(5,), prompt=(0, 3), desirable=True):
     return EncodedSingle(prompt_ids=prompt, completion_ids=completion, desirable=desirable, group=group)
 
 
-def test_pairs_are_chosen_then_rejected_padded_on_the_right():
-    found = collate_pairs([pair((0, 3), (4, 1), (5, 6, 1)), pair((0,), (7,), (1,))], pad_id=9)
-    assert found.input_ids.tolist() == [[0, 3, 4, 1, 9], [0, 7, 9, 9, 9], [0, 3, 5, 6, 1], [0, 1, 9, 9, 9]]
-    assert found.attention_mask.int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
-    assert found.completion_mask.int().tolist() == [[0, 0, 1, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1], [0, 1, 0, 0, 0]]
-    assert found.input_ids.dtype == torch.int64
-    assert found.completion_mask.dtype == torch.bool
-
-
-def test_masks_come_from_lengths_so_padding_with_eos_hides_no_token():
-    found = collate_singles([single(0, (1, 1)), single(0, (5, 6, 1), desirable=False)], pad_id=1)
-    assert found.completion_mask.sum(1).tolist() == [2, 3]
-    assert found.attention_mask.sum(1).tolist() == [4, 5]
-    assert found.desirable.tolist() == [True, False]
+def test_rows_are_padded_on_the_right_and_masks_come_from_lengths_so_padding_may_be_the_end_token():
+    ids, seen, completions = collate_rows([((0, 3), (4, 1)), ((0,), (1,)), ((0, 3), (5, 6, 1))], pad_id=1)
+    assert ids.tolist() == [[0, 3, 4, 1, 1], [0, 1, 1, 1, 1], [0, 3, 5, 6, 1]]
+    assert seen.int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
+    assert completions.int().tolist() == [[0, 0, 1, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1]]
+    assert ids.dtype == torch.int64
+    assert completions.dtype == torch.bool
 
 
 IDS = st.lists(st.integers(0, 9), min_size=1, max_size=6).map(tuple)
@@ -47,9 +36,8 @@ def test_tensors_give_back_the_rows(rows):
 
 
 def test_a_batch_of_no_rows_is_refused():
-    for collate in (collate_pairs, collate_singles, collate_rows):
-        with pytest.raises(RunError, match="no rows"):
-            collate([], 0)
+    with pytest.raises(RunError, match="no rows"):
+        collate_rows([], 0)
 
 
 GROUPS = st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(lambda groups: len(set(groups)) > 1)

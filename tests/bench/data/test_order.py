@@ -1,15 +1,13 @@
 """The order of the data: a pure function of seed and step that loses no row."""
 
 import itertools
-from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.order import batch_indices, micro_batches, shard, stage_rows, staged_indices
+from bench.data.order import batch_indices, micro_batches, shard, stage_rows
 from bench.errors import UsageError
-from losses.schedule import ReferenceSchedule
 
 SIZES = {"rows": st.integers(1, 40), "batch": st.integers(1, 50), "seed": st.integers(0, 2**32 - 1)}
 
@@ -97,36 +95,8 @@ def test_equally_difficult_rows_keep_their_order():
     assert stage_rows([1.0, 0.0, 1.0, 0.0, 0.0], 2) == [[1, 3, 4], [0, 2]]
 
 
-@given(difficulty=DIFFICULTY, seed=SIZES["seed"], batch=st.integers(1, 8), extra=st.integers(0, 20), data=st.data())
-def test_staged_batches_stay_in_the_stage_that_the_reference_schedule_is_in(difficulty, seed, batch, extra, data):
-    stages = data.draw(st.integers(1, min(5, len(difficulty))))
-    steps = stages + extra
-    schedule = ReferenceSchedule(stages=stages)
-    members, seen = stage_rows(difficulty, stages), [Counter() for _ in range(stages)]
-    for step in range(steps):
-        picked = staged_indices(batch=batch, step=step, seed=seed, steps=steps, stages=stages, difficulty=difficulty)
-        stage = schedule.stage_of(step + 1, steps)
-        assert len(picked) == batch
-        assert set(picked) <= set(members[stage])
-        seen[stage].update(picked)
-    # Within a stage rows come in epochs: none is a second time ahead of another one.
-    for stage, counts in enumerate(seen):
-        times = [counts[row] for row in members[stage]]
-        assert max(times) - min(times) <= 1
-
-
-def test_one_stage_draws_from_the_plain_order():
-    staged = [staged_indices(batch=3, step=i, seed=1, steps=4, stages=1, difficulty=[0.0] * 7) for i in range(4)]
-    assert staged == [batch_indices(rows=7, batch=3, step=i, seed=1) for i in range(4)]
-
-
 def test_stages_that_cannot_be_are_refused():
     with pytest.raises(UsageError, match="3 stages of 2 rows"):
         stage_rows([0.0, 1.0], 3)
     with pytest.raises(UsageError, match=r"row 1 .* NaN"):
         stage_rows([0.0, float("nan")], 1)
-    common = {"batch": 1, "seed": 0, "difficulty": [0.0] * 9}
-    with pytest.raises(UsageError, match="step=4"):
-        staged_indices(**common, step=4, steps=4, stages=2)
-    with pytest.raises(UsageError, match="3 stages do not fit in 2 steps"):
-        staged_indices(**common, step=0, steps=2, stages=3)

@@ -2,47 +2,34 @@
 
 import gzip
 import io
-import itertools
 import json
 import math
 import random
 import shutil
 import tarfile
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer
 
 from bench.errors import RunError, UsageError
 from bench.evaluate.gold import load_gold
-from bench.evaluate.harness import run_lm_eval
 from bench.suites.build.assets import verify_assets
 from bench.suites.build.blimp import write_blimp
 from bench.suites.build.classifier import ClassifierRecipe, cutter, train_classifier
 from bench.suites.build.corpus import read_corpus
 from bench.suites.build.language_model import LanguageModelRecipe
 from bench.suites.build.pairs import PairsRecipe
-from bench.suites.build.sampling import sample_completions
 from bench.suites.build.sentiment import SentimentRecipe, adopt_model, build_sentiment
 from bench.suites.build.stages import run_stage
 from bench.suites.pairs import (
     SPLITS,
-    Pair,
-    Scored,
-    bradley_terry,
     completions_file,
-    load_pairs,
     load_prompts,
     load_scored,
-    make_pairs,
-    prompts_file,
-    write_scored,
 )
 
 pytest.importorskip("sklearn")
@@ -263,171 +250,3 @@ def test_prompts_and_rewards_of_a_build_come_from_the_split_they_belong_to(built
             whole = [[*row.prompt_ids, *ids] for ids in row.completions]
             scores = gold.score(tokenizer.batch_decode(whole, skip_special_tokens=True))
             assert row.scores == pytest.approx(scores, abs=1e-6)
-
-
-# ---- pairs ----------------------------------------------------------------------------------------------------------
-
-
-def scored(*scores: float) -> Scored:
-    return Scored(
-        prompt_ids=(0, 7),
-        completions=tuple((10 + number,) for number in range(len(scores))),
-        scores=scores,
-        ended=(False,) * len(scores),
-    )
-
-
-def test_every_two_completions_make_a_pair_and_equal_rewards_make_none() -> None:
-    pairs = make_pairs([scored(1.0, 3.0, 1.0, -2.0)])
-    assert len(pairs) == 5
-    assert {(pair.chosen_ids[0], pair.rejected_ids[0]) for pair in pairs} == {
-        (11, 10), (10, 13), (11, 12), (11, 13), (12, 13)
-    }  # fmt: skip
-    assert all(pair.chosen_score > pair.rejected_score for pair in pairs)
-
-
-def test_bradley_terry_flips_as_often_as_the_model_says() -> None:
-    pairs = make_pairs([scored(0.0, 1.5)]) * 4000
-    relabelled = bradley_terry(pairs, temperature=2.0, seed=0)
-    kept = sum(pair.chosen_score > pair.rejected_score for pair in relabelled) / len(pairs)
-    expected = 1 / (1 + math.exp(-1.5 / 2.0))
-    # Four standard errors of a share over 4,000 draws.
-    assert abs(kept - expected) < 4 * math.sqrt(expected * (1 - expected) / 4000)
-    assert {(pair.chosen_ids, pair.chosen_score) for pair in relabelled} == {((11,), 1.5), ((10,), 0.0)}
-
-
-def test_bradley_terry_is_a_function_of_its_seed_and_keeps_gold_labels_when_cold() -> None:
-    pairs = make_pairs([scored(0.0, 0.4, -0.8, 1.1)]) * 20
-    assert bradley_terry(pairs, temperature=1.0, seed=3) == bradley_terry(pairs, temperature=1.0, seed=3)
-    assert bradley_terry(pairs, temperature=1.0, seed=3) != bradley_terry(pairs, temperature=1.0, seed=4)
-    assert bradley_terry(pairs, temperature=1e-6, seed=3) == pairs
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
-def test_a_temperature_of_labels_that_is_not_positive_is_refused(temperature: float) -> None:
-    with pytest.raises(UsageError, match="temperature"):
-        bradley_terry([], temperature=temperature, seed=0)
-
-
-def test_written_completions_read_back_equal(tmp_path: Path) -> None:
-    rows = [scored(0.1, -2.5), scored(1e-6, 3.0, 4.0)]
-    write_scored(tmp_path / completions_file("train"), rows)
-    assert load_scored(tmp_path, "train") == rows
-
-
-def test_unreadable_data_is_told_by_file_and_an_unknown_split_by_name(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"pairs-train\.jsonl\.gz cannot be read"):
-        load_pairs(tmp_path, "train")
-    write_scored(tmp_path / completions_file("train"), [scored(1.0, 2.0)] * 50)
-    whole = (tmp_path / completions_file("train")).read_bytes()
-    (tmp_path / completions_file("train")).write_bytes(whole[:-12])
-    with pytest.raises(RunError, match=r"pairs-train\.jsonl\.gz cannot be read"):
-        load_pairs(tmp_path, "train")
-    (tmp_path / prompts_file("test")).write_text("[[0, 1], 5]")
-    with pytest.raises(RunError, match=r"prompts-test\.json cannot be read"):
-        load_prompts(tmp_path, "test")
-    with pytest.raises(UsageError, match="did you mean 'validation'"):
-        load_pairs(tmp_path, "validatoin")
-
-
-# ---- sampling -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tiny() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=12, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=64, bos_token_id=0, eos_token_id=0, pad_token_id=1, initializer_range=0.3,
-    )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
-
-
-PROMPTS = [[0, 3], [0, 5, 6], [0, 4], [0, 2, 2, 7]]
-
-
-def draw(model: LlamaForCausalLM, prompts: list[list[int]] = PROMPTS, **changes: Any) -> list[list[list[int]]]:
-    settings: dict[str, Any] = {"per_prompt": 3, "max_tokens": 9, "temperature": 1.0, "end": 0, "batch": 4, "seed": 0}
-    return sample_completions(model, prompts, **(settings | changes))
-
-
-def test_cold_sampling_with_the_cache_equals_greedy_decoding_without_it(tiny: LlamaForCausalLM) -> None:
-    for prompt, found in zip(PROMPTS, draw(tiny, temperature=1e-4), strict=True):
-        ids = list(prompt)
-        for _ in range(9):
-            with torch.no_grad():
-                ids.append(int(tiny(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-            if ids[-1] == 0:
-                break
-        assert found == [ids[len(prompt) :]] * 3
-
-
-def test_first_tokens_follow_the_models_distribution(tiny: LlamaForCausalLM) -> None:
-    (found,) = draw(tiny, [[0, 3]], per_prompt=6000, max_tokens=1, batch=6000, temperature=1.3)
-    with torch.no_grad():
-        expected = torch.softmax(tiny(torch.tensor([[0, 3]])).logits[0, -1] / 1.3, dim=-1).numpy()
-    counts = Counter(ids[0] for ids in found)
-    shares = np.array([counts[token] / 6000 for token in range(12)])
-    # Five standard errors of each share.
-    assert np.all(np.abs(shares - expected) < 5 * np.sqrt(expected * (1 - expected) / 6000) + 1e-4)
-
-
-def test_a_completion_ends_with_the_end_token_or_is_of_full_length(tiny: LlamaForCausalLM) -> None:
-    found = [ids for row in draw(tiny, per_prompt=20, batch=50) for ids in row]
-    assert len(found) == 80
-    assert all(0 not in ids[:-1] for ids in found)
-    assert all(ids[-1] == 0 or len(ids) == 9 for ids in found)
-    assert {ids[-1] == 0 for ids in found} == {True, False}
-
-
-def test_samples_are_a_function_of_the_seed(tiny: LlamaForCausalLM) -> None:
-    assert draw(tiny, seed=5) == draw(tiny, seed=5)
-    assert draw(tiny, seed=5) != draw(tiny, seed=6)
-
-
-# ---- the assets that the package carries ----------------------------------------------------------------------------
-
-
-def test_the_packaged_assets_are_those_recorded_and_small() -> None:
-    verify_assets(ASSETS)
-    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) < 16e6
-
-
-def test_packaged_prompts_are_distinct_over_all_splits_and_at_most_eight_tokens() -> None:
-    prompts = {split: [tuple(p) for p in load_prompts(ASSETS / "data", split)] for split in SPLITS}
-    every = list(itertools.chain.from_iterable(prompts.values()))
-    assert len(every) == len(set(every))
-    assert {len(prompt) - 1 for prompt in every} == {2, 3, 4, 5, 6, 7, 8}
-    assert all(prompt[0] == 0 and 0 not in prompt[1:] for prompt in every)
-    assert [len(prompts[split]) for split in SPLITS] == [600, 512, 512]
-
-
-@pytest.mark.parametrize(("split", "prompts"), [("train", 600), ("validation", 128), ("test", 128)])
-def test_packaged_pairs_are_labelled_by_the_packaged_gold_reward(split: str, prompts: int) -> None:
-    pairs = load_pairs(ASSETS / "data", split)
-    rows = load_scored(ASSETS / "data", split)
-    assert [list(row.prompt_ids) for row in rows] == load_prompts(ASSETS / "data", split)[:prompts]
-    assert len(pairs) > 0.99 * 6 * prompts
-    assert all(pair.chosen_score > pair.rejected_score for pair in pairs)
-    assert all(0 < len(ids) <= 48 for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids))
-    tokenizer = AutoTokenizer.from_pretrained(ASSETS / "model")
-    some: list[Pair] = pairs[::7]
-    texts = tokenizer.batch_decode([[*p.prompt_ids, *p.chosen_ids] for p in some], skip_special_tokens=True)
-    assert load_gold(ASSETS / "gold").score(texts) == pytest.approx([p.chosen_score for p in some], abs=1e-5)
-
-
-def test_packaged_blimp_has_eight_items_of_each_of_its_67_sets() -> None:
-    rows = [json.loads(line) for line in (ASSETS / "blimp" / "blimp.jsonl").read_text().splitlines()]
-    assert set(Counter(row["UID"] for row in rows).values()) == {8}
-    assert len(rows) == 67 * 8
-    assert all(row.keys() == {"sentence_good", "sentence_bad", "UID"} for row in rows)
-
-
-def test_the_start_model_is_better_than_chance_at_blimp_through_lm_eval() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(ASSETS / "model")
-    model = AutoModelForCausalLM.from_pretrained(ASSETS / "model", dtype=torch.float32).eval()
-    metrics = run_lm_eval(model, tokenizer, ["blimp"], include=ASSETS)
-    accuracy = next(metric for metric in metrics if metric.name == "acc")
-    assert accuracy.n == 67 * 8
-    # Three standard errors above chance.
-    assert accuracy.value > 0.5 + 3 * math.sqrt(0.25 / accuracy.n)
