@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOTHING = "–"
-NAMES = ("", "objective", "setting")
+NAMES = ("", "objective, setting")
 NOTES = """\
 - **Bold**: the setting of each objective that its mean target on *validation* prompts chose. Test numbers choose
   nothing.
@@ -66,7 +66,7 @@ def _summary(group: Group) -> "Table":
     measured = [name for name in rows[0] if name in NAMES or any(row[name] != NOTHING for row in rows)]
     for name in measured:
         named = name in NAMES
-        table.add_column(name, justify="left" if named else "right", no_wrap=name != "setting", overflow="fold")
+        table.add_column(name, justify="left" if named else "right", no_wrap=name != "objective, setting", overflow="fold")
     for setting, row in zip(settings, rows, strict=True):
         style = "bold" if setting.best else "dim" if setting.objective == START else None
         table.add_row(*(row[name] for name in measured), style=style)
@@ -79,8 +79,7 @@ def _summary_cells(setting: Setting, split: Split, group: Group) -> dict[str, st
     named = "untrained" if setting.objective == START else setting_text(setting, group, brief=True)
     return {
         "": "★" if setting.best else "",
-        "objective": setting.objective,
-        "setting": " ".join([named, *troubles]),
+        "objective, setting": " ".join([setting.objective, named, *troubles]),
         "target": _narrow(interval(records, "target")),
         "gold\nreward": _narrow(interval(records, "gold_reward")),
         "KL\nnats": number(interval(records, "kl"), places=1, spread=False),
