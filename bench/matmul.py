@@ -34,13 +34,13 @@ class Probe:
 def take_fastest_route() -> Route:
     """Probe the routes (about 20 ms), set the best for this process, and return it."""
     route = choose(probe("none"), probe("bf16"))
-    torch.backends.mkldnn.matmul.fp32_precision = route
+    _take(route)
     return route
 
 
 def current_route() -> str:
     """The route that float32 matrix products take now."""
-    return str(torch.backends.mkldnn.matmul.fp32_precision)
+    return str(torch.backends.mkldnn.matmul.fp32_precision)  # type: ignore[attr-defined]  # made at run time
 
 
 def choose(default: Probe, other: Probe) -> Route:
@@ -51,10 +51,10 @@ def choose(default: Probe, other: Probe) -> Route:
 
 def probe(route: Route) -> Probe:
     """Measure a route on a product as in a small and a middle-sized transformer; the setting is put back."""
-    before = torch.backends.mkldnn.matmul.fp32_precision
+    before = current_route()
     generator = torch.Generator().manual_seed(0)
     error, seconds = 0.0, 0.0
-    torch.backends.mkldnn.matmul.fp32_precision = route
+    _take(route)
     try:
         for rows, inner, columns in SHAPES:
             a, b = torch.randn(rows, inner, generator=generator), torch.randn(inner, columns, generator=generator)
@@ -62,8 +62,12 @@ def probe(route: Route) -> Probe:
             error = max(error, float((a @ b - exact).norm() / exact.norm()))
             seconds += min(_seconds(a, b) for _ in range(TIMES))
     finally:
-        torch.backends.mkldnn.matmul.fp32_precision = before
+        _take(before)
     return Probe(route=route, error=error, seconds=seconds)
+
+
+def _take(route: str) -> None:
+    torch.backends.mkldnn.matmul.fp32_precision = route  # type: ignore[attr-defined]  # made at run time
 
 
 def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
