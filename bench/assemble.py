@@ -1,31 +1,51 @@
 """Owns the way from token ids to an objective's batch: log-probs of policy and reference side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bench.data.collate import collate_rows
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
-from bench.logprobs import CompletionLogProbs
+from bench.logprobs import CompletionLogProbs, completion_logits, relative_entropy, spread, token_logps
 from bench.reference import ReferenceLogProbs, Row
-from losses import Completion, Pairs, Singles
+from losses import Completion, Pairs, Ranked, Requires, Singles
+from losses.batch import mapped
 
-ReferenceSource = Callable[[Sequence[Row], tuple[Tensor, Tensor, Tensor], Tensor], Tensor]
-"""(rows, their collated tensors, mask) → reference log-probs laid out as the mask says."""
+
+class Reference(NamedTuple):
+    """The reference on a batch: log-probs ``[rows, tokens]``; logits ``[completion tokens, vocabulary]`` and entropy
+    ``[rows, tokens]`` where the whole vocabulary is needed."""
+
+    logps: Tensor
+    logits: Tensor | None
+    entropy: Tensor | None
+
+
+ReferenceSource = Callable[[Sequence[Row], tuple[Tensor, Tensor, Tensor]], Reference]
+"""(rows, their collated tensors) → the reference on them."""
+VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
+"""What no cache of log-probs can give: it takes the reference model itself."""
 
 
 def cached(reference: ReferenceLogProbs) -> ReferenceSource:
     """Read the reference from its cache."""
-    return lambda rows, tensors, mask: reference.padded(rows, mask)
+    return lambda rows, laid: Reference(logps=reference.padded(rows, laid[2][:, 1:]), logits=None, entropy=None)
 
 
-def live(model: CompletionLogProbs) -> ReferenceSource:
-    """Compute the reference now: it moved since the cache was made (sDPO, TR-DPO)."""
+def live(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:
+    """Compute the reference now: it moved since the cache was made (sDPO, TR-DPO), or all its logits are needed."""
 
-    def source(rows: Sequence[Row], tensors: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
-        with torch.no_grad():
-            return model(*tensors)[0]
+    @torch.no_grad()
+    def source(rows: Sequence[Row], laid: tuple[Tensor, Tensor, Tensor]) -> Reference:
+        ids, seen, completion = laid
+        mask = completion[:, 1:]
+        logits = completion_logits(model.model, ids, seen, mask)
+        logps = spread(token_logps(logits, ids[:, 1:][mask]), mask)
+        if not vocabulary:
+            return Reference(logps=logps, logits=None, entropy=None)
+        return Reference(logps=logps, logits=logits, entropy=spread(relative_entropy(logits), mask))
 
     return source
 
@@ -51,22 +71,39 @@ def completions(
     *,
     policy: torch.nn.Module,
     reference: ReferenceSource | None,
+    requires: Requires,
     pad_id: int,
     device: torch.device,
 ) -> tuple[Completion, int]:
     """One ``Completion`` over all rows, and how many tokens went through the policy (padding left out)."""
     ids, seen, completion = (tensor.to(device) for tensor in collate_rows(rows, pad_id))
-    tensors = (ids, seen, completion)
-    logps, mask = policy(*tensors)
-    known = None if reference is None else reference(rows, tensors, mask)
-    return Completion(policy_logps=logps, reference_logps=known, mask=mask), int(tensors[1].sum())
+    known = None if reference is None else reference(rows, (ids, seen, completion))
+    scores = policy(
+        ids,
+        seen,
+        completion,
+        collision=Requires.COLLISION in requires,
+        reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
+    )
+    found = Completion(
+        policy_logps=scores.logps,
+        reference_logps=None if known is None else known.logps,
+        mask=scores.mask,
+        token_kl=scores.kl,
+        log_collision=scores.collision,
+        reference_entropy=known.entropy if known is not None and Requires.ENTROPY in requires else None,
+    )
+    return found, int(seen.sum())
 
 
 def as_pairs(both: Completion, pairs: Sequence[EncodedPair]) -> Pairs:
     """Cut the rows of ``pair_rows`` into the two sides."""
+    count = len(pairs)
     gaps = [pair.score_gap for pair in pairs]
     known = None if any(gap is None for gap in gaps) else both.policy_logps.new_tensor(gaps)
-    return Pairs(chosen=_part(both, 0, len(pairs)), rejected=_part(both, len(pairs), None), score_gap=known)
+    return Pairs(
+        chosen=take_rows(both, slice(None, count)), rejected=take_rows(both, slice(count, None)), score_gap=known
+    )
 
 
 def as_singles(completion: Completion, singles: Sequence[EncodedSingle], *, kl_baseline: Tensor | None) -> Singles:
@@ -75,6 +112,15 @@ def as_singles(completion: Completion, singles: Sequence[EncodedSingle], *, kl_b
     return Singles(completion=completion, desirable=labels, kl_baseline=kl_baseline)
 
 
-def _part(both: Completion, start: int, end: int | None) -> Completion:
-    reference = None if both.reference_logps is None else both.reference_logps[start:end]
-    return Completion(policy_logps=both.policy_logps[start:end], reference_logps=reference, mask=both.mask[start:end])
+def as_ranked(both: Completion, pairs: Sequence[EncodedPair]) -> Ranked:
+    """Take each pair as a ranking of two: chosen, rejected; without scores the gap is one."""
+    count = len(pairs)
+    order = torch.arange(2 * count, device=both.mask.device).view(2, count).T.flatten()
+    gaps = [1.0 if pair.score_gap is None else pair.score_gap for pair in pairs]
+    chosen = both.policy_logps.new_tensor(gaps)
+    return Ranked(completion=take_rows(both, order), scores=torch.stack((chosen, torch.zeros_like(chosen)), dim=1))
+
+
+def take_rows(side: Completion, rows: slice | Tensor) -> Completion:
+    """The completion with these rows only."""
+    return mapped(side, lambda values: values[rows], mask=side.mask[rows])

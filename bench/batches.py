@@ -4,7 +4,7 @@ from bench.data.order import batch_indices, stage_rows
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, pairs_in, unpair
 from bench.reference import ReferenceLogProbs
 from bench.spec import RunSpec
-from losses import Objective, Pairs, ReferenceSchedule
+from losses import Objective, ReferenceSchedule, Singles
 
 Unit = tuple[EncodedPair | EncodedSingle, ...]
 """What stays together in a batch: one pair, one unpaired example, or a pair taken apart into two."""
@@ -29,7 +29,7 @@ def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int,
 
 def batch_units(data: Encoded, objective: Objective) -> list[Unit]:
     """What a batch is drawn from: a pair is one unit for every objective, taken apart or not."""
-    if data.kind == "unpaired" or objective.batch is Pairs:
+    if data.kind == "unpaired" or objective.batch is not Singles:
         return [(row,) for row in data.rows]
     singles = unpair(data).rows
     return [(singles[2 * i], singles[2 * i + 1]) for i in range(len(data.rows))]

@@ -28,7 +28,14 @@ Out = Annotated[Path, typer.Option("--out", help="Results folder. Example: --out
 
 @app.command()
 def run(
-    loss: Annotated[str, typer.Option("--loss", help="Objectives, comma-separated. Example: --loss dpo,ipo,kto,sdpo")],
+    loss: Annotated[
+        str,
+        typer.Option(
+            "--loss",
+            help="Objectives, comma-separated; composed with +; your own by FILE.py:NAME. "
+            "Example: --loss dpo,ipo,kto,sdpo or --loss dpo,dpo+nll",
+        ),
+    ],
     sweep: Annotated[
         str | None,
         typer.Option(
@@ -107,15 +114,18 @@ def run(
 
         bench run --loss dpo,ipo,kto,sdpo --sweep beta --seeds 5
 
+        bench run --loss "dpo,dpo+nll(0.2),0.8*dpo+0.2*bco_pair" --seeds 5
+
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import run_command
     from bench.request import Request
+    from losses.grammar import split_expressions
 
     request = Request(
-        losses=tuple(name.strip() for name in loss.split(",") if name.strip()),
+        losses=split_expressions(loss),
         sweep=sweep,
         suite=suite,
         model=model,
@@ -138,16 +148,37 @@ def run(
 @losses_app.callback()
 def losses(
     context: typer.Context,
+    paired: Annotated[bool, typer.Option("--paired", help="Those on pairs. Example: bench losses --paired")] = False,
+    unpaired: Annotated[
+        bool, typer.Option("--unpaired", help="Those on single completions. Example: bench losses --unpaired")
+    ] = False,
+    reference_free: Annotated[
+        bool, typer.Option("--reference-free", help="Those without reference. Example: bench losses --reference-free")
+    ] = False,
+    needed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--needs",
+            help="Those that need reference, tokens, vocabulary, kl_baseline, whole_batch or scores. "
+            "Example: --needs scores",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON. Example: bench losses --json")] = False,
 ) -> None:
-    """List the objectives: paper, aggregation, parameters and their search spaces.
+    """List the objectives: equation, data, needs, parameters and their search spaces.
 
-    Examples:  bench losses · bench losses show ipo · bench losses --json
+    Examples:  bench losses · bench losses --reference-free · bench losses show ipo · bench losses show "dpo+nll(0.2)"
     """
     if context.invoked_subcommand is None:
         from bench.commands import list_losses
 
-        list_losses(as_json=as_json)
+        list_losses(
+            paired=paired,
+            unpaired=unpaired,
+            reference_free=reference_free,
+            needed=needed or [],
+            as_json=as_json,
+        )
 
 
 @losses_app.command("show")

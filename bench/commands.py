@@ -44,63 +44,42 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def list_losses(*, as_json: bool) -> None:
+def list_losses(*, paired: bool, unpaired: bool, reference_free: bool, needed: list[str], as_json: bool) -> None:
     """``bench losses``."""
-    from losses import Pairs, get, names
+    from bench.catalogue import NEEDS, data_kind, needs, row, select
+    from losses.registry import problems
 
-    objectives = [get(name) for name in names()]
+    for name in needed:
+        if name not in NEEDS:
+            raise UsageError(f"--needs {name!r}: no objective needs that", fix=did_you_mean(name, tuple(NEEDS)))
+    found = select(paired=paired, unpaired=unpaired, reference_free=reference_free, needed=needed)
     if as_json:
-        rows = [
-            {
-                "name": objective.name,
-                "data": "pairs" if objective.batch is Pairs else "unpaired",
-                "aggregation": objective.aggregation,
-                "reward": objective.reward,
-                "requires": sorted(flag.name for flag in objective.requires if flag.name),
-                "params": {
-                    name: {
-                        "default": param.default,
-                        "space": str(param.space),
-                        "unit": param.unit,
-                        "symbol": param.symbol,
-                    }
-                    for name, param in objective.params.items()
-                },
-                "paper": objective.paper,
-                "equation": objective.equation,
-            }
-            for objective in objectives
-        ]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print(json.dumps([row(objective) for objective in found], indent=1, ensure_ascii=False))
         return
-    table = Table("objective", "data", "log-probs", "parameters (default; space)", "paper", title="Objectives")
-    for objective in objectives:
-        params = ", ".join(f"{name} {param.default:g}; {param.space}" for name, param in objective.params.items())
-        data = "pairs" if objective.batch is Pairs else "unpaired"
-        table.add_row(objective.name, data, objective.aggregation, params or "none", objective.paper)
+    table = Table("objective", "loss", "data", "needs", "parameters (default; sweep)", title=f"{len(found)} objectives")
+    for objective in found:
+        params = "\n".join(f"{name} {param.default:g}; {param.space}" for name, param in objective.params.items())
+        table.add_row(
+            objective.name, objective.equation, data_kind(objective), " ".join(needs(objective)), params or "none"
+        )
     Console().print(table)
+    for point, reason in problems().items():
+        Console(stderr=True).print(f"broken: {point}: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_loss(name: str) -> None:
     """``bench losses show NAME``."""
+    from bench.catalogue import page
     from losses import get, names
+    from losses.grammar import ExpressionError
 
     try:
         objective = get(name)
     except KeyError as error:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names())) from error
-    console = Console(highlight=False, markup=False)
-    console.print(
-        f"{objective.name}\n\n{objective.doc}\n\nequation   {objective.equation}\npaper      {objective.paper}"
-    )
-    console.print(f"log-probs  {objective.aggregation}\nreward     {objective.reward}\noptimum    {objective.optimum}")
-    for name, param in objective.params.items():
-        console.print(
-            f"\n{name} ({param.symbol}) · default {param.default:g} · space {param.space} · {param.unit}\n"
-            f"  {param.meaning}"
-        )
-    for line in objective.differs:
-        console.print(f"\nDiffers from {line}")
+    except ExpressionError as error:
+        raise UsageError(str(error)) from error
+    Console(highlight=False, markup=False).print(page(objective), soft_wrap=True)
 
 
 def list_suites() -> None:

@@ -72,7 +72,12 @@ def seconds_per_step(plan: Plan) -> float:
     for _ in range(3):
         started = time.monotonic()
         both, _ = completions(
-            rows, policy=policy, reference=None, pad_id=workspace.data.pad_id, device=workspace.device
+            rows,
+            policy=policy,
+            reference=None,
+            requires=Requires.NOTHING,
+            pad_id=workspace.data.pad_id,
+            device=workspace.device,
         )
         both.policy.sum().backward()
         if workspace.device.type == "cuda":

@@ -59,6 +59,8 @@ def start_spec(workspace: Workspace) -> RunSpec:
 
 def _own_content(objective: Objective) -> str | None:
     """An edited loss file is another objective, whatever version it states."""
-    if objective.fn.__module__.startswith("losses."):
+    parts = objective.parts or (objective,)
+    files = sorted({part.file for part in parts if not part.fn.__module__.startswith("losses.")})
+    if not files:
         return None
-    return hashlib.sha256(Path(objective.file).read_bytes()).hexdigest()
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()

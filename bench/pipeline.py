@@ -29,6 +29,7 @@ from bench.report.store import is_complete, read_record, verify_folder, write_wh
 from bench.spec import EvaluationSpec, RunSpec
 from bench.workspace import Workspace
 from losses import Requires, get
+from losses.fingerprint import fingerprint
 
 REFERENCE_BATCH = 64
 SAMPLES = "samples.jsonl.gz"
@@ -146,6 +147,7 @@ def _evaluate(
         provenance={
             **environment(),
             "fp32_matmul": current_route(),
+            "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
             "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),
         },
     )

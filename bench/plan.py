@@ -2,19 +2,23 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 
+from bench.data.tokens import pairs_in
 from bench.errors import UsageError, did_you_mean
 from bench.identity import protocol_of, run_spec
 from bench.request import LEARNING_RATE, Request, apply, read_settings
 from bench.spec import Execution, LoraSpec, RunSpec
 from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
-from losses import Objective, Pairs, get, names, register_file
+from losses import Objective, Requires, Singles, get, names, register_file
+from losses.grammar import ExpressionError
 from losses.space import Log, Space
 from sweeps.errors import SweepError
 from sweeps.search import Axis, distributions, parse_sweep, points
@@ -92,7 +96,7 @@ class Plan:
     def study_name(self, search: Search) -> str:
         """The same command joins the same study: its name says what is searched, its hash the rest."""
         if self.request.study is not None:
-            return f"{self.request.study}-{search.objective.name}"
+            return f"{self.request.study}-{_as_file_name(search.objective.name)}"
         identity = {
             "protocol": protocol_of(self.workspace),
             "objective": [search.objective.name, search.objective.version],
@@ -103,7 +107,7 @@ class Plan:
             "seeds": self.seeds,
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.workspace.suite.name}-{search.objective.name}-{digest}"
+        return f"{self.workspace.suite.name}-{_as_file_name(search.objective.name)}-{digest}"
 
 
 def make_plan(request: Request) -> Plan:
@@ -112,6 +116,7 @@ def make_plan(request: Request) -> Plan:
     Raises:
         UsageError: with what was given, what would be right, and what to do.
     """
+    request = _with_files(request)
     for path in request.loss_files:
         try:
             register_file(path)
@@ -143,11 +148,7 @@ def make_plan(request: Request) -> Plan:
         execution=execution,
     )
     for objective in objectives:
-        if objective.batch is Pairs and workspace.data.kind == "unpaired":
-            raise UsageError(
-                f"objective {objective.name!r} needs pairs, but {workspace.data_spec.source} has unpaired rows",
-                fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(_unpaired())}",
-            )
+        _check_data(objective, workspace)
     if request.sampler not in ("grid", "tpe", "random"):
         raise UsageError(
             f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random"))
@@ -165,15 +166,42 @@ def make_plan(request: Request) -> Plan:
     )
 
 
+def _with_files(request: Request) -> Request:
+    """``--loss my_loss.py:my_loss`` is ``--loss my_loss --loss-file my_loss.py``."""
+    found = [re.fullmatch(r"(.+\.py):(\w.*)", text) for text in request.losses]
+    files = [Path(match[1]) for match in found if match is not None]
+    losses = tuple(text if match is None else match[2] for text, match in zip(request.losses, found, strict=True))
+    return replace(request, losses=losses, loss_files=tuple(dict.fromkeys((*request.loss_files, *files))))
+
+
+def _as_file_name(name: str) -> str:
+    """Of an expression only what any file system takes; the study's hash tells the rest apart."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+
+
 def _objective(name: str) -> Objective:
     try:
         return get(name)
     except KeyError as error:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names())) from error
+    except ExpressionError as error:
+        raise UsageError(f"--loss: {error}") from error
 
 
-def _unpaired() -> list[str]:
-    return [name for name in names() if get(name).batch is not Pairs]
+def _check_data(objective: Objective, workspace: Workspace) -> None:
+    """Refuse an objective that the data have not what it needs."""
+    source = workspace.data_spec.source
+    if objective.batch is not Singles and workspace.data.kind == "unpaired":
+        unpaired = [name for name in names() if get(name).batch is Singles]
+        raise UsageError(
+            f"objective {objective.name!r} needs pairs, but {source} has unpaired rows",
+            fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(unpaired)}",
+        )
+    if Requires.SCORES in objective.requires and any(pair.score_gap is None for pair in pairs_in(workspace.data.rows)):
+        raise UsageError(
+            f"objective {objective.name!r} needs scores, but {source} has rows without them",
+            fix="give rows with chosen_score and rejected_score, or take an objective without --needs scores",
+        )
 
 
 def _search(objective: Objective, request: Request, params: Mapping[str, float], trials: int, steps: int) -> Search:

@@ -141,8 +141,8 @@ def compute(
         chosen = order[start : start + batch]
         tensors = collate_rows([rows[i] for i in chosen], pad_id)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            logps, mask = model(*(tensor.to(device) for tensor in tensors))
-        for i, values, where in zip(chosen, logps, mask, strict=True):
+            scores = model(*(tensor.to(device) for tensor in tensors))
+        for i, values, where in zip(chosen, scores.logps, scores.mask, strict=True):
             found[i] = values[where].float().cpu()
     return found
 

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from bench import assemble
 from bench.batches import Unit
+from bench.coupled import couple, surrogate
 from bench.data.collate import mismatched
 from bench.data.order import micro_batches, shard
 from bench.data.tokens import pairs_in, singles_in
 from bench.errors import RunError
 from bench.spec import Execution, RunSpec
-from losses import Objective, Pairs, Requires, Singles
+from losses import Objective, Pairs, Ranked, Requires, Singles
+from losses.batch import Batch
+from losses.objective import State
 
 SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "good", "bad", "tokens")
 PARITY_TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}
@@ -40,12 +43,14 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """Sums over the global batch by name (see ``SUMS``), the gradient norm, and the KL baseline's tokens."""
+    """Sums over the global batch by name (see ``SUMS``), the gradient norm, tokens of passes without gradient, and the
+    objective's state after the step."""
 
     sums: dict[str, float]
     examples: int
     grad_norm: float
-    baseline_tokens: int
+    extra_tokens: int
+    state: State
 
     @property
     def finite(self) -> bool:
@@ -74,6 +79,7 @@ def optimiser_step(
     *,
     setting: Setting,
     source: assemble.ReferenceSource | None,
+    state: State | None,
     check_parity: bool,
 ) -> StepResult:
     """Accumulate the gradient of the mean loss over ``units`` (the *global* batch), clip it, step.
@@ -82,25 +88,47 @@ def optimiser_step(
     """
     accelerator, objective = setting.accelerator, setting.objective
     examples = sum(len(unit) for unit in units)
-    baseline, baseline_tokens = None, 0
+    baseline, extra = None, 0
     if Requires.KL_BASELINE in objective.requires:
-        baseline, baseline_tokens = kl_baseline(policy, units, setting=setting, source=source)
+        baseline, extra = kl_baseline(policy, units, setting=setting, source=source)
     mine = shard(list(units), accelerator.process_index, accelerator.num_processes)
     parts = list(micro_batches(mine, setting.execution.micro_batch))
     if check_parity and source is not None:
-        _check_parity(policy, parts[0], setting=setting, source=source)
+        _check_parity(policy, parts[0], setting=setting, source=source, state=state)
+    coupled = None
+    if Requires.WHOLE_BATCH in objective.requires:
+        with torch.no_grad():
+            scored = [
+                _forward(accelerator.unwrap_model(policy), part, setting=setting, source=source, baseline=baseline)
+                for part in parts
+            ]
+        coupled = couple(
+            objective,
+            [batch for batch, _ in scored],
+            params=setting.spec.params,
+            state=state,
+            accelerator=accelerator,
+        )
+        extra += sum(tokens for _, tokens in scored) * accelerator.num_processes
     sums = torch.zeros(len(SUMS), dtype=torch.float64, device=accelerator.device)
-    for number, part in enumerate(parts, start=1):
+    done = 0
+    for number, part in enumerate(parts):
         # Ranks exchange gradients once a step, with the last micro-batch.
-        with contextlib.nullcontext() if number == len(parts) else accelerator.no_sync(policy):
+        with contextlib.nullcontext() if number == len(parts) - 1 else accelerator.no_sync(policy):
             batch, tokens = _forward(policy, part, setting=setting, source=source, baseline=baseline)
-            losses = objective(batch, **setting.spec.params).float()
             # DDP takes the mean over ranks: × world size makes it a sum, ÷ the global batch a mean of all examples.
-            accelerator.backward(losses.sum() * accelerator.num_processes / examples)
+            if coupled is None:
+                losses = objective(batch, **setting.spec.params).float()
+                accelerator.backward(losses.sum() * accelerator.num_processes / examples)
+            else:
+                losses = coupled.losses[done : done + batch.examples]
+                accelerator.backward(surrogate(batch, coupled.gradients[number]) * accelerator.num_processes)
+        done += batch.examples
         sums += _sums(objective, batch, losses.detach(), tokens)
     norm = float(accelerator.clip_grad_norm_(policy.parameters(), setting.spec.train.clip))
     total = dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
-    result = StepResult(sums=total, examples=examples, grad_norm=norm, baseline_tokens=baseline_tokens)
+    after = {} if coupled is None else coupled.state
+    result = StepResult(sums=total, examples=examples, grad_norm=norm, extra_tokens=extra, state=after)
     if result.finite:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -127,7 +155,12 @@ def kl_baseline(
     for part in micro_batches(mine, 2 * setting.execution.micro_batch):
         with setting.autocast():
             found, tokens = assemble.completions(
-                part, policy=model, reference=source, pad_id=setting.pad_id, device=accelerator.device
+                part,
+                policy=model,
+                reference=source,
+                requires=Requires.REFERENCE,
+                pad_id=setting.pad_id,
+                device=accelerator.device,
             )
         sums += sums.new_tensor([float(found.log_ratio.double().sum()), len(part), tokens])
     total, count, tokens_seen = accelerator.reduce(sums, reduction="sum")
@@ -141,31 +174,42 @@ def _forward(
     setting: Setting,
     source: assemble.ReferenceSource | None,
     baseline: Tensor | None,
-) -> tuple[Pairs | Singles, int]:
+) -> tuple[Batch, int]:
     flat = [row for unit in part for row in unit]
     with setting.autocast():
         both, tokens = assemble.completions(
             assemble.rows_of(flat),
             policy=policy,
             reference=source,
+            requires=setting.objective.requires,
             pad_id=setting.pad_id,
             device=setting.accelerator.device,
         )
     if setting.objective.batch is Pairs:
         return assemble.as_pairs(both, pairs_in(flat)), tokens
+    if setting.objective.batch is Ranked:
+        return assemble.as_ranked(both, pairs_in(flat)), tokens
     return assemble.as_singles(both, singles_in(flat), kl_baseline=baseline), tokens
 
 
 @torch.no_grad()
 def _check_parity(
-    policy: torch.nn.Module, part: Sequence[Unit], *, setting: Setting, source: assemble.ReferenceSource
+    policy: torch.nn.Module,
+    part: Sequence[Unit],
+    *,
+    setting: Setting,
+    source: assemble.ReferenceSource,
+    state: State | None,
 ) -> None:
     """Stop unless each loss of the first micro-batch is what it must be where policy = reference."""
     objective, params = setting.objective, setting.spec.params
     zero = torch.zeros((), device=setting.accelerator.device)
     model = setting.accelerator.unwrap_model(policy)
     batch, _ = _forward(model, part, setting=setting, source=source, baseline=zero)
-    found, exact = objective(batch, **params), objective(batch.at_reference(), **params)
+    found, _ = objective.advance(batch, state, params)
+    exact, _ = objective.advance(batch.at_reference(), state, params)
+    if Requires.WHOLE_BATCH in objective.requires:
+        found, exact = found.mean()[None], exact.mean()[None]  # single losses may hang on ties
     loose = PARITY_TOLERANCE[setting.spec.train.precision]
     excess = ((found - exact).abs() - loose * (1 + exact.abs())).nan_to_num(nan=math.inf)
     if bool((excess > 0).any()):
@@ -177,18 +221,22 @@ def _check_parity(
         )
 
 
-def _sums(objective: Objective, batch: Pairs | Singles, losses: Tensor, tokens: int) -> Tensor:
+def _sums(objective: Objective, batch: Batch, losses: Tensor, tokens: int) -> Tensor:
+    hits = 0.0
     if isinstance(batch, Pairs):
         good, bad = objective.reward_of(batch.chosen).detach(), objective.reward_of(batch.rejected).detach()
         logp_good, logp_bad = batch.chosen.policy.detach(), batch.rejected.policy.detach()
-        hits = float((good > bad).sum() + 0.5 * (good == bad).sum())
     else:
-        reward, policy, liked = (
-            objective.reward_of(batch.completion).detach(),
-            batch.completion.policy.detach(),
-            batch.desirable,
-        )
-        good, bad, logp_good, logp_bad, hits = reward[liked], reward[~liked], policy[liked], policy[~liked], 0.0
+        liked = batch.desirable if isinstance(batch, Singles) else _best(batch)
+        reward, policy = objective.reward_of(batch.completion).detach(), batch.completion.policy.detach()
+        good, bad, logp_good, logp_bad = reward[liked], reward[~liked], policy[liked], policy[~liked]
+    if not isinstance(batch, Singles) and len(good) == len(bad):
+        hits = float((good > bad).sum() + 0.5 * (good == bad).sum())
     sides = [float(x.double().sum()) for x in (good, bad, logp_good, logp_bad)]
     values = [float(losses.double().sum()), hits, *sides, len(good), len(bad), tokens]
     return torch.tensor(values, dtype=torch.float64, device=losses.device)
+
+
+def _best(batch: Ranked) -> Tensor:
+    """Of a ranking the best completion counts as chosen, all others as rejected; bool ``[rows]``."""
+    return (batch.scores == batch.scores.amax(dim=1, keepdim=True)).flatten()

@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -33,7 +33,8 @@ class Progress:
     """What training leaves behind besides the weights; grows step by step and is saved for resuming.
 
     ``tokens`` went through the policy with a gradient; ``forward_tokens`` adds the KL baseline's and a live
-    reference's passes. ``curves`` has one list a name and one entry a logged step.
+    reference's passes. ``curves`` has one list a name and one entry a logged step. ``objective_state`` holds the
+    running quantities of objectives that have them.
     """
 
     status: str = "completed"
@@ -45,6 +46,7 @@ class Progress:
     seconds: float = 0.0
     world_size: int = 1
     curves: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    objective_state: dict[str, float] | None = None
 
 
 def train(
@@ -77,7 +79,10 @@ def train(
     schedule = objective.reference_schedule(spec.params)
     setting = Setting(spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id)
     units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
-    moving = CompletionLogProbs(copy.deepcopy(model)).to(accelerator.device) if not schedule.is_frozen else None
+    vocabulary = bool(objective.requires & assemble.VOCABULARY)
+    moving = None
+    if vocabulary or not schedule.is_frozen:
+        moving = CompletionLogProbs(copy.deepcopy(model)).to(accelerator.device)
     policy, optimizer = _prepare(CompletionLogProbs(model), train_spec, accelerator)
     progress = Progress(world_size=accelerator.num_processes)
     if (saved := load_state(state)) is not None:
@@ -95,11 +100,22 @@ def train(
             group["lr"] = rate
         source = None
         if reference is not None and Requires.REFERENCE in objective.requires:
-            source = assemble.live(moving) if moved and moving is not None else assemble.cached(reference)
+            source = assemble.cached(reference)
+            if moving is not None and (moved or vocabulary):
+                source = assemble.live(moving, vocabulary=vocabulary)
         batch = step_units(units, stages, schedule, spec=spec, step=step)
-        result = optimiser_step(policy, optimizer, batch, setting=setting, source=source, check_parity=step == 0)
+        result = optimiser_step(
+            policy,
+            optimizer,
+            batch,
+            setting=replace(setting, objective=objective.at(step + 1, steps)),
+            source=source,
+            state=progress.objective_state,
+            check_parity=step == 0,
+        )
         progress.steps += 1
-        _count(progress, result.sums["tokens"], result.baseline_tokens, moved=moved)
+        progress.objective_state = result.state or None
+        _count(progress, result.sums["tokens"], result.extra_tokens, live=moved or vocabulary)
         progress.clipped_steps += result.grad_norm > train_spec.clip
         progress.seconds = time.monotonic() - clock
         if not result.finite:
@@ -156,6 +172,6 @@ def _prepare(
     return accelerator.prepare(model, optimizer)
 
 
-def _count(progress: Progress, tokens: float, baseline_tokens: int, *, moved: bool) -> None:
+def _count(progress: Progress, tokens: float, extra_tokens: int, *, live: bool) -> None:
     progress.tokens += int(tokens)
-    progress.forward_tokens += (int(tokens) + baseline_tokens) * (2 if moved else 1)
+    progress.forward_tokens += (int(tokens) + extra_tokens) * (2 if live else 1)

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from losses.batch import Completion, Pairs, Singles
+    from losses.batch import Completion, Pairs, Ranked, Singles
     from losses.conformance import check_objective
     from losses.objective import Objective, Param, Requires
     from losses.registry import get, names, register_file
@@ -16,6 +16,7 @@ __all__ = [
     "Objective",
     "Pairs",
     "Param",
+    "Ranked",
     "ReferenceSchedule",
     "Requires",
     "Singles",
@@ -30,6 +31,7 @@ _HOME = MappingProxyType(
         "Completion": "losses.batch",
         "Pairs": "losses.batch",
         "Singles": "losses.batch",
+        "Ranked": "losses.batch",
         "Objective": "losses.objective",
         "Param": "losses.objective",
         "ReferenceSchedule": "losses.schedule",

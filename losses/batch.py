@@ -1,4 +1,4 @@
-"""Owns what an objective sees: log-probs of completions, ``Completion``, in ``Pairs`` or ``Singles``.
+"""Owns what an objective sees: log-probs of completions, ``Completion``, in ``Pairs``, ``Singles`` or ``Ranked``.
 
 NOTATION, used by every equation in ``losses.objectives``; all logarithms are natural, so log-probs are in nats:
 
@@ -14,13 +14,18 @@ NOTATION, used by every equation in ``losses.objectives``; all logarithms are na
     step 0          the state before the first step, where policy = reference
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from losses.numerics import masked_mean, masked_sum, precise
+
+PER_TOKEN = ("policy_logps", "reference_logps", "token_kl", "log_collision", "reference_entropy")
+"""The fields of ``Completion`` that hold a number for each token."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,12 @@ class Completion:
         policy_logps: [examples, tokens], log π(y_t | x, y_<t); what stands where the mask is False has no effect.
         reference_logps: the same under the reference, or None for objectives without one; never gets a gradient.
         mask: [examples, tokens], True on completion tokens; padding may stand anywhere.
+        token_kl: [examples, tokens], KL(π_ref ‖ π) over the vocabulary at each position, nats, with the policy's
+            gradient; for objectives that need VOCAB_KL.
+        log_collision: [examples, tokens], log Σ_v π(v)² over the vocabulary, without gradient; for objectives that
+            need COLLISION.
+        reference_entropy: [examples, tokens], entropy of π_ref over the vocabulary as a share of the largest, log |V|:
+            0 to 1; for those that need ENTROPY.
 
     Raises:
         ValueError: when the shapes differ, or a row has no completion token (its mean would be 0/0).
@@ -39,10 +50,14 @@ class Completion:
     policy_logps: Float[Tensor, "examples tokens"]
     reference_logps: Float[Tensor, "examples tokens"] | None
     mask: Bool[Tensor, "examples tokens"]
+    token_kl: Float[Tensor, "examples tokens"] | None = None
+    log_collision: Float[Tensor, "examples tokens"] | None = None
+    reference_entropy: Float[Tensor, "examples tokens"] | None = None
 
     def __post_init__(self) -> None:
         shape = list(self.policy_logps.shape)
-        for name, tensor in (("reference_logps", self.reference_logps), ("mask", self.mask)):
+        for name in ("mask", *PER_TOKEN[1:]):
+            tensor = getattr(self, name)
             if tensor is not None and list(tensor.shape) != shape:
                 raise ValueError(f"policy_logps has shape {shape} but {name} has {list(tensor.shape)}; make them equal")
         empty = ~self.mask.any(-1)
@@ -87,13 +102,35 @@ class Completion:
         """Average of log π(y_t)/π_ref(y_t), nats per token. Raises ValueError without a reference."""
         return masked_mean(self._token_log_ratios(), self.mask)
 
+    @property
+    def sequence_kl(self) -> Float[Tensor, " examples"]:
+        """Σ_t KL(π_ref ‖ π) over the completion's positions, nats. Raises ValueError where it was not computed."""
+        return masked_sum(self._given("token_kl"), self.mask)
+
+    @property
+    def mean_log_collision(self) -> Float[Tensor, " examples"]:
+        """Average of log Σ_v π(v)² over the completion's positions, no gradient. Raises ValueError without it."""
+        return masked_mean(self._given("log_collision").detach(), self.mask)
+
+    @property
+    def mean_reference_entropy(self) -> Float[Tensor, " examples"]:
+        """Average entropy of the reference over the completion's positions, 0 to 1. Raises ValueError without it."""
+        return masked_mean(self._given("reference_entropy").detach(), self.mask)
+
     def at_reference(self) -> "Completion":
         """Return the completion as it is at step 0: the policy's log-probs replaced by the reference's.
 
         Raises:
             ValueError: when the completion carries no reference.
         """
-        return replace(self, policy_logps=self._reference_logps())
+        still = None if self.token_kl is None else torch.zeros_like(self.token_kl)
+        return replace(self, policy_logps=self._reference_logps(), token_kl=still)
+
+    def _given(self, name: str) -> Float[Tensor, "examples tokens"]:
+        values = getattr(self, name)
+        if values is None:
+            raise ValueError(f"this completion carries no {name}; compute it, or use an objective that needs none")
+        return values
 
     def _reference_logps(self) -> Float[Tensor, "examples tokens"]:
         if self.reference_logps is None:
@@ -175,3 +212,62 @@ class Singles:
         completion = self.completion.at_reference()
         zero = torch.zeros((), dtype=completion.policy.dtype, device=completion.mask.device)
         return replace(self, completion=completion, kl_baseline=zero)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """For each prompt several completions with a score each, for list-wise objectives.
+
+    Fields:
+        completion: [examples · ranks] rows: all completions of the first prompt, then all of the second, and so on.
+        scores: [examples, ranks]; higher is better; on the scale of log-odds where an objective uses more than the
+            order (Bradley-Terry: P(i better than j) = σ(score_i - score_j)).
+
+    Raises:
+        ValueError: when there are fewer than two completions a prompt, or rows and scores do not match.
+    """
+
+    completion: Completion
+    scores: Float[Tensor, "examples ranks"]
+
+    def __post_init__(self) -> None:
+        examples, ranks = self.scores.shape
+        if ranks < 2:
+            raise ValueError(f"a ranking needs 2 completions a prompt or more, got {ranks}")
+        if len(self.completion.mask) != examples * ranks:
+            raise ValueError(f"{len(self.completion.mask)} completions, but scores of shape {[examples, ranks]}")
+
+    @property
+    def examples(self) -> int:
+        """Number of prompts."""
+        return len(self.scores)
+
+    def by_prompt(self, values: Float[Tensor, " rows"]) -> Float[Tensor, "examples ranks"]:
+        """Lay one value a completion out as [examples, ranks]."""
+        return values.view(self.scores.shape)
+
+    def at_reference(self) -> "Ranked":
+        """Return the completions as they are at step 0. Raises ValueError without a reference."""
+        return replace(self, completion=self.completion.at_reference())
+
+
+Batch = Pairs | Singles | Ranked
+
+
+def sides(batch: Batch) -> tuple[Completion, ...]:
+    """Return the completions of a batch: chosen and rejected, or the only ones."""
+    return (batch.chosen, batch.rejected) if isinstance(batch, Pairs) else (batch.completion,)
+
+
+def each(batch: Batch, change: Callable[[Completion], Completion]) -> Batch:
+    """Return the batch with ``change`` applied to each side, in the order of ``sides``."""
+    if isinstance(batch, Pairs):
+        return replace(batch, chosen=change(batch.chosen), rejected=change(batch.rejected))
+    return replace(batch, completion=change(batch.completion))
+
+
+def mapped(side: Completion, change: Callable[[Tensor], Tensor], *, mask: Tensor) -> Completion:
+    """Return the completion with ``change`` applied to each of its per-token numbers, and another mask."""
+    old = {name: getattr(side, name) for name in PER_TOKEN}
+    new: dict[str, Any] = {name: None if values is None else change(values) for name, values in old.items()}
+    return Completion(mask=mask, **new)

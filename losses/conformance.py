@@ -1,14 +1,16 @@
 """Owns the properties that every objective must have: ``check_objective``, for ours and for anyone's."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from losses.batch import Completion, Singles
+from losses.batch import Completion, Singles, each, sides
 from losses.objective import Objective, Requires
-from losses.synthetic import EXAMPLES, Batch, as_double, each, example_batch, extreme_batch, repadded, sides, take
+from losses.stopped import hold_detached
+from losses.synthetic import EXAMPLES, as_double, example_batch, extreme_batch, repadded, take
 
 Params = Mapping[str, float]
 
@@ -56,24 +58,16 @@ def loss_at_the_reference_is_initial(objective: Objective, params: Params) -> No
 
 
 def gradients_are_exact(objective: Objective, params: Params) -> None:
-    """Autograd agrees with finite differences in float64."""
-    batch = example_batch(objective)
-
-    def losses(*policies: Tensor) -> Tensor:
-        remaining = iter(policies)
-
-        def put(side: Completion) -> Completion:
-            return replace(side, policy_logps=next(remaining))
-
-        return objective(each(batch, put), **params)
-
-    torch.autograd.gradcheck(losses, tuple(side.policy_logps for side in sides(batch)), rtol=1e-3, atol=1e-6)
+    """Autograd agrees with finite differences in float64; what the function detaches is held at its value."""
+    losses, leaves = _as_function(objective, params)
+    torch.autograd.gradcheck(hold_detached(losses, *leaves), leaves, rtol=1e-3, atol=1e-6, fast_mode=True)
 
 
 def no_gradient_reaches_the_reference(objective: Objective, params: Params) -> None:
-    """Neither reference log-probs nor the KL baseline receive a gradient."""
+    """Neither what the reference gave nor the KL baseline receive a gradient."""
     batch = example_batch(objective)
-    watched = [side.reference_logps for side in sides(batch)]
+    fixed = ("reference_logps", "log_collision", "reference_entropy")
+    watched = [getattr(side, name) for side in sides(batch) for name in fixed]
     if isinstance(batch, Singles):
         watched.append(batch.kl_baseline)
     objective(batch, **params).sum().backward()
@@ -132,7 +126,7 @@ def single_precision_suffices(objective: Objective, params: Params) -> None:
 
 def extreme_inputs_stay_finite(objective: Objective, params: Params) -> None:
     """Impossible and certain tokens, on either side, give finite losses and gradients in float32."""
-    for policy, reference in ((-1e3, -1e-3), (-1e-3, -1e3), (0.0, 0.0), (-1e3, -1e3)):
+    for policy, reference in ((-1e4, -1e-3), (-1e-3, -1e4), (0.0, 0.0), (-1e4, -1e4)):
         for exchanged in (0, 1):
             batch = extreme_batch(objective, policy=policy, reference=reference, exchanged=exchanged)
             losses = objective(batch, **params)
@@ -145,19 +139,33 @@ def extreme_inputs_stay_finite(objective: Objective, params: Params) -> None:
 
 
 def gradient_step_lowers_the_loss(objective: Objective, params: Params) -> None:
-    """Some step against the gradient lowers the mean loss."""
-    batch = example_batch(objective)
-    before = objective(batch, **params).mean()
-    before.backward()
-    leaves = [side.policy_logps for side in sides(batch)]
-    grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+    """Some step against the gradient lowers the mean loss; what the function detaches is held at its value."""
+    losses, leaves = _as_function(objective, params)
+    before = losses(*leaves).mean()
+    grads = torch.autograd.grad(before, leaves, allow_unused=True, materialize_grads=True)
     norm = sum(grad.square().sum().item() for grad in grads) ** 0.5
     _require(norm > 0, "the loss has no gradient")
+    held = hold_detached(losses, *leaves)
     for size in (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5):
-        stepped = _stepped(batch, [size / norm * grad for grad in grads])
-        if objective(stepped, **params).mean().item() < before.item():
+        moved = [leaf.detach() - size / norm * grad for leaf, grad in zip(leaves, grads, strict=True)]
+        if held(*moved).mean().item() < before.item():
             return
     raise AssertionError("no step against the gradient lowers the loss")
+
+
+def state_is_plain_numbers(objective: Objective, params: Params) -> None:
+    """A running quantity starts at finite numbers, stays finite, keeps its names, and is the same for any order."""
+    if objective.init is None:
+        return
+    batch, before = example_batch(objective), objective.init()
+    _, after = objective.advance(batch, before, params)
+    _require(before == objective.init(), "the function writes to its state; return a new one")
+    _require(after.keys() == before.keys(), f"the state had {sorted(before)}, now {sorted(after)}")
+    plain = all(type(value) is float and math.isfinite(value) for value in (*before.values(), *after.values()))
+    _require(plain, f"the state must hold finite floats, so that a checkpoint can: {after}")
+    _, other = objective.advance(take(batch, torch.tensor([3, 0, 4, 2, 1])), before, params)
+    close = all(math.isclose(other[name], value, rel_tol=1e-9, abs_tol=1e-12) for name, value in after.items())
+    _require(close, f"the state depends on the order of the examples: {after} or {other}")
 
 
 def schedule_covers_every_step(objective: Objective, params: Params) -> None:
@@ -179,17 +187,29 @@ CHECKS: tuple[Callable[[Objective, Params], None], ...] = (
     single_precision_suffices,
     extreme_inputs_stay_finite,
     gradient_step_lowers_the_loss,
+    state_is_plain_numbers,
     schedule_covers_every_step,
 )
 
 
-def _stepped(batch: Batch, steps: list[Tensor]) -> Batch:
-    remaining = iter(steps)
+def _as_function(objective: Objective, params: Params) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    """The losses of the example batch as a function of what carries the policy's gradient, and these tensors."""
+    batch = example_batch(objective)
 
-    def move(side: Completion) -> Completion:
-        return replace(side, policy_logps=side.policy_logps.detach() - next(remaining))
+    def losses(*values: Tensor) -> Tensor:
+        remaining = iter(values)
 
-    return each(batch, move)
+        def put(side: Completion) -> Completion:
+            return replace(side, **{name: next(remaining) for name in _differentiated(side)})
+
+        return objective(each(batch, put), **params)
+
+    return losses, tuple(getattr(side, name) for side in sides(batch) for name in _differentiated(side))
+
+
+def _differentiated(side: Completion) -> tuple[str, ...]:
+    """What of a completion carries the policy's gradient."""
+    return ("policy_logps",) if side.token_kl is None else ("policy_logps", "token_kl")
 
 
 def _require(holds: bool, problem: str) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
-from losses.batch import Completion, Pairs, Singles
+from losses.batch import Batch, Completion, Pairs, Ranked, Singles
 from losses.param import Param, ParameterOutOfRange, UnknownParameter, resolve_params
 from losses.schedule import ReferenceSchedule, frozen
 
@@ -18,14 +18,20 @@ __all__ = ["Objective", "Param", "ParameterOutOfRange", "Requires", "UnknownPara
 
 Reward = Literal["log_ratio", "mean_log_ratio", "policy", "mean_policy"]
 Aggregation = Literal["sum", "mean", "tokens"]
+State = dict[str, float]
+"""Running quantities of an objective: plain numbers, so that a checkpoint can hold them."""
+Losses = Any
+"""What a loss function gives: a tensor, or with running quantities a tensor and the next ``State``."""
 
 
 class Requires(Flag):
     """What an objective needs beyond the policy's log-probs; joined with ``|``.
 
     REFERENCE: reference log-probs. TOKENS: log-probs of each token, not only their sum and count.
-    VOCAB_KL: log-probs over the whole vocabulary. KL_BASELINE: ``Singles.kl_baseline``.
-    WHOLE_BATCH: an example's loss depends on the others of the global batch. SCORES: ``Pairs.score_gap``.
+    VOCAB_KL: ``Completion.token_kl``. COLLISION: ``Completion.log_collision``. ENTROPY:
+    ``Completion.reference_entropy``. KL_BASELINE: ``Singles.kl_baseline``. SCORES: ``Pairs.score_gap``, or that the
+    numbers in ``Ranked.scores`` count and not only their order. WHOLE_BATCH: an example's loss depends on the others
+    of the global batch, directly or through a running quantity.
     """
 
     NOTHING = 0
@@ -35,6 +41,8 @@ class Requires(Flag):
     KL_BASELINE = auto()
     WHOLE_BATCH = auto()
     SCORES = auto()
+    COLLISION = auto()
+    ENTROPY = auto()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +51,10 @@ class Objective:
 
     Fields:
         name: as users type it; the name of the function.
-        fn: ``fn(batch, *, <parameters that are not schedule-only>)`` to losses of shape [examples].
+        fn: ``fn(batch, *, <parameters that are not schedule-only>)`` to losses of shape [examples]; with ``init``,
+            ``fn(batch, state, *, …)`` to losses and the next state.
         params: parameters by name, in the order of the signature.
-        batch: ``Pairs`` or ``Singles``.
+        batch: ``Pairs``, ``Singles`` or ``Ranked``.
         requires: what the harness must supply.
         reward: the property of ``Completion`` that is the implicit reward, up to a positive factor and a constant.
         aggregation: whether token log-probs are summed, averaged over a completion, or used one by one.
@@ -58,12 +67,15 @@ class Objective:
             function that returns None) where there is no such number.
         schedule: resolved parameters to reference schedule; None for a reference that stays frozen.
         version: raised by a change to any number that the objective gives.
+        init: the state before the first step, for objectives with running quantities.
+        parts: the objectives that a composed one is made of; empty for one that is not.
+        timed: optimiser step (1-based) and number of steps to the objective as it is then; None where it never changes.
     """
 
     name: str
-    fn: Callable[..., Tensor]
+    fn: Callable[..., Losses]
     params: Mapping[str, Param]
-    batch: type[Pairs] | type[Singles]
+    batch: type[Pairs] | type[Singles] | type[Ranked]
     requires: Requires
     reward: Reward
     aggregation: Aggregation
@@ -75,9 +87,28 @@ class Objective:
     initial: Callable[..., float | None] | None
     schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None
     version: int
+    init: Callable[[], State] | None = None
+    parts: tuple["Objective", ...] = ()
+    timed: Callable[[int, int], "Objective"] | None = None
 
-    def __call__(self, batch: Pairs | Singles, **params: float | int) -> Float[Tensor, " examples"]:
+    def at(self, step: int, steps: int) -> "Objective":
+        """Return the objective as it is at optimiser step ``step`` (1-based) of ``steps``."""
+        return self if self.timed is None else self.timed(step, steps)
+
+    def __call__(self, batch: Batch, **params: float | int) -> Float[Tensor, " examples"]:
         """Return the loss of each example, shape [examples]; parameters not given take their defaults.
+
+        An objective with running quantities is before its first step; see ``advance``, which raises the same.
+        """
+        return self.advance(batch, None, params)[0]
+
+    def advance(
+        self, batch: Batch, state: Mapping[str, float] | None, params: Mapping[str, float | int]
+    ) -> tuple[Float[Tensor, " examples"], State]:
+        """Return the loss of each example and the state after this global batch, empty where there is none.
+
+        Args:
+            state: the running quantities before this batch; None before the first step.
 
         Raises:
             TypeError: when the batch is of the wrong kind.
@@ -86,13 +117,17 @@ class Objective:
         """
         if not isinstance(batch, self.batch):
             raise TypeError(f"objective {self.name!r} takes {self.batch.__name__}, got {type(batch).__name__}")
-        losses = self.fn(batch, **self.loss_params(params))
+        values = self.loss_params(params)
+        if self.init is None:
+            losses, after = self.fn(batch, **values), {}
+        else:
+            losses, after = self.fn(batch, dict(self.init() if state is None else state), **values)
         if list(losses.shape) != [batch.examples]:
             raise ValueError(
                 f"objective {self.name!r} gave losses of shape {list(losses.shape)} for {batch.examples} examples; "
                 f"it must give one loss per example, shape [{batch.examples}]: do not average inside the function"
             )
-        return losses
+        return losses, after
 
     def resolve(self, params: Mapping[str, float | int]) -> dict[str, float]:
         """Return a float for every parameter: the one given, else the default.
@@ -142,7 +177,7 @@ class Objective:
 def objective(
     *,
     params: Mapping[str, Param],
-    batch: type[Pairs] | type[Singles],
+    batch: type[Pairs] | type[Singles] | type[Ranked],
     requires: Requires,
     reward: Reward,
     aggregation: Aggregation,
@@ -154,11 +189,13 @@ def objective(
     schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None = None,
     reduces_to: tuple[str, ...] = (),
     differs: tuple[str, ...] = (),
-) -> Callable[[Callable[..., Tensor]], Objective]:
+    init: Callable[[], State] | None = None,
+) -> Callable[[Callable[..., Losses]], Objective]:
     """Make an ``Objective`` of the function below, register it under the function's name, and return it.
 
-    The function takes the batch, then exactly the parameters that are not schedule-only, by keyword and without
-    defaults: defaults live in ``Param`` alone. The arguments are the fields of ``Objective``.
+    The function takes the batch (with ``init``, then the state), then exactly the parameters that are not
+    schedule-only, by keyword and without defaults: defaults live in ``Param`` alone. The arguments are the fields of
+    ``Objective``.
 
     Raises:
         ValueError: when the function has no docstring, its signature does not match ``params``, or the metadata
@@ -166,11 +203,11 @@ def objective(
         DuplicateObjective: when another objective has the name.
     """
 
-    def register(fn: Callable[..., Tensor]) -> Objective:
+    def register(fn: Callable[..., Losses]) -> Objective:
         from losses.registry import add  # the registry holds Objectives, so it imports this module
 
-        _check_signature(fn, params)
-        _check_consistent(fn.__name__, batch, requires, reward)
+        _check_signature(fn, params, stateful=init is not None)
+        _check_consistent(fn.__name__, batch, requires, reward, stateful=init is not None)
         return add(
             Objective(
                 name=fn.__name__,
@@ -188,31 +225,35 @@ def objective(
                 initial=initial,
                 schedule=schedule,
                 version=version,
+                init=init,
             )
         )
 
     return register
 
 
-def _check_signature(fn: Callable[..., Tensor], params: Mapping[str, Param]) -> None:
+def _check_signature(fn: Callable[..., Losses], params: Mapping[str, Param], *, stateful: bool) -> None:
     if not inspect.getdoc(fn):
         raise ValueError(f"objective {fn.__name__!r} needs a docstring: it is what users read about it")
-    _, *arguments = inspect.signature(fn).parameters.values()
+    leading = ("batch", "state") if stateful else ("batch",)
+    arguments = list(inspect.signature(fn).parameters.values())[len(leading) :]
     taken = {argument.name for argument in arguments}
     wanted = {name for name, param in params.items() if not param.schedule}
     keyword_only = all(argument.kind is argument.KEYWORD_ONLY for argument in arguments)
     if taken != wanted or not keyword_only or any(argument.default is not argument.empty for argument in arguments):
-        signature = f"{fn.__name__}(batch{''.join([', *, ', ', '.join(sorted(wanted))]) if wanted else ''})"
+        signature = f"{fn.__name__}({', '.join([*leading, *(['*', *sorted(wanted)] if wanted else [])])})"
         raise ValueError(
             f"objective {fn.__name__!r} must have the signature {signature}, without defaults (they live in Param); "
             f"it has {fn.__name__}{inspect.signature(fn)}"
         )
 
 
-def _check_consistent(name: str, batch: type, requires: Requires, reward: Reward) -> None:
+def _check_consistent(name: str, batch: type, requires: Requires, reward: Reward, *, stateful: bool) -> None:
     if Requires.KL_BASELINE in requires and batch is not Singles:
         raise ValueError(f"objective {name!r}: KL_BASELINE is a field of Singles, but batch is {batch.__name__}")
-    if Requires.SCORES in requires and batch is not Pairs:
-        raise ValueError(f"objective {name!r}: SCORES are a field of Pairs, but batch is {batch.__name__}")
+    if Requires.SCORES in requires and batch is Singles:
+        raise ValueError(f"objective {name!r}: SCORES are a field of Pairs and Ranked, but batch is Singles")
     if reward in ("log_ratio", "mean_log_ratio") and Requires.REFERENCE not in requires:
         raise ValueError(f"objective {name!r}: reward {reward!r} needs the reference; add Requires.REFERENCE")
+    if stateful and Requires.WHOLE_BATCH not in requires:
+        raise ValueError(f"objective {name!r}: a running quantity couples the batch; add Requires.WHOLE_BATCH")

@@ -7,10 +7,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
+from losses.compose import compose
+from losses.grammar import is_expression
 from losses.objective import Objective
 from losses.param import suggest
 
-GROUP = "lossbench.objectives"
+GROUP = "bench.losses"
 
 
 class UnknownObjective(KeyError):  # noqa: N818
@@ -34,6 +36,7 @@ class Registry:
     def __init__(self) -> None:
         self._objectives: dict[str, Objective] = {}
         self._plugins: dict[str, EntryPoint] = {}
+        self._collisions: dict[str, str] = {}
         self._discovered = False
 
     def add(self, objective: Objective) -> Objective:
@@ -60,10 +63,12 @@ class Registry:
             if isinstance(other, Objective) and other.fn.__module__ == point.module:
                 continue
             if other is not None:
+                # One package must not take all others down: the name stays with who had it first.
                 place = other.origin if isinstance(other, Objective) else _told(other)
-                raise DuplicateObjective(
+                self._collisions[_told(point)] = (
                     f"two objectives are named {point.name!r}: {place} and {_told(point)}; uninstall or rename one"
                 )
+                continue
             plugins[point.name] = point
         self._plugins = plugins
         self._discovered = True
@@ -73,9 +78,21 @@ class Registry:
         self.discover()
         return tuple(sorted({*self._objectives, *self._plugins}))
 
+    def problems(self) -> dict[str, str]:
+        """Return what installed packages offer in vain, by entry point; see the function ``problems``."""
+        found = dict(self._collisions) if self.names() else {}
+        for name, point in self._plugins.items():
+            try:
+                self.get(name)
+            except ObjectiveFileError as error:
+                found[_told(point)] = str(error)
+        return found
+
     def get(self, name: str) -> Objective:
-        """Return the objective of a name; see the function ``get``."""
+        """Return the objective of a name or of an expression; see the function ``get``."""
         self.discover()
+        if is_expression(name):
+            return compose(name, lookup=self.get, known=self.names())
         if name not in self._objectives and name in self._plugins:
             self._load(name, self._plugins[name])
         if name not in self._objectives:
@@ -130,23 +147,28 @@ def add(objective: Objective) -> Objective:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all objectives, sorted: built-in, of installed packages, of files read so far.
-
-    Raises:
-        DuplicateObjective: when an installed package claims a name that is taken.
-    """
+    """Return the names of all objectives, sorted: built-in, of installed packages, of files read so far."""
     return _REGISTRY.names()
 
 
-def get(name: str) -> Objective:
-    """Return the objective of a name.
+def problems() -> dict[str, str]:
+    """Return what installed packages offer in vain, with the reason: a name that is taken, code that does not load.
 
-    An installed package offers objectives by entry points of the group ``lossbench.objectives``, named like the
+    It imports every package that offers objectives.
+    """
+    return _REGISTRY.problems()
+
+
+def get(name: str) -> Objective:
+    """Return the objective of a name, or the one that an expression such as ``"dpo+nll(0.2)"`` composes.
+
+    An installed package offers objectives by entry points of the group ``bench.losses``, named like the
     objective and pointing to the module or the object; it is imported when it is asked for.
 
     Raises:
         UnknownObjective: when there is none; the message says which there are.
         ObjectiveFileError: when the package that offers it cannot be loaded.
+        ExpressionError: when an expression cannot be read, or its parts do not go together.
     """
     return _REGISTRY.get(name)
 

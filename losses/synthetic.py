@@ -1,16 +1,15 @@
 """Owns made-up batches for ``losses.conformance``: ragged, padded, extreme, re-ordered, re-padded."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from losses.batch import Completion, Pairs, Singles
+from losses.batch import Batch, Completion, Pairs, Ranked, Singles, each, mapped
 from losses.objective import Objective, Requires
 
 EXAMPLES = 5
-Batch = Pairs | Singles
+RANKS = 3
 
 
 def example_batch(objective: Objective, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch:
@@ -20,7 +19,10 @@ def example_batch(objective: Objective, *, seed: int = 0, dtype: torch.dtype = t
     that records gradients.
     """
     generator = torch.Generator().manual_seed(seed)
-    first, second = (_completion(generator, width, objective.requires, dtype) for width in (6, 8))
+    if objective.batch is Ranked:
+        completion = _completion(generator, EXAMPLES * RANKS, 7, objective.requires, dtype)
+        return Ranked(completion, torch.rand(EXAMPLES, RANKS, generator=generator, dtype=dtype) * 2)
+    first, second = (_completion(generator, EXAMPLES, width, objective.requires, dtype) for width in (6, 8))
     if objective.batch is Pairs:
         scores = torch.rand(EXAMPLES, generator=generator, dtype=dtype) + 0.1
         return Pairs(first, second, score_gap=scores if Requires.SCORES in objective.requires else None)
@@ -41,34 +43,23 @@ def extreme_batch(objective: Objective, *, policy: float, reference: float, exch
         ours, theirs = (reference, policy) if next(number) == exchanged else (policy, reference)
         logps = torch.full_like(side.policy_logps, ours).requires_grad_()
         other = None if side.reference_logps is None else torch.full_like(side.policy_logps, theirs)
-        return replace(side, policy_logps=logps, reference_logps=other)
+        apart = None if side.token_kl is None else torch.full_like(logps, abs(ours - theirs)).detach().requires_grad_()
+        return replace(side, policy_logps=logps, reference_logps=other, token_kl=apart)
 
     return each(batch, fill)
-
-
-def sides(batch: Batch) -> tuple[Completion, ...]:
-    """Return the completions of a batch: chosen and rejected, or the only ones."""
-    return (batch.chosen, batch.rejected) if isinstance(batch, Pairs) else (batch.completion,)
-
-
-def each(batch: Batch, change: Callable[[Completion], Completion]) -> Batch:
-    """Return the batch with ``change`` applied to each side, in the order of ``sides``."""
-    if isinstance(batch, Pairs):
-        return replace(batch, chosen=change(batch.chosen), rejected=change(batch.rejected))
-    return replace(batch, completion=change(batch.completion))
 
 
 def take(batch: Batch, rows: Tensor) -> Batch:
     """Return the batch with these examples only, in this order."""
 
-    def pick(side: Completion) -> Completion:
-        reference = None if side.reference_logps is None else side.reference_logps[rows]
-        return Completion(side.policy_logps[rows], reference, side.mask[rows])
-
     if isinstance(batch, Pairs):
         gap = None if batch.score_gap is None else batch.score_gap[rows]
-        return Pairs(pick(batch.chosen), pick(batch.rejected), gap)
-    return Singles(pick(batch.completion), batch.desirable[rows], batch.kl_baseline)
+        return Pairs(_pick(batch.chosen, rows), _pick(batch.rejected, rows), gap)
+    if isinstance(batch, Singles):
+        return Singles(_pick(batch.completion, rows), batch.desirable[rows], batch.kl_baseline)
+    ranks = batch.scores.shape[1]
+    spread = (rows[:, None] * ranks + torch.arange(ranks)).flatten()
+    return Ranked(_pick(batch.completion, spread), batch.scores[rows])
 
 
 def repadded(side: Completion) -> Completion:
@@ -78,19 +69,33 @@ def repadded(side: Completion) -> Completion:
         nan = torch.full_like(logps, torch.nan)
         return torch.stack((nan, torch.where(side.mask, logps, nan)), dim=-1).flatten(1)
 
-    reference = None if side.reference_logps is None else spread(side.reference_logps)
     mask = torch.stack((torch.zeros_like(side.mask), side.mask), dim=-1).flatten(1)
-    return Completion(spread(side.policy_logps), reference, mask)
+    return mapped(side, spread, mask=mask)
 
 
 def as_double(side: Completion) -> Completion:
     """Return the completion with its log-probs in float64."""
-    reference = None if side.reference_logps is None else side.reference_logps.double()
-    return replace(side, policy_logps=side.policy_logps.double(), reference_logps=reference)
+    return mapped(side, Tensor.double, mask=side.mask)
 
 
-def _completion(generator: torch.Generator, width: int, requires: Requires, dtype: torch.dtype) -> Completion:
-    logps = -3 * torch.rand(2, EXAMPLES, width, generator=generator, dtype=torch.float64) - 0.05
-    lengths = torch.randint(1, width + 1, (EXAMPLES, 1), generator=generator)
+def _pick(side: Completion, rows: Tensor) -> Completion:
+    return mapped(side, lambda values: values[rows], mask=side.mask[rows])
+
+
+def _completion(
+    generator: torch.Generator, rows: int, width: int, requires: Requires, dtype: torch.dtype
+) -> Completion:
+    logps = -3 * torch.rand(2, rows, width, generator=generator, dtype=torch.float64) - 0.05
+    lengths = torch.randint(1, width + 1, (rows, 1), generator=generator)
     policy, reference = (values.clone().to(dtype).requires_grad_() for values in logps)
-    return Completion(policy, reference if Requires.REFERENCE in requires else None, torch.arange(width) < lengths)
+    more = torch.rand(3, rows, width, generator=generator, dtype=torch.float64)
+    more[1] = -more[1] - 0.1
+    kl, collision, entropy = (values.clone().to(dtype).requires_grad_() for values in more)
+    return Completion(
+        policy,
+        reference if Requires.REFERENCE in requires else None,
+        torch.arange(width) < lengths,
+        token_kl=kl if Requires.VOCAB_KL in requires else None,
+        log_collision=collision if Requires.COLLISION in requires else None,
+        reference_entropy=entropy if Requires.ENTROPY in requires else None,
+    )

@@ -1,7 +1,9 @@
-"""Owns the logistic losses on the summed gap Δ: DPO and its label-smoothed form cDPO."""
+"""Owns the logistic losses on the gap: DPO, cDPO, robust DPO, FocalPO, and DPO on token averages."""
 
 import math
+from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -94,3 +96,125 @@ def cdpo(pairs: Pairs, *, beta: float, epsilon: float) -> Float[Tensor, " exampl
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     return -(1 - epsilon) * log_sigmoid(beta * gap) - epsilon * log_sigmoid(-beta * gap)
+
+
+@objective(
+    params={
+        "beta": BETA,
+        "epsilon": Param(
+            default=0.1,
+            space=Linear(0.05, 0.3),
+            symbol="ε",
+            unit="1",
+            meaning="assumed share of flipped labels: as it grows, pairs the policy has right are pushed on, harder",
+            low=0,
+            high=0.499,
+        ),
+    },
+    batch=Pairs,
+    requires=Requires.REFERENCE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2403.00409, Provably Robust DPO: Aligning Language Models with Noisy Feedback",
+    equation="(-(1 - ε) log σ(β Δ) + ε log σ(-β Δ)) / (1 - 2ε)",
+    optimum="no finite optimum: Δ → ∞, where for ε > 0 the loss falls without bound",
+    reduces_to=("epsilon = 0: dpo",),
+    differs=("trl and Liger-Kernel have ε = 0 by default, under which this is dpo",),
+    initial=lambda beta, epsilon: math.log(2),
+    version=1,
+)
+def robust(pairs: Pairs, *, beta: float, epsilon: float) -> Float[Tensor, " examples"]:
+    """DPO whose mean over randomly flipped labels is the DPO loss of the true ones, for a share ε of flips.
+
+    Equation: (-(1 - ε) log σ(β Δ) + ε log σ(-β Δ)) / (1 - 2ε), with Δ of sums over tokens.
+    Source: arXiv 2403.00409, the loss of rDPO.
+    At policy = reference the loss is log 2 and its gradient -β/(2(1 - 2ε)) on Δw, the opposite on Δl.
+
+    Parameters:
+        beta: β, 1/nat, as for dpo; the space is that of sums.
+        epsilon: ε, a share in [0, 0.5). The gradient is that of dpo and βε/(1 - 2ε) more on every pair: as ε grows,
+            pairs that the policy has right are pushed on ever harder. At 0 it is dpo.
+
+    Differs from: cdpo, whose ε lowers the target instead and keeps the loss bounded below; r_dpo, which shares the
+    letters of rDPO alone; trl and Liger-Kernel, whose default ε = 0 makes this dpo.
+    """
+    gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
+    return (-(1 - epsilon) * log_sigmoid(beta * gap) + epsilon * log_sigmoid(-beta * gap)) / (1 - 2 * epsilon)
+
+
+@objective(
+    params={
+        "beta": BETA,
+        "gamma": Param(
+            default=0.05,
+            space=Linear(0, 2),
+            symbol="γ",
+            unit="1",
+            meaning="how much pairs the policy has wrong are played down: as it grows, the more so",
+            low=0,
+            high=100,
+        ),
+    },
+    batch=Pairs,
+    requires=Requires.REFERENCE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2501.06645, FocalPO: Enhancing Preference Optimizing by Focusing on Correct Preference Rankings",
+    equation="-σ(β Δ)^γ log σ(β Δ)",
+    optimum="no finite optimum: 0 as Δ → ∞, but for γ > 0 also as Δ → -∞; the top between is where -log σ(β Δ) = 1/γ",
+    reduces_to=("gamma = 0: dpo",),
+    initial=lambda beta, gamma: 2**-gamma * math.log(2),
+    version=1,
+)
+def focal_po(pairs: Pairs, *, beta: float, gamma: float) -> Float[Tensor, " examples"]:
+    """DPO that plays down the pairs the policy ranks wrongly, and so learns more from those it ranks rightly.
+
+    Equation: -σ(β Δ)^γ log σ(β Δ), with Δ of sums over tokens.
+    Source: arXiv 2501.06645; formula as commonly stated, the paper's text was not consulted.
+    At policy = reference the loss is 2^-γ log 2 and its gradient -β 2^-γ (1 - γ log 2)/2 on Δw.
+
+    Parameters:
+        beta: β, 1/nat, as for dpo; the space is that of sums.
+        gamma: γ, pure number. As it grows wrong pairs count less. Pairs with -log σ(β Δ) > 1/γ are pushed further
+            apart the wrong way; from γ = 1/log 2 = 1.44 on these are all that start at Δ <= 0.
+
+    Differs from: the focal loss of classification, whose factor (1 - σ)^γ plays down what is right.
+    """
+    log_right = log_sigmoid(beta * (pairs.chosen.log_ratio - pairs.rejected.log_ratio))
+    return -torch.exp(gamma * log_right) * log_right
+
+
+@objective(
+    params={"beta": replace(BETA, default=5, space=Log(0.5, 50))},
+    batch=Pairs,
+    requires=Requires.REFERENCE,
+    reward="mean_log_ratio",
+    aggregation="mean",
+    paper="arXiv 2411.15124, Tulu 3: Pushing Frontiers in Open Language Model Post-Training",
+    equation="-log σ(β Δ̄)",
+    optimum="no finite optimum on separable pairs: Δ̄ → ∞; with a share p of labels one way, Δ̄ = logit(p)/β",
+    reduces_to=("completions of one token: dpo", "completions of n tokens all, beta = n·β: dpo"),
+    differs=(
+        "trl's sigmoid_norm has the β of its other losses by default, 0.1: some 50 times too small",
+        "open-instruct documents dpo with β 0.1 as its default, its code has this loss with β 5",
+    ),
+    initial=lambda beta: math.log(2),
+    version=1,
+)
+def ln_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
+    """DPO on the average log-ratio of a token, so that long completions have no larger gaps than short ones.
+
+    Equation: -log σ(β Δ̄), with Δ̄ = Δ̄w - Δ̄l of averages over tokens.
+    Source: arXiv 2411.15124, "length-normalized DPO"; also in the appendix of arXiv 2405.14734. Formula as commonly
+    stated, the papers' texts were not consulted.
+    At policy = reference the loss is log 2 and its gradient -β/2 on Δ̄w, +β/2 on Δ̄l.
+
+    Parameters:
+        beta: β, 1/nat. As it grows a smaller gap of averages satisfies a pair. The space is that of token averages,
+            0.5 to 50, far above that of dpo, which sums.
+
+    Differs from: trl, whose sigmoid_norm is this with β = 0.1 by default, almost no training; open-instruct, whose
+    documentation names another default than its code runs.
+    """
+    gap = pairs.chosen.mean_log_ratio - pairs.rejected.mean_log_ratio
+    return -log_sigmoid(beta * gap)

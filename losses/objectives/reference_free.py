@@ -1,35 +1,38 @@
-"""Owns the losses without a reference, all on token averages: SimPO, ORPO, SFT on the chosen completion."""
+"""Owns the losses on the gap of token averages with little or no reference: SimPO, AlphaPO, RePO, RainbowPO."""
 
+from dataclasses import replace
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from losses.batch import Pairs
-from losses.numerics import log_odds, log_sigmoid
+from losses.batch import Completion, Pairs
+from losses.numerics import log_sigmoid
 from losses.objective import Param, Requires, objective
 from losses.space import Linear, Log
 
+STEEPNESS = Param(
+    default=2.0,
+    space=Log(1, 20),
+    symbol="β",
+    unit="1/nat",
+    meaning="steepness: as it grows, a smaller gap of averages satisfies a pair",
+    low=1e-5,
+    high=1000,
+)
+MARGIN = Param(
+    default=0.5,
+    space=Linear(0, 1.6),
+    symbol="γ/β",
+    unit="nats per token",
+    meaning="margin: as it grows, the chosen average must lie further above the rejected one",
+    low=0,
+    high=100,
+)
+
 
 @objective(
-    params={
-        "beta": Param(
-            default=2.0,
-            space=Log(1, 20),
-            symbol="β",
-            unit="1/nat",
-            meaning="steepness: as it grows, a smaller gap of averages satisfies a pair",
-            low=1e-5,
-            high=1000,
-        ),
-        "gamma_ratio": Param(
-            default=0.5,
-            space=Linear(0, 1.6),
-            symbol="γ/β",
-            unit="nats per token",
-            meaning="margin: as it grows, the chosen average must lie further above the rejected one",
-            low=0,
-            high=100,
-        ),
-    },
+    params={"beta": STEEPNESS, "gamma_ratio": MARGIN},
     batch=Pairs,
     requires=Requires.NOTHING,
     reward="mean_policy",
@@ -65,69 +68,134 @@ def simpo(pairs: Pairs, *, beta: float, gamma_ratio: float) -> Float[Tensor, " e
 
 @objective(
     params={
-        "lam": Param(
-            default=0.1,
-            space=Log(0.02, 2),
-            symbol="λ",
-            unit="1",
-            meaning="weight of the odds ratio against the NLL: as it grows, telling apart counts more than imitating",
+        "beta": replace(STEEPNESS, default=2.5),
+        "gamma_ratio": replace(
+            MARGIN, default=0.1, meaning="margin: as it grows, the rewards r have to lie further apart"
+        ),
+        "alpha": Param(
+            default=0.25,
+            space=Linear(-0.25, 0.5),
+            symbol="α",
+            unit="token/nat",
+            meaning="shape of the reward: as it grows, completions with a low average count more",
+            low=-2,
+            high=2,
+        ),
+    },
+    batch=Pairs,
+    requires=Requires.NOTHING,
+    reward="mean_policy",
+    aggregation="mean",
+    paper="arXiv 2501.03884, AlphaPO: Reward Shape Matters for LLM Alignment",
+    equation="-log σ(β (r(s̄_w) - r(s̄_l)) - γ), r(s̄) = (1 - e^(-α s̄))/α, γ = β · gamma_ratio",
+    optimum="no finite optimum: s̄_l → -∞, for α < 0 with s̄_w → 0, where r(s̄_w) - r(s̄_l) = 1/|α|",
+    reduces_to=("alpha = 0: simpo",),
+    differs=("trl's 'alphapo' sets the NLL weight to 0 but leaves α at 0, so it trains simpo",),
+    version=1,
+)
+def alphapo(pairs: Pairs, *, beta: float, gamma_ratio: float, alpha: float) -> Float[Tensor, " examples"]:
+    """SimPO whose reward is a bent average log-prob, so that the bend decides which completions move most.
+
+    Equation: -log σ(β (r(s̄_w) - r(s̄_l)) - γ), r(s̄) = (1 - e^(-α s̄))/α, or s̄ at α = 0, with averages over tokens.
+    Source: arXiv 2501.03884. The default values are those published for Mistral (α 0.25, β 2.5, γ 0.1, read as γ/β).
+
+    The slope of the reward is e^(-α s̄). The exponent is clamped at 30, where the slope ends: at α = 0.5, an average of
+    -60 nats.
+
+    Parameters:
+        beta: β, 1/nat, as for simpo; the space is that of token averages.
+        gamma_ratio: γ/β, as for simpo, on the scale of r, which is nats per token near s̄ = 0.
+        alpha: α, token/nat. As it grows, completions with a low average count more; below 0 they count less.
+
+    Differs from: trl, whose "alphapo" leaves α at 0 and so trains simpo.
+    """
+    gap = _bent(pairs.chosen.mean_policy, alpha) - _bent(pairs.rejected.mean_policy, alpha)
+    return -log_sigmoid(beta * (gap - gamma_ratio))
+
+
+def _bent(average: Float[Tensor, " examples"], alpha: float) -> Float[Tensor, " examples"]:
+    """Return (1 - e^(-α s̄))/α, the exponent clamped at 30; s̄ itself at α = 0."""
+    return -torch.expm1((-alpha * average).clamp(max=30)) / alpha if alpha else average
+
+
+@objective(
+    params={
+        "gamma": Param(
+            default=0.5,
+            space=Linear(0.2, 1),
+            symbol="γ",
+            unit="nats per token",
+            meaning="margin: as it grows, more pairs give a gradient",
             low=0,
-            high=1000,
+            high=100,
         )
     },
     batch=Pairs,
     requires=Requires.NOTHING,
     reward="mean_policy",
     aggregation="mean",
-    paper="arXiv 2403.07691, ORPO: Monolithic Preference Optimization without Reference Model",
-    equation="-s̄_w - λ log σ(log odds(p_w) - log odds(p_l)), p = e^s̄, odds(p) = p/(1 - p)",
-    optimum="s̄_w → 0 and s̄_l → -∞; the loss falls to 0",
-    reduces_to=("lam = 0: sft",),
-    differs=(
-        "trl and the authors' code take the NLL over prompt and completion by default, here completion only",
-        "LLaMA-Factory and Liger-Kernel compute log(1 - p) as log1p(-exp(s̄)), which cancels near p = 1",
-        "the authors' code has λ = 1 by default, their paper 0.1",
-    ),
+    paper="arXiv 2503.07426, RePO: ReLU-based Preference Optimization",
+    equation="[γ - (s̄_w - s̄_l)]+",
+    optimum="any s̄_w - s̄_l >= γ; the loss is 0",
     version=1,
 )
-def orpo(pairs: Pairs, *, lam: float) -> Float[Tensor, " examples"]:
-    """Imitate the chosen completion and at once raise its odds over the rejected one's; no reference.
+def repo(pairs: Pairs, *, gamma: float) -> Float[Tensor, " examples"]:
+    """Push the averages apart at a constant rate until the margin is reached, and then leave the pair alone; no β.
 
-    Equation: -s̄_w - λ log σ(log odds(p_w) - log odds(p_l)) with p = e^s̄, odds(p) = p/(1 - p), averages over tokens.
-    Source: arXiv 2403.07691, equations 6 and 7.
+    Equation: [γ - (s̄_w - s̄_l)]+, with averages over tokens.
+    Source: arXiv 2503.07426. The paper's text was not consulted; formula as in the authors' code.
+    It is the limit of simpo divided by β for β → ∞ at gamma_ratio = γ.
 
     Parameters:
-        lam: λ, pure number. As it grows, telling the completions apart counts more against imitating the chosen one.
+        gamma: γ, nats per token. As it grows, more pairs lie within the margin and give a gradient.
 
-    The NLL is over completion tokens, averaged within a completion and then over completions, so that long
-    completions weigh no more than short ones.
-
-    Differs from: trl and the authors' code, whose NLL covers the prompt too; LLaMA-Factory and Liger-Kernel, whose
-    log(1 - p) cancels near p = 1.
+    Differs from: nothing known; no other peer has it.
     """
-    chosen, rejected = pairs.chosen.mean_policy, pairs.rejected.mean_policy
-    return -chosen - lam * log_sigmoid(log_odds(chosen) - log_odds(rejected))
+    return (gamma - (pairs.chosen.mean_policy - pairs.rejected.mean_policy)).relu()
 
 
 @objective(
-    params={},
+    params={
+        "beta": replace(STEEPNESS, default=10.0),
+        "alpha": Param(
+            default=0.5,
+            space=Linear(0, 1),
+            symbol="α",
+            unit="1",
+            meaning="share of the reference: as it grows, the reference's own gap takes the place of the margin h",
+            low=0,
+            high=1,
+        ),
+        "advantage": replace(MARGIN, default=0.3, symbol="h"),
+    },
     batch=Pairs,
-    requires=Requires.NOTHING,
+    requires=Requires.REFERENCE,
     reward="mean_policy",
     aggregation="mean",
-    paper="arXiv 2305.18290, Direct Preference Optimization (the baseline Preferred-FT)",
-    equation="-s̄_w",
-    optimum="s̄_w → 0: the chosen completions by heart",
-    differs=("trl's sft averages over the tokens of a micro-batch, so long completions weigh more",),
+    paper="arXiv 2410.04203, RainbowPO: A Unified Framework for Combining Improvements in Preference Optimization",
+    equation="-log σ(β (s̄_w - s̄_l - α (r̄_w - r̄_l) - (1 - α) h))",
+    optimum="no finite optimum: s̄_w - s̄_l → ∞",
+    reduces_to=("alpha = 0, advantage = gamma_ratio: simpo", "alpha = 1: ln_dpo"),
     version=1,
 )
-def sft(pairs: Pairs) -> Float[Tensor, " examples"]:
-    """Imitate the chosen completion and ignore the rejected one: the baseline that any preference loss should beat.
+def rainbow_po(pairs: Pairs, *, beta: float, alpha: float, advantage: float) -> Float[Tensor, " examples"]:
+    """Between SimPO and DPO on averages: the margin is a mixture of a constant and of the gap of the reference.
 
-    Equation: -s̄_w, the negative log-likelihood of the chosen completion averaged over its tokens.
-    Source: arXiv 2305.18290, section 6 (Preferred-FT).
+    Equation: -log σ(β (s̄_w - s̄_l - α (r̄_w - r̄_l) - (1 - α) h)), with averages over tokens.
+    Source: arXiv 2410.04203. The paper's text was not consulted; formula as in the authors' code, with its length
+    normalisation and reference mixing, without its Mallows weight, SFT term and Cauchy link.
+    The implicit reward is taken as s̄, which leaves the share α of the reference out.
 
-    Differs from: trl, which averages over the tokens of a micro-batch, so that long completions weigh more and the
-    loss depends on how a batch is split.
+    Parameters:
+        beta: β, 1/nat, as for simpo; the space is that of token averages.
+        alpha: α, a share. As it grows, the reference's own gap takes the place of the constant margin.
+        advantage: h, nats per token, the home advantage. As it grows the averages have to lie further apart.
+
+    Differs from: nothing known; no other peer has it.
     """
-    return -pairs.chosen.mean_policy
+    margin = alpha * (_reference_average(pairs.chosen) - _reference_average(pairs.rejected)) + (1 - alpha) * advantage
+    return -log_sigmoid(beta * (pairs.chosen.mean_policy - pairs.rejected.mean_policy - margin))
+
+
+def _reference_average(side: Completion) -> Float[Tensor, " examples"]:
+    return side.reference / side.length

@@ -1,11 +1,14 @@
-"""Owns the squared losses with a finite target gap: IPO on token averages, and on sums."""
+"""Owns the squared losses with finite targets: IPO on token averages and on sums, SPPO hard and soft, Cal-DPO."""
 
+import math
 from dataclasses import replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from losses.batch import Pairs
+from losses.numerics import log_sigmoid
 from losses.objective import Param, Requires, objective
 from losses.space import Log
 
@@ -18,6 +21,16 @@ TAU = Param(
     low=1e-5,
     high=1000,
 )
+TARGET = Param(
+    default=0.001,
+    space=Log(1e-4, 0.1),
+    symbol="β",
+    unit="1/nat",
+    meaning="strength of the tie to the reference: as it grows, the log-ratios that are aimed at shrink",
+    low=1e-5,
+    high=1000,
+)
+SPPO = "arXiv 2405.00675, Self-Play Preference Optimization for Language Model Alignment"
 
 
 @objective(
@@ -92,3 +105,103 @@ def ipo_sum(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     return (gap - 1 / (2 * beta)) ** 2
+
+
+@objective(
+    params={"beta": TARGET},
+    batch=Pairs,
+    requires=Requires.REFERENCE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper=SPPO,
+    equation="(Δw - 1/(2β))² + (Δl + 1/(2β))²",
+    optimum="Δw = 1/(2β) and Δl = -1/(2β) nats on every pair; the loss is 0 there",
+    differs=("the authors' code has half of it, with soft win probabilities (here: sppo)",),
+    initial=lambda beta: 1 / (2 * beta**2),
+    version=1,
+)
+def sppo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
+    """Regress each log-ratio on a finite target of its own, as if the chosen completion always won.
+
+    Equation: (Δw - 1/(2β))² + (Δl + 1/(2β))², with sums over tokens.
+    Source: arXiv 2405.00675, win probabilities of 1 and 0; β = 1/η; formula as in trl's code.
+    At policy = reference the loss is 1/(2β²), 5e5 at the default, and its gradient -1/β on Δw, +1/β on Δl.
+
+    Gradients are clipped at every step unless β is large; see ipo. Each log-ratio counts by itself: a shift of both
+    changes the loss.
+
+    Parameters:
+        beta: β, 1/nat. As it grows the targets ±1/(2β) shrink; at 0.001 they are 500 nats. The space is that of sums.
+
+    Differs from: the authors' code, which has half of it, with soft win probabilities.
+    """
+    target = 1 / (2 * beta)
+    return (pairs.chosen.log_ratio - target) ** 2 + (pairs.rejected.log_ratio + target) ** 2
+
+
+@objective(
+    params={"beta": TARGET},
+    batch=Pairs,
+    requires=Requires.REFERENCE | Requires.SCORES,
+    reward="log_ratio",
+    aggregation="sum",
+    paper=SPPO,
+    equation="((Δw - (P - 1/2)/β)² + (Δl + (P - 1/2)/β)²)/2, P = σ(score_gap)",
+    optimum="Δw = (P - 1/2)/β and Δl = -Δw nats on every pair; the loss is 0 there",
+    differs=(
+        "the authors' code takes a win probability of each completion from PairRM; here that of the chosen one is P "
+        "and that of the rejected one 1 - P",
+    ),
+    version=1,
+)
+def sppo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
+    """Regress each log-ratio on a target in proportion to how likely its completion wins.
+
+    Equation: ((Δw - (P - 1/2)/β)² + (Δl + (P - 1/2)/β)²)/2, P = σ(score_gap), with sums over tokens.
+    Source: arXiv 2405.00675, β = 1/η; the half as in the authors' code. As P → 1 it becomes half of sppo_hard.
+    At policy = reference its gradient is -(P - 1/2)/β on Δw and +(P - 1/2)/β on Δl.
+
+    ``score_gap`` must be on the scale of log-odds: σ(score_gap) is the probability that the chosen completion wins.
+
+    Parameters:
+        beta: β, 1/nat. As it grows the targets ±(P - 1/2)/β shrink. The space is that of sums.
+
+    Differs from: the authors' code, which takes a win probability of each completion from PairRM.
+
+    Raises:
+        ValueError: when ``pairs.score_gap`` is None.
+    """
+    if pairs.score_gap is None:
+        raise ValueError("sppo needs Pairs.score_gap, on the scale of log-odds; it is None")
+    target = (torch.sigmoid(pairs.score_gap) - 0.5) / beta
+    return ((pairs.chosen.log_ratio - target) ** 2 + (pairs.rejected.log_ratio + target) ** 2) / 2
+
+
+@objective(
+    params={"beta": replace(TARGET, default=0.01, space=Log(1e-3, 0.1))},
+    batch=Pairs,
+    requires=Requires.REFERENCE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2412.14516, Cal-DPO: Calibrated Direct Preference Optimization for Language Model Alignment",
+    equation="-log σ(Δ) + ((Δw - 1/(2β))² + (Δl + 1/(2β))²)/2",
+    optimum="Δw = -Δl = d nats on every pair with d = 1/(2β) + σ(-2d), so d ≈ 1/(2β) for small β",
+    initial=lambda beta: math.log(2) + 1 / (4 * beta**2),
+    version=1,
+)
+def cal_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
+    """DPO at strength 1, calibrated: each log-ratio is also regressed on a finite target of its own.
+
+    Equation: -log σ(Δ) + ((Δw - 1/(2β))² + (Δl + 1/(2β))²)/2, with sums over tokens.
+    Source: arXiv 2412.14516; the paper's text was not consulted, formula as in the authors' code.
+    At policy = reference the loss is log 2 + 1/(4β²) and its gradient -1/2 - 1/(2β) on Δw, +1/2 + 1/(2β) on Δl.
+
+    The squared terms dominate, and gradients are clipped at every step unless β is large; see ipo.
+
+    Parameters:
+        beta: β, 1/nat. As it grows the targets ±1/(2β) shrink; it does not stand inside σ. The space is that of sums.
+
+    Differs from: nothing known.
+    """
+    chosen, rejected, target = pairs.chosen.log_ratio, pairs.rejected.log_ratio, 1 / (2 * beta)
+    return -log_sigmoid(chosen - rejected) + ((chosen - target) ** 2 + (rejected + target) ** 2) / 2

@@ -1,4 +1,4 @@
-"""Owns the losses that are DPO against a reference that moves: sDPO and TR-DPO."""
+"""Owns the losses that are DPO against a reference that moves: sDPO, TR-DPO, EMA reference."""
 
 import math
 from dataclasses import replace
@@ -147,5 +147,51 @@ def tr_dpo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
         every: τ, optimiser steps, as for tr_dpo. It shapes the schedule only and is not seen by the loss.
 
     Differs from: sdpo, which also restarts optimiser and learning rate; HALOs, which copies after every step.
+    """
+    return dpo.fn(pairs, beta=beta)
+
+
+@objective(
+    params={
+        "beta": BETA,
+        "decay": Param(
+            default=0.99,
+            space=Linear(0.9, 0.999),
+            symbol="ρ",
+            unit="1",
+            meaning="share of the reference that stays each step: as it grows the run comes nearer to dpo",
+            low=0,
+            high=1,
+            schedule=True,
+        ),
+    },
+    batch=Pairs,
+    requires=Requires.REFERENCE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2404.09656, Learn Your Reference Model for Real Good Alignment (the soft update, at every step)",
+    equation="-log σ(β Δ); every step: reference <- ρ·reference + (1 - ρ)·policy",
+    optimum=f"none that stays: {MOVING}",
+    reduces_to=("decay = 1: dpo",),
+    initial=lambda beta: math.log(2),
+    schedule=lambda params: soft(1 - params["decay"], every=1),
+    version=1,
+)
+def ema_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
+    """DPO whose reference is an exponential moving average of the policy, some 1/(1 - ρ) steps behind it.
+
+    Equation: -log σ(β Δ), with sums over tokens; every step: reference <- ρ·reference + (1 - ρ)·policy.
+    Source: arXiv 2404.09656, the soft update with α = 1 - ρ and τ = 1; a plain average, without correction of its bias.
+    At step 0 the loss is log 2.
+
+    The reference is another one at each step, so its log-probs cannot be computed beforehand.
+
+    Parameters:
+        beta: β, 1/nat, as for dpo; the space is that of sums.
+        decay: ρ, a share. As it grows the reference follows more slowly; 1 is dpo. It shapes the schedule only and is
+            not seen by the loss.
+
+    Differs from: trl's experimental BEMA callback, whose average is corrected for bias; tr_dpo, which waits between
+    updates.
     """
     return dpo.fn(pairs, beta=beta)

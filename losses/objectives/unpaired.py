@@ -1,12 +1,25 @@
-"""Owns the losses on single completions labelled desirable or not: KTO."""
+"""Owns the losses on single completions labelled desirable or not: KTO, APO-zero, BCO."""
+
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from losses.batch import Singles
-from losses.objective import Param, Requires, objective
+from losses.numerics import log_sigmoid
+from losses.objective import Param, Requires, State, objective
 from losses.space import Linear, Log
+
+BETA = Param(
+    default=0.1,
+    space=Log(0.01, 0.5),
+    symbol="β",
+    unit="1/nat",
+    meaning="strength of the tie to the reference: as it grows, the value saturates at a smaller log-ratio",
+    low=1e-5,
+    high=1000,
+)
 
 
 def _weight(symbol: str, side: str) -> Param:
@@ -27,15 +40,7 @@ def _initial(beta: float, desirable_weight: float, undesirable_weight: float) ->
 
 @objective(
     params={
-        "beta": Param(
-            default=0.1,
-            space=Log(0.01, 0.5),
-            symbol="β",
-            unit="1/nat",
-            meaning="strength of the tie to the reference: as it grows, the value saturates at a smaller log-ratio",
-            low=1e-5,
-            high=1000,
-        ),
+        "beta": BETA,
         "desirable_weight": _weight("λ_D", "desirable"),
         "undesirable_weight": _weight("λ_U", "undesirable"),
     },
@@ -46,7 +51,7 @@ def _initial(beta: float, desirable_weight: float, undesirable_weight: float) ->
     paper="arXiv 2402.01306, KTO: Model Alignment as Prospect Theoretic Optimization",
     equation="desirable: λ_D (1 - σ(β (Δ - z))); undesirable: λ_U (1 - σ(β (z - Δ))); z = sg[[KL estimate]+]",
     optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
-    reduces_to=("kl_baseline = 0: 1 - σ(β Δ) or σ(β Δ), the unpaired APO-zero",),
+    reduces_to=("kl_baseline = 0, weights of 1: apo_zero_unpaired",),
     differs=(
         "trl pairs mismatched completions when the data are mapped, not after shuffling, and fixes their order",
         "trl averages rank means for z; HALOs sums and counts over ranks, as is done here",
@@ -86,3 +91,71 @@ def kto(
     # 1 - σ(a) = σ(-a), without cancellation at large a
     desirable = desirable_weight * torch.sigmoid(-beta * advantage)
     return torch.where(singles.desirable, desirable, undesirable_weight * torch.sigmoid(beta * advantage))
+
+
+@objective(
+    params={"beta": BETA},
+    batch=Singles,
+    requires=Requires.REFERENCE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2408.06266, Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification "
+    "in Alignment",
+    equation="desirable: 1 - σ(β Δ); undesirable: σ(β Δ)",
+    optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
+    initial=lambda beta: 1 / 2,
+    version=1,
+)
+def apo_zero_unpaired(singles: Singles, *, beta: float) -> Float[Tensor, " examples"]:
+    """KTO judged from the reference itself as zero point: no KL estimate, so any batch and any order of data will do.
+
+    Equation: 1 - σ(β Δ) for desirable, σ(β Δ) for undesirable completions, with Δ of sums over tokens.
+    Source: arXiv 2408.06266, APO-zero with its two terms on completions of different prompts.
+    At policy = reference the loss is 1/2 and its gradient -β/4 or +β/4 on Δ.
+
+    Parameters:
+        beta: β, 1/nat. As it grows the loss saturates at a smaller log-ratio; the space is that of sums.
+
+    Differs from: nothing known; over the two completions of a pair the terms add up to APO-zero.
+    """
+    reward = beta * singles.completion.log_ratio
+    # 1 - σ(a) = σ(-a), without cancellation at large a
+    return torch.where(singles.desirable, torch.sigmoid(-reward), torch.sigmoid(reward))
+
+
+@objective(
+    params={"beta": BETA},
+    batch=Singles,
+    requires=Requires.REFERENCE | Requires.WHOLE_BATCH,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2404.04656, Binary Classifier Optimization for Large Language Model Alignment",
+    equation="desirable: -log σ(β Δ - δ); undesirable: -log σ(δ - β Δ); δ = sg[mean of β Δ of all completions so far]",
+    optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
+    differs=("trl up to 1.12 weights undesirable examples by a density ratio of prompts; trl 1.14 has no bco",),
+    initial=lambda beta: math.log(2),
+    version=1,
+    init=lambda: {"mean": 0.0, "count": 0.0},
+)
+def bco(singles: Singles, state: State, *, beta: float) -> tuple[Float[Tensor, " examples"], State]:
+    """Train a classifier of desirable against undesirable completions whose logit is the reward less its average.
+
+    Equation: -log σ(β Δ - δ) for desirable, -log σ(δ - β Δ) for undesirable completions, with Δ of sums over tokens and
+    δ the mean of β Δ over every completion seen, this batch included, without gradient.
+    Source: arXiv 2404.04656, without its weight on undesirable examples, a ratio of the densities of the prompts of
+    both kinds, which needs embeddings of the prompts.
+    At policy = reference in the first batch the loss is log 2 and its gradient -β/2 or +β/2 on Δ.
+
+    State: ``mean`` and ``count`` of the rewards so far. All weigh the same, so δ follows the policy more and more
+    slowly, and a loss depends on what came before it.
+
+    Parameters:
+        beta: β, 1/nat. As it grows the classifier is sure at a smaller log-ratio; the space is that of sums.
+
+    Differs from: trl up to 1.12, which has the density ratio; newer ones have no bco for single completions.
+    """
+    reward = beta * singles.completion.log_ratio
+    count = state["count"] + len(reward)
+    shift = (state["count"] * state["mean"] + reward.detach().sum().item()) / count
+    logit = reward - shift
+    return -log_sigmoid(torch.where(singles.desirable, logit, -logit)), {"mean": shift, "count": count}

@@ -13,14 +13,16 @@ from bench.train import Interrupted, lr_factor
 from losses import names
 from tests.bench.conftest import tiny_model, tiny_pairs, tiny_spec
 
-INVARIANT = ("dpo", "cdpo", "ipo", "ipo_sum", "simpo", "orpo", "sft", "kto", "sdpo", "tr_dpo", "tr_dpo_hard")
-
 
 def weights(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("objective", INVARIANT)
+# Their kink lies where policy = reference, so at the first step the last digit of a sum chooses the slope.
+KINKED = ("dpop", "minor_dpo")
+
+
+@pytest.mark.parametrize("objective", [name for name in names() if name not in KINKED])
 def test_micro_batches_of_8_4_and_1_give_the_same_losses(run_loop, objective, tmp_path):
     # SGD-like precision: a small learning rate keeps rounding from being amplified by Adam's division.
     spec = tiny_spec(objective, learning_rate=1e-3)

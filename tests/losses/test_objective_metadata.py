@@ -5,11 +5,10 @@ import re
 import pytest
 import torch
 
-from losses import Completion, Pairs, get
+from losses import Completion, Pairs, Singles, get, names
 from losses.objective import Param, ParameterOutOfRange, Requires, UnknownParameter, objective
 from losses.space import Log
-
-BUILT_IN = {"cdpo", "dpo", "ipo", "ipo_sum", "kto", "orpo", "sdpo", "sft", "simpo", "tr_dpo", "tr_dpo_hard"}
+from tests.losses.made import BUILT_IN
 
 
 def pairs():
@@ -17,7 +16,7 @@ def pairs():
     return Pairs(Completion(logps, logps - 0.5, mask), Completion(logps, logps + 0.5, mask))
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_docstring_says_equation_source_parameters_and_differences(name):
     found = get(name)
     for heading in ("Equation:", "Source:", "Differs from", *(f"{param}:" for param in found.params)):
@@ -25,12 +24,16 @@ def test_docstring_says_equation_source_parameters_and_differences(name):
     assert "arXiv" in found.paper
 
 
-@pytest.mark.parametrize("name", sorted(BUILT_IN))
-def test_equality_named_in_metadata_refers_to_known_objectives(name):
-    for text in get(name).reduces_to:
-        claimed = re.findall(r": (\w+)$", text) or re.findall(r"APO-zero", text)
-        assert claimed
-        assert set(claimed) <= BUILT_IN | {"APO-zero"}
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_equality_named_in_metadata_refers_to_a_known_objective_and_an_accepted_value(name):
+    found = get(name)
+    for text in found.reduces_to:
+        claim = re.fullmatch(r"(?P<where>[^:]+): (?P<other>\w+)", text)
+        assert claim, f"{text!r} must read «param = value: name», or another condition before «: name»"
+        assert claim["other"] in names(), f"{text!r} refers to no known objective"
+        for param, value in re.findall(r"(\w+) = (-?[\d.]+)", claim["where"]):
+            assert param in {*found.params, "kl_baseline", "ranks"}, f"{text!r}: there is no parameter {param!r}"
+            assert param not in found.params or found.params[param].accepts(float(value)), f"{text!r} is not accepted"
 
 
 def test_unknown_parameter_says_which_there_are():
@@ -96,6 +99,20 @@ def test_signature_that_does_not_match_the_parameters_is_refused():
             objective(**METADATA)(fn)
 
 
+def test_running_quantity_needs_the_state_as_second_argument_and_the_whole_batch():
+    def without_state(batch, *, beta):
+        """A loss."""
+
+    def with_state(batch, state, *, beta):
+        """A loss."""
+
+    running = {**METADATA, "init": lambda: {"mean": 0.0}}
+    with pytest.raises(ValueError, match=r"must have the signature \w+\(batch, state, \*, beta\)"):
+        objective(**running)(without_state)
+    with pytest.raises(ValueError, match="WHOLE_BATCH"):
+        objective(**running)(with_state)
+
+
 def test_metadata_that_contradict_each_other_are_refused():
     def odd(pairs, *, beta):
         """A loss."""
@@ -104,6 +121,8 @@ def test_metadata_that_contradict_each_other_are_refused():
         objective(**{**METADATA, "requires": Requires.KL_BASELINE})(odd)
     with pytest.raises(ValueError, match="needs the reference"):
         objective(**{**METADATA, "requires": Requires.NOTHING})(odd)
+    with pytest.raises(ValueError, match="SCORES"):
+        objective(**{**METADATA, "batch": Singles, "requires": Requires.REFERENCE | Requires.SCORES})(odd)
 
 
 def test_parameter_whose_default_or_space_is_refused_by_itself_cannot_be_made():

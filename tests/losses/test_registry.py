@@ -1,6 +1,7 @@
 """Finding objectives by name, refusing names and values, and a user's own loss in one file."""
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 import textwrap
@@ -128,7 +129,8 @@ def test_file_that_cannot_be_read_says_why(tmp_path, file, told):
     [
         ("gap.mean() + gap", "WHOLE_BATCH"),
         ("(pairs.chosen.policy_logps - pairs.rejected.policy_logps).sum(-1)", "padding|must match"),
-        ("gap.detach() + 0 * gap", "gradients are exact"),
+        ("gap.data * gap", "gradients are exact"),
+        ("gap.detach() + 0 * gap", "the loss has no gradient"),
         ("(0.5 * gap).exp()", "the loss is not finite"),
         ("(pairs.chosen.policy_logps - pairs.chosen.reference_logps).sum(-1)", "reference"),
     ],
@@ -145,11 +147,11 @@ def test_entry_point_of_an_installed_package_is_found_and_loaded_when_asked(tmp_
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[lossbench.objectives]\nfrom_package = a_package_with_a_loss\ngone = no_such_module\n"
+        "[bench.losses]\nfrom_package = a_package_with_a_loss\ngone = no_such_module\n"
     )
     code = """
         import sys; sys.path.insert(0, sys.argv[1])
-        from losses.registry import ObjectiveFileError, get, names
+        from losses.registry import ObjectiveFileError, get, names, problems
         assert {"from_package", "gone"} <= set(names())
         assert "a_package_with_a_loss" not in sys.modules
         assert get("from_package").version == 1
@@ -159,14 +161,16 @@ def test_entry_point_of_an_installed_package_is_found_and_loaded_when_asked(tmp_
             assert "a-package" in str(error) and "no_such_module" in str(error), error
         else:
             raise SystemExit("a package that cannot be imported was not reported")
+        assert [("gone" in point or "no_such" in point) for point in problems()] == [True], problems()
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], check=True)
 
 
-def test_entry_point_with_a_taken_name_is_refused_naming_both(monkeypatch):
-    point = importlib.metadata.EntryPoint("dpo", "elsewhere:dpo", "lossbench.objectives")
+def test_entry_point_with_a_taken_name_is_told_naming_both_and_stops_nothing_else(monkeypatch):
+    point = importlib.metadata.EntryPoint("dpo", "elsewhere:dpo", "bench.losses")
     monkeypatch.setattr("losses.registry.entry_points", lambda group: [point])
     fresh = Registry()
     fresh.add(get("dpo"))
-    with pytest.raises(DuplicateObjective, match=r"dpo\.py:\d+ and entry point 'elsewhere:dpo'"):
-        fresh.discover()
+    assert fresh.get("dpo") is get("dpo")
+    (told,) = fresh.problems().values()
+    assert re.search(r"dpo\.py:\d+ and entry point 'elsewhere:dpo'", told)

@@ -19,3 +19,7 @@ def tr_dpo(chosen, chosen_ref, rejected, rejected_ref, *, beta):
 
 def tr_dpo_hard(chosen, chosen_ref, rejected, rejected_ref, *, beta):
     return _dpo(chosen, chosen_ref, rejected, rejected_ref, beta)
+
+
+def ema_dpo(chosen, chosen_ref, rejected, rejected_ref, *, beta):
+    return _dpo(chosen, chosen_ref, rejected, rejected_ref, beta)

@@ -1,0 +1,221 @@
+"""Owns objectives that are made of others: weighted sums of objectives, changed by modifiers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from torch import Tensor
+
+from losses.batch import Batch
+from losses.grammar import EXAMPLE, ExpressionError, Term, format_terms, parse
+from losses.modifier import Modifier
+from losses.modifiers import MODIFIERS
+from losses.objective import Objective, Param, State
+from losses.param import resolve_params, suggest
+from losses.schedule import ReferenceSchedule
+
+Lookup = Callable[[str], Objective]
+
+
+@dataclass(frozen=True)
+class _Free:
+    """What of a part's parameters the user still chooses: by the part's own name, the composed name and ``Param``."""
+
+    names: Mapping[str, tuple[str, Param]]
+    fixed: Mapping[str, float]
+
+    def values(self, given: Mapping[str, float]) -> dict[str, float]:
+        """The part's values among those given to the composed objective, and the fixed ones."""
+        return {**self.fixed, **{own: given[public] for own, (public, _) in self.names.items() if public in given}}
+
+    @property
+    def params(self) -> dict[str, Param]:
+        """Parameters by composed name."""
+        return dict(self.names.values())
+
+
+def compose(text: str, *, lookup: Lookup, known: tuple[str, ...]) -> Objective:
+    """Build the objective that an expression names; see ``losses.grammar`` for its form.
+
+    Values in parentheses are fixed; what is not fixed stays a parameter: β of a single objective is still ``beta``,
+    in a sum of several it is ``<objective>_beta``, and those of a modifier are ``<modifier>_<name>``.
+
+    Args:
+        lookup: name to objective. known: names for hints.
+
+    Raises:
+        ExpressionError: for a text that is no expression, an unknown name or parameter, a value that is not accepted,
+            objectives that take different batches, or a modifier that is not defined there, with the reason.
+    """
+    terms = parse(text)
+    built = _built(tuple(term.at(1, 1) for term in terms), text, lookup=lookup, known=known)
+    if any(term.is_timed for term in terms):
+        _built(tuple(term.at(2, 2) for term in terms), text, lookup=lookup, known=known)  # the end is checked too
+        built = replace(
+            built,
+            timed=lambda step, steps: _built(
+                tuple(term.at(step, steps) for term in terms), text, lookup=lookup, known=known
+            ),
+        )
+    return replace(built, name=format_terms(terms))
+
+
+def _built(terms: tuple[Term, ...], text: str, *, lookup: Lookup, known: tuple[str, ...]) -> Objective:
+    objectives = [term for term in terms if term.name not in MODIFIERS]
+    built: Objective | None = None
+    for term in terms:
+        if term.name in MODIFIERS:
+            built = _modified(built, MODIFIERS[term.name], term)
+            continue
+        if term.name not in known:
+            names = (*known, *MODIFIERS)
+            raise ExpressionError(
+                f"{text!r}: no objective or modifier is named {term.name!r}; {suggest(term.name, names)}"
+                f"modifiers: {', '.join(MODIFIERS)}"
+            )
+        part = _weighted(lookup(term.name), term, alone=len(objectives) == 1)
+        built = part if built is None else _sum(built, part, text)
+    assert built is not None
+    return built
+
+
+def _weighted(objective: Objective, term: Term, *, alone: bool) -> Objective:
+    """The objective with its values fixed, times its weight; parameters renamed where it is one of several."""
+    free = _free(f"objective {objective.name!r}", objective.params, term, prefix="" if alone else f"{objective.name}_")
+    if alone and term.weight == 1 and not free.fixed:
+        return objective
+
+    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
+        losses, after = objective.advance(batch, state or None, free.values(given))
+        return term.weight * losses, after
+
+    return _made(
+        objective, inner, params=free.params, stateful=objective.init is not None, parts=_parts(objective),
+        equation=objective.equation if term.weight == 1 else f"{term.weight:g} ({objective.equation})",
+        schedule=None if objective.schedule is None else lambda given: objective.reference_schedule(free.values(given)),
+    )  # fmt: skip
+
+
+def _sum(left: Objective, right: Objective, text: str) -> Objective:
+    if left.batch is not right.batch:
+        raise ExpressionError(
+            f"{text!r}: {left.name!r} takes {left.batch.__name__}, {right.name!r} takes {right.batch.__name__}; "
+            "only objectives on the same kind of batch can be added"
+        )
+    if twice := left.params.keys() & right.params.keys():
+        raise ExpressionError(f"{text!r} names an objective twice ({', '.join(sorted(twice))}); add its weights")
+    if left.schedule is not None and right.schedule is not None:
+        raise ExpressionError(f"{text!r}: both {left.name!r} and {right.name!r} move the reference; keep one of them")
+
+    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
+        first, one = left.advance(batch, _own(state, "left.") or None, _only(left, given))
+        second, two = right.advance(batch, _own(state, "right.") or None, _only(right, given))
+        return first + second, {f"left.{k}": v for k, v in one.items()} | {f"right.{k}": v for k, v in two.items()}
+
+    def init() -> State:
+        one, two = (part.init() if part.init is not None else {} for part in (left, right))
+        return {f"left.{k}": v for k, v in one.items()} | {f"right.{k}": v for k, v in two.items()}
+
+    stateful = left.init is not None or right.init is not None
+    mover = left if left.schedule is not None else right
+    made = _made(
+        left, inner, params={**left.params, **right.params}, parts=(*_parts(left), *_parts(right)),
+        stateful=stateful, equation=f"{left.equation} + {right.equation}",
+        schedule=None if mover.schedule is None else lambda given: mover.reference_schedule(_only(mover, given)),
+    )  # fmt: skip
+    return replace(
+        made,
+        requires=left.requires | right.requires,
+        version=left.version + right.version,
+        init=init if stateful else None,
+        paper=f"{left.paper}; {right.paper}",
+    )
+
+
+def _modified(base: Objective | None, change: Modifier, term: Term) -> Objective:
+    if base is None:
+        raise ExpressionError(f"{change.name!r} is a modifier: an objective must stand before it; {EXAMPLE}")
+    if term.weight != 1:
+        raise ExpressionError(f"'{term}': a modifier has no weight; give its values in parentheses")
+    if (reason := change.refuses(base)) is not None:
+        raise ExpressionError(f"{change.name!r} is not defined for {base.name!r}: {reason}")
+    free = _free(f"modifier {change.name!r}", change.params, term, prefix=f"{change.name}_")
+
+    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
+        after: State = {}
+
+        def losses(changed: Batch) -> Tensor:
+            found, new = base.advance(changed, state or None, _only(base, given))
+            after.update(new)
+            return found
+
+        return change.fn(losses, batch, **free.values(given)), after
+
+    made = _made(
+        base, inner, params={**base.params, **free.params}, stateful=base.init is not None, parts=_parts(base),
+        equation=f"{change.equation}; ℓ = {base.equation}",
+        schedule=None if base.schedule is None else lambda given: base.reference_schedule(_only(base, given)),
+    )  # fmt: skip
+    return replace(
+        made,
+        requires=base.requires | change.requires,
+        reward=base.reward if change.reward is None else change.reward(base),
+        aggregation="mean" if change.name == "length_norm" else base.aggregation,
+        version=base.version + change.version,
+        paper=f"{base.paper}; {change.paper}",
+    )
+
+
+def _made(
+    base: Objective,
+    inner: Callable[[Batch, State, Mapping[str, float]], tuple[Tensor, State]],
+    *,
+    params: Mapping[str, Param],
+    stateful: bool,
+    parts: tuple[Objective, ...],
+    equation: str,
+    schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None,
+) -> Objective:
+    def fn(batch: Batch, **given: float) -> Tensor:
+        return inner(batch, {}, given)[0]
+
+    def running(batch: Batch, state: State, **given: float) -> tuple[Tensor, State]:
+        return inner(batch, state, given)
+
+    chosen = running if stateful else fn
+    chosen.__doc__ = f"Composed of {', '.join(part.name for part in parts)}.\n\nEquation: {equation}"
+    return replace(
+        base, fn=chosen, params=MappingProxyType(dict(params)), equation=equation, parts=parts, schedule=schedule,
+        optimum="that of a composed objective is not known in general", reduces_to=(), initial=None,
+    )  # fmt: skip
+
+
+def _parts(objective: Objective) -> tuple[Objective, ...]:
+    return objective.parts or (objective,)
+
+
+def _free(owner: str, params: Mapping[str, Param], term: Term, *, prefix: str) -> _Free:
+    """Check the values that a term fixes, and name those that it leaves free."""
+    positions = list(params)
+    given: dict[str, object] = {}
+    for place, (key, value) in enumerate(term.values):
+        if key is None and place >= len(positions):
+            raise ExpressionError(f"'{term}': {owner} has {len(positions)} parameters, more values were given")
+        name = positions[place] if key is None else key
+        if name in given:
+            raise ExpressionError(f"'{term}' gives {name} twice")
+        given[name] = value
+    try:
+        resolved = resolve_params(owner, params, given)
+    except ValueError as error:
+        raise ExpressionError(f"'{term}': {error}") from error
+    fixed = {name: resolved[name] for name in given}
+    return _Free({name: (prefix + name, param) for name, param in params.items() if name not in fixed}, fixed)
+
+
+def _only(objective: Objective, given: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in given.items() if name in objective.params}
+
+
+def _own(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,10 @@
+"""Every objective has the properties that all must have: gradients, invariances, extremes, state, schedule."""
+
+import pytest
+
+from losses import check_objective, get, names
+
+
+@pytest.mark.parametrize("name", names())
+def test_objective_conforms(name):
+    check_objective(get(name))
