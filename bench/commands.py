@@ -176,8 +176,12 @@ def _writable(results: Path) -> None:
 
 def _quiet_libraries() -> None:
     """Keep other libraries' progress bars and notices out of our output, and everything offline that can be."""
-    # Threads that spin while they wait bring a shared machine to a halt (measured: sampling 164 s instead of 4 s).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Threads that spin for long while they wait bring a shared machine to a halt, threads that sleep at once are slow
+    # to wake: a short spin costs little of either (docs/benchmarks.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # oneDNN keeps the code it made for each shape of a matrix product; batches have many shapes (600 MB in one sweep).
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -74,6 +74,11 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+LONGEST_EAGER = 1024
+"""Context in tokens up to which a CPU computes attention as plain matrix products: torch's fused kernel has a backward
+pass that takes half of a step there (docs/benchmarks.md), but plain products keep [rows, heads, tokens, tokens]."""
+
+
 def load_model(folder: Path) -> "Module":
     """Load a causal LM in float32 for training or scoring, dropout off.
 
@@ -86,7 +91,11 @@ def load_model(folder: Path) -> "Module":
 
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            attn_implementation=None if torch.cuda.is_available() else _cpu_attention(folder),
         )
     except (OSError, SafetensorError, RuntimeError, ValueError, json.JSONDecodeError) as error:
         raise RunError(
@@ -100,6 +109,14 @@ def load_model(folder: Path) -> "Module":
             fix="the checkpoint does not fit its config.json: save the model again",
         )
     return model.eval()
+
+
+def _cpu_attention(folder: Path) -> str | None:
+    """``eager`` for a short context, else None: the library's choice."""
+    from transformers import AutoConfig
+
+    context = getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "max_position_embeddings", None)
+    return "eager" if context is not None and context <= LONGEST_EAGER else None
 
 
 def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":

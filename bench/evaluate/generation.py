@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TASK = "generation"
-LOGITS_AT_ONCE = 1 << 24
-"""Logits of one model that the KL holds at once (64 MiB in float32), unless one row alone has more."""
+LOGITS_AT_ONCE = 1 << 22
+"""Logits of one model that the KL holds at once (16 MiB in float32), unless one row alone has more."""
 
 
 def sample(
