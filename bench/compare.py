@@ -18,7 +18,7 @@ from bench.spec import RunSpec
 from sweeps.study import open_study
 from sweeps.worker import Outcome, run_trials
 
-EVALUATION_UNITS = 0.3
+EVALUATION_UNITS = 0.5
 """What an evaluation counts for in the progress, as a share of a run's steps."""
 
 

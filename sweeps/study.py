@@ -43,7 +43,7 @@ class TuningProtocol(BaseModel):
     trials: PositiveInt
     sampler: SamplerName
     seeds: tuple[int, ...] = Field(min_length=1)
-    final_seeds: tuple[int, ...] = Field(min_length=1)
+    final_seeds: tuple[int, ...]
     target: str = Field(min_length=1)
     direction: Direction
     steps: PositiveInt

@@ -10,7 +10,7 @@ from losses.batch import Pairs
 from losses.objective import Param, Requires, objective
 from losses.objectives.dpo import BETA, dpo
 from losses.schedule import hard, soft, staged
-from losses.space import Choice, Linear
+from losses.space import Choice, Linear, Log
 
 EVERY = Param(
     default=32,
@@ -28,7 +28,8 @@ MOVING = "Δ is taken against the moving reference"
 
 @objective(
     params={
-        "beta": BETA,
+        # The tie starts anew with each stage, so it takes a stronger one than dpo's to end as far from the start model.
+        "beta": replace(BETA, space=Log(0.02, 5)),
         "stages": Param(
             default=2,
             space=Choice((2, 3)),
@@ -63,7 +64,7 @@ def sdpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     At the start of each stage the loss is log 2.
 
     Parameters:
-        beta: β, 1/nat, as for dpo; the space is that of sums.
+        beta: β, 1/nat, as for dpo; the space is that of sums, higher than dpo's, as the tie starts anew with each stage.
         stages: k, parts of the data. As it grows the reference moves more often and the policy may go further from
             the start model. 1 is dpo. It shapes the schedule only and is not seen by the loss.
 
