@@ -76,7 +76,7 @@ def show_loss(name: str) -> None:
     try:
         objective = get(name)
     except KeyError as error:
-        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names())) from error
+        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
     except ExpressionError as error:
         raise UsageError(str(error)) from error
     Console(highlight=False, markup=False).print(page(objective), soft_wrap=True)

@@ -27,9 +27,19 @@ class UsageError(BenchError):
     exit_code = 2
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return «did you mean 'x'? known: …» for an unknown name."""
+FEW = 24
+"""As many names as an error message lists."""
+
+
+def did_you_mean(given: str, known: Iterable[str], *, listed_by: str | None = None) -> str:
+    """Return «did you mean 'x' or 'y'? known: …» for an unknown name.
+
+    Args:
+        listed_by: the command that lists the names, told instead of them where they are many.
+    """
     names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    close = difflib.get_close_matches(given, names, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    if listed_by is not None and len(names) > FEW:
+        return f"{hint}`{listed_by}` lists all {len(names)}"
     return f"{hint}known: {', '.join(names)}"

@@ -183,7 +183,7 @@ def _objective(name: str) -> Objective:
     try:
         return get(name)
     except KeyError as error:
-        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names())) from error
+        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
     except ExpressionError as error:
         raise UsageError(f"--loss: {error}") from error
 

@@ -66,7 +66,8 @@ def _summary(group: Group) -> "Table":
     measured = [name for name in rows[0] if name in NAMES or any(row[name] != NOTHING for row in rows)]
     for name in measured:
         named = name in NAMES
-        table.add_column(name, justify="left" if named else "right", no_wrap=name != "objective, setting", overflow="fold")
+        wraps = name == "objective, setting"
+        table.add_column(name, justify="left" if named else "right", no_wrap=not wraps, overflow="fold")
     for setting, row in zip(settings, rows, strict=True):
         style = "bold" if setting.best else "dim" if setting.objective == START else None
         table.add_row(*(row[name] for name in measured), style=style)

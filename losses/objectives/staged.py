@@ -64,7 +64,7 @@ def sdpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     At the start of each stage the loss is log 2.
 
     Parameters:
-        beta: β, 1/nat, as for dpo; the space is that of sums, higher than dpo's, as the tie starts anew with each stage.
+        beta: β, 1/nat, as for dpo; the space is higher than dpo's, as the tie starts anew with each stage.
         stages: k, parts of the data. As it grows the reference moves more often and the policy may go further from
             the start model. 1 is dpo. It shapes the schedule only and is not seen by the loss.
 

@@ -146,7 +146,7 @@ def test_dry_run_prices_the_plan_and_trains_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--loss", "dpp"], ["unknown loss 'dpp'", "did you mean 'dpo'"]),
+        (["--loss", "simop"], ["unknown loss 'simop'", "did you mean 'simpo'", "`bench losses` lists all"]),
         (["--loss", "dpo", "--suite", "sentimental"], ["unknown suite", "did you mean 'sentiment'"]),
         (["--loss", "dpo", "--sweep", "bta"], ["bta", "did you mean 'beta'"]),
         (["--loss", "dpo", "--sweep", "beta=0.1,x"], ["beta=0.1,x"]),

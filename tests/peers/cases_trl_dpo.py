@@ -194,7 +194,8 @@ def _unshifted(sample: Sample) -> torch.Tensor:
     """bco_pair_shift with a past whose rewards were the opposite of today's, so that δ = 0."""
     batch: Pairs = pairs(sample)
     rewards = BETA * torch.cat((batch.chosen.log_ratio, batch.rejected.log_ratio)).detach()
-    return get("bco_pair_shift")(batch, {"mean": -rewards.mean().item(), "count": len(rewards)}, beta=BETA).mean()
+    state = {"mean": -rewards.mean().item(), "count": float(len(rewards))}
+    return get("bco_pair_shift").advance(batch, state, {"beta": BETA})[0].mean()
 
 
 def _smoothed(name: str, sample: Sample) -> torch.Tensor:
