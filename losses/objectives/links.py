@@ -1,4 +1,4 @@
-"""Owns the losses on the summed gap Δ with another link than the logistic one: EXO, DiscoPOP, hinge and RSO."""
+"""Owns the losses on the summed gap Δ with another link than the logistic one: EXO, DiscoPOP, hinge, RSO, Cauchy."""
 
 import math
 from dataclasses import replace
@@ -178,3 +178,35 @@ def rso(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     Differs from: torchtune's RSO loss, deprecated, whose default of γ is 0.1.
     """
     return hinge.fn(pairs, beta=beta)
+
+
+@objective(
+    params={"beta": BETA},
+    batch=Pairs,
+    requires=Requires.REFERENCE,
+    reward="log_ratio",
+    aggregation="sum",
+    paper="arXiv 2410.04203, RainbowPO: A Unified Framework for Combining Improvements in Preference Optimization",
+    equation="-log(1/2 + arctan(β Δ)/π)",
+    optimum="no finite optimum on separable pairs: Δ → ∞; with a share p of labels one way, Δ = tan(π (p - 1/2))/β",
+    initial=lambda beta: math.log(2),
+    version=1,
+)
+def cauchy_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
+    """DPO whose preferences follow a Cauchy distribution instead of a logistic one: a wrong label far out pulls less.
+
+    Equation: -log(1/2 + arctan(β Δ)/π), with sums over tokens.
+    Source: arXiv 2410.04203, one of its options (the link); formula as commonly stated, the text was not
+    consulted.
+    At policy = reference the loss is log 2 and its gradient -2β/π on Δw, +2β/π on Δl.
+
+    The loss grows as the logarithm of a gap the wrong way, where that of dpo grows linearly.
+
+    Parameters:
+        beta: β, 1/nat, as for dpo; the space is that of sums.
+
+    Differs from: nothing known.
+    """
+    gap = beta * (pairs.chosen.log_ratio - pairs.rejected.log_ratio)
+    # 1/2 + arctan(x)/π without cancellation at large negative x
+    return math.log(math.pi) - torch.atan2(torch.ones_like(gap), -gap).log()

@@ -24,3 +24,8 @@ def discopop(chosen, chosen_ref, rejected, rejected_ref, *, beta, tau):
     x = beta * (log_ratio(chosen, chosen_ref) - log_ratio(rejected, rejected_ref))
     modulation = sigmoid(x / tau)
     return (1 - modulation) * minus_log_sigmoid(x) + modulation * math.exp(-x)
+
+
+def cauchy_dpo(chosen, chosen_ref, rejected, rejected_ref, *, beta):
+    x = beta * (log_ratio(chosen, chosen_ref) - log_ratio(rejected, rejected_ref))
+    return -math.log(0.5 + math.atan(x) / math.pi)
