@@ -47,7 +47,7 @@ def trained(finished: TrainJob) -> dict:
     return json.loads((finished.run / "train.json").read_text())
 
 
-@pytest.mark.parametrize("objective", ["dpo", "ipo", "simpo", "kto"])
+@pytest.mark.parametrize("objective", ["dpo", "ipo", "simpo", "kto", "aot", "bco_pair_shift"])
 def test_two_ranks_give_the_losses_of_one_process(tmp_path, objective):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
