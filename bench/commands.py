@@ -5,8 +5,10 @@ import os
 import warnings
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench.errors import RunError, UsageError, did_you_mean
 from bench.report.store import load_records
@@ -27,12 +29,12 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
     console = Console(stderr=helper)
     _writable(request.results)
     plan = make_plan(request)
+    take_fastest_route()
     if dry_run:
         from bench.estimate import plan_table
 
         console.print(plan_table(plan))
         return
-    take_fastest_route()
     with Progress(console, total=plan_units(plan), quiet=helper) as progress:
         records = compare(plan, progress, leader=not helper)
     if helper:
@@ -56,12 +58,16 @@ def list_losses(*, paired: bool, unpaired: bool, reference_free: bool, needed: l
     if as_json:
         print(json.dumps([row(objective) for objective in found], indent=1, ensure_ascii=False))
         return
-    table = Table("objective", "loss", "data", "needs", "parameters (default; sweep)", title=f"{len(found)} objectives")
+    # Text and not str: an equation's [z]+ would be read as markup.
+    table = Table(title=f"{len(found)} objectives", box=box.SIMPLE_HEAD, expand=True)
+    table.add_column("objective", no_wrap=True)
+    table.add_column("loss", ratio=5)
+    table.add_column("data, needs", ratio=3)
+    table.add_column("parameter, default", ratio=3)
     for objective in found:
-        params = "\n".join(f"{name} {param.default:g}; {param.space}" for name, param in objective.params.items())
-        table.add_row(
-            objective.name, objective.equation, data_kind(objective), " ".join(needs(objective)), params or "none"
-        )
+        params = "\n".join(f"{name} {param.default:g}" for name, param in objective.params.items())
+        cells = (objective.name, objective.equation, ", ".join([data_kind(objective), *needs(objective)]), params)
+        table.add_row(*map(Text, cells))
     Console().print(table)
     for point, reason in problems().items():
         Console(stderr=True).print(f"broken: {point}: {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -216,7 +216,7 @@ def _search(objective: Objective, request: Request, params: Mapping[str, float],
             schedule_of = objective.resolve({k: v for k, v in {**fixed, **point}.items() if k != LEARNING_RATE})
             objective.reference_schedule(schedule_of).boundaries(steps)
     except SweepError as error:
-        raise UsageError(f"--sweep {request.sweep}: {error.problem}", fix=error.fix) from error
+        raise UsageError(f"--sweep {request.sweep}, for {objective.name}: {error.problem}", fix=error.fix) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
     if doubled := sorted({axis.name for axis in axes} & set(fixed)):
