@@ -36,7 +36,7 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
         console.print(plan_table(plan))
         return
     with Progress(console, total=plan_units(plan), quiet=helper) as progress:
-        records = compare(plan, progress, leader=not helper)
+        records, failures = compare(plan, progress, leader=not helper)
     if helper:
         return
     tables = write_leaderboard(request.results)
@@ -44,6 +44,11 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
     console.print(summary_table(records))
     for path in (tables.csv, tables.markdown, *pictures):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {sum(search.trials for search in plan.searches)} settings failed; {failures[0]}",
+            fix="mend the cause; the same command does only what is missing",
+        )
 
 
 def list_losses(*, paired: bool, unpaired: bool, reference_free: bool, needed: list[str], as_json: bool) -> None:

@@ -30,8 +30,11 @@ class Stop:
     training: bool = False
 
 
-def compare(plan: Plan, progress: Progress, *, leader: bool = True) -> list[RunRecord]:
-    """Run a whole plan, doing only what is missing. Returns the records it stands on.
+def compare(plan: Plan, progress: Progress, *, leader: bool = True) -> tuple[list[RunRecord], list[str]]:
+    """Run a whole plan, doing only what is missing.
+
+    Returns:
+        The records it stands on, and one line for each setting that failed: others went on without it.
 
     Args:
         leader: off in a process that helps another one (``--workers``): it starts no helpers and forgets no runs.
@@ -42,19 +45,23 @@ def compare(plan: Plan, progress: Progress, *, leader: bool = True) -> list[RunR
             for point in search.points:
                 for seed in (*plan.seeds, *plan.final_seeds):
                     forget(workspace, search.spec(workspace, point, seed=seed))
+    failures: list[str] = []
     with _stoppable() as stop, _helpers(plan.request.workers if leader else 1):
         hooks = _hooks(plan, progress, stop)
         records = [run(workspace, start_spec(workspace), split, hooks) for split in _splits(plan)]
         for search in plan.searches:
-            tried = _sweep(plan, search, hooks, progress)
+            tried, failed = _sweep(plan, search, hooks)
+            failures += failed
             chosen = select(tried)
             records += tried
+            for line in failed:
+                progress.note(line)
             if chosen is None:
-                progress.note(f"{search.objective.name}: every setting diverged, so there is none to retrain")
+                progress.note(f"{search.objective.name}: no setting completed, so there is none to retrain")
                 continue
             specs = [chosen.spec.model_copy(update={"seed": seed}) for seed in plan.final_seeds]
             records += _each(plan, specs, "test", hooks)
-    return records
+    return records, failures
 
 
 def select(records: Sequence[RunRecord]) -> RunRecord | None:
@@ -70,8 +77,9 @@ def select(records: Sequence[RunRecord]) -> RunRecord | None:
     return settings[max(means, key=means.__getitem__)][0] if means else None
 
 
-def _sweep(plan: Plan, search: Search, hooks: Hooks, progress: Progress) -> list[RunRecord]:
-    """Try the settings of one objective through Optuna; return the records of its runs on validation prompts."""
+def _sweep(plan: Plan, search: Search, hooks: Hooks) -> tuple[list[RunRecord], list[str]]:
+    """Try the settings of one objective through Optuna; return the records of its runs on validation prompts, and a
+    line for each setting that failed."""
     workspace, request = plan.workspace, plan.request
     name = plan.study_name(search)
     storage = request.storage
@@ -93,12 +101,14 @@ def _sweep(plan: Plan, search: Search, hooks: Hooks, progress: Progress) -> list
     results = run_trials(
         study, evaluate=evaluate, trials=None if request.sampler == "grid" else plan.trials, **search.design
     )
-    for result in results:
-        if result.status == "failed":
-            progress.note(f"{search.objective.name} {result.params}: failed: {result.error}")
+    failed = [
+        f"{search.objective.name} {result.params}: failed: {(result.error or 'no reason given').splitlines()[0]}"
+        for result in results
+        if result.status == "failed"
+    ]
     tried = [result.params for result in results if result.status in ("completed", "diverged")]
     specs = [search.spec(workspace, point, seed=seed) for point in tried for seed in plan.seeds]
-    return _each(plan, specs, "validation", hooks)
+    return _each(plan, specs, "validation", hooks), failed
 
 
 def _each(plan: Plan, specs: Sequence[RunSpec], split: str, hooks: Hooks) -> list[RunRecord]:

@@ -80,7 +80,8 @@ def run_job(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -
 
     for path in job.objective_files:
         register_file(path)
-    accelerator = Accelerator(cpu=job.execution.device == "cpu")
+    # Without a GPU accelerate joins the ranks only where it is told that they are on the CPU.
+    accelerator = Accelerator(cpu=job.execution.device == "cpu" or not torch.cuda.is_available())
     if accelerator.num_processes != job.execution.processes:
         raise RunError(
             f"{job.execution.processes} processes were asked for, {accelerator.num_processes} are running",
