@@ -59,18 +59,12 @@ def couple(
 
 def surrogate(batch: Batch, gradients: Sequence[dict[str, Tensor]]) -> Tensor:
     """A scalar whose gradient with respect to the weights is that of the coupled loss."""
-    total = batch_zero(batch)
+    terms = []
     for side, grads in zip(sides(batch), gradients, strict=True):
         for name, grad in grads.items():
             values = getattr(side, name)
-            width = values.shape[1]
-            total = total + torch.where(side.mask, values * grad[:, :width], 0.0).sum()
-    return total
-
-
-def batch_zero(batch: Batch) -> Tensor:
-    """A float32 zero on the batch's device."""
-    return torch.zeros((), device=sides(batch)[0].mask.device)
+            terms.append(torch.where(side.mask, values * grad[:, : values.shape[1]], 0.0).sum())
+    return torch.stack(terms).sum()
 
 
 def joined(parts: Sequence[Batch]) -> Batch:

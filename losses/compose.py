@@ -110,11 +110,11 @@ def _sum(left: Objective, right: Objective, text: str) -> Objective:
     def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
         first, one = left.advance(batch, _own(state, "left.") or None, _only(left, given))
         second, two = right.advance(batch, _own(state, "right.") or None, _only(right, given))
-        return first + second, {f"left.{k}": v for k, v in one.items()} | {f"right.{k}": v for k, v in two.items()}
+        return first + second, _joined(one, two)
 
     def init() -> State:
         one, two = (part.init() if part.init is not None else {} for part in (left, right))
-        return {f"left.{k}": v for k, v in one.items()} | {f"right.{k}": v for k, v in two.items()}
+        return _joined(one, two)
 
     stateful = left.init is not None or right.init is not None
     mover = left if left.schedule is not None else right
@@ -215,6 +215,13 @@ def _free(owner: str, params: Mapping[str, Param], term: Term, *, prefix: str) -
 
 def _only(objective: Objective, given: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in given.items() if name in objective.params}
+
+
+def _joined(left: State, right: State) -> State:
+    """The states of both sides of a sum as one; ``_own`` takes them apart."""
+    return {f"left.{name}": value for name, value in left.items()} | {
+        f"right.{name}": value for name, value in right.items()
+    }
 
 
 def _own(state: State, prefix: str) -> State:
