@@ -38,6 +38,7 @@ def test_equal_rows_give_equal_bytes_and_leave_no_other_file(tmp_path):
         (gzip.compress(b"{}}\n"), "line 1: not JSON"),
         (gzip.compress(b"x" * 999)[:-9], "damaged"),
     ],
+    ids=["no gzip", "field missing", "no JSON", "cut short"],
 )
 def test_a_damaged_file_is_named_with_its_fault(tmp_path, content, named):
     (tmp_path / "a").write_bytes(content)
