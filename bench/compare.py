@@ -48,7 +48,7 @@ def compare(plan: Plan, progress: Progress, *, leader: bool = True) -> tuple[lis
     failures: list[str] = []
     with _stoppable() as stop, _helpers(plan.request.workers if leader else 1):
         hooks = _hooks(plan, progress, stop)
-        records = [run(workspace, start_spec(workspace), split, hooks) for split in _splits(plan)]
+        records = [run(workspace, start_spec(workspace), split, hooks, tuning=plan.protocol) for split in _splits(plan)]
         for search in plan.searches:
             tried, failed = _sweep(plan, search, hooks)
             failures += failed
@@ -114,9 +114,10 @@ def _sweep(plan: Plan, search: Search, hooks: Hooks) -> tuple[list[RunRecord], l
 def _each(plan: Plan, specs: Sequence[RunSpec], split: str, hooks: Hooks) -> list[RunRecord]:
     """Bring runs to their records: first those that no other process is at, then wait for the rest."""
     files = plan.request.loss_files
-    found = [try_run(plan.workspace, spec, split, hooks, files=files, wait=False) for spec in specs]
+    tuning = plan.protocol
+    found = [try_run(plan.workspace, spec, split, hooks, tuning=tuning, files=files, wait=False) for spec in specs]
     return [
-        record or run(plan.workspace, spec, split, hooks, files=files)
+        record or run(plan.workspace, spec, split, hooks, tuning=tuning, files=files)
         for spec, record in zip(specs, found, strict=True)
     ]
 

@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 
 from bench.report.record import START
-from bench.spec import RunSpec
+from bench.spec import KEY_LENGTH, EvaluationSpec, RunSpec
 from bench.train import VERSION
 from bench.workspace import Workspace
 from losses import Objective
+from sweeps.study import TuningProtocol
 
 
-def protocol_of(workspace: Workspace) -> str:
-    """Hash of what is equal for every objective of a comparison; tables rank only records that agree in it."""
+def terms_of(workspace: Workspace) -> str:
+    """Hash of what is equal for every objective of a comparison, but for how each one is tuned."""
     w = workspace
     fixed = {
         "suite": [w.suite.name, w.suite.version],
@@ -22,6 +23,11 @@ def protocol_of(workspace: Workspace) -> str:
         "evaluation": w.evaluation.model_dump(mode="json", exclude={"split"}),
     }
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def evaluation_key(evaluation: EvaluationSpec, tuning: TuningProtocol) -> str:
+    """The name of an evaluation: what is measured, and the protocol that it counts for."""
+    return hashlib.sha256(f"{evaluation.digest()} {tuning.hash}".encode()).hexdigest()[:KEY_LENGTH]
 
 
 def run_spec(

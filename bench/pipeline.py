@@ -13,10 +13,10 @@ from bench.batches import batch_units, stage_order, step_units
 from bench.data.collate import mismatched
 from bench.data.tokens import Encoded, singles_in
 from bench.errors import RunError
-from bench.evaluate.checkpoint import Yardstick, evaluate_checkpoint
+from bench.evaluate.checkpoint import Evaluated, Yardstick, evaluate_checkpoint
 from bench.evaluate.harness import task_versions
-from bench.evaluate.samples import SampleRow, read_samples, write_samples
-from bench.identity import protocol_of, start_spec
+from bench.evaluate.samples import read_samples, write_samples
+from bench.identity import evaluation_key, start_spec
 from bench.job import TrainJob, lease
 from bench.launch import launch
 from bench.logprobs import CompletionLogProbs
@@ -30,6 +30,7 @@ from bench.spec import EvaluationSpec, RunSpec
 from bench.workspace import Workspace
 from losses import Requires, get
 from losses.fingerprint import fingerprint
+from sweeps.study import TuningProtocol
 
 REFERENCE_BATCH = 64
 SAMPLES = "samples.jsonl.gz"
@@ -44,21 +45,36 @@ class Hooks:
     should_stop: Callable[[], bool]
 
 
-def run(workspace: Workspace, spec: RunSpec, split: str, hooks: Hooks, *, files: Sequence[Path] = ()) -> RunRecord:
+def run(
+    workspace: Workspace,
+    spec: RunSpec,
+    split: str,
+    hooks: Hooks,
+    *,
+    tuning: TuningProtocol,
+    files: Sequence[Path] = (),
+) -> RunRecord:
     """Bring one run to its record on one split, doing only what is missing. Returns the record."""
-    record = try_run(workspace, spec, split, hooks, files=files, wait=True)
+    record = try_run(workspace, spec, split, hooks, tuning=tuning, files=files, wait=True)
     assert record is not None
     return record
 
 
 def try_run(
-    workspace: Workspace, spec: RunSpec, split: str, hooks: Hooks, *, files: Sequence[Path], wait: bool
+    workspace: Workspace,
+    spec: RunSpec,
+    split: str,
+    hooks: Hooks,
+    *,
+    tuning: TuningProtocol,
+    files: Sequence[Path],
+    wait: bool,
 ) -> RunRecord | None:
     """As ``run``; without ``wait`` a run that another process is at is left to it and None returned."""
     evaluation = workspace.evaluation.model_copy(update={"split": split})
     baseline = None
     if spec.objective != START:
-        baseline = run(workspace, start_spec(workspace), split, hooks)
+        baseline = run(workspace, start_spec(workspace), split, hooks, tuning=tuning)
     job = TrainJob(
         spec=spec,
         execution=workspace.execution,
@@ -68,7 +84,7 @@ def try_run(
         results=workspace.results.resolve(),
         objective_files=tuple(path.resolve() for path in files),
     )
-    place = job.run / "evals" / evaluation.digest()
+    place = job.run / "evals" / evaluation_key(evaluation, tuning)
     if is_complete(place):
         return read_record(place)
     with lease(job, wait=wait) as held:
@@ -78,9 +94,32 @@ def try_run(
             _train(workspace, job, hooks)
         elif problems := verify_folder(job.run):
             raise RunError(f"run {spec.key} is damaged: {problems[0]}", fix=f"remove {job.run} and run again")
-        if not is_complete(place):
-            _evaluate(workspace, job, evaluation, place, baseline, hooks)
+        if not is_complete(place) and not reissue(place, evaluation, tuning):
+            _evaluate(workspace, job, evaluation, place, baseline, hooks, tuning=tuning)
     return read_record(place)
+
+
+def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> bool:
+    """Write the record of the same evaluation, made under another protocol, as this protocol's; False: there is none.
+
+    A checkpoint's numbers do not depend on how its objective was tuned, so nothing is measured twice.
+    """
+    for other in sorted(place.parent.glob("[!.]*")):
+        if not is_complete(other) or verify_folder(other):
+            continue
+        found = read_record(other)
+        if found.evaluation != evaluation:
+            continue
+        update = {"evaluation_key": place.name, "protocol": tuning.hash, "tuning": tuning.model_dump(mode="json")}
+        record = found.model_copy(update=update)
+
+        def write(partial: Path, other: Path = other, record: RunRecord = record) -> None:
+            _write_text(partial / "record.json", record.model_dump_json(indent=1) + "\n")
+            shutil.copyfile(other / SAMPLES, partial / SAMPLES)
+
+        write_whole(place, write, stage="evaluate")
+        return True
+    return False
 
 
 def reference_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tuple[Path, ...]:
@@ -120,28 +159,30 @@ def _evaluate(
     place: Path,
     baseline: RunRecord | None,
     hooks: Hooks,
+    *,
+    tuning: TuningProtocol,
 ) -> None:
     """Measure the checkpoint (a diverged run has none, and stays in the tables as such) and write its record."""
     started = time.monotonic()
     spec, trained = job.spec, _trained(job)
-    metrics: tuple[Metric, ...] = ()
-    rows: list[SampleRow] = []
+    found = Evaluated()
     if trained["status"] == "completed":
         yardstick = _yardstick(workspace, evaluation, baseline, hooks)
         model = workspace.start_model if spec.objective == START else load_model(job.run / "checkpoint")
         model = model.to(workspace.device)
         reward = "log_ratio" if spec.objective == START else get(spec.objective).reward
-        metrics, rows = evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward)
-    metrics = (*metrics, *_training_metrics(spec, evaluation, trained))
+        found = evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward)
     record = RunRecord(
         key=spec.key,
-        evaluation_key=evaluation.digest(),
-        protocol=protocol_of(workspace),
+        evaluation_key=place.name,
+        protocol=tuning.hash,
         status=trained["status"],
         error=trained["error"],
         spec=spec,
         evaluation=evaluation,
-        metrics=metrics,
+        tuning=tuning.model_dump(mode="json"),
+        metrics=(*found.metrics, *_training_metrics(spec, evaluation, trained)),
+        scores=dict(found.scores),
         curves=trained["curves"],
         cost=_cost(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, job=job),
         provenance={
@@ -154,7 +195,7 @@ def _evaluate(
 
     def write(partial: Path) -> None:
         _write_text(partial / "record.json", record.model_dump_json(indent=1) + "\n")
-        write_samples(partial / SAMPLES, rows)
+        write_samples(partial / SAMPLES, found.rows)
 
     write_whole(place, write, stage="evaluate")
 

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 
 from bench.data.tokens import pairs_in
 from bench.errors import UsageError, did_you_mean
-from bench.identity import protocol_of, run_spec
+from bench.identity import run_spec, terms_of
 from bench.request import LEARNING_RATE, Request, apply, read_settings
 from bench.spec import Execution, LoraSpec, RunSpec
 from bench.suites.suite import get_suite
@@ -82,7 +82,9 @@ class Plan:
     def protocol(self) -> TuningProtocol:
         """The terms that everybody who joins a study has to share."""
         return TuningProtocol(
-            name=f"{self.workspace.suite.name} {protocol_of(self.workspace)}",
+            preset="custom",
+            terms=terms_of(self.workspace),
+            axes=tuple(map(str, parse_sweep(self.request.sweep) if self.request.sweep else ())),
             trials=self.trials,
             sampler=self.request.sampler,
             seeds=self.seeds,
@@ -98,7 +100,7 @@ class Plan:
         if self.request.study is not None:
             return f"{self.request.study}-{_as_file_name(search.objective.name)}"
         identity = {
-            "protocol": protocol_of(self.workspace),
+            "terms": terms_of(self.workspace),
             "objective": [search.objective.name, search.objective.version],
             "points": list(search.points) if self.request.sampler == "grid" else [axis.name for axis in search.axes],
             "sampler": [self.request.sampler, self.trials],

@@ -24,6 +24,44 @@ class Spec(BaseModel):
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:KEY_LENGTH]
 
 
+class ProblemSpec(Spec):
+    """The dials of an enumerable problem: what is true, and how the preference data lie about it.
+
+    Rewards and temperatures are in nats. Labels follow Bradley-Terry, P(a ≻ b) = σ((l_a − l_b) / temperature), with
+    the label reward l = r + proxy_noise · ε(x, y) + length_bias · tokens; then a share ``flips`` is turned round.
+    """
+
+    contexts: Annotated[int, Field(gt=1, description="prompts; the even ones select, the odd ones report")] = 16
+    symbols: Annotated[int, Field(gt=0, description="vocabulary besides the end token")] = 4
+    length: Annotated[int, Field(gt=0, le=8, description="longest completion, tokens, the end token counted")] = 4
+    seed: Annotated[int, Field(ge=0, description="of rewards, start model and labels")] = 0
+    reward: Annotated[
+        Literal["normal", "levels"], Field(description="r*(x, y): normal, or log 1, 2 or 4 (rational probabilities)")
+    ] = "normal"
+    reward_scale: Annotated[float, Field(gt=0, description="standard deviation of normal rewards, nats")] = 1.0
+    start_scale: Annotated[float, Field(ge=0, description="standard deviation of the start model's logits")] = 1.0
+    labels: Annotated[
+        Literal["sampled", "deterministic", "population"],
+        Field(description="drawn, the higher reward always, or every pair in exact proportion"),
+    ] = "sampled"
+    pairs: Annotated[int, Field(gt=0, description="training pairs, where they are drawn")] = 4096
+    temperature: Annotated[float, Field(gt=0, description="of the labels")] = 1.0
+    flips: Annotated[float, Field(ge=0, lt=0.5, description="share of labels turned round")] = 0.0
+    ties: Annotated[float, Field(ge=0, lt=1, description="share of pairs, the closest, labelled by a coin")] = 0.0
+    tilt: Annotated[
+        float, Field(description="pairs come from π_ref · exp(tilt · r): 0 the start model, negative a poor sampler")
+    ] = 0.0
+    proxy_noise: Annotated[float, Field(ge=0, description="the label reward's error, standard deviation, nats")] = 0.0
+    length_bias: Annotated[float, Field(description="label reward for each token, nats")] = 0.0
+    scores: Annotated[
+        Literal["annotator", "reward"], Field(description="scores of a pair: what the label was drawn from, or r*")
+    ] = "annotator"
+    desirable: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="unpaired rows instead of pairs, with this share of desirable ones"),
+    ] = None
+
+
 class DataSpec(Spec):
     """The preference data by content: ``source`` is for people and never hashed."""
 
@@ -31,6 +69,7 @@ class DataSpec(Spec):
     source: str
     content: str
     rows: Annotated[int, Field(gt=0)]
+    problem: ProblemSpec | None = None
 
 
 class ModelSpec(Spec):

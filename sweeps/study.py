@@ -32,14 +32,17 @@ _RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicat
 class TuningProtocol(BaseModel):
     """What a fair comparison fixes for every objective alike; two results compare only under one ``hash``.
 
-    ``trials``: budget of each objective. ``seeds``: of the runs that select. ``final_seeds``: fresh ones, of the
-    runs that are reported. ``target``: the validation metric to optimise. ``steps``: optimiser steps of a run.
-    ``pairs``: training pairs of a run, None for all.
+    ``preset``: its name, or "custom". ``terms``: hash of suite, data, start model, training and evaluation. ``axes``:
+    what is searched; "own" is each objective's main parameter. ``trials``: budget of each objective. ``seeds``: of the
+    runs that select. ``final_seeds``: fresh ones, of the runs that are reported. ``target``: the validation metric to
+    optimise. ``steps``: optimiser steps of a run. ``pairs``: training pairs, the same for unpaired objectives.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    preset: str = Field(min_length=1)
+    terms: str = Field(min_length=1)
+    axes: tuple[str, ...]
     trials: PositiveInt
     sampler: SamplerName
     seeds: tuple[int, ...] = Field(min_length=1)

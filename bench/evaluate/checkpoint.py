@@ -1,7 +1,7 @@
 """Owns the evaluation of one checkpoint: which measures are taken, in which order, on which split."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.data.tokens import Encoded, pairs_in
-from bench.evaluate.generation import generation_metrics, sample, sequence_kl
+from bench.evaluate.generation import generation_metrics, per_prompt, sample, sequence_kl
 from bench.evaluate.gold import Gold
 from bench.evaluate.harness import run_lm_eval
 from bench.evaluate.judge import judge_metrics, win_rate
@@ -40,21 +40,26 @@ class Yardstick:
     tasks: Path
 
 
-def evaluate_checkpoint(
-    model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str
-) -> tuple[tuple[Metric, ...], list[SampleRow]]:
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), and one
+    sample a prompt."""
+
+    metrics: tuple[Metric, ...] = ()
+    scores: Mapping[str, list[float]] = field(default_factory=dict)
+    rows: tuple[SampleRow, ...] = ()
+
+
+def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str) -> Evaluated:
     """Measure a causal LM as ``spec`` says.
 
     Args:
         reward: the objective's definition of the implicit reward (``log_ratio``, ``mean_policy``, …).
-
-    Returns:
-        The metrics and one row per prompt: texts, gold reward and KL.
     """
     rows = sample_rows(model, yardstick, spec=spec)
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0))
     if yardstick.held_out is not None and yardstick.reference is not None:
-        metrics += _preference(model, yardstick, spec=spec, reward=reward)
+        metrics += preference(model, yardstick, spec=spec, reward=reward)
     if spec.lm_eval:
         metrics += run_lm_eval(model, yardstick.tokenizer, spec.lm_eval, include=yardstick.tasks, seed=spec.seed)
     if spec.judge and yardstick.baseline is not None:
@@ -68,7 +73,11 @@ def evaluate_checkpoint(
             ),
             split=spec.split,
         )
-    return tuple(metrics), rows
+    return Evaluated(
+        metrics=tuple(metrics),
+        scores={name: values.tolist() for name, values in per_prompt(rows, beta0=spec.beta0).items()},
+        rows=tuple(rows),
+    )
 
 
 def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
@@ -102,7 +111,7 @@ def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> li
 
 
 @torch.no_grad()
-def _preference(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str) -> tuple[Metric, ...]:
+def preference(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str) -> tuple[Metric, ...]:
     """Held-out pairs: reward accuracy and margin, and how far chosen and rejected moved from the reference."""
     assert yardstick.held_out is not None
     assert yardstick.reference is not None

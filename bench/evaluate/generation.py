@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.evaluate.metric import Measured, mean_metrics
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TASK = "generation"
+HIGHER = ("gold_reward", "target")
+"""What is better where it is higher."""
 LOGITS_AT_ONCE = 1 << 22
 """Logits of one model that the KL holds at once (16 MiB in float32), unless one row alone has more."""
 
@@ -192,22 +195,46 @@ def diversity(completions: Sequence[Sequence[int]]) -> dict[str, float]:
     return shares
 
 
+def per_prompt(rows: Sequence[SampleRow], *, beta0: float) -> dict[str, NDArray[np.float64]]:
+    """Return what each prompt's sample scored, in the prompts' order: gold reward, KL (nats), target, length (tokens).
+
+    ``target`` is J = gold − β₀·KL; the end token counts in ``length``.
+    """
+    reward, divergence = np.array([row.gold for row in rows]), np.array([row.kl for row in rows])
+    length = np.array([float(len(row.completion_ids)) for row in rows])
+    return {"gold_reward": reward, "kl": divergence, "target": reward - beta0 * divergence, "length": length}
+
+
+def degenerate(rows: Sequence[SampleRow]) -> dict[str, NDArray[np.float64]]:
+    """Return a flag (0 or 1) for each sample that is no answer: empty, the prompt again, or one token throughout.
+
+    ``repeated_share`` flags what another prompt got too, word for word.
+    """
+    texts = [row.text.strip() for row in rows]
+    often = Counter(texts)
+    return {
+        "empty_share": np.array([float(not text) for text in texts]),
+        "copied_share": np.array([float(bool(t) and t == r.prompt.strip()) for t, r in zip(texts, rows, strict=True)]),
+        "constant_share": np.array(
+            [float(len(r.completion_ids) > 3 and len(set(r.completion_ids)) == 1) for r in rows]
+        ),
+        "repeated_share": np.array([float(bool(text) and often[text] > 1) for text in texts]),
+    }
+
+
 def generation_metrics(rows: Sequence[SampleRow], *, beta0: float, split: str) -> tuple[Metric, ...]:
     """Return the metrics of task "generation".
 
-    ``target`` is J = E[gold] − β₀·KL, taken per prompt so that its standard error has the covariance of both.
-    ``length`` is in tokens, the end token counted. A standard error is the standard deviation over prompts ÷ √n.
+    The target's standard error is taken per prompt, so that it has the covariance of reward and KL. A standard error is
+    the standard deviation over prompts ÷ √n.
 
     Raises:
         ValueError: there are no rows.
     """
-    reward, divergence = np.array([row.gold for row in rows]), np.array([row.kl for row in rows])
     measured: Measured = {
-        "gold_reward": (reward, True),
-        "kl": (divergence, None),
-        "target": (reward - beta0 * divergence, True),
-        "length": (np.array([float(len(row.completion_ids)) for row in rows]), None),
+        **{name: (each, True if name in HIGHER else None) for name, each in per_prompt(rows, beta0=beta0).items()},
         "ended_share": (np.array([float(row.ended) for row in rows]), None),
+        **{name: (flags, False) for name, flags in degenerate(rows).items()},
     }
     return mean_metrics(measured, task=TASK, split=split) + tuple(
         Metric(task=TASK, split=split, name=name, value=value, n=len(rows))

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.spec import EvaluationSpec, RunSpec
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 START = "start"
 """The name under which the untrained start model stands in records and tables."""
 
@@ -41,7 +41,7 @@ class Cost(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One trained checkpoint, evaluated once."""
+    """One trained checkpoint, evaluated once under one protocol."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,15 @@ class RunRecord(BaseModel):
     error: str | None = None
     spec: RunSpec
     evaluation: EvaluationSpec
+    tuning: Annotated[
+        dict[str, Any],
+        Field(description="the tuning protocol: preset, axes, trials, seeds, final_seeds, sampler, target, steps, …"),
+    ]
     metrics: tuple[Metric, ...]
+    scores: Annotated[
+        dict[str, list[float]],
+        Field(description="per prompt of the split, in its order: gold_reward, kl, target, length"),
+    ]
     curves: Annotated[
         dict[str, list[float | None]],
         Field(description="training curves: one list per name, one entry per logged step"),

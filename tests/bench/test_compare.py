@@ -19,7 +19,8 @@ def record(beta: float, seed: int, target: float | None) -> RunRecord:
     )  # fmt: skip
     return RunRecord(
         key=spec.key, evaluation_key=EVALUATION.digest(), protocol="p", spec=spec, evaluation=EVALUATION,
-        status="diverged" if target is None else "completed", metrics=metrics, curves={}, cost=COST, provenance={},
+        status="diverged" if target is None else "completed", tuning={}, metrics=metrics, scores={}, curves={},
+        cost=COST, provenance={},
     )  # fmt: skip
 
 

@@ -19,6 +19,19 @@ SCALES = {
     "simpo": (1.0, 2.0, 4.0, 8.0, 16.0),
 }
 
+TUNING = {
+    "preset": "quick",
+    "axes": ["beta"],
+    "trials": 5,
+    "sampler": "grid",
+    "seeds": [0],
+    "final_seeds": [1000, 1001, 1002],
+    "target": "target",
+    "direction": "maximize",
+    "steps": 60,
+    "pairs": 960,
+}
+
 
 def evaluation(split: str = "validation", **changes) -> EvaluationSpec:
     given = {"prompts": 256, "tokens": 48, "seed": 0, "pairs": 256, "beta0": 0.1, "lm_eval": ("blimp",)}
@@ -86,7 +99,9 @@ def record(
         error=None if status == "completed" else "loss is not finite at step 17",
         spec=spec,
         evaluation=judged,
+        tuning=TUNING,
         metrics=tuple(metrics),
+        scores=prompt_scores(metrics, seed=spec.seed),
         curves=curves(spec) if spec.objective != START else {},
         cost=Cost(
             train_seconds=seconds,
@@ -100,6 +115,22 @@ def record(
         ),
         provenance={"lossbench": "0.1.0"},
     )
+
+
+def prompt_scores(metrics: list[Metric], *, seed: int, prompts: int = 24) -> dict[str, list[float]]:
+    """Per-prompt values around the metrics' means: a part that prompts share, and a part of each run."""
+    shared = np.random.default_rng(0).normal(size=prompts)
+    own = np.random.default_rng(seed + 1).normal(size=prompts)
+    noise = shared - shared.mean() + 0.5 * (own - own.mean())
+    means = {metric.name: metric.value for metric in metrics if metric.task == "generation"}
+    if "target" not in means:
+        return {}
+    return {
+        "gold_reward": list(means["gold_reward"] + noise),
+        "kl": [means["kl"]] * prompts,
+        "target": list(means["target"] + noise),
+        "length": [means["length"]] * prompts,
+    }
 
 
 def curves(spec: RunSpec) -> dict[str, list[float | None]]:

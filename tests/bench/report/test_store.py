@@ -160,7 +160,7 @@ def test_a_damaged_record_is_reported_and_never_used(tmp_path, damage):
     else:
         shutil.rmtree(folder)
         text = other.model_dump_json() if damage == "version" else "{"
-        text = text.replace('"record_version":1', '"record_version":99')
+        text = text.replace('"record_version":2', '"record_version":99')
         write_whole(folder, lambda partial: (partial / "record.json").write_text(text) and None, stage="evaluate")
     records, problems = read_records(tmp_path)
     assert records == [sound]
