@@ -60,6 +60,7 @@ def load_tokenizer(folder: Path) -> Any:
     """Load the folder's own tokenizer; a missing pad token becomes EOS (it is masked out everywhere)."""
     from transformers import AutoTokenizer
 
+    _know_own_kind(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
@@ -89,6 +90,7 @@ def load_model(folder: Path) -> "Module":
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    _know_own_kind(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -109,6 +111,18 @@ def load_model(folder: Path) -> "Module":
             fix="the checkpoint does not fit its config.json: save the model again",
         )
     return model.eval()
+
+
+def _know_own_kind(folder: Path) -> None:
+    """Tell transformers of the table of logits (``bench.exact``) where the folder holds one; all else it knows."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError):
+        return  # the library's own loader says what is wrong with the file
+    if kind == "lossbench_table":
+        from bench.exact.table_model import register
+
+        register()
 
 
 def _cpu_attention(folder: Path) -> str | None:
