@@ -18,7 +18,7 @@ LARGEST = 1 << 21
 LARGEST_PREFERENCE = 64
 SPLITS = ("train", "validation", "test")
 # Each kind of randomness has a generator of its own, so that one dial changes nothing but what it is about.
-REWARD_STREAM, START_STREAM, PROXY_STREAM = 1, 2, 3
+REWARD_STREAM, START_STREAM, PROXY_STREAM, LEVEL_STREAM = range(1, 5)
 
 Array = NDArray[np.float64]
 
@@ -154,13 +154,16 @@ def _completions(spec: ProblemSpec) -> tuple[tuple[int, ...], ...]:
 
 
 def _reward(spec: ProblemSpec, count: int) -> Array:
-    random = _generator(spec, REWARD_STREAM)
     if spec.reward == "normal":
-        return spec.reward_scale * random.standard_normal((spec.contexts, count))
+        return spec.reward_scale * _generator(spec, REWARD_STREAM).standard_normal((spec.contexts, count))
     # Levels in equal number, in an order drawn for each context, so that none has too few completions of one level.
-    order = random.permuted(np.tile(np.arange(len(LEVELS)), (spec.contexts, 1)), axis=1)
-    places = random.permuted(np.tile(np.arange(count), (spec.contexts, 1)), axis=1)
+    order = _shuffled(len(LEVELS), spec.contexts, random=_generator(spec, LEVEL_STREAM))
+    places = _shuffled(count, spec.contexts, random=_generator(spec, REWARD_STREAM))
     return LEVELS[np.take_along_axis(order, places % len(LEVELS), axis=1)]
+
+
+def _shuffled(count: int, contexts: int, *, random: np.random.Generator) -> NDArray[np.int64]:
+    return random.permuted(np.tile(np.arange(count), (contexts, 1)), axis=1)
 
 
 def _generator(spec: ProblemSpec, stream: int) -> np.random.Generator:

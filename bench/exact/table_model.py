@@ -55,7 +55,6 @@ class TableModel(PreTrainedModel, GenerationMixin):
         past_key_values: Any = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
-        **unused: Any,
     ) -> CausalLMOutputWithPast:
         """Return logits ``[rows, tokens, vocabulary]``; after the end token they are finite and mean nothing.
 
