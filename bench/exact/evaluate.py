@@ -46,10 +46,11 @@ def evaluate_exact(
 
     Task "generation" has what sampling would estimate: ``gold_reward`` E[r*], ``kl`` KL(π‖π_ref), ``target``
     J = E[r*] − β₀ · KL and ``length`` (tokens); their values for each context are the scores. Task "exact" has what
-    only a known optimum gives: ``regret`` J(π*) − J(π) = β₀ · KL(π‖π*) with π* the optimum at β₀, ``kl_to_optimum`` that KL,
-    ``optimal_reward`` the frontier's at the policy's own KL, ``frontier_gap`` what is missing to it, ``entropy``,
-    ``win_rate`` against the start model, and ``implicit_reward_error`` where the objective's reward is a log-ratio.
-    Standard errors are over contexts. Rows hold each context's most probable completion: its own r*, its context's KL.
+    only a known optimum gives. With π* the optimum at β₀, ``kl_to_optimum`` is KL(π‖π*) and ``regret`` β₀ times that,
+    which is J(π*) − J(π). ``optimal_reward`` is the frontier's at the policy's own KL, ``frontier_gap`` what is missing
+    to it. ``entropy``, ``win_rate`` against the start model, and, where the objective's reward is a log-ratio with a
+    β, ``implicit_reward_error``. Standard errors are over contexts. Rows hold each context's most probable completion:
+    its own r*, its context's KL.
 
     Args:
         reward: the objective's definition of the implicit reward (``log_ratio``, ``mean_policy``, …).

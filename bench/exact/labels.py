@@ -14,8 +14,8 @@ from bench.suites.pairs import Pair
 HELD_OUT = 512
 """Pairs of a held-out split."""
 STREAMS = {"train": 0, "validation": 1, "test": 2}
-# Not 1 to 4, which are the problem's own; a kind of randomness each, so that a dial changes what it is about alone. Rows are
-# drawn one by one: more pairs, or more contexts, only add to them.
+# Not 1 to 4, which are the problem's own; a kind of randomness each, so that a dial changes what it is about alone.
+# Rows are drawn one by one: more of them only add to what was there.
 CONTEXT_STREAM, COMPLETION_STREAM, NOISE_STREAM, COIN_STREAM, FLIP_STREAM, SIDE_STREAM = range(5, 11)
 
 

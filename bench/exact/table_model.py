@@ -55,6 +55,7 @@ class TableModel(PreTrainedModel, GenerationMixin):
         past_key_values: Any = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
+        return_dict: bool | None = None,
     ) -> CausalLMOutputWithPast:
         """Return logits ``[rows, tokens, vocabulary]``; after the end token they are finite and mean nothing.
 
@@ -63,6 +64,7 @@ class TableModel(PreTrainedModel, GenerationMixin):
                 mask is needed.
             past_key_values: a cache of transformers; it keeps the tokens that were seen.
             logits_to_keep: of the last positions only; 0: of all.
+            return_dict: what is returned has fields in any case; ``generate`` gives this and ``use_cache``.
 
         Raises:
             ValueError: more tokens than prompt and longest completion have.
