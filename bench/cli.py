@@ -32,7 +32,7 @@ def run(
         str,
         typer.Option(
             "--loss",
-            help="Objectives, comma-separated; composed with +; your own by FILE.py:NAME. "
+            help="Objectives, comma-separated; composed with +; your own by FILE.py:NAME; all. "
             "Example: --loss dpo,ipo,kto,sdpo or --loss dpo,dpo+nll",
         ),
     ],
@@ -40,8 +40,8 @@ def run(
         str | None,
         typer.Option(
             "--sweep",
-            help="What to sweep: the objective's own space, or values. "
-            "Example: --sweep beta, --sweep beta,lr, --sweep beta=0.01,0.1,1",
+            help="What to sweep: the objective's own space, or values; own is its main parameter. "
+            "Example: --sweep beta, --sweep own,lr, --sweep beta=0.01,0.1,1",
         ),
     ] = None,
     suite: Annotated[
@@ -56,6 +56,13 @@ def run(
     data: Annotated[
         Path | None,
         typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="What is searched, trials and seeds: quick, standard, paper. Example: --protocol standard",
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option("--trials", min=1, help="Settings per objective. Example: --trials 9")
@@ -114,6 +121,8 @@ def run(
 
         bench run --loss dpo,ipo,kto,sdpo --sweep beta --seeds 5
 
+        bench run --loss all --suite exact --protocol standard
+
         bench run --loss "dpo,dpo+nll(0.2),0.8*dpo+0.2*bco_pair" --seeds 5
 
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
@@ -130,6 +139,7 @@ def run(
         suite=suite,
         model=model,
         data=data,
+        protocol=protocol,
         trials=trials,
         seeds=seeds,
         settings=tuple(settings or ()),

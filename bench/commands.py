@@ -97,14 +97,15 @@ def list_suites() -> None:
     """``bench suites``."""
     from bench.suites.suite import get_suite, suite_names
 
-    table = Table("suite", "what it asks", "protocol", title="Suites")
+    table = Table("suite", "what it asks", "protocols", title="Suites")
     for name in suite_names():
         suite = get_suite(name)
-        protocol = (
-            f"{suite.trials} settings an objective, {suite.train.steps} steps of {suite.train.batch}, "
-            f"{suite.final_seeds} fresh seeds on test"
-        )
-        table.add_row(name, f"{suite.title}\n{suite.description.strip()}", protocol)
+        protocols = [f"{suite.train.steps} steps of {suite.train.batch}"]
+        protocols += [
+            f"{preset}: {p.trials} settings of {', '.join(p.axes)}, {p.seeds} + {p.final_seeds} seeds"
+            for preset, p in suite.presets.items()
+        ]
+        table.add_row(name, f"{suite.title}\n{suite.description.strip()}", "\n".join(protocols))
     Console().print(table)
 
 

@@ -4,36 +4,30 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.assemble import rows_of, single_rows
-from bench.batches import batch_units, stage_order, step_units
-from bench.data.collate import mismatched
-from bench.data.tokens import Encoded, singles_in
 from bench.errors import RunError
-from bench.evaluate.checkpoint import Evaluated, Yardstick, evaluate_checkpoint
+from bench.evaluate.checkpoint import Evaluated
 from bench.evaluate.harness import task_versions
-from bench.evaluate.samples import read_samples, write_samples
+from bench.evaluate.samples import write_samples
 from bench.identity import evaluation_key, start_spec
 from bench.job import TrainJob, lease
 from bench.launch import launch
-from bench.logprobs import CompletionLogProbs
 from bench.matmul import current_route
+from bench.measure import SAMPLES, frontiers, measure, training_metrics
 from bench.model import load_model
 from bench.provenance import environment, peak_memory_bytes
-from bench.reference import Row, open_reference, read_references, reference_cost
-from bench.report.record import START, Cost, Metric, RunRecord
+from bench.reference import reference_cost
+from bench.reference_stage import training_entries
+from bench.report.record import START, Cost, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
 from bench.spec import EvaluationSpec, RunSpec
 from bench.workspace import Workspace
-from losses import Requires, get
+from losses import get
 from losses.fingerprint import fingerprint
 from sweeps.study import TuningProtocol
-
-REFERENCE_BATCH = 64
-SAMPLES = "samples.jsonl.gz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,32 +116,12 @@ def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> 
     return False
 
 
-def reference_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tuple[Path, ...]:
-    """The cache entries that training ``spec`` reads: the data's rows, and for KTO its mismatched rows."""
-    objective = get(spec.objective)
-    if Requires.REFERENCE not in objective.requires:
-        return ()
-    base = _reference(workspace, _rows(workspace.data), spec.train.precision, "training data", hooks)
-    if Requires.KL_BASELINE not in objective.requires:
-        return (base,)
-    # The order of the data is a function of the seed, so the mismatched rows of every step are known beforehand.
-    units = batch_units(workspace.data, objective)
-    schedule = objective.reference_schedule(spec.params)
-    stages = stage_order(workspace.data, schedule, read_references([base]))
-    rows: dict[Row, None] = {}
-    for step in range(spec.train.steps):
-        drawn = step_units(units, stages, schedule, spec=spec, step=step)
-        batch = singles_in(single for unit in drawn for single in unit)
-        rows |= dict.fromkeys(single_rows(mismatched(batch, max_length=spec.train.max_length)))
-    return base, _reference(workspace, list(rows), spec.train.precision, "KL baseline", hooks)
-
-
 def _train(workspace: Workspace, job: TrainJob, hooks: Hooks) -> None:
     if job.spec.objective == START:
         text = job.spec.model_dump_json(indent=2) + "\n"
         write_whole(job.run, lambda partial: _write_text(partial / "spec.json", text), stage="train")
         return
-    entries = reference_entries(workspace, job.spec, hooks)
+    entries = training_entries(workspace, job.spec, note=hooks.note)
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
     launch(ready, report=lambda step, row: hooks.step(job.spec, step, row), should_stop=hooks.should_stop)
 
@@ -167,11 +141,9 @@ def _evaluate(
     spec, trained = job.spec, _trained(job)
     found = Evaluated()
     if trained["status"] == "completed":
-        yardstick = _yardstick(workspace, evaluation, baseline, hooks)
         model = workspace.start_model if spec.objective == START else load_model(job.run / "checkpoint")
         model = model.to(workspace.device)
-        reward = "log_ratio" if spec.objective == START else get(spec.objective).reward
-        found = evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward)
+        found = measure(model, workspace, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
     record = RunRecord(
         key=spec.key,
         evaluation_key=place.name,
@@ -181,7 +153,7 @@ def _evaluate(
         spec=spec,
         evaluation=evaluation,
         tuning=tuning.model_dump(mode="json"),
-        metrics=(*found.metrics, *_training_metrics(spec, evaluation, trained)),
+        metrics=(*found.metrics, *training_metrics(spec, evaluation, trained)),
         scores=dict(found.scores),
         curves=trained["curves"],
         cost=_cost(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, job=job),
@@ -190,6 +162,7 @@ def _evaluate(
             "fp32_matmul": current_route(),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
             "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),
+            **({"frontier": frontiers(workspace)} if spec.objective == START and workspace.problem else {}),
         },
     )
 
@@ -198,46 +171,6 @@ def _evaluate(
         write_samples(partial / SAMPLES, found.rows)
 
     write_whole(place, write, stage="evaluate")
-
-
-def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, hooks: Hooks) -> Yardstick:
-    held_out = workspace.held_out.get(evaluation.split)
-    reference = None
-    if held_out is not None:
-        held_out = replace(held_out, rows=held_out.rows[: evaluation.pairs])
-        entry = _reference(workspace, _rows(held_out), "fp32", f"{evaluation.split} pairs", hooks)
-        reference = read_references([entry])
-    outputs = None
-    if baseline is not None:
-        start = workspace.results / "runs" / baseline.key / "evals" / baseline.evaluation_key
-        outputs = read_samples(start / SAMPLES)
-    return Yardstick(
-        start=workspace.start_model.to(workspace.device),
-        tokenizer=workspace.tokenizer,
-        gold=workspace.gold,
-        prompts=workspace.prompts[evaluation.split],
-        held_out=held_out,
-        reference=reference,
-        baseline=outputs,
-        tasks=workspace.suite.folder,
-    )
-
-
-def _reference(workspace: Workspace, rows: Sequence[Row], precision: str, what: str, hooks: Hooks) -> Path:
-    return open_reference(
-        rows,
-        model_content=workspace.model_spec.content,
-        precision=precision,
-        folder=workspace.results / "reference",
-        load=lambda: CompletionLogProbs(workspace.start_model.to(workspace.device)),
-        pad_id=workspace.data.pad_id,
-        batch=REFERENCE_BATCH,
-        note=lambda text: hooks.note(f"reference log-probs of the {what}: {text}"),
-    )
-
-
-def _rows(data: Encoded) -> list[Row]:
-    return rows_of(data.rows)
 
 
 def _trained(job: TrainJob) -> dict[str, Any]:
@@ -254,19 +187,6 @@ def _trained(job: TrainJob) -> dict[str, Any]:
             "seconds": 0.0,
         }
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[str, Any]) -> tuple[Metric, ...]:
-    steps, losses = trained["steps"], trained["curves"].get("loss") or []
-    if steps == 0:
-        return ()
-    share = trained["clipped_steps"] / steps
-    metrics = [Metric(task="train", split=evaluation.split, name="clipped_share", value=share, n=steps)]
-    if losses and losses[-1] is not None:
-        metrics.append(
-            Metric(task="train", split=evaluation.split, name="final_loss", value=losses[-1], n=spec.train.batch)
-        )
-    return tuple(metrics)
 
 
 def _cost(

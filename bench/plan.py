@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from bench.errors import UsageError, did_you_mean
 from bench.identity import run_spec, terms_of
 from bench.request import LEARNING_RATE, Request, apply, read_settings
 from bench.spec import Execution, LoraSpec, RunSpec
-from bench.suites.suite import get_suite
+from bench.suites.suite import Suite, get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Requires, Singles, get, names, register_file
 from losses.grammar import ExpressionError
@@ -24,8 +24,9 @@ from sweeps.errors import SweepError
 from sweeps.search import Axis, distributions, parse_sweep, points
 from sweeps.study import TuningProtocol
 
-# Gradients at the start differ by orders of magnitude between losses, hence four of them.
-LEARNING_RATES = Log(3e-5, 3e-3)
+OWN = "own"
+"""The axis that is each objective's main parameter."""
+ALL = "all"
 FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
 
@@ -68,6 +69,8 @@ class Plan:
     request: Request
     workspace: Workspace
     searches: tuple[Search, ...]
+    preset: str
+    axes: tuple[Axis, ...]
     trials: int
     seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
@@ -82,9 +85,9 @@ class Plan:
     def protocol(self) -> TuningProtocol:
         """The terms that everybody who joins a study has to share."""
         return TuningProtocol(
-            preset="custom",
+            preset=self.preset,
             terms=terms_of(self.workspace),
-            axes=tuple(map(str, parse_sweep(self.request.sweep) if self.request.sweep else ())),
+            axes=tuple(map(str, self.axes)),
             trials=self.trials,
             sampler=self.request.sampler,
             seeds=self.seeds,
@@ -126,7 +129,7 @@ def make_plan(request: Request) -> Plan:
             raise UsageError(
                 f"--loss-file {path}: {error}", fix="see «Your own loss, in one file» in the README"
             ) from error
-    objectives = tuple(_objective(name) for name in request.losses)
+    objectives = tuple(_objective(name) for text in request.losses for name in (names() if text == ALL else (text,)))
     known = sorted({name for objective in objectives for name in objective.params})
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)
@@ -140,8 +143,13 @@ def make_plan(request: Request) -> Plan:
             f"a batch of {train.batch} cannot be shared by {request.processes} processes",
             fix=f"--set train.batch={train.batch // request.processes * request.processes or request.processes}",
         )
+    problem = suite.problem
+    if settings.sections["problem"]:
+        if problem is None:
+            raise UsageError(f"suite {suite.name} has no problem to set", fix="--suite exact has")
+        problem = apply(problem, settings.sections["problem"], section="problem")
     workspace = open_workspace(
-        suite,
+        suite.model_copy(update={"problem": problem}),
         model=request.model,
         data=request.data,
         results=request.results,
@@ -155,15 +163,22 @@ def make_plan(request: Request) -> Plan:
         raise UsageError(
             f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random"))
         )
-    trials = request.trials or suite.trials
-    searches = tuple(_search(objective, request, settings.params, trials, train.steps) for objective in objectives)
-    finals = suite.final_seeds if request.seeds is None else request.seeds
+    preset, terms = suite.preset(request.protocol)
+    trials = request.trials or terms.trials
+    finals = terms.final_seeds if request.seeds is None else request.seeds
+    axes = _axes(request, terms.axes if request.protocol is not None else ())
+    searches = tuple(
+        _search(objective, request, axes, settings.params, trials=trials, suite=suite, steps=train.steps)
+        for objective in objectives
+    )
     return Plan(
         request=request,
         workspace=workspace,
         searches=searches,
+        preset=preset if (trials, finals) == (terms.trials, terms.final_seeds) else "custom",
+        axes=axes,
         trials=trials,
-        seeds=tuple(range(suite.seeds)),
+        seeds=tuple(range(terms.seeds)),
         final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + finals)),
     )
 
@@ -206,19 +221,51 @@ def _check_data(objective: Objective, workspace: Workspace) -> None:
         )
 
 
-def _search(objective: Objective, request: Request, params: Mapping[str, float], trials: int, steps: int) -> Search:
-    spaces: dict[str, Space] = {name: param.space for name, param in objective.params.items()}
-    spaces[LEARNING_RATE] = LEARNING_RATES
-    fixed = {name: value for name, value in params.items() if name in objective.params}
+def _axes(request: Request, preset: tuple[str, ...]) -> tuple[Axis, ...]:
+    """What is searched: as typed, else as the protocol that was asked for says."""
+    text = request.sweep or ",".join(preset)
     try:
-        axes = parse_sweep(request.sweep) if request.sweep else ()
+        return parse_sweep(text) if text else ()
+    except SweepError as error:
+        raise UsageError(f"--sweep {text}: {error.problem}", fix=error.fix) from error
+
+
+def own_axes(objective: Objective, axes: tuple[Axis, ...], *, fixed: Collection[str]) -> tuple[Axis, ...]:
+    """Replace the axis «own» by the objective's main parameter: β, or its first one that is neither swept nor fixed.
+
+    An objective that has none left is tried at as many learning rates instead.
+    """
+    given = {axis.name for axis in axes} | set(fixed)
+    order = [*(["beta"] if "beta" in objective.params else []), *objective.params, LEARNING_RATE]
+    main = next((name for name in order if name not in given), None)
+    found = [Axis(main, axis.values) if axis.name == OWN and main else axis for axis in axes]
+    return tuple(axis for axis in found if axis.name != OWN)
+
+
+def _search(
+    objective: Objective,
+    request: Request,
+    axes: tuple[Axis, ...],
+    params: Mapping[str, float],
+    *,
+    trials: int,
+    suite: Suite,
+    steps: int,
+) -> Search:
+    spaces: dict[str, Space] = {name: param.space for name, param in objective.params.items()}
+    spaces[LEARNING_RATE] = Log(*suite.learning_rates)
+    fixed = {name: value for name, value in params.items() if name in objective.params}
+    axes = own_axes(objective, axes, fixed=fixed)
+    try:
         tried = points(axes, spaces=spaces, trials=trials) if axes else ({},)
         drawn = distributions(axes, spaces) if axes and request.sampler != "grid" else None
         for point in tried:
             schedule_of = objective.resolve({k: v for k, v in {**fixed, **point}.items() if k != LEARNING_RATE})
             objective.reference_schedule(schedule_of).boundaries(steps)
     except SweepError as error:
-        raise UsageError(f"--sweep {request.sweep}, for {objective.name}: {error.problem}", fix=error.fix) from error
+        raise UsageError(
+            f"--sweep {','.join(map(str, axes))}, for {objective.name}: {error.problem}", fix=error.fix
+        ) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
     if doubled := sorted({axis.name for axis in axes} & set(fixed)):

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import UsageError, did_you_mean
-from bench.spec import EvaluationSpec, Execution, LoraSpec, TrainSpec
+from bench.spec import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
 
 Model = TypeVar("Model", bound=BaseModel)
 SamplerName = Literal["grid", "tpe", "random"]
@@ -19,6 +19,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "evaluation": EvaluationSpec,
     "execution": Execution,
     "lora": LoraSpec,
+    "problem": ProblemSpec,
 }
 
 
@@ -31,6 +32,7 @@ class Request:
     suite: str
     model: str | None
     data: Path | None
+    protocol: str | None
     trials: int | None
     seeds: int | None
     settings: tuple[str, ...]
@@ -55,7 +57,8 @@ class Settings:
 def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
     """Read ``key=value`` texts: ``beta=0.05``, ``lr=1e-4``, ``train.steps=100``, ``lora.rank=8``, ``train.lora=true``.
 
-    A name without a section is a parameter of the objectives first, then a field of train, evaluation or execution.
+    A name without a section is a parameter of the objectives first, then a field of train, evaluation, execution or
+    problem.
 
     Args:
         params: the parameter names that the chosen objectives have.
@@ -110,7 +113,7 @@ def _field(name: str, text: str, params: Sequence[str]) -> tuple[str, str]:
     if dot and section in SECTIONS and field in SECTIONS[section].model_fields:
         return section, field
     if not dot:
-        for candidate in ("train", "evaluation", "execution"):
+        for candidate in ("train", "evaluation", "execution", "problem"):
             if name in SECTIONS[candidate].model_fields:
                 return candidate, name
     known = [*params, LEARNING_RATE, *(f"{s}.{f}" for s, model in SECTIONS.items() for f in model.model_fields)]

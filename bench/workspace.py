@@ -13,9 +13,12 @@ from bench.data.preferences import read_preferences
 from bench.data.table import write_encoded
 from bench.errors import UsageError
 from bench.evaluate.gold import Gold, load_gold
+from bench.exact.labels import encode_problem
+from bench.exact.problem import Problem, make_problem
+from bench.exact.table_model import write_start_model
 from bench.model import find_model, load_model, load_tokenizer, model_hash
 from bench.report.store import is_complete, write_whole
-from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, TrainSpec
+from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, ProblemSpec, TrainSpec
 from bench.suites.pairs import load_pairs, load_prompts
 from bench.suites.suite import Suite
 
@@ -27,7 +30,10 @@ FRACTIONS = (0.8, 0.1, 0.1)
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """All that runs of one command share. ``held_out`` has pairs for each split, none where the data is unpaired."""
+    """All that runs of one command share. ``held_out`` has pairs for each split, none where the data is unpaired.
+
+    ``problem`` is the enumerable problem that model and data come from, None where they are files.
+    """
 
     suite: Suite
     results: Path
@@ -42,6 +48,7 @@ class Workspace:
     train: TrainSpec
     evaluation: EvaluationSpec
     execution: Execution
+    problem: Problem | None = None
 
     @cached_property
     def gold(self) -> Gold:
@@ -76,6 +83,11 @@ def open_workspace(
     Raises:
         UsageError: the model, the data or their combination cannot be right.
     """
+    if suite.problem is not None:
+        _refuse_files(suite, model, data)
+        return _open_problem(
+            suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution
+        )
     folder = suite.folder / "model" if model is None else find_model(model, results=results)
     tokenizer = load_tokenizer(folder)
     context = _context(folder)
@@ -96,10 +108,6 @@ def open_workspace(
     rows = parts["train"]
     if not rows.rows:
         raise UsageError(f"{source} leaves no prompt to train on", fix="give at least ten rows with different prompts")
-    key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
-    data_folder = results / "data" / key
-    if not is_complete(data_folder):
-        write_whole(data_folder, lambda partial: write_encoded(rows, partial), stage="prepare")
     return Workspace(
         suite=suite,
         results=results,
@@ -108,13 +116,69 @@ def open_workspace(
         tokenizer=tokenizer,
         data=rows,
         data_spec=DataSpec(kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows)),
-        data_folder=data_folder,
+        data_folder=_keep(rows, results),
         held_out={split: parts[split] for split in SPLITS if rows.kind == "pairs" and parts[split].rows},
         prompts={split: _prompts(suite, split, tokenizer, own)[: evaluation.prompts] for split in SPLITS},
         train=train,
         evaluation=evaluation,
         execution=execution,
     )
+
+
+def _open_problem(
+    suite: Suite,
+    dials: ProblemSpec,
+    *,
+    results: Path,
+    train: TrainSpec,
+    evaluation: EvaluationSpec,
+    execution: Execution,
+) -> Workspace:
+    """The workspace of an enumerable problem: its start model and its pairs are made from its dials."""
+    problem = make_problem(dials)
+    folder = results / "models" / f"{suite.name}-{dials.digest()}"
+    if not is_complete(folder):
+        write_whole(folder, lambda partial: write_start_model(problem, partial), stage="prepare")
+    parts = {split: encode_problem(problem, split) for split in ("train", *SPLITS)}
+    rows = parts["train"]
+    prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in SPLITS}
+    source = f"suite {suite.name}"
+    return Workspace(
+        suite=suite,
+        results=results,
+        model=folder,
+        model_spec=ModelSpec(source=source, content=model_hash(folder)),
+        tokenizer=load_tokenizer(folder),
+        data=rows,
+        data_spec=DataSpec(
+            kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows), problem=dials
+        ),
+        data_folder=_keep(rows, results),
+        held_out={split: parts[split] for split in SPLITS if parts[split].kind == "pairs" and parts[split].rows},
+        prompts=prompts,
+        train=train,
+        evaluation=evaluation.model_copy(update={"prompts": len(prompts["validation"])}),
+        execution=execution,
+        problem=problem,
+    )
+
+
+def _refuse_files(suite: Suite, model: str | None, data: Path | None) -> None:
+    for option, given in (("--model", model), ("--data", data)):
+        if given is not None:
+            raise UsageError(
+                f"{option} {given}: suite {suite.name} makes model and data from its problem",
+                fix="leave it out, or turn a dial such as --set problem.flips=0.2",
+            )
+
+
+def _keep(rows: Encoded, results: Path) -> Path:
+    """Write the encoded rows under their content's name; return where they lie."""
+    key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
+    folder = results / "data" / key
+    if not is_complete(folder):
+        write_whole(folder, lambda partial: write_encoded(rows, partial), stage="prepare")
+    return folder
 
 
 def _suite_pairs(suite: Suite, split: str, tokenizer: Any, own: bool, max_length: int) -> Encoded:

@@ -28,11 +28,12 @@ class Yardstick:
     """What a checkpoint is measured against: the start model, its outputs, the gold reward, prompts and held-out pairs.
 
     ``baseline`` has the start model's samples on the same prompts; None while the start model itself is measured.
+    ``gold`` is None where the reward is known for every completion, and nothing is sampled.
     """
 
     start: Any
     tokenizer: Any
-    gold: Gold
+    gold: Gold | None
     prompts: Sequence[Sequence[int]]
     held_out: Encoded | None
     reference: ReferenceLogProbs | None
@@ -95,6 +96,7 @@ def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> li
     whole = yardstick.tokenizer.batch_decode(
         [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True
     )
+    assert yardstick.gold is not None
     scores = yardstick.gold.score(whole)
     return [
         SampleRow(

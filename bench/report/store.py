@@ -45,7 +45,13 @@ __all__ = [
 ]
 
 RECORD = "record.json"
-PLACES = (("data/*", "prepare"), ("reference/*", "reference"), ("runs/*", "train"), ("runs/*/evals/*", "evaluate"))
+PLACES = (
+    ("data/*", "prepare"),
+    ("models/*", "prepare"),
+    ("reference/*", "reference"),
+    ("runs/*", "train"),
+    ("runs/*/evals/*", "evaluate"),
+)
 """Where finished folders lie under the results folder, and the stage that writes each."""
 
 

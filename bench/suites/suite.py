@@ -7,28 +7,51 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from bench.errors import RunError, UsageError, did_you_mean
-from bench.spec import EvaluationSpec, Spec, TrainSpec
+from bench.spec import EvaluationSpec, ProblemSpec, Spec, TrainSpec
 
 HERE = Path(__file__).parent
 
 
+class Preset(Spec):
+    """How every objective is tuned, under a name: what is searched, and what that may cost."""
+
+    axes: Annotated[tuple[str, ...], Field(description="what is searched; «own» is an objective's main parameter")]
+    trials: Annotated[int, Field(gt=0, description="settings an objective gets in a sweep")]
+    seeds: Annotated[int, Field(gt=0, description="training seeds of each setting, scored on validation prompts")]
+    final_seeds: Annotated[int, Field(ge=0, description="fresh seeds of the best setting, scored on test prompts")]
+
+
 class Suite(Spec):
-    """One suite. The protocol (steps, batch, trials, seeds) is the same for every objective that it compares."""
+    """One suite. Training, evaluation and preset are the same for every objective that it compares.
+
+    ``problem``: the dials of an enumerable problem, None for a suite with assets of its own.
+    """
 
     name: str
     version: int
     title: str
     description: str
-    trials: Annotated[int, Field(gt=0, description="settings an objective gets in a sweep")]
-    seeds: Annotated[int, Field(gt=0, description="training seeds of each setting, scored on validation prompts")]
-    final_seeds: Annotated[int, Field(ge=0, description="fresh seeds of the best setting, scored on test prompts")]
+    learning_rates: Annotated[tuple[float, float], Field(description="what a sweep of lr covers")]
+    presets: Annotated[dict[str, Preset], Field(min_length=1, description="the first one is the default")]
     train: TrainSpec
     evaluation: EvaluationSpec
+    problem: ProblemSpec | None = None
 
     @property
     def folder(self) -> Path:
         """Where the suite's assets lie."""
         return HERE / self.name
+
+    def preset(self, name: str | None) -> tuple[str, Preset]:
+        """Return a preset with its name; the default one for None.
+
+        Raises:
+            UsageError: there is no such preset.
+        """
+        chosen = next(iter(self.presets)) if name is None else name
+        if chosen not in self.presets:
+            raise UsageError(f"suite {self.name} has no protocol {name!r}", fix=did_you_mean(chosen, self.presets))
+        return chosen, self.presets[chosen]
 
 
 def suite_names() -> list[str]:

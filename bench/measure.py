@@ -1,0 +1,99 @@
+"""Owns the evaluation stage: a checkpoint measured by its suite, by sampling or by enumerating every completion."""
+
+from dataclasses import replace
+from typing import Any
+
+from bench.assemble import rows_of
+from bench.evaluate.checkpoint import Evaluated, Yardstick, evaluate_checkpoint, preference
+from bench.evaluate.samples import read_samples
+from bench.exact.evaluate import evaluate_exact
+from bench.exact.measures import frontier_curve
+from bench.reference import read_references
+from bench.reference_stage import Note, open_rows
+from bench.report.record import START, Metric, RunRecord
+from bench.spec import EvaluationSpec, RunSpec
+from bench.workspace import SPLITS, Workspace
+from losses import get
+
+SAMPLES = "samples.jsonl.gz"
+FRONTIER_POINTS = 101
+
+
+def measure(
+    model: Any,
+    workspace: Workspace,
+    *,
+    spec: RunSpec,
+    evaluation: EvaluationSpec,
+    baseline: RunRecord | None,
+    note: Note,
+) -> Evaluated:
+    """Measure a checkpoint of ``spec`` (the start model, where its objective is that) as ``evaluation`` says.
+
+    Args:
+        baseline: the start model's record on the same split, where its samples are what a judge compares with.
+    """
+    reward = "log_ratio" if spec.objective == START else get(spec.objective).reward
+    yardstick = _yardstick(workspace, evaluation, baseline, note)
+    if workspace.problem is None:
+        return evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward)
+    exact = evaluate_exact(
+        model,
+        workspace.problem,
+        tokenizer=workspace.tokenizer,
+        spec=evaluation,
+        reward=reward,
+        params=spec.params,
+    )
+    held_out = preference(model, yardstick, spec=evaluation, reward=reward) if yardstick.held_out is not None else ()
+    return replace(exact, metrics=(*exact.metrics, *held_out))
+
+
+def frontiers(workspace: Workspace) -> dict[str, dict[str, list[float]]]:
+    """The optimal reward at each KL, for each split: what no policy can beat. KL in nats."""
+    problem = workspace.problem
+    assert problem is not None
+    found = {}
+    for split in SPLITS:
+        contexts = list(problem.contexts(split))
+        curve = frontier_curve(problem.log_ref[contexts], problem.reward[contexts], points=FRONTIER_POINTS)
+        found[split] = {"kl": curve.kl.tolist(), "reward": curve.reward.tolist()}
+    return found
+
+
+def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[str, Any]) -> tuple[Metric, ...]:
+    """What training itself tells: the share of clipped steps, and the last loss."""
+    steps, losses = trained["steps"], trained["curves"].get("loss") or []
+    if steps == 0:
+        return ()
+    share = trained["clipped_steps"] / steps
+    metrics = [Metric(task="train", split=evaluation.split, name="clipped_share", value=share, n=steps)]
+    if losses and losses[-1] is not None:
+        metrics.append(
+            Metric(task="train", split=evaluation.split, name="final_loss", value=losses[-1], n=spec.train.batch)
+        )
+    return tuple(metrics)
+
+
+def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, note: Note) -> Yardstick:
+    held_out = workspace.held_out.get(evaluation.split)
+    reference = None
+    if held_out is not None:
+        held_out = replace(held_out, rows=held_out.rows[: evaluation.pairs])
+        what = f"{evaluation.split} pairs"
+        entry = open_rows(workspace, rows_of(held_out.rows), precision="fp32", what=what, note=note)
+        reference = read_references([entry])
+    outputs = None
+    if baseline is not None:
+        start = workspace.results / "runs" / baseline.key / "evals" / baseline.evaluation_key
+        outputs = read_samples(start / SAMPLES)
+    return Yardstick(
+        start=workspace.start_model.to(workspace.device),
+        tokenizer=workspace.tokenizer,
+        gold=None if workspace.problem is not None else workspace.gold,
+        prompts=workspace.prompts[evaluation.split],
+        held_out=held_out,
+        reference=reference,
+        baseline=outputs,
+        tasks=workspace.suite.folder,
+    )
