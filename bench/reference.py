@@ -48,19 +48,29 @@ class ReferenceLogProbs:
         Raises:
             RunError: the row was never computed: a cache made of other data must not be read as zeros.
         """
+        position = self._position(row)
+        start, end = self.offsets[position].item(), self.offsets[position + 1].item()
+        return self.values[start:end]
+
+    def padded(self, rows: Sequence[Row], mask: Tensor) -> Tensor:
+        """Lay rows out as ``mask [rows, tokens]`` says: one value where it is True, 0 elsewhere."""
+        if not rows:
+            return self.values.new_zeros(mask.shape)
+        positions = torch.tensor([self._position(row) for row in rows])
+        starts, counts = self.offsets[positions], self.offsets[positions + 1] - self.offsets[positions]
+        before = counts.cumsum(0) - counts
+        places = torch.arange(int(counts.sum())) + (starts - before).repeat_interleave(counts)
+        flat = self.values[places].to(mask.device)
+        return flat.new_zeros(mask.shape).masked_scatter(mask, flat)
+
+    def _position(self, row: Row) -> int:
         position = self.index.get(row_digest(row))
         if position is None:
             raise RunError(
                 f"the reference cache has no log-probs of the completion {row[1][:8]}… ({len(row[1])} tokens)",
                 fix="the cache belongs to other data: remove results/reference and run again",
             )
-        start, end = self.offsets[position].item(), self.offsets[position + 1].item()
-        return self.values[start:end]
-
-    def padded(self, rows: Sequence[Row], mask: Tensor) -> Tensor:
-        """Lay rows out as ``mask [rows, tokens]`` says: one value where it is True, 0 elsewhere."""
-        flat = torch.cat([self.row(row) for row in rows])
-        return flat.new_zeros(mask.shape).masked_scatter(mask, flat.to(mask.device)) if len(rows) else flat
+        return position
 
     def merged(self, other: "ReferenceLogProbs") -> "ReferenceLogProbs":
         """Both caches as one."""

@@ -24,15 +24,14 @@ def collate_rows(
     """
     if not rows:
         raise RunError("a batch of no rows cannot be laid out", fix="draw at least one row a batch")
-    width = max(len(prompt) + len(completion) for prompt, completion in rows)
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
-    seen = torch.zeros((len(rows), width), dtype=torch.bool)
-    completions = torch.zeros((len(rows), width), dtype=torch.bool)
-    for place, (prompt, completion) in enumerate(rows):
-        end = len(prompt) + len(completion)
-        ids[place, :end] = torch.tensor([*prompt, *completion], dtype=torch.int64)
-        seen[place, :end] = True
-        completions[place, len(prompt) : end] = True
+    # Laid out by one assignment: a tensor a row costs more than a small model's whole forward pass.
+    starts = torch.tensor([len(prompt) for prompt, _ in rows])[:, None]
+    ends = starts + torch.tensor([len(completion) for _, completion in rows])[:, None]
+    places = torch.arange(int(ends.max()))
+    seen = places < ends
+    ids = torch.full(seen.shape, pad_id, dtype=torch.int64)
+    ids[seen] = torch.tensor([token for row in rows for part in row for token in part], dtype=torch.int64)
+    completions = seen & (places >= starts)
     return ids, seen, completions
 
 

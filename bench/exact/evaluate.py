@@ -97,7 +97,7 @@ def policy_logps(model: Any, problem: Problem, *, contexts: Sequence[int]) -> Ar
         list(itertools.product(range(1, spec.symbols + 1), repeat=spec.length - 1)), dtype=torch.int64, device=device
     )
     # A last token, which nothing is asked about: the log-prob path looks at what predicts a next token.
-    paths = torch.cat([deepest.view(-1, spec.length - 1), deepest.new_full((len(deepest), 1), END)], dim=1)
+    paths = torch.cat([deepest, deepest.new_full((len(deepest), 1), END)], dim=1)
     rows, places = _first_visits(problem)
     found = []
     with evaluating(model):

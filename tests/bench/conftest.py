@@ -85,9 +85,10 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
     def run(
         spec: RunSpec, *, micro_batch: int = 8, data: Encoded | None = None, checkpoint_every: int = 0,
         should_stop: Callable[[], bool] = lambda: False, state: Path | None = None, model: Any = None,
+        start: Any = None,
     ) -> tuple[Progress, Any]:  # fmt: skip
         data = data or tiny_pairs()
-        start = tiny_model()
+        start = start or tiny_model()
         reference = tiny_reference(start, data, spec, tmp_path / "reference")
         policy = model or tiny_model()
         if spec.train.lora is not None:
