@@ -103,13 +103,11 @@ class Plan:
         if self.request.study is not None:
             return f"{self.request.study}-{_as_file_name(search.objective.name)}"
         identity = {
-            "terms": terms_of(self.workspace),
+            "protocol": self.protocol.hash,
             "objective": [search.objective.name, search.objective.version],
             "points": list(search.points) if self.request.sampler == "grid" else [axis.name for axis in search.axes],
-            "sampler": [self.request.sampler, self.trials],
             "fixed": dict(search.fixed),
             "learning_rate": self.workspace.train.learning_rate,
-            "seeds": self.seeds,
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.workspace.suite.name}-{_as_file_name(search.objective.name)}-{digest}"

@@ -85,6 +85,8 @@ def open_workspace(
     """
     if suite.problem is not None:
         _refuse_files(suite, model, data)
+        if train.lora is not None:
+            raise UsageError(f"suite {suite.name} trains a table, which has no layer for LoRA", fix="leave lora out")
         return _open_problem(
             suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution
         )
@@ -154,7 +156,7 @@ def _open_problem(
             kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows), problem=dials
         ),
         data_folder=_keep(rows, results),
-        held_out={split: parts[split] for split in SPLITS if parts[split].kind == "pairs" and parts[split].rows},
+        held_out={split: parts[split] for split in SPLITS},
         prompts=prompts,
         train=train,
         evaluation=evaluation.model_copy(update={"prompts": len(prompts["validation"])}),
