@@ -52,6 +52,9 @@ class ProblemSpec(Spec):
         float, Field(description="pairs come from π_ref · exp(tilt · r): 0 the start model, negative a poor sampler")
     ] = 0.0
     proxy_noise: Annotated[float, Field(ge=0, description="the label reward's error, standard deviation, nats")] = 0.0
+    proxy_tail: Annotated[
+        float | None, Field(gt=0, description="that error's tail: degrees of freedom of Student's t; none: normal")
+    ] = None
     length_bias: Annotated[float, Field(description="label reward for each token, nats")] = 0.0
     scores: Annotated[
         Literal["annotator", "reward"], Field(description="scores of a pair: what the label was drawn from, or r*")

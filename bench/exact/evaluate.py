@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.evaluate.checkpoint import Evaluated
@@ -48,8 +49,9 @@ def evaluate_exact(
     J = E[r*] − β₀ · KL and ``length`` (tokens); their values for each context are the scores. Task "exact" has what
     only a known optimum gives. With π* the optimum at β₀, ``kl_to_optimum`` is KL(π‖π*) and ``regret`` β₀ times that,
     which is J(π*) − J(π). ``optimal_reward`` is the frontier's at the policy's own KL, ``frontier_gap`` what is missing
-    to it. ``entropy``, ``win_rate`` against the start model, and, where the objective's reward is a log-ratio with a
-    β, ``implicit_reward_error``. Standard errors are over contexts. Rows hold each context's most probable completion:
+    to it. ``entropy``, ``win_rate`` against the start model, ``best_mass`` and ``worst_mass`` of the completions
+    with the highest and the lowest r*, and, where the objective's reward is a log-ratio with a β,
+    ``implicit_reward_error``. Standard errors are over contexts. Rows hold each context's most probable completion:
     its own r*, its context's KL.
 
     Args:
@@ -146,6 +148,8 @@ def _distances(log_policy: Array, log_ref: Array, gold: Array, *, beta0: float, 
     found: dict[str, tuple[Array, bool | None]] = {
         "entropy": (entropy(log_policy), None),
         "win_rate": (win_rate(log_policy, log_ref, gold), True),
+        "best_mass": (_mass_at(log_policy, gold.argmax(axis=-1)), True),
+        "worst_mass": (_mass_at(log_policy, gold.argmin(axis=-1)), False),
     }
     if beta0 > 0:
         distance = kl(log_policy, optimal_policy(log_ref, gold, beta=beta0))
@@ -156,6 +160,10 @@ def _distances(log_policy: Array, log_ref: Array, gold: Array, *, beta0: float, 
     if beta is not None and math.isfinite(beta):
         found["implicit_reward_error"] = (implicit_reward_error(log_policy, log_ref, gold, beta=beta), False)
     return found
+
+
+def _mass_at(log_policy: Array, completion: NDArray[np.intp]) -> Array:
+    return np.exp(np.take_along_axis(log_policy, completion[:, None], axis=-1))[:, 0]
 
 
 def _rows(

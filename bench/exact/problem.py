@@ -88,7 +88,11 @@ def make_problem(spec: ProblemSpec) -> Problem:
     draws = _generator(spec, START_STREAM).standard_normal((spec.contexts, nodes, spec.symbols + 1))
     start_logits = (spec.start_scale * draws).astype(np.float32)
     reward = _reward(spec, count)
-    error = spec.proxy_noise * _generator(spec, PROXY_STREAM).standard_normal(reward.shape)
+    errors = _generator(spec, PROXY_STREAM)
+    unit = errors.standard_normal(reward.shape)
+    if spec.proxy_tail is not None:
+        unit = errors.standard_t(spec.proxy_tail, reward.shape)
+    error = spec.proxy_noise * unit
     return Problem(
         spec=spec,
         completions=completions,

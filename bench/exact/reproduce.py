@@ -1,0 +1,135 @@
+"""Owns known results of the literature, run again on enumerable problems by the suite's own harness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from rich.console import Console
+
+from bench.compare import compare, plan_units
+from bench.errors import UsageError, did_you_mean
+from bench.plan import make_plan
+from bench.progress import Progress
+from bench.request import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One ``bench run`` on the suite exact: objectives, what is swept, and texts of ``--set``."""
+
+    losses: tuple[str, ...]
+    settings: tuple[str, ...]
+    sweep: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """One result of the literature: what it says, and the runs that should show it."""
+
+    title: str
+    paper: str
+    claim: str
+    commands: tuple[Command, ...]
+
+
+STEPS = (16, 64, 256, 1024, 4096)
+_BANDIT = (
+    "problem.contexts=2", "problem.symbols=2", "problem.length=1", "problem.reward=levels",
+    "problem.labels=deterministic", "problem.start_scale=0", "problem.pairs=1200", "train.batch=64",
+    "train.lr_schedule=constant", "train.warmup=0", "train.learning_rate=0.02",
+)  # fmt: skip
+_PROXY = (
+    "problem.contexts=48", "problem.symbols=3", "problem.length=3", "problem.proxy_noise=1.0", "problem.proxy_tail=3",
+    "problem.pairs=49152", "train.batch=512", "train.learning_rate=0.2", "train.steps=600",
+)  # fmt: skip
+_POPULATION = (
+    "problem.reward=levels", "problem.labels=population", "train.steps=600",
+    "train.learning_rate=0.1", "train.warmup=0.05", "execution.micro_batch=4096", "execution.log_every=50",
+)  # fmt: skip
+# Completions a context: two, three of one token, or seven of one and two tokens.
+_TWO = ("problem.contexts=8", "problem.symbols=1", "problem.length=1", "batch=120")
+_THREE = ("problem.contexts=8", "problem.symbols=2", "problem.length=1", "batch=360")
+_SEVEN = ("problem.contexts=2", "problem.symbols=2", "problem.length=2", "batch=1260")
+
+_FLIPPED = ("problem.flips=0.1", "batch=3600")
+
+RESULTS: Mapping[str, Known] = MappingProxyType(
+    {
+        "optima": Known(
+            title="Every objective against its own optimum",
+            paper="docs/optima.md",
+            claim="With endless data an objective ends at its population optimum: where that is known in closed form, "
+            "training reaches it.",
+            commands=(
+                Command(losses=("all",), settings=(*_POPULATION, *_TWO, "beta=1.0")),
+                Command(losses=("all",), settings=(*_POPULATION, *_THREE, "beta=1.0")),
+                Command(losses=("all",), settings=(*_POPULATION, *_SEVEN, "beta=1.0")),
+                Command(losses=("dpo", "cdpo", "robust"), settings=(*_POPULATION, *_THREE, *_FLIPPED, "beta=1.0")),
+            ),
+        ),
+        "ipo-bandit": Known(
+            title="Preferences that never contradict each other: DPO forgets its β, IPO keeps its gap",
+            paper="arXiv 2310.12036, section 5.4",
+            claim="DPO drives the probability of the action that always loses to zero whatever β is, and goes on for "
+            "as long as it is trained; IPO stops at π ∝ π_ref · exp((P(y ≻ μ) − ½) / τ), nearer to the start model "
+            "the larger τ is.",
+            commands=tuple(
+                Command(losses=("dpo", "ipo_sum"), sweep="beta=0.1,0.3,1.0", settings=(*_BANDIT, f"steps={steps}"))
+                for steps in STEPS
+            ),
+        ),
+        "overoptimisation": Known(
+            title="Labels from a proxy: the win rate rises with KL, then falls",
+            paper="arXiv 2406.02900, figure 1",
+            claim="Where labels come from a proxy of the true reward, the win rate by the true reward is hump-shaped "
+            "in KL: with weaker regularisation DPO, IPO and SLiC go on gaining by the proxy, and lose by what it "
+            "stands for.",
+            commands=(
+                Command(
+                    losses=("dpo", "ipo_sum", "hinge"),
+                    sweep="beta=0.05,0.1,0.2,0.4,0.7,1.0,1.5,2.5,5.0",
+                    settings=_PROXY,
+                ),
+            ),
+        ),
+    }
+)  # fmt: skip
+
+
+def reproduce(name: str, results: Path, console: Console) -> Known:
+    """Run what shows a known result, doing only what is missing, into ``results``; return what should be seen.
+
+    Raises:
+        UsageError: there is no result of that name.
+    """
+    if name not in RESULTS:
+        raise UsageError(f"no known result is called {name!r}", fix=did_you_mean(name, tuple(RESULTS)))
+    known = RESULTS[name]
+    plans = [make_plan(_request(command, results)) for command in known.commands]
+    with Progress(console, total=sum(map(plan_units, plans))) as progress:
+        for plan in plans:
+            compare(plan, progress)
+    return known
+
+
+def _request(command: Command, results: Path) -> Request:
+    return Request(
+        losses=command.losses,
+        sweep=command.sweep,
+        suite="exact",
+        model=None,
+        data=None,
+        protocol=None,
+        trials=None,
+        seeds=0,
+        settings=command.settings,
+        results=results,
+        study=None,
+        storage=None,
+        sampler="grid",
+        workers=1,
+        processes=1,
+        resume=True,
+        loss_files=(),
+    )
