@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit, log_expit, logit
 
 from bench.exact import links
-from bench.exact.by_gap import BRADLEY_TERRY, CERTAIN, EXPONENT, HALF, logits
+from bench.exact.by_gap import BRADLEY_TERRY, CERTAIN, HALF, logits
 from bench.exact.gaps import Below, fitting, log_probs, mean_log_probs, normalised, power, root_of, straight
 from bench.exact.problem import Array, Known, Params, Population, require
 from bench.exact.separable import classified, imitated, squares
@@ -49,11 +49,8 @@ def _rainbow(params: Params, population: Population) -> Array:
 
 
 def _bent(params: Params, population: Population) -> Array:
-    beta, alpha = params["beta"], params["alpha"]
-    log_policy = _with_margin(population, beta=beta, margin=beta * params["gamma_ratio"], bend=power(alpha))
-    steepest = (-alpha * log_policy / population.tokens).max()
-    require(steepest <= EXPONENT, f"the optimum has -α s̄ = {steepest:.3g}, beyond the clamp of the exponent")
-    return log_policy
+    beta = params["beta"]
+    return _with_margin(population, beta=beta, margin=beta * params["gamma_ratio"], bend=power(params["alpha"]))
 
 
 def _rectified(params: Params, population: Population) -> Array:
@@ -111,8 +108,12 @@ def _odds(params: Params, population: Population) -> Array:
     _two(population)
     first = population.preference[:, 0, 1]
     require((first > 0) & (first < 1), links.CERTAIN)
-    gap = [root_of(lambda y, p=p: float(expit(y) - p + 2 * lam * (expit(2 * y) - p))) for p in first]
-    return log_expit(np.stack([gap, np.negative(gap)], axis=-1))
+    gaps = np.array([_log_odds(float(p), lam) for p in first])
+    return log_expit(np.stack([gaps, -gaps], axis=-1))
+
+
+def _log_odds(share: float, lam: float) -> float:
+    return root_of(lambda y: float(expit(y) - share + 2 * lam * (expit(2 * y) - share)))
 
 
 def _unlearnt(population: Population, *, wanted: float, unwanted: float) -> Array:
@@ -155,7 +156,7 @@ ENTRIES: Mapping[str, Known] = MappingProxyType(
         "alphapo": Known(
             f"gap of r(s̄) is x/β, {QUADRATIC} with c = e^-γ; r(s̄) = (1 - e^(-α s̄))/α = u + λ",
             f"{CERTAIN}; two completions (any number at γ = 0 with Bradley-Terry labels); for α < 0 a gap that r can "
-            "reach; -α s̄ within the clamp", "derived here", _bent,
+            "reach", "derived here", _bent,
         ),
         "repo": Known("average log-prob gap γ sign(P - ½); log π_i = n_i (u_i + λ)", HALF, "derived here", _rectified),
         "cpo": Known("π ∝ e^(u/β), u_i - u_j = logit P", f"λ = 0; {BRADLEY_TERRY}", "as dpo", _contrasted),

@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from bench.exact.by_gap import BRADLEY_TERRY, DPO, tempered
 from bench.exact.by_policy import ONE_TOKEN, one_token, simple
 from bench.exact.problem import Array, Known, Params, Population, require
 from bench.exact.unknown import MOVES
 
+Holds = Callable[[Params, Population], bool | NDArray[np.bool_]]
 
-def _dpo_if(holds: Callable[[Params, Population], ArrayLike], otherwise: str) -> Callable[[Params, Population], Array]:
+
+def _dpo_if(holds: Holds, otherwise: str) -> Callable[[Params, Population], Array]:
     def solve(params: Params, population: Population) -> Array:
         require(holds(params, population), otherwise)
         return tempered(population, beta=params["beta"])
@@ -20,12 +22,12 @@ def _dpo_if(holds: Callable[[Params, Population], ArrayLike], otherwise: str) ->
     return solve
 
 
-def _known(condition: str, holds: Callable[[Params, Population], ArrayLike], otherwise: str) -> Known:
+def _known(condition: str, holds: Holds, otherwise: str) -> Known:
     return Known("as dpo", f"{condition}; {BRADLEY_TERRY}", DPO, _dpo_if(holds, otherwise))
 
 
-def _equal_lengths(population: Population) -> ArrayLike:
-    return population.lengths == population.lengths[0]
+def _equal_lengths(population: Population) -> bool:
+    return bool(np.all(population.lengths == population.lengths[0]))
 
 
 def _staged(params: Params, population: Population) -> Array:
@@ -72,7 +74,7 @@ ENTRIES: Mapping[str, Known] = MappingProxyType(
         ),
         "ld_dpo": _known(
             "α = 1, or completions of equal length",
-            lambda params, population: _equal_lengths(population) | (params["alpha"] == 1),
+            lambda params, population: _equal_lengths(population) or params["alpha"] == 1,
             "completions of different lengths with α below 1: the gap depends on how a log-ratio is spread over tokens",
         ),
         "sampo": _known(
@@ -92,7 +94,8 @@ ENTRIES: Mapping[str, Known] = MappingProxyType(
         ),
         "mallows_dpo": Known(
             "as dpo with φ β in place of β, φ = -c log(H(π_ref)/log |Y|) of the context",
-            f"{ONE_TOKEN}, π_ref not even, c > 0; {BRADLEY_TERRY}", "derived here", _dispersed,
+            f"{ONE_TOKEN}, which are the whole vocabulary; π_ref not even, c > 0; {BRADLEY_TERRY}", "derived here",
+            _dispersed,
         ),
         "alpha_dpo": Known(
             "as simpo", "α = 0; two completions (any number at γ = 0 with Bradley-Terry labels); no certain labels",

@@ -13,7 +13,7 @@ from scipy.special import expit, logit, logsumexp, wrightomega
 from bench.exact.gaps import root_of
 from bench.exact.problem import Array, require
 
-HALVINGS = 80
+HALVINGS = 64
 NEAR = 1e-13
 
 
@@ -37,20 +37,20 @@ def classified(share: Array, log_ref: Array, *, beta: float, total: Array) -> Ar
     require(share > 0, "a completion never wins: its best probability is 0")
     with np.errstate(divide="ignore"):
         free = logit(share / total) / beta
-    rows = []
-    for target, ref, s, t in zip(free, log_ref, share, total, strict=True):
+    return np.array([_classified_row(*row, beta) for row in zip(free, log_ref, share, total, strict=True)])
 
-        def log_ratios(target: Array, tie: Array, s: Array = s, t: Array = t) -> Array:
-            high = np.minimum(target, np.log(s) - tie)
-            low = np.minimum(logit(s / (2 * t)) / beta, np.log(s / 2) - tie)
-            for _ in range(HALVINGS):
-                middle = (low + high) / 2
-                above = t * expit(beta * middle) + np.exp(middle + tie) > s
-                low, high = np.where(above, low, middle), np.where(above, middle, high)
-            return (low + high) / 2
 
-        rows.append(_tied(target, ref, log_ratios))
-    return np.array(rows)
+def _classified_row(free: Array, log_ref: Array, s: Array, t: Array, beta: float) -> Array:
+    def log_ratios(free: Array, tie: Array) -> Array:
+        high = np.minimum(free, np.log(s) - tie)
+        low = np.minimum(logit(s / (2 * t)) / beta, np.log(s / 2) - tie)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            above = t * expit(beta * middle) + np.exp(middle + tie) > s
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        return (low + high) / 2
+
+    return _tied(free, log_ref, log_ratios)
 
 
 def _tied(free: Array, log_ref: Array, log_ratios: Callable[[Array, Array], Array]) -> Array:
@@ -76,13 +76,13 @@ def imitated(wanted: Array, unwanted: Array) -> Array:
     With a multiplier μ, μ π² - (μ + a + b) π + a = 0, whose root in (0, 1] falls from 1 to 0 as μ rises. Convex in π.
     """
     require(wanted > 0, "a completion never wins: its best probability is 0")
-    rows = []
-    for a, b in zip(wanted, unwanted, strict=True):
+    return np.array([_imitated_row(*row) for row in zip(wanted, unwanted, strict=True)])
 
-        def log_policy(multiplier: float, a: Array = a, b: Array = b) -> Array:
-            middle = multiplier + a + b
-            return np.log(2 * a) - np.log(middle + np.sqrt((multiplier - a + b) ** 2 + 4 * a * b))
 
-        multiplier = root_of(lambda x, f=log_policy: -float(logsumexp(f(x))))
-        rows.append(log_policy(multiplier) - logsumexp(log_policy(multiplier)))
-    return np.array(rows)
+def _imitated_row(a: Array, b: Array) -> Array:
+    def log_policy(multiplier: float) -> Array:
+        root = np.sqrt((multiplier - a + b) ** 2 + 4 * a * b)
+        return np.log(2 * a) - np.log(multiplier + a + b + root)
+
+    found = log_policy(root_of(lambda multiplier: -float(logsumexp(log_policy(multiplier)))))
+    return found - logsumexp(found)

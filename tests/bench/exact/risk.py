@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.exact.optima import Population
-from losses import Completion, Pairs, Ranked, Requires, Singles, get
+from losses import Completion, Pairs, Ranked, Requires, get
 
 
 def random_problem(
@@ -47,7 +47,8 @@ def risk(
     A completion's log-prob is spread evenly over its tokens.
     """
     objective = get(name)
-    context, i, j = (torch.as_tensor(index) for index in np.nonzero(np.broadcast_to(population.pairs, _shape(population))))
+    pairs_of_all = np.broadcast_to(population.pairs, population.preference.shape)
+    context, i, j = (torch.as_tensor(index) for index in np.nonzero(pairs_of_all))
     weight = torch.as_tensor(population.preference)[context, i, j]
     if copies is not None:
         context, i, j = (index.repeat_interleave((weight * copies).round().long()) for index in (context, i, j))
@@ -64,10 +65,6 @@ def risk(
     if Requires.SCORES not in objective.requires:
         scores = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(len(i), 1)
     return (weight * objective(Ranked(both, scores), **params)).sum()
-
-
-def _shape(population: Population) -> tuple[int, ...]:
-    return population.preference.shape
 
 
 def _completion(population: Population, log_policy: Tensor, context: Tensor, side: Tensor) -> Completion:
