@@ -5,9 +5,13 @@ from typing import Any
 
 from bench.assemble import rows_of
 from bench.evaluate.checkpoint import Evaluated, Yardstick, evaluate_checkpoint, preference
+from bench.evaluate.metric import mean_metrics
 from bench.evaluate.samples import read_samples
-from bench.exact.evaluate import evaluate_exact
-from bench.exact.measures import frontier_curve
+from bench.exact.evaluate import TASK, evaluate_exact, policy_logps
+from bench.exact.measures import frontier_curve, kl
+from bench.exact.problem import Problem
+from bench.exact.problem import preference as preference_table
+from bench.exact.theory.optima import Population, own_optimum
 from bench.reference import read_references
 from bench.reference_stage import Note, open_rows
 from bench.report.record import START, Metric, RunRecord
@@ -45,8 +49,28 @@ def measure(
         reward=reward,
         params=spec.params,
     )
-    held_out = preference(model, yardstick, spec=evaluation, reward=reward) if yardstick.held_out is not None else ()
-    return replace(exact, metrics=(*exact.metrics, *held_out))
+    metrics = [*exact.metrics, *_distance_to_own(model, workspace.problem, spec=spec, split=evaluation.split)]
+    if yardstick.held_out is not None:
+        metrics += preference(model, yardstick, spec=evaluation, reward=reward)
+    return replace(exact, metrics=tuple(metrics))
+
+
+def _distance_to_own(model: Any, problem: Problem, *, spec: RunSpec, split: str) -> tuple[Metric, ...]:
+    """KL(π‖own optimum), nats, where the data are the population and theory knows what the loss does with it."""
+    if problem.spec.labels != "population" or spec.objective == START:
+        return ()
+    contexts = list(problem.contexts(split))
+    population = Population(
+        log_ref=problem.log_ref[contexts],
+        preference=preference_table(problem)[contexts],
+        lengths=problem.lengths,
+        reward=problem.reward[contexts],
+    )
+    own = own_optimum(spec.objective, spec.params, population)
+    if own is None:
+        return ()
+    distance = kl(policy_logps(model, problem, contexts=contexts), own)
+    return mean_metrics({"kl_to_own_optimum": (distance, False)}, task=TASK, split=split)
 
 
 def frontiers(workspace: Workspace) -> dict[str, dict[str, list[float]]]:
