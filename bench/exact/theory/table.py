@@ -12,9 +12,9 @@ With endless data, and a policy that is free to be anything, an objective ends w
 mean loss over contexts, over pairs of different completions drawn evenly, and over labels that prefer completion i to j
 in a share P = P(i ≻ j) of cases. Where that is known in closed form, a run can be measured by its distance to the
 objective's *own* optimum: what is left is due to the optimiser, the number of steps or the sample, not to the loss.
-`bench.exact.theory.optima.own_optimum` computes it, `why_not` tells which condition fails. «Closed form» means: up to,
-at most, one number for each context, λ or μ, that makes the probabilities sum to 1 (for `bco_pair`, `nca_pair` and `nca`
-with one rising equation for each completion besides).
+`bench.exact.theory.optima.own_optimum` computes it, `why_not` tells which condition fails. «Closed form»: up to, at
+most, one number for each context, λ or μ, that makes the probabilities sum to 1 (for `bco_pair`, `nca_pair`, `nca` with
+one rising equation for each completion besides).
 
 Notation: z = log π/π_ref of a completion and n its tokens; s̄, r̄ log-probs divided by tokens; u with u_i - u_j =
 logit P for Bradley-Terry labels (the rewards, if P = σ(r_i - r_j)); w the mean of P(i ≻ j) over the others j. «Two
