@@ -112,11 +112,16 @@ def as_singles(completion: Completion, singles: Sequence[EncodedSingle], *, kl_b
     return Singles(completion=completion, desirable=labels, kl_baseline=kl_baseline)
 
 
-def as_ranked(both: Completion, pairs: Sequence[EncodedPair]) -> Ranked:
-    """Take each pair as a ranking of two: chosen, rejected; without scores the gap is one."""
+def as_ranked(both: Completion, pairs: Sequence[EncodedPair], *, scored: bool) -> Ranked:
+    """Take each pair as a ranking of two: chosen, rejected.
+
+    Args:
+        scored: whether the scores themselves count. If not, the label alone ranks, and the gap is one: an annotator
+            may have preferred what has the lower score.
+    """
     count = len(pairs)
     order = torch.arange(2 * count, device=both.mask.device).view(2, count).T.flatten()
-    gaps = [1.0 if pair.score_gap is None else pair.score_gap for pair in pairs]
+    gaps = [pair.score_gap if scored and pair.score_gap is not None else 1.0 for pair in pairs]
     chosen = both.policy_logps.new_tensor(gaps)
     return Ranked(completion=take_rows(both, order), scores=torch.stack((chosen, torch.zeros_like(chosen)), dim=1))
 

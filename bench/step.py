@@ -188,7 +188,7 @@ def _forward(
     if setting.objective.batch is Pairs:
         return assemble.as_pairs(both, pairs_in(flat)), tokens
     if setting.objective.batch is Ranked:
-        return assemble.as_ranked(both, pairs_in(flat)), tokens
+        return assemble.as_ranked(both, pairs_in(flat), scored=Requires.SCORES in setting.objective.requires), tokens
     return assemble.as_singles(both, singles_in(flat), kl_baseline=baseline), tokens
 
 
