@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from bench.report.page_columns import Column, interval_text
 from bench.report.page_figures import Picture, pictures
 from bench.report.page_rows import Row, Verdict, table, verdict
 from bench.report.page_runs import Pool, group_data
+from bench.report.record import RunRecord
 from bench.report.settings import Group, Split, group_records
 from bench.report.store import load_records, write_text_whole
 
@@ -62,15 +63,20 @@ def write_page(results: Path) -> Path:
     Raises:
         RunError: a damaged record, a figure that cannot be read, a full disk and the like.
     """
-    groups = group_records(load_records(results))
+    write_text_whole(results / PAGE, page_html(load_records(results), results=results))
+    return results / PAGE
+
+
+def page_html(records: Iterable[RunRecord], *, results: Path) -> str:
+    """Return the page of ``records``; their completions and figures are read from under ``results``."""
+    groups = group_records(records)
     pool = Pool()
     sections, data = [], []
     for at, group in enumerate(groups):
         section = _section(group, at=at, pictures=pictures(results, group, at=at, groups=len(groups)))
         sections.append(section)
         data.append({"id": section.name} | group_data(group, section.rows, pool, results=results))
-    write_text_whole(results / PAGE, render(sections, {"groups": data, "pool": pool.values}))
-    return results / PAGE
+    return render(sections, {"groups": data, "pool": pool.values})
 
 
 def render(sections: Sequence[Section], data: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ const runRow = (setting, run, { current, asked }) => {
     el("td", {}, current ? params || "–" : el("a", { href: `#${setting.id}` }, params || setting.text)),
     el("td", { class: "n" }, run.learning_rate === null ? "–" : plain(run.learning_rate)),
     el("td", { class: "n" }, String(run.seed)), el("td", {}, run.split),
-    measured(run.target, 3), measured(run.gold_reward, 3), measured(run.kl, 1),
+    measured(run.target, 3), measured(run.gold_reward, 3), measured(run.kl, 2),
     status, el("td", { class: "n" }, number(run.seconds, 1)),
     el("td", {}, el("a", { href: `#${runName(run)}` }, el("code", {}, run.key))));
 };
@@ -80,7 +80,7 @@ const completion = (label, found) => {
   if (found === null) return el("div", {}, el("h5", {}, el("b", {}, label)), el("p", { class: "missing" }, "not sampled"));
   const [text, left, gold, kl, ended] = found;
   const told = ` · reward ${number(gold, 2)} · KL ${number(kl, 1)}${ended ? "" : " · cut at the limit"}`;
-  const shown = text.trim() === "" ? el("p", { class: "missing" }, "empty") : el("p", { class: "text", dir: "auto" }, text);
+  const shown = text.trim() === "" ? el("p", { class: "missing" }, "empty") : el("p", { class: "text", dir: "auto" }, text.trim());
   const rest = left > 0 ? el("p", { class: "missing" }, `… and ${grouped(left)} more characters`) : null;
   return el("div", {}, el("h5", {}, el("b", {}, label), told), shown, rest);
 };
@@ -95,7 +95,7 @@ const samples = ({ setting }) => {
     const shown = el("span", { class: "text", dir: "auto" }, left > 0 ? `${prompt} …` : prompt);
     const pair = [completion(setting.objective, row.own)];
     if (!untrained) pair.push(completion("start model", data.pool[row.start]));
-    return el("article", { class: "sample" }, el("h4", {}, el("span", {}, `${at + 1}. `), shown), el("div", { class: "pair" }, ...pair));
+    return el("article", { class: "sample" }, el("h4", {}, el("span", { class: "at" }, `${at + 1}  `), shown), el("div", { class: "pair" }, ...pair));
   })];
 };
 
