@@ -32,7 +32,7 @@ TERMS = {
     "pairs": "training pairs",
     "terms": "hash of the terms",
 }
-ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+ESCAPES = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"})
 SCRIPTS = ("table.js", "detail.js")
 STYLES = ("page.css", "table.css", "detail.css")
 
@@ -109,7 +109,7 @@ def script_json(value: Any) -> str:
     ASCII only, so that texts with lone surrogates can be written too. Raises ValueError for NaN and infinities.
     """
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.translate(str.maketrans(ESCAPES))
+    return text.translate(ESCAPES)
 
 
 def content_hash(script: str) -> str:

@@ -93,7 +93,7 @@ def _measured(group: Group, split: Split) -> list[tuple[Column, Maker]]:
          of("win_rate", "judge", places=1, spread=True)),
         (Column("lc_win_rate", "LC wins", "%", "length-controlled win rate against the start model", falling=True),
          of("lc_win_rate", "judge", places=1)),
-        (Column("accuracy", "reward accuracy", "%", "chosen above rejected on held-out pairs", falling=True),
+        (Column("accuracy", "accuracy", "%", "reward accuracy: chosen above rejected on held-out pairs", falling=True),
          of("accuracy", "preference", places=1, factor=100)),
         (Column("length", "length", "tokens"), of("length", "generation", places=1)),
     ]  # fmt: skip

@@ -57,3 +57,5 @@ const start = (section) => {
 };
 
 document.querySelectorAll("section.group").forEach(start);
+// on paper nothing can be opened
+addEventListener("beforeprint", () => document.querySelectorAll("details.notes").forEach((each) => { each.open = true; }));

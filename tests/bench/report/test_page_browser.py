@@ -132,10 +132,6 @@ def wait_for(browser, script: str) -> None:
     WebDriverWait(browser, 10).until(lambda driver: js(driver, script))
 
 
-def opened(browser) -> bool:
-    return js(browser, "document.querySelector('dialog').open")
-
-
 def test_headers_sort_both_ways_with_what_is_missing_last(page):
     order = column(page, "target")
     head = one(page, "th.target")
@@ -220,7 +216,7 @@ def test_every_run_has_a_link_of_its_own(page, served):
 
 def test_back_closes_what_was_opened(page):
     one(page, "tr.best th a").click()
-    assert opened(page)
+    wait_for(page, "document.querySelector('dialog').open")
     page.back()
     wait_for(page, "!document.querySelector('dialog').open")
 
@@ -343,7 +339,7 @@ def test_it_opens_from_a_file_and_the_policy_stops_any_other_script(page, served
     records = [*study(("dpo",)), record(run_spec("ipo"))]
     page.get(write_page(write_study(tmp_path, records)).as_uri())
     one(page, "tr.best th a").click()
-    assert opened(page)
+    wait_for(page, "document.querySelector('dialog').open")
     js(page, "document.querySelector('.close').click()")
     wait_for(page, "!document.querySelector('dialog').open && location.hash === ''")
     assert page.get_log("browser") == []
