@@ -188,7 +188,7 @@ def test_completions_stand_beside_the_start_models_for_the_same_prompts(tmp_path
 def test_numbers_of_a_row_are_those_of_the_leaderboard(tmp_path: Path, full_study):
     from bench.report.leaderboard import leaderboard
 
-    text = write_page(write_study(tmp_path, full_study, samples=[])).read_text()
+    text = page_html(full_study, results=tmp_path)
     for _, row in leaderboard(full_study)[lambda frame: frame.best].iterrows():
         assert f'data-key="{row.target:.6g}"' in text
         half = (row.target_high - row.target_low) / 2
@@ -205,12 +205,12 @@ def test_degenerate_completions_and_bad_ends_are_flagged(hostile: Path):
 
 def test_the_first_line_says_who_ties_and_who_cannot_be_told(tmp_path: Path):
     few = study(("dpo", "ipo"), final_seeds=1)
-    text = write_page(write_study(tmp_path / "few", few, samples=[])).read_text()
+    text = page_html(few, results=tmp_path)
     assert "cannot be told: there are not two common seeds" in text
     wide = [record(run_spec("dpo", seed=s), split="test", target=1 + s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec("kto", seed=s), split="test", target=s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec(name), target=0.5) for name in ("dpo", "kto")]
-    text = write_page(write_study(tmp_path / "wide", [*start_records(), *wide], samples=[])).read_text()
+    text = page_html([*start_records(), *wide], results=tmp_path)
     assert "Lower beyond doubt: kto" in text
 
 
@@ -219,11 +219,11 @@ def test_a_page_without_runs_says_so(tmp_path: Path):
 
 
 def test_links_to_a_setting_hold_when_others_come(tmp_path: Path):
-    def named(folder: str, records) -> set[str]:
-        data = page(write_study(tmp_path / folder, records, samples=[])).data
+    def named(records) -> set[str]:
+        data = Parsed(page_html(records, results=tmp_path)).data
         return {s["id"] for s in data["groups"][0]["settings"] if s["objective"] in ("dpo", "start")}
 
-    assert named("few", study(("dpo",))) == named("many", study(("dpo", "ipo", "kto")))
+    assert named(study(("dpo",))) == named(study(("dpo", "ipo", "kto")))
 
 
 def test_five_hundred_runs_take_seconds_and_megabytes(tmp_path: Path):
