@@ -1,6 +1,8 @@
-"""Owns studies with completions on disk for the tests of the page, hostile ones among them."""
+"""Owns what the tests of the page share: studies with completions on disk, hostile ones among them, and a parser."""
 
+import json
 from collections.abc import Iterable, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 
 from bench.evaluate.samples import SampleRow, write_samples
@@ -59,3 +61,37 @@ def troubled() -> list[RunRecord]:
     degenerate = record(run_spec("kto", beta=0.1), target=-0.5)
     degenerate = degenerate.model_copy(update={"metrics": (*degenerate.metrics, repeated)})
     return [*study(("dpo", "ipo")), diverged, odd, degenerate]
+
+
+class Parsed(HTMLParser):
+    """The elements of a page, and the texts of its scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data):
+        inside = self.elements[-1][0] if self.elements else ""
+        if inside == "script":
+            self.scripts[-1] += data
+        elif inside != "style":
+            self.words.append(data)
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self.elements.append((f"/{tag}", {}))
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.scripts[0])
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]

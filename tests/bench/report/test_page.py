@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,41 +17,7 @@ from bench.report.page import content_hash, page_html, script_json, write_page
 from bench.report.page_runs import LONGEST, PROMPTS
 from bench.report.settings import group_records
 from tests.bench.report.conftest import record, run_spec, start_records, study, write_records
-from tests.bench.report.page_study import HOSTILE, ODD, rows, troubled, write_study
-
-
-class Parsed(HTMLParser):
-    """The elements of a page, and the texts of its scripts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_data(self, data):
-        inside = self.elements[-1][0] if self.elements else ""
-        if inside == "script":
-            self.scripts[-1] += data
-        elif inside != "style":
-            self.words.append(data)
-
-    def handle_endtag(self, tag):
-        if tag in ("script", "style"):
-            self.elements.append((f"/{tag}", {}))
-
-    @property
-    def data(self) -> dict:
-        return json.loads(self.scripts[0])
-
-    def attributes(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
+from tests.bench.report.page_study import HOSTILE, ODD, Parsed, rows, troubled, write_study
 
 
 def page(results: Path) -> Parsed:

@@ -1,55 +1,41 @@
 """The page in a real browser: sorting, filtering, opening, keyboard alone, hostile texts, a phone, no network."""
 
-import functools
 import json
 import os
-import shutil
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from bench.report.page import write_page
+from tests.bench.report.browsing import (
+    CONTRAST,
+    NARROW,
+    WIDE,
+    active,
+    chromium,
+    column,
+    js,
+    lacking,
+    one,
+    press,
+    scheme,
+    serving,
+    size,
+    wait_for,
+)
 from tests.bench.report.conftest import record, run_spec, study
 from tests.bench.report.page_study import HOSTILE, ODD, rows, troubled, write_study
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
-WIDE, NARROW = (1280, 900), (360, 740)
-
-
-def _lacking() -> str | None:
-    if CHROMIUM is None or DRIVER is None:
-        return "no chromium and chromedriver on the path (Debian: apt-get install chromium chromium-driver)"
-    try:
-        import selenium  # noqa: F401
-    except ImportError:
-        return "selenium is not installed"
-    return None
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    if why := _lacking():
+    if why := lacking():
         if os.environ.get("LOSSBENCH_REQUIRE_CHROMIUM") == "1":
             pytest.fail(why)
         pytest.skip(why)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +45,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
     (results / "figures").mkdir()
     picture = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><rect width="40" height="20"/></svg>'
     (results / "figures" / "target-vs-beta.svg").write_text(picture)
-    asked: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_request(self, code="-", size="-"):
-            asked.append(self.path)
-
-        def end_headers(self):
-            self.send_header("Cache-Control", "no-store")
-            super().end_headers()
-
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(write_page(results).parent))
-    )
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/report.html", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    written = write_page(results)
+    with serving(written.parent) as (address, asked):
+        yield f"{address}/{written.name}", asked
 
 
 @pytest.fixture
@@ -89,47 +59,6 @@ def page(browser, served) -> Iterator:
     browser.get(served[0])
     yield browser
     assert browser.get_log("browser") == []
-
-
-def size(browser, to: tuple[int, int]) -> None:
-    given = {"width": to[0], "height": to[1], "deviceScaleFactor": 1, "mobile": to == NARROW}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", given)
-
-
-def scheme(browser, name: str) -> None:
-    given = {"features": [{"name": "prefers-color-scheme", "value": name}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", given)
-
-
-def js(browser, script: str, *arguments):
-    return browser.execute_script(f"return {script}", *arguments)
-
-
-def one(browser, selector: str):
-    return browser.find_element("css selector", selector)
-
-
-def column(browser, name: str) -> list[str]:
-    """The sort keys of one column's shown rows, from the top; «-» where a cell has none."""
-    return js(browser, f"""Array.from(document.querySelectorAll('tbody tr')).filter(r => r.offsetParent).map(r =>
-        r.cells[document.querySelector('th.{name}').cellIndex].dataset.key ?? '-')""")  # fmt: skip
-
-
-def press(browser, *keys: str) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    for key in keys:
-        ActionChains(browser).send_keys(key).perform()
-
-
-def active(browser) -> str:
-    return js(browser, "document.activeElement.innerText || document.activeElement.tagName")
-
-
-def wait_for(browser, script: str) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 10).until(lambda driver: js(driver, script))
 
 
 def test_headers_sort_both_ways_with_what_is_missing_last(page):
@@ -277,30 +206,6 @@ def test_nothing_is_wider_than_a_phone(page, colours: str):
         assert js(page, "document.documentElement.scrollWidth") == 360
         js(page, "document.querySelector('.close').click()")
         wait_for(page, "!document.querySelector('dialog').open && location.hash === ''")
-
-
-CONTRAST = """(() => {
-  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => parts(colour).slice(0, 3).map((c) => c / 255)
-    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
-  const ground = (e) => {
-    for (let at = e; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if (!/, 0\\)$/.test(colour)) return colour;
-    }
-  };
-  const low = [];
-  const root = document.querySelector('dialog[open]') ?? document.body;
-  for (const e of root.querySelectorAll('*')) {
-    const text = Array.from(e.childNodes).some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!text || !e.offsetParent || e.closest('.skip')) continue;
-    const [one, other] = [light(getComputedStyle(e).color), light(ground(e))].sort((a, b) => b - a);
-    const ratio = (one + 0.05) / (other + 0.05);
-    if (ratio < 4.5) low.push([e.className, e.textContent.slice(0, 20), ratio]);
-  }
-  return low;
-})()"""
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
