@@ -244,6 +244,14 @@ def figures(out: Out = Path("results")) -> None:
 
 
 @app.command()
+def page(out: Out = Path("results")) -> None:
+    """Make the page again, from the records alone: report.html, all in one file.  Example: bench page --out results"""
+    from bench.commands import make_page
+
+    make_page(out)
+
+
+@app.command()
 def verify(out: Out = Path("results")) -> None:
     """Hash everything that was written again; exit code 1 if anything changed.  Example: bench verify --out results"""
     from bench.commands import verify_results

@@ -147,6 +147,14 @@ def make_figures(results: Path) -> None:
         Console().print(f"  {path}", highlight=False, markup=False)
 
 
+def make_page(results: Path) -> None:
+    """``bench page``."""
+    from bench.report.page import write_page
+
+    _records(results)
+    Console().print(f"  {write_page(results)}", highlight=False, markup=False, soft_wrap=True)
+
+
 def verify_results(results: Path) -> None:
     """``bench verify``."""
     from bench.report.store import verify_results as check

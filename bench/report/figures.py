@@ -30,7 +30,7 @@ def write_figures(results: Path) -> list[Path]:
     groups = group_records(load_records(results))
     root = results / "figures"
     written = [
-        path for at, group in enumerate(groups) for path in _write(group, root / _folder(group, at, len(groups)))
+        path for at, group in enumerate(groups) for path in _write(group, root / figure_folder(group, at, len(groups)))
     ]
     stale = [root / folder / f"{name}.{kind}" for folder in _folders(root) for name in FIGURES for kind in KINDS]
     with told(root, "remove an earlier figure from"):
@@ -54,7 +54,8 @@ def _write(group: Group, folder: Path) -> list[Path]:
     return written
 
 
-def _folder(group: Group, at: int, groups: int) -> str:
+def figure_folder(group: Group, at: int, groups: int) -> str:
+    """Return the sub-folder of the figures of group ``at`` (from 0) of ``groups``: none where it is the only one."""
     return "" if groups == 1 else f"{at + 1}-{group.suite}-{group.protocol[:8]}"
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.report.record import START, Metric, RunRecord
 from bench.report.settings import Group, Setting, by_seed, group_records, interval, values
@@ -72,15 +72,24 @@ def costs(records: Iterable[RunRecord]) -> "DataFrame":
     rows = []
     for group in group_records(records):
         for setting in ranked(group):
-            # a run that was evaluated twice was trained once
-            runs = {record.key: record.cost for record in (*setting.validation, *setting.test)}
-            total: dict[str, Cell] = {n: math.fsum(float(getattr(c, n)) for c in runs.values()) for n in COSTS}
-            every = [record.cost.evaluate_seconds for record in (*setting.validation, *setting.test)]
-            peak = max(cost.peak_memory_bytes for cost in runs.values())
-            total |= {"evaluate_seconds": math.fsum(every), "peak_memory_bytes": peak, "runs": len(runs)}
-            device = ", ".join(sorted({cost.device for cost in runs.values()}))
-            rows.append({**_identity(group, setting), **total, "device": device})
+            rows.append({**_identity(group, setting), **total_cost(setting)})
     return DataFrame(rows, columns=list(rows[0]) if rows else [*IDENTITY, *COSTS])
+
+
+def total_cost(setting: Setting) -> dict[str, Any]:
+    """Return what all runs of a setting cost together: ``COSTS`` by name, the number of runs, the devices."""
+    every = [record.cost.evaluate_seconds for record in (*setting.validation, *setting.test)]
+    # a run that was evaluated twice was trained once
+    runs = {record.key: record.cost for record in (*setting.validation, *setting.test)}
+    total: dict[str, Any] = {name: math.fsum(float(getattr(c, name)) for c in runs.values()) for name in COSTS}
+    peak = max(cost.peak_memory_bytes for cost in runs.values())
+    device = ", ".join(sorted({cost.device for cost in runs.values()}))
+    return total | {
+        "evaluate_seconds": math.fsum(every),
+        "peak_memory_bytes": peak,
+        "runs": len(runs),
+        "device": device,
+    }
 
 
 def write_leaderboard(results: Path) -> Paths:
@@ -117,8 +126,12 @@ def rank_of(group: Group, setting: Setting) -> int | None:
     """Return the place of an objective's best setting by test target; None for all others, and without a test run."""
     if not setting.best:
         return None
-    tested = [row for row in ranked(group) if row.best and values(row.test, "target")]
-    return next((at for at, row in enumerate(tested, start=1) if row is setting), None)
+    return next((at for at, row in enumerate(placed(group), start=1) if row is setting), None)
+
+
+def placed(group: Group) -> list[Setting]:
+    """Return the settings that have a place, in its order: each objective's best one, where it has a test target."""
+    return [row for row in ranked(group) if row.best and values(row.test, "target")]
 
 
 def difference_to_first(group: Group, setting: Setting) -> Interval:
@@ -127,7 +140,7 @@ def difference_to_first(group: Group, setting: Setting) -> Interval:
     Seeds fix the data order and the samples' noise, so runs with one seed are paired. The level of each interval is
     1 − 0.05/m for m rows beside the first (Bonferroni), so that one in twenty tables holds a wrong difference.
     """
-    rows = [row for row in ranked(group) if rank_of(group, row)]
+    rows = placed(group)
     if not rows or setting is rows[0] or not setting.best:
         return Interval(math.nan, math.nan, math.nan, "none", 0)
     level = 1 - (1 - LEVEL) / max(1, len(rows) - 1)
