@@ -6,23 +6,29 @@ from pathlib import Path
 from bench.report.curves import training_curves
 from bench.report.frontier import reward_kl_frontier
 from bench.report.leaderboard import csv_text
+from bench.report.matrix import comparisons
 from bench.report.panels import logp_shift, score_vs_parameter
 from bench.report.saving import FORMATS, Drawing, save
 from bench.report.scatter import alignment_tax, length_vs_reward
 from bench.report.settings import Group, group_records
 from bench.report.store import load_records, write_text_whole
 from bench.report.style import Style, house, style_of
+from bench.report.trials import best_of_n, variance
 from bench.report.whole import told
 
-FIGURES: dict[str, Callable[[Group, Style], Iterator[Drawing]]] = {
-    "score-vs-": score_vs_parameter,
-    "reward-kl-frontier": reward_kl_frontier,
-    "length-vs-reward": length_vs_reward,
-    "training-curves": training_curves,
-    "logp-shift": logp_shift,
-    "alignment-tax": alignment_tax,
+FIGURES: dict[Callable[[Group, Style], Iterator[Drawing]], tuple[str, ...]] = {
+    score_vs_parameter: ("score-vs-",),
+    reward_kl_frontier: ("reward-kl-frontier",),
+    length_vs_reward: ("length-vs-reward",),
+    training_curves: ("training-curves",),
+    logp_shift: ("logp-shift",),
+    alignment_tax: ("alignment-tax",),
+    best_of_n: ("best-of-n",),
+    comparisons: ("win-matrix", "critical-difference"),
+    variance: ("variance",),
 }
-"""What draws figures, and how the names of its figures begin: a figure of several pages has «-2», … at the end."""
+"""What draws figures, and how their names begin: a figure of several pages has «-2», … at the end."""
+NAMES = tuple(name for names in FIGURES.values() for name in names)
 
 
 def write_figures(
@@ -52,7 +58,7 @@ def write_figures(
 def draw_figures(group: Group, *, style: Style) -> Iterator[Drawing]:
     """Draw every figure that ``group`` has numbers for, one after the other."""
     with house(style):
-        for draw in FIGURES.values():
+        for draw in FIGURES:
             yield from draw(group, style)
 
 
@@ -76,7 +82,7 @@ def _earlier(root: Path) -> list[Path]:
     with told(root, "read"):
         folders = [root, *(path for path in sorted(root.glob("[0-9]*-*")) if path.is_dir())]
         found = [path for folder in folders for kind in (*FORMATS, "csv") for path in folder.glob(f"*.{kind}")]
-        return [path for path in found if any(_is_of(path.stem, name) for name in FIGURES)]
+        return [path for path in found if any(_is_of(path.stem, name) for name in NAMES)]
 
 
 def _is_of(stem: str, name: str) -> bool:

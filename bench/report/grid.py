@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, NARROW = 1.6, 1.1
+WIDE, NARROW = 1.4, 1.1
 """Width of a panel where all fit one page, and where they do not, inches of paper."""
 HIGH, LOW, LEAST = 1.15, 0.62, 0.45
 """Height of a panel where all fit one page, and the most and the least where they do not."""
@@ -92,30 +92,47 @@ def arrange(
 
     ``top`` inches are the legend's. Where y is ``shared``, only the panels at the left have tick labels.
     """
+    em, width = style.font / 72, figure.get_figwidth()
+    left = (1.3 + 1.2 * max(label.count("\n") for label in labels)) * em
+    _place(figure, columns, grid, style=style, left=left + 3 * em, top=top, shared=shared)
+    # which ticks an axis has depends on its size, and the size on the ticks: the second turn settles it
+    ticks = max(_longest(axes) for column in columns for axes in column) * LETTER * em * (0.85 if grid.small else 1)
+    _place(figure, columns, grid, style=style, left=left + ticks + 0.7 * em, top=top, shared=shared)
+    x, middle = 0.3 * em / width, (left + ticks + 0.7 * em + width) / 2 / width
+    figure.text(middle, 0.35 * em / figure.get_figheight(), xlabel, ha="center", va="bottom")
+    if grid.small:
+        figure.text(x, 0.5 - top / 2 / figure.get_figheight(), labels[0].replace("\n", " "), **_TURNED)
+        return
+    for column in columns[:: grid.across]:
+        for axes, label in zip(column, labels, strict=False):
+            box = axes.get_position()
+            figure.text(x, (box.y0 + box.y1) / 2, label, **_TURNED)
+
+
+def _place(
+    figure: "Figure",
+    columns: Sequence[Sequence["Axes"]],
+    grid: Grid,
+    *,
+    style: Style,
+    left: float,
+    top: float,
+    shared: bool,
+) -> None:
     em, width, height = style.font / 72, figure.get_figwidth(), figure.get_figheight()
-    across, bands = grid.across, math.ceil(len(columns) / grid.across)
-    ticks = (
-        max(_longest(axes) for column in columns for axes in column) * LETTER * em * (0.85 if grid.small else 1)
-        + 0.8 * em
-    )
-    left = (1.3 + 1.2 * max(label.count("\n") for label in labels)) * em if any(labels) else 0.3 * em
-    step = (width - left - (ticks if shared else 0.0) - 0.4 * em) / across
-    inner = step - (0.8 * em if shared else ticks + 0.4 * em)
-    room = (height - top - 1.6 * em) / bands
+    bands, across = math.ceil(len(columns) / grid.across), min(grid.across, len(columns))
+    own = left if not shared else 0.0
+    step = (width - (0 if own else left) - 0.4 * em) / across
+    inner = step - (own + 0.4 * em if own else 0.8 * em)
+    room = (height - top - 1.7 * em) / bands
     high = (room - _above(grid) * style.scale) / grid.layers
     for at, column in enumerate(columns):
-        x = left + ticks + at % across * step
+        x = left + at % across * step
         for layer, axes in enumerate(column):
             upper = height - top - at // across * room - TITLE * style.scale - layer * high
-            lower = upper - high + (GAP * style.scale if grid.layers > 1 else 0)
+            lower = upper - high + (GAP * style.scale if layer < grid.layers - 1 else 0)
             axes.set_position((x / width, lower / height, inner / width, (upper - lower) / height))
             axes.tick_params(labelleft=not shared or at % across == 0)
-            if at % across == 0 and not grid.small:
-                figure.text(0.3 * em / width, (upper + lower) / 2 / height, labels[layer], **_TURNED)
-    middle = (left + ticks + (width - left - ticks) / 2) / width
-    figure.text(middle, 0.35 * em / height, xlabel, ha="center", va="bottom")
-    if grid.small:
-        figure.text(0.3 * em / width, (height - top) / 2 / height, labels[0].replace("\n", " "), **_TURNED)
 
 
 def panel_width(figure: "Figure", grid: Grid, style: Style) -> float:

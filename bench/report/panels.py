@@ -153,19 +153,20 @@ def _draw(axes: "Axes", rows: Sequence[Row], *, color: str, series: Series, look
     for row in kind["start"]:
         axes.axhline(row["y"], color=GREY, linestyle=(0, (4, 2)), linewidth=0.75 * width, zorder=1)
     axes.plot(_of(kind["seed"], "x"), _of(kind["seed"], "y"), "_", color=color, markersize=1.5 * size)
-    for line in sorted({row["line"] for row in kind["mean"]} - {-1}):
-        joined, shade = [row for row in kind["mean"] if row["line"] == line], tint(color, line)
-        dash = DASHES[line] if series.filled else "--"
-        axes.plot(_of(joined, "x"), _of(joined, "y"), color=shade, linestyle=dash)
-    lined = any(row["line"] >= 0 for row in kind["mean"])
-    for row in kind["mean"]:
-        x, y, shade = row["x"], row["y"], tint(color, max(0, row["line"]))
-        strong = 0.35 if lined and row["line"] < 0 else 1.0
-        axes.vlines(x, row["low"], row["high"], color=shade, linewidth=0.65 * width, alpha=0.8 * strong)
-        more: Row = {"mfc": shade if series.filled else "white", "alpha": strong}
-        if row["best"]:
-            more = {"markersize": 2.3 * size, "mec": "black", "mew": 0.5 * width}
-        axes.plot([x], [y], "*" if row["best"] else series.marker or look.marker, color=shade, zorder=4, **more)
+    for line in sorted({row["line"] for row in kind["mean"]}):
+        joined, shade = [row for row in kind["mean"] if row["line"] == line], tint(color, max(0, line))
+        lined = any(row["line"] >= 0 for row in kind["mean"])
+        strong = 0.35 if lined and line < 0 else 1.0
+        dash = ("" if line < 0 else DASHES[line]) if series.filled else "--"
+        xs, ys = _of(joined, "x"), _of(joined, "y")
+        axes.vlines(
+            xs, _of(joined, "low"), _of(joined, "high"), color=shade, linewidth=0.65 * width, alpha=0.8 * strong
+        )
+        face: Row = {"mfc": shade if series.filled else "white", "alpha": strong, "zorder": 3}
+        axes.plot(xs, ys, color=shade, linestyle=dash, marker=series.marker or look.marker, **face)
+    best = [row for row in kind["mean"] if row["best"]]
+    star: Row = {"color": color, "markersize": 2.3 * size, "mec": "black", "mew": 0.5 * width, "zorder": 5}
+    axes.plot(_of(best, "x"), _of(best, "y"), "*", **star)
     below = [row["x"] for row in kind["mean"] if row["y"] < floor]
     axes.plot(below, [0.02] * len(below), marker=CARET, linestyle="", color=color, transform=_edge(axes), clip_on=False)
     failed = _of(kind["failed"], "x")

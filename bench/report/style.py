@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Columns = Literal[1, 2]
 GREY = "#666666"
-BLUE, VERMILLION = "#0072B2", "#D55E00"
+BLUE, VERMILLION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
 BODY = 8.0
 """The size of type on paper, points: what the lengths below are given for."""
 TALLEST = 9.2
@@ -28,7 +28,7 @@ class Style:
     """Sizes of a figure: widths of one column and of the page (inches), type (points), weight of lines, dots per inch.
 
     ``ratio`` fixes the height to that share of the page's width; None: as high as the content needs. ``columns`` sets
-    the width of every figure; None: each figure takes what it needs.
+    the width of every figure; None: on paper each figure takes what it needs, a slide is filled.
     """
 
     name: str
@@ -47,7 +47,8 @@ class Style:
 
     def width(self, columns: Columns) -> float:
         """Return a figure's width in inches; ``columns`` is what the figure takes where nothing else was asked."""
-        return self.page if (self.columns or columns) == 2 else self.column
+        natural = columns if self.ratio is None else 2
+        return self.page if (self.columns or natural) == 2 else self.column
 
     @property
     def tallest(self) -> float:
@@ -104,8 +105,9 @@ def legend(figure: "Figure", style: Style, handles: Sequence[Any], labels: Seque
     if not labels:
         return 0.0
     em = style.font / 72
-    across = next(n for n in range(len(labels), 0, -1) if n == 1 or _width(labels, n) * em <= figure.get_figwidth())
-    high = (1.35 * math.ceil(len(labels) / across) + 0.5) * em
+    counts = (math.ceil(len(labels) / lines) for lines in range(1, len(labels) + 1))
+    across = next((n for n in counts if _width(labels, n) * em <= figure.get_figwidth()), 1)
+    high = (1.5 * math.ceil(len(labels) / across) + 0.6) * em
     if style.ratio is None:
         figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + high)
     outside = "outside upper center" if figure.get_layout_engine() is not None else "upper center"
@@ -115,8 +117,7 @@ def legend(figure: "Figure", style: Style, handles: Sequence[Any], labels: Seque
 
 def _width(labels: Sequence[str], across: int) -> float:
     """Return the width of a legend with ``across`` columns, in sizes of its type; it is filled column by column."""
-    lines = math.ceil(len(labels) / across)
-    parts = [labels[at : at + lines] for at in range(0, len(labels), lines)]
+    parts = [labels[at * len(labels) // across : (at + 1) * len(labels) // across] for at in range(across)]
     return sum(max(map(len, part)) * LETTER + 3.3 for part in parts)
 
 
@@ -195,6 +196,7 @@ def _rc(style: Style) -> dict[str, Any]:
         "font.sans-serif": ["DejaVu Sans"],
         "legend.frameon": False,
         "legend.handlelength": 1.6,
+        "legend.labelspacing": 0.35,
         "legend.columnspacing": 1.2,
         "legend.handletextpad": 0.5,
         "axes.edgecolor": "#444444",
