@@ -133,14 +133,12 @@ def _draw_item(
     width: float,
     small: bool,
 ) -> None:
-    column[0].set_title(
-        item.title, color=item.look.color, fontweight="bold", pad=3, fontsize="small" if small else None
-    )
+    column[0].set_title(item.title, color=item.look.color, pad=3, fontsize="small" if small else None)
     places = [row["x"] for row in item.rows if not math.isnan(row["x"])]
     for axes, layer, parts, limit in zip(column, layers, item.layers, limits, strict=False):
         for series, part in zip(layer, parts, strict=True):
             _draw(axes, part, color=series.color or item.look.color, series=series, look=item.look, floor=limit[0])
-        scale_x(axes, places, style=style, width=width)
+        scale_x(axes, places, style=style, width=width, minor=not small)
         axes.set_ylim(*limit)
 
 

@@ -44,7 +44,7 @@ def formats_of(text: str) -> tuple[str, ...]:
 
 def save(figure: "Figure", stem: Path, *, formats: Sequence[str]) -> list[Path]:
     """Write ``stem`` in each of ``formats``, whole, without dates: equal figures give equal bytes."""
-    engine = figure.get_layout_engine()
+    engine, dpi = figure.get_layout_engine(), figure.dpi
     if engine is not None:
         # solved here once: else each format would solve it again
         engine.execute(figure)
@@ -52,7 +52,22 @@ def save(figure: "Figure", stem: Path, *, formats: Sequence[str]) -> list[Path]:
     paths = []
     for kind in formats:
         content = BytesIO()
-        figure.savefig(content, format=kind, dpi=figure.dpi, metadata=UNDATED[kind])
+        figure.set_dpi(dpi)
+        _render(figure, kind, content)
         paths.append(stem.with_name(f"{stem.name}.{kind}"))
         write_bytes_whole(paths[-1], content.getvalue())
     return paths
+
+
+def _render(figure: "Figure", kind: str, to: BytesIO) -> None:
+    """Draw ``figure`` in one format. ``Figure.savefig`` draws it twice, the first time for nothing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    if kind == "png":
+        FigureCanvasAgg(figure).print_png(to, metadata=UNDATED[kind])
+    elif kind == "pdf":
+        FigureCanvasPdf(figure).print_pdf(to, metadata=UNDATED[kind])
+    else:
+        FigureCanvasSVG(figure).print_svg(to, metadata=UNDATED[kind])

@@ -121,14 +121,14 @@ def _width(labels: Sequence[str], across: int) -> float:
     return sum(max(map(len, part)) * LETTER + 3.3 for part in parts)
 
 
-def scale_x(axes: "Axes", places: Sequence[float], *, style: Style, width: float) -> None:
+def scale_x(axes: "Axes", places: Sequence[float], *, style: Style, width: float, minor: bool = True) -> None:
     """Scale x for ``places``: logarithmic where they are above 0 and span a factor of four, else linear.
 
     Ticks have plain labels («0.03», not «3·10⁻²»), as many as fit ``width`` inches.
     """
     low, high = min(places), max(places)
     if low > 0 and (low == high or high / low >= 4):
-        _log_axis(axes, low=low, high=high, style=style, width=width)
+        _log_axis(axes, low=low, high=high, style=style, width=width, minor=minor)
         return
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -152,8 +152,8 @@ def log_ticks(low: float, high: float, *, most: int) -> list[float]:
     return found[:: -(-len(found) // max(1, most))]
 
 
-def _log_axis(axes: "Axes", *, low: float, high: float, style: Style, width: float) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+def _log_axis(axes: "Axes", *, low: float, high: float, style: Style, width: float, minor: bool) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     low, high = (low / 1.5, high * 1.5) if low == high else (low, high)
     margin = (high / low) ** 0.08
@@ -162,7 +162,7 @@ def _log_axis(axes: "Axes", *, low: float, high: float, style: Style, width: flo
     axes.set_xscale("log")
     axes.set_xlim(low / margin, high * margin)
     axes.xaxis.set_major_locator(FixedLocator(log_ticks(low / margin, high * margin, most=max(1, most))))
-    axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))))
+    axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))) if minor else NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 

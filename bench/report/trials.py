@@ -41,13 +41,13 @@ def best_of_n(group: Group, style: Style) -> Iterator[Drawing]:
 
 
 def variance(group: Group, style: Style) -> Iterator[Drawing]:
-    """Draw which share of the variance of each best setting's mean test target is of seeds, of prompts, and the rest."""
+    """Draw which share of the variance of each best setting's mean test target seeds, prompts and the rest cause."""
     scores = {name: table for name, table in matched(group).items() if min(table.shape) > 1}
     names = [name for name in best_first(group) if name in scores]
-    names = names[: int((style.tallest / style.scale - 0.8) / 0.16)]
+    most = int((style.tallest / style.scale - 0.9) / 0.16)
     if not names:
         return
-    rows = [_variance_row(name, scores[name]) for name in names]
+    rows = [_variance_row(name, scores[name]) for name in names[:most]]
     figure = new_figure(style, height=0.55 + 0.16 * len(rows))
     axes = figure.subplots()
     left = np.zeros(len(rows))
@@ -55,12 +55,13 @@ def variance(group: Group, style: Style) -> Iterator[Drawing]:
         widths = np.array([row[f"{cause}_share"] for row in rows])
         axes.barh(range(len(rows)), widths, left=left, color=color, height=0.72, label=cause)
         left += widths
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), [row["objective"] for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("share of the variance of the mean test target")
+    part = "" if len(rows) == len(names) else f",\nthe best {len(rows)} of {len(names)}"
+    axes.set_xlabel(f"share of the mean's variance{part}")
     legend(figure, style, *axes.get_legend_handles_labels())
     yield Drawing("variance", figure, rows)
 

@@ -1,4 +1,4 @@
-"""Owns objectives held against each other on the same test seeds and prompts: which of them differ, and which do not."""
+"""Owns objectives held against each other on the same test seeds and prompts: which of them differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
