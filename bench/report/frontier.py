@@ -65,7 +65,7 @@ def _optimum(group: Group, split: Split) -> list[Row]:
             fix="delete its evaluation folder; it is evaluated again",
         )
     points = sorted(zip(map(float, curve["kl"]), map(float, curve["reward"]), strict=True))
-    rows = [
+    rows: list[Row] = [
         {"kind": "optimum", "objective": "", "split": split, "kl": kl, "gold_reward": reward} for kl, reward in points
     ]
     top = max(rows, key=lambda row: row["gold_reward"] - group.beta0 * row["kl"], default=None)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, NARROW = 1.4, 1.1
+WIDE, NARROW = 1.4, 1.08
 """Width of a panel where all fit one page, and where they do not, inches of paper."""
 HIGH, LOW, LEAST = 1.15, 0.62, 0.45
 """Height of a panel where all fit one page, and the most and the least where they do not."""
@@ -58,7 +58,8 @@ def fit(count: int, *, layers: int, style: Style) -> Grid:
         return whole
     across = max(1, min(count, int(width / NARROW)))
     least = Grid(1, across, math.ceil(count / across), LEAST, True)
-    bands = min(least.bands, max(1, int(room / _band(least))))
+    pages = math.ceil(least.bands / max(1, int(room / _band(least))))
+    bands = math.ceil(least.bands / pages)
     return replace(least, bands=bands, height=min(LOW, room / bands - _band(least) + LEAST))
 
 

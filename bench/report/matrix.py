@@ -1,6 +1,6 @@
 """Owns the figures of objectives against each other: how often one wins over another, and which do not differ."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from bench.stats.ranks import average_ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CELL, LINE, LANE = 0.23, 0.15, 0.055
 """Side of a matrix's cell; height of a name, and of a bar with its distance to the next: inches of paper."""
@@ -35,20 +36,28 @@ def _win_matrix(found: Versus, style: Style) -> Drawing:
     """Draw the probability that the row beats the column on a prompt, in per cent; * where the mean targets differ."""
     columns: Columns = 1 if len(found.scores) <= FEW else 2
     names = list(found.scores)
-    longest = max(map(len, names)) * LETTER * style.font / 72
-    width = style.width(columns)
-    room = width - longest - 0.9 * style.scale
-    high = style.tallest - longest - 0.7 * style.scale
-    names = names[: max(2, int(min(room, high) / (CELL * style.scale)))]
+    most = next(
+        n for n in range(len(names), 1, -1) if n == 2 or _room(names[:n], style, columns) >= n * CELL * style.scale
+    )
+    names = names[:most]
     rows = [_win_row(one, other, found) for one in names for other in names if one != other]
-    cell = min(room / len(names), 0.36 * style.scale)
-    figure = new_figure(style, height=(cell * len(names) + longest + 0.65 * style.scale) / style.scale, columns=columns)
+    side = min(_room(names, style, columns), 0.36 * style.scale * len(names))
+    figure = new_figure(style, height=(side + _length(names, style)) / style.scale + 0.6, columns=columns)
     axes = figure.subplots()
     _draw_cells(axes, names, rows, style)
-    part = "" if len(names) == len(found.scores) else f" (the best {len(names)} of {len(found.scores)})"
-    note = f"* targets differ: paired test, Holm, p < 0.05{part}"
-    axes.set_title(note, fontsize="small", loc="left")
+    part = "" if len(names) == len(found.scores) else f"\nthe best {len(names)} of {len(found.scores)}"
+    axes.set_xlabel(f"* targets differ: paired test, Holm, p < 0.05{part}", fontsize="small")
     return Drawing("win-matrix", figure, rows)
+
+
+def _room(names: Sequence[str], style: Style, columns: Columns) -> float:
+    """Return the side of the square that is left beside the names, the colour bar and the note, inches."""
+    wide, high = style.width(columns) - 0.9 * style.scale, style.tallest - 0.65 * style.scale
+    return min(wide, high) - _length(names, style)
+
+
+def _length(names: Sequence[str], style: Style) -> float:
+    return max(map(len, names)) * LETTER * style.font / 72
 
 
 def _win_row(one: str, other: str, found: Versus) -> Row:
@@ -85,7 +94,6 @@ def _draw_cells(axes: "Axes", names: Sequence[str], rows: Sequence[Row], style: 
     bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05, pad=0.02, format=PercentFormatter(1.0))
     bar.outline.set_visible(False)
     bar.set_label("P(row beats column)")
-    bar.solids.set_edgecolor("face")
 
 
 def _critical_difference(found: Versus, look: dict[str, Look], style: Style) -> Drawing:
@@ -97,7 +105,7 @@ def _critical_difference(found: Versus, look: dict[str, Look], style: Style) -> 
     half = -(-len(names) // 2)
     bars = max(lanes, default=-1) + 1
     wide = len(names) > FEW or max(map(len, names)) > 10
-    height = 0.62 + LANE * bars + LINE * half
+    height = 0.65 + LANE * bars + LINE * half
     figure = new_figure(style, height=height, columns=2 if wide else 1)
     figure.set_layout_engine("none")
     _draw_ranks(figure, names, ranks, list(zip(runs, lanes, strict=True)), look, style)
@@ -114,53 +122,65 @@ def _critical_difference(found: Versus, look: dict[str, Look], style: Style) -> 
     return Drawing("critical-difference", figure, rows)
 
 
-def _draw_ranks(figure, names, ranks, bars, look: dict[str, Look], style: Style) -> None:  # type: ignore[no-untyped-def]
+def _draw_ranks(
+    figure: "Figure",
+    names: Sequence[str],
+    ranks: Mapping[str, float],
+    bars: "Sequence[tuple[tuple[int, int], int]]",
+    look: Mapping[str, Look],
+    style: Style,
+) -> None:
+    """Draw the axis at the top, bars below it (run, lane), and an elbow from each mean rank to its name at a side."""
     from matplotlib import rcParams
     from matplotlib.ticker import MaxNLocator
 
     em, width, height = style.font / 72, figure.get_figwidth(), figure.get_figheight()
     half = -(-len(names) // 2)
     depth = max((lane for _, lane in bars), default=-1) + 1
-    line = (height - 0.5 * style.scale - LANE * style.scale * depth) / (half + 0.6)
-    size = min(style.font, line * 72 / 1.15)
-    side = min((max(map(len, names)) + 6) * LETTER * size / 72 + 0.6 * em, 0.38 * width)
+    line = (height - (0.62 + LANE * depth) * style.scale) / (half + 0.2)
+    letters = max(map(len, names)) + 7
+    size = min(style.font, line * 72 / 1.15, 0.36 * width * 72 / (letters * LETTER))
+    side = letters * LETTER * size / 72 + 0.3 * em
     axes = figure.add_axes((side / width, 0, 1 - 2 * side / width, 1 - 0.5 * style.scale / height))
     low, high = min(ranks.values()), max(ranks.values())
     room = 0.04 * (high - low) or 0.5
     axes.set(xlim=(low - room, high + room), ylim=(axes.get_position().height * height, 0))
     axes.xaxis.set_ticks_position("top")
     axes.xaxis.set_label_position("top")
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(max(1, min(6, int((width - 2 * side) / (5 * em))))))
     axes.set_xlabel(f"mean rank of {len(names)} over test prompts (1 is best)")
     axes.spines[["left", "bottom", "right"]].set_visible(False)
     axes.spines["top"].set_visible(True)
     axes.grid(False)
     axes.yaxis.set_visible(False)
-    thin = 0.6 * rcParams["lines.linewidth"]
     for (first, last), lane in bars:
         y = (0.12 + LANE * (lane + 0.5)) * style.scale
         ends = [ranks[names[first]] - 0.25 * room, ranks[names[last]] + 0.25 * room]
         axes.plot(ends, [y, y], color="black", linewidth=2.2 * rcParams["lines.linewidth"], solid_capstyle="butt")
     for place, name in enumerate(names):
-        left = place < half
-        row = place if left else len(names) - 1 - place
+        row = place if place < half else len(names) - 1 - place
         y = (0.12 + LANE * depth) * style.scale + (row + 0.6) * line
-        edge = axes.get_xlim()[0 if left else 1]
-        ink = look[name].color if look[name].named else GREY
-        axes.plot([ranks[name], ranks[name], edge], [0, y, y], color=ink, linewidth=thin, clip_on=False)
-        axes.plot([ranks[name]], [0], look[name].marker, color=ink, clip_on=False, zorder=4)
-        text = f"{name}  {ranks[name]:.2f}" if left else f"{ranks[name]:.2f}  {name}"
-        axes.annotate(
-            text,
-            (edge, y),
-            (-0.3 * style.font if left else 0.3 * style.font, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            color=ink,
-            fontsize=size,
-            annotation_clip=False,
-        )
+        _draw_elbow(axes, name, ranks[name], y=y, left=place < half, look=look[name], size=size)
+
+
+def _draw_elbow(axes: "Axes", name: str, rank: float, *, y: float, left: bool, look: Look, size: float) -> None:
+    from matplotlib import rcParams
+
+    edge = axes.get_xlim()[0 if left else 1]
+    ink = look.color if look.named else GREY
+    axes.plot([rank, rank, edge], [0, y, y], color=ink, linewidth=0.6 * rcParams["lines.linewidth"], clip_on=False)
+    axes.plot([rank], [0], look.marker, color=ink, clip_on=False, zorder=4)
+    axes.annotate(
+        f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}",
+        (edge, y),
+        (-0.3 * size if left else 0.3 * size, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="center",
+        color=ink,
+        fontsize=size,
+        annotation_clip=False,
+    )
 
 
 def _lanes(runs: Sequence[tuple[int, int]]) -> list[int]:

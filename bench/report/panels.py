@@ -9,7 +9,7 @@ from bench.report.colours import Look, best_first, looks
 from bench.report.grid import Grid, arrange, fit, open_page, panel_width, y_limits
 from bench.report.saving import Drawing, Row
 from bench.report.settings import Group, plotted_split
-from bench.report.style import BLUE, GREY, VERMILLION, Style, legend, scale_x
+from bench.report.style import BLUE, GREY, VERMILLION, Style, legend, scale_x, short
 from bench.report.sweep import Second, rows_of, second_of, swept
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _legend(
         look: Row = {"color": one.color or GREY, "marker": one.marker or "o", "linestyle": "-" if one.filled else "--"}
         handles.append(Line2D([], [], label=one.legend, mfc=look["color"] if one.filled else "white", **look))
     for at, level in enumerate(second.levels if second else ()):
-        name = f"{SYMBOLS.get(second.name, second.name)} {level:g}" if second else ""
+        name = f"{SYMBOLS.get(second.name, second.name)} {short(level)}" if second else ""
         handles.append(Line2D([], [], color=tint(GREY, at), linestyle=DASHES[at], label=name))
     if "seed" in kinds:
         handles.append(Line2D([], [], marker="_", markersize=1.5 * size, label="one seed", linestyle="", color=GREY))
@@ -219,4 +219,4 @@ def _legend(
         handles.append(Line2D([], [], color=GREY, linestyle=(0, (4, 2)), label="start model"))
     if "failed" in kinds:
         handles.append(Line2D([], [], marker="x", linestyle="", color="black", label="did not complete"))
-    return handles, [handle.get_label() for handle in handles]
+    return handles, [str(handle.get_label()) for handle in handles]

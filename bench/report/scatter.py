@@ -68,7 +68,7 @@ def scatter(axes: "Axes", rows: Sequence[Row], look: Mapping[str, Look], *, x: s
 
     size = rcParams["lines.markersize"]
     # the best objectives are drawn last, above the others
-    for at, (objective, one) in enumerate(reversed(look.items())):
+    for at, (objective, one) in enumerate(reversed(list(look.items()))):
         points = [row for row in rows if row["objective"] == objective and row["kind"] == "setting"]
         own: Row = {"color": one.color, "linestyle": "", "zorder": 2 + at / len(look)}
         plain = [row for row in points if not (row["best"] and one.named)]

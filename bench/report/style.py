@@ -89,18 +89,18 @@ def new_figure(style: Style, *, height: float, columns: Columns = 1) -> "Figure"
     ``height`` is in inches of paper; a style with a fixed ratio has its own. ``columns`` is the width it needs.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     high = min(height * style.scale, style.tallest) if style.ratio is None else style.tallest
-    figure = Figure(figsize=(style.width(columns), high), dpi=style.dpi, layout="constrained")
     pad = 0.04 * style.scale
-    figure.get_layout_engine().set(w_pad=pad, h_pad=pad)  # type: ignore[union-attr]  # it was asked for above
-    return figure
+    solver = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad)
+    return Figure(figsize=(style.width(columns), high), dpi=style.dpi, layout=solver)
 
 
 def legend(figure: "Figure", style: Style, handles: Sequence[Any], labels: Sequence[str]) -> float:
     """Put one legend above all axes, as many entries in a line as fit; return its height, inches.
 
-    On paper the figure grows by that height, so that the axes keep theirs.
+    On paper the figure grows by that height, so that the axes keep theirs, but never beyond the page.
     """
     if not labels:
         return 0.0
@@ -109,7 +109,7 @@ def legend(figure: "Figure", style: Style, handles: Sequence[Any], labels: Seque
     across = next((n for n in counts if _width(labels, n) * em <= figure.get_figwidth()), 1)
     high = (1.5 * math.ceil(len(labels) / across) + 0.6) * em
     if style.ratio is None:
-        figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + high)
+        figure.set_size_inches(figure.get_figwidth(), min(figure.get_figheight() + high, style.tallest))
     outside = "outside upper center" if figure.get_layout_engine() is not None else "upper center"
     figure.legend(handles, labels, loc=outside, ncols=across, borderaxespad=0.2)
     return high
@@ -152,18 +152,24 @@ def log_ticks(low: float, high: float, *, most: int) -> list[float]:
     return found[:: -(-len(found) // max(1, most))]
 
 
+def short(value: float) -> str:
+    """Return a round number as few letters: «0.03», but «3e-5» and not «3e-05»."""
+    mantissa, power = f"{value:.5e}".split("e")
+    return f"{value:g}" if abs(value) >= 1e-3 else f"{float(mantissa):g}e{int(power)}" if value else "0"
+
+
 def _log_axis(axes: "Axes", *, low: float, high: float, style: Style, width: float, minor: bool) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
     low, high = (low / 1.5, high * 1.5) if low == high else (low, high)
     margin = (high / low) ** 0.08
-    longest = max(len(f"{value:g}") for value in log_ticks(low, high, most=99) or [low])
+    longest = max(len(short(value)) for value in log_ticks(low, high, most=99) or [low])
     most = int(width / ((longest + 1) * LETTER * style.font / 72))
     axes.set_xscale("log")
     axes.set_xlim(low / margin, high * margin)
     axes.xaxis.set_major_locator(FixedLocator(log_ticks(low / margin, high * margin, most=max(1, most))))
     axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))) if minor else NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 

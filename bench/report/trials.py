@@ -26,6 +26,8 @@ CAUSES = {"seed": BLUE, "prompt": ORANGE, "residual": "#BBBBBB"}
 
 def best_of_n(group: Group, style: Style) -> Iterator[Drawing]:
     """Draw the expected best validation target of n trials against n, one line an objective, with 95 % intervals."""
+    from matplotlib.ticker import MaxNLocator
+
     look = looks(best_first(group))
     rows = [row for name in look for row in _trial_rows(group, name)]
     if not any(row["trials"] > 1 for row in rows):
@@ -35,7 +37,7 @@ def best_of_n(group: Group, style: Style) -> Iterator[Drawing]:
     _draw_lines(axes, rows, look)
     axes.set_xlabel("trials")
     axes.set_ylabel("expected best target J,\nvalidation")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     legend(figure, style, *named_lines([axes], look))
     yield Drawing("best-of-n", figure, rows)
 
@@ -83,7 +85,7 @@ def _target(setting: Setting) -> float:
 
 
 def _draw_lines(axes: "Axes", rows: Sequence[Row], look: Mapping[str, Look]) -> None:
-    for at, (name, one) in enumerate(reversed(look.items())):
+    for at, (name, one) in enumerate(reversed(list(look.items()))):
         own = [row for row in rows if row["objective"] == name]
         ns, bests = [row["n"] for row in own], [row["best"] for row in own]
         if not own:

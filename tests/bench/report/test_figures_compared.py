@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.report.figures import FIGURES
 from bench.report.matrix import comparisons
+from bench.report.panels import score_vs_parameter
 from bench.report.saving import save
 from bench.report.scatter import alignment_tax, length_vs_reward
 from bench.report.settings import group_records
@@ -67,20 +69,20 @@ def test_mean_ranks_are_over_prompts_and_a_bar_joins_those_that_do_not_differ():
     assert [rows[name]["bars"] for name in ("dpo", "ipo", "kto")] == ["1", "1", ""]
 
 
-def tested(names, different) -> Versus:
+def told_apart(names, different) -> Versus:
     adjusted = {pair: 0.01 if pair in different else 1.0 for pair in combinations(names, 2)}
     return Versus({}, adjusted, adjusted)
 
 
 def test_bars_are_the_longest_runs_without_a_difference():
-    assert alike("abcd", tested("abcd", {("a", "d"), ("b", "d")})) == [(0, 2), (2, 3)]
-    assert alike("abc", tested("abc", {("a", "b"), ("a", "c"), ("b", "c")})) == []
-    assert alike("abc", tested("abc", set())) == [(0, 2)]
+    assert alike("abcd", told_apart("abcd", {("a", "d"), ("b", "d")})) == [(0, 2), (2, 3)]
+    assert alike("abc", told_apart("abc", {("a", "b"), ("a", "c"), ("b", "c")})) == []
+    assert alike("abc", told_apart("abc", set())) == [(0, 2)]
 
 
 @given(st.sets(st.sampled_from(list(combinations("abcdef", 2)))))
 def test_no_bar_joins_a_difference_and_none_lies_in_another(different):
-    found = tested("abcdef", different)
+    found = told_apart("abcdef", different)
     runs = alike("abcdef", found)
     for first, last in runs:
         assert not any(
@@ -137,18 +139,18 @@ def test_each_task_of_lm_eval_has_a_panel_and_without_one_there_is_no_figure():
     assert draw(alignment_tax, bare) == {}
 
 
-@pytest.mark.parametrize("name", ["paper", "slides"])
+@pytest.mark.parametrize(("name", "columns"), [("paper", None), ("paper", 1), ("slides", None)])
 @pytest.mark.parametrize("count", [3, 30])
-def test_no_two_texts_overlap_and_none_leaves_the_figure(name, count, tmp_path):
-    from bench.report.panels import score_vs_parameter
-
-    style = style_of(name)
+def test_no_two_texts_overlap_and_none_leaves_the_figure(name, columns, count, tmp_path):
+    style = style_of(name, columns=columns)
     records = study([f"objective_{at}" for at in range(count)], final_seeds=2)
-    for plot in (score_vs_parameter, comparisons, variance):
+    plots = FIGURES if count < 5 else (score_vs_parameter, comparisons, variance)
+    for plot in plots:
         for one in draw(plot, records, style=style).values():
             with house(style):
                 save(one.figure, tmp_path / one.name, formats=("png",))
             boxes = visible_texts(one.figure)
+            assert one.figure.get_figheight() <= style.tallest
             edge = one.figure.bbox.padded(1)
             assert [text for text, box in boxes if not contains(edge, box)] == [], one.name
             clashes = [(a, b) for (a, x), (b, y) in combinations(boxes, 2) if x.padded(-1).overlaps(y.padded(-1))]
