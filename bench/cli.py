@@ -236,11 +236,29 @@ def leaderboard(out: Out = Path("results")) -> None:
 
 
 @app.command()
-def figures(out: Out = Path("results")) -> None:
-    """Draw the figures again, from the records alone (PNG, PDF, plotted numbers as CSV).  Example: bench figures"""
+def figures(
+    out: Out = Path("results"),
+    style: Annotated[
+        str,
+        typer.Option("--style", help="paper (8 pt, a column or page wide) or slides (16:9). Example: --style slides"),
+    ] = "paper",
+    formats: Annotated[
+        str, typer.Option("--formats", help="Some of pdf, png, svg, comma-separated. Example: --formats pdf,svg")
+    ] = "pdf,png,svg",
+    columns: Annotated[
+        int | None,
+        typer.Option("--columns", help="Width: 1 column or 2; default: what each needs. Example: --columns 1"),
+    ] = None,
+) -> None:
+    """Draw the figures again, from the records alone, each with its plotted numbers as CSV.
+
+    Fonts are embedded, colours hold for colour-blind readers, and an objective has one colour in every figure.
+
+    Examples:  bench figures · bench figures --style slides --formats png · bench figures --formats pdf --columns 1
+    """
     from bench.commands import make_figures
 
-    make_figures(out)
+    make_figures(out, style=style, formats=formats, columns=columns)
 
 
 @app.command()

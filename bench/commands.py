@@ -138,13 +138,18 @@ def make_leaderboard(results: Path) -> None:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def make_figures(results: Path) -> None:
+def make_figures(results: Path, *, style: str, formats: str, columns: int | None) -> None:
     """``bench figures``."""
     from bench.report.figures import write_figures
+    from bench.report.saving import formats_of
+    from bench.report.style import style_of
 
+    # options are read first: a folder of many records takes seconds
+    style_of(style, columns=columns)
+    kinds = formats_of(formats)
     _records(results)
-    for path in write_figures(results):
-        Console().print(f"  {path}", highlight=False, markup=False)
+    for path in write_figures(results, style=style, formats=kinds, columns=columns):
+        Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def make_page(results: Path) -> None:

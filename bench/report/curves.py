@@ -1,21 +1,21 @@
 """Owns the training curves of the best setting of each objective: loss, reward accuracy and margin against the step."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.report.colours import Look, best_first, looks
 from bench.report.record import RunRecord
+from bench.report.saving import Drawing, Row
 from bench.report.settings import Group
-from bench.report.style import COLUMN, PAGE, looks, new_figure
+from bench.report.style import Style, legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-Row = dict[str, Any]
 CURVES = ("loss", "accuracy", "margin")
 SMOOTHING = 15
 """One part in this many of the logged steps is averaged: a batch of 16 pairs gives an accuracy to ± 0.12 alone."""
@@ -23,25 +23,38 @@ BANDS = 5
 """Objectives whose range over seeds is drawn; of more, the bands would hide each other."""
 
 
-def training_curves(group: Group) -> "tuple[Figure, list[Row]]":
-    """Draw the seeds' mean and range of the running mean of each curve; return the figure and the plotted numbers."""
-    found = [setting for setting in map(group.best, group.objectives) if setting is not None]
-    runs = {s.objective: list({r.key: r for r in (*s.validation, *s.test)}.values()) for s in found}
+def training_curves(group: Group, style: Style) -> Iterator[Drawing]:
+    """Draw the seeds' mean and range of the running mean of each curve, of each objective's best setting."""
+    found = {name: group.best(name) for name in best_first(group)}
+    runs = {
+        name: list({r.key: r for r in (*s.validation, *s.test)}.values()) for name, s in found.items() if s is not None
+    }
     several = len(runs) > 1
     rows = [row for name, records in runs.items() for row in _rows(name, records, relative=several)]
     if not rows:
-        return new_figure(COLUMN, 1), []
+        return
     labels = {"loss": "training loss", "accuracy": "reward accuracy, training", "margin": "reward margin, training"}
     labels |= {"loss": "training loss / its first value"} if several else {}
-    figure = new_figure(PAGE, 2.35 + 0.17 * ((len(runs) - 1) // 6))
+    look = looks(best_first(group))
+    narrow = style.width(2) < style.page
+    figure = new_figure(style, height=5.4 if narrow else 2.7, columns=2)
     width = max(int(row["averaged_steps"]) for row in rows)
-    for axes, name in zip(figure.subplots(1, 3), CURVES, strict=True):
-        _draw(axes, [row for row in rows if row["curve"] == name], looks(group.objectives))
+    panels = figure.subplots(*((3, 1) if narrow else (1, 3)))
+    for axes, name in zip(panels, CURVES, strict=True):
+        _draw(axes, [row for row in rows if row["curve"] == name], look)
         axes.set_ylabel(labels[name])
-        axes.set_xlabel("optimiser step" if width == 1 else f"optimiser step (mean of {width})")
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=6)
-    return figure, rows
+    figure.supxlabel("optimiser step" if width == 1 else f"optimiser step (mean of {width})", fontsize="medium")
+    legend(figure, style, *named_lines(panels, look))
+    yield Drawing("training-curves", figure, rows)
+
+
+def named_lines(panels: "Sequence[Axes]", look: Mapping[str, Look]) -> tuple[list, list[str]]:
+    """Return the legend's entries of lines: the named objectives, best first, and one for all the others."""
+    drawn = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    names = [name for name in look if name in drawn]
+    others = sum(not one.named for one in look.values())
+    handles = [drawn[name] for name in names] + ([drawn["others"]] if "others" in drawn else [])
+    return handles, names + ([f"{others} others"] if "others" in drawn else [])
 
 
 def smooth(values: Sequence[float | None], *, width: int) -> NDArray[np.float64]:
@@ -69,29 +82,43 @@ def _rows(objective: str, records: Sequence[RunRecord], *, relative: bool) -> li
         if not curves:
             continue
         stacked = np.stack(curves)
-        for at, step in enumerate(steps):
-            here = stacked[:, at]
-            if np.isfinite(here).all():
-                numbers = {"mean": float(here.mean()), "low": float(here.min()), "high": float(here.max())}
-                same = {"objective": objective, "curve": name, "seeds": len(curves), "averaged_steps": width}
-                rows.append({**same, "step": step, **numbers})
+        same = {"objective": objective, "curve": name, "seeds": len(curves), "averaged_steps": width}
+        bounds = zip(steps, stacked.mean(axis=0), stacked.min(axis=0), stacked.max(axis=0), strict=True)
+        rows += [
+            {**same, "step": step, "mean": float(mean), "low": float(low), "high": float(high)}
+            for step, mean, low, high in bounds
+            if math.isfinite(mean)
+        ]
     return rows
 
 
-def _draw(axes: "Axes", rows: Sequence[Row], look: dict[str, dict[str, Any]]) -> None:
+def _draw(axes: "Axes", rows: Sequence[Row], look: Mapping[str, Look]) -> None:
+    from matplotlib import rcParams
+
+    own: dict[str, list[Row]] = {}
+    for row in rows:
+        own.setdefault(row["objective"], []).append(row)
     for at, (objective, one) in enumerate(look.items()):
-        own = [row for row in rows if row["objective"] == objective]
-        if not own:
+        points = own.get(objective, [])
+        if not points:
             continue
-        steps, means = [row["step"] for row in own], [row["mean"] for row in own]
+        steps, means = [row["step"] for row in points], [row["mean"] for row in points]
+        if not one.named:
+            axes.plot(steps, means, color=one.color, linewidth=0.5, label="others", zorder=1.5)
+            continue
         every = max(1, len(steps) // 5)
-        marks: dict[str, Any] = {
-            "marker": one["marker"],
-            "markevery": (at * every // max(1, len(look)), every),
-            "markersize": 3.5,
-        }
-        axes.plot(steps, means, color=one["color"], label=objective, **marks)
-        if len({row["objective"] for row in rows}) <= BANDS:
-            low, high = [row["low"] for row in own], [row["high"] for row in own]
-            axes.fill_between(steps, low, high, color=one["color"], alpha=0.18, linewidth=0)
+        first = at * every // max(1, sum(each.named for each in look.values()))
+        axes.plot(
+            steps,
+            means,
+            color=one.color,
+            label=objective,
+            marker=one.marker,
+            markevery=(first, every),
+            markersize=0.9 * rcParams["lines.markersize"],
+            zorder=3 - at / len(look),
+        )
+        if len(own) <= BANDS:
+            low, high = [row["low"] for row in points], [row["high"] for row in points]
+            axes.fill_between(steps, low, high, color=one.color, alpha=0.18, linewidth=0)
     axes.margins(x=0.02)

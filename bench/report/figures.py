@@ -1,56 +1,75 @@
-"""Owns which figures a report has, and writes them: PNG, PDF and the plotted numbers as CSV."""
+"""Owns which figures a report has, and writes them: PDF, PNG, SVG and the plotted numbers as CSV."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.report.curves import training_curves
 from bench.report.frontier import reward_kl_frontier
 from bench.report.leaderboard import csv_text
-from bench.report.panels import logp_shift, target_vs_beta
+from bench.report.matrix import comparisons
+from bench.report.panels import logp_shift, score_vs_parameter
+from bench.report.saving import FORMATS, Drawing, save
+from bench.report.scatter import alignment_tax, length_vs_reward
 from bench.report.settings import Group, group_records
 from bench.report.store import load_records, write_text_whole
-from bench.report.style import save, style
+from bench.report.style import Style, house, style_of
+from bench.report.trials import best_of_n, variance
 from bench.report.whole import told
 
-FIGURES = {
-    "target-vs-beta": target_vs_beta,
-    "reward-kl-frontier": reward_kl_frontier,
-    "training-curves": training_curves,
-    "logp-shift": logp_shift,
+FIGURES: dict[Callable[[Group, Style], Iterator[Drawing]], tuple[str, ...]] = {
+    score_vs_parameter: ("score-vs-",),
+    reward_kl_frontier: ("reward-kl-frontier",),
+    length_vs_reward: ("length-vs-reward",),
+    training_curves: ("training-curves",),
+    logp_shift: ("logp-shift",),
+    alignment_tax: ("alignment-tax",),
+    best_of_n: ("best-of-n",),
+    comparisons: ("win-matrix", "critical-difference"),
+    variance: ("variance",),
 }
-KINDS = ("png", "pdf", "csv")
+"""What draws figures, and how their names begin: a figure of several pages has «-2», … at the end."""
+NAMES = tuple(name for names in FIGURES.values() for name in names)
 
 
-def write_figures(results: Path) -> list[Path]:
+def write_figures(
+    results: Path, *, style: str = "paper", formats: Sequence[str] = FORMATS, columns: int | None = None
+) -> list[Path]:
     """Draw every figure from the records under ``results`` into ``results/figures``; return what was written, sorted.
 
     Where records of several protocols (or suites, models, data sets) lie there, each has a folder of its own, since
-    their numbers do not compare. A figure that the records have no numbers for is left out, and an earlier one of that
-    name is removed. Raises RunError for a damaged record, a full disk and the like.
+    their numbers do not compare. A figure that the records have no numbers for is left out. Earlier figures are
+    removed, also those in other formats: what lies in the folder is of one style and of these records. Raises RunError
+    for a damaged record, a full disk and the like, UsageError for an unknown style and another number of columns.
     """
+    look = style_of(style, columns=columns)
     groups = group_records(load_records(results))
     root = results / "figures"
     written = [
-        path for at, group in enumerate(groups) for path in _write(group, root / figure_folder(group, at, len(groups)))
+        path
+        for at, group in enumerate(groups)
+        for path in _write(group, root / figure_folder(group, at, len(groups)), style=look, formats=formats)
     ]
-    stale = [root / folder / f"{name}.{kind}" for folder in _folders(root) for name in FIGURES for kind in KINDS]
     with told(root, "remove an earlier figure from"):
-        for path in set(stale) - set(written):
+        for path in set(_earlier(root)) - set(written):
             path.unlink(missing_ok=True)
     return sorted(written)
 
 
-def _write(group: Group, folder: Path) -> list[Path]:
+def draw_figures(group: Group, *, style: Style) -> Iterator[Drawing]:
+    """Draw every figure that ``group`` has numbers for, one after the other."""
+    with house(style):
+        for draw in FIGURES:
+            yield from draw(group, style)
+
+
+def _write(group: Group, folder: Path, *, style: Style, formats: Sequence[str]) -> list[Path]:
     from pandas import DataFrame
 
     written = []
-    for name, draw in FIGURES.items():
-        with style():
-            figure, rows = draw(group)
-            if not rows:
-                continue
-            written += save(figure, folder / name)
-        written.append(folder / f"{name}.csv")
-        write_text_whole(written[-1], csv_text(DataFrame(rows)))
+    for drawing in draw_figures(group, style=style):
+        written += save(drawing.figure, folder / drawing.name, formats=formats)
+        written.append(folder / f"{drawing.name}.csv")
+        write_text_whole(written[-1], csv_text(DataFrame(drawing.rows)))
     return written
 
 
@@ -59,6 +78,15 @@ def figure_folder(group: Group, at: int, groups: int) -> str:
     return "" if groups == 1 else f"{at + 1}-{group.suite}-{group.protocol[:8]}"
 
 
-def _folders(root: Path) -> list[str]:
+def _earlier(root: Path) -> list[Path]:
+    """Return the figures that lie under ``root``; other files there are the user's own."""
     with told(root, "read"):
-        return ["", *(path.name for path in sorted(root.glob("[0-9]*-*")) if path.is_dir())]
+        folders = [root, *(path for path in sorted(root.glob("[0-9]*-*")) if path.is_dir())]
+        found = [path for folder in folders for kind in (*FORMATS, "csv") for path in folder.glob(f"*.{kind}")]
+        return [path for path in found if any(_is_of(path.stem, name) for name in NAMES)]
+
+
+def _is_of(stem: str, name: str) -> bool:
+    if name.endswith("-"):
+        return stem.startswith(name)
+    return stem == name or (stem.startswith(f"{name}-") and stem.removeprefix(f"{name}-").isdigit())

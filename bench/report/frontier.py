@@ -1,40 +1,42 @@
 """Owns the reward-KL frontier: what each setting gains in gold reward, and how far it went from the start for it."""
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from bench.report.settings import Group, Setting, interval, plotted_split, values
-from bench.report.style import COLOURS, COLUMN, GREY, PAGE, looks, new_figure
+from bench.errors import RunError
+from bench.report.colours import best_first, looks
+from bench.report.saving import Drawing, Row
+from bench.report.scatter import entries, point_rows, scatter
+from bench.report.settings import Group, Split, plotted_split
+from bench.report.style import GREY, Style, legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Row = dict[str, Any]
+    from matplotlib.lines import Line2D
 
 
-def reward_kl_frontier(group: Group) -> "tuple[Figure, list[Row]]":
-    """Draw gold reward against KL (nats) of every setting, with the Pareto frontier; return figure and numbers."""
+def reward_kl_frontier(group: Group, style: Style) -> Iterator[Drawing]:
+    """Draw gold reward against KL (nats) of every setting, with the Pareto frontier and, where known, the optimum.
+
+    The optimum is the frontier that no policy can beat, which is known on problems small enough to enumerate; on it
+    π* is marked, the policy of the highest target E[r] − β₀·KL.
+    """
     split = plotted_split(group)
-    shown = [setting for setting in group.settings if values(setting.records(split), "gold_reward")]
-    rows = [_row(setting, split) for setting in shown]
-    if not rows:
-        return new_figure(COLUMN, 1), []
-    if group.start is not None and values(group.start.records(split), "gold_reward"):
-        rows.insert(0, _row(group.start, split))
+    rows = point_rows(group, "kl", "gold_reward", split)
+    if not any(row["kind"] == "setting" for row in rows):
+        return
     edge = pareto([(row["kl"], row["gold_reward"]) for row in rows])
     rows = [{**row, "frontier": at in edge} for at, row in enumerate(rows)]
-    wide = len(group.objectives) > len(COLOURS)
-    across = 6 if wide else 3
-    lines = math.ceil((len(group.objectives) + 3) / across)
-    figure = new_figure(PAGE if wide else COLUMN, (3.2 if wide else 2.4) + 0.17 * lines)
+    known = _optimum(group, split)
+    look = looks(best_first(group))
+    figure = new_figure(style, height=3.0)
     axes = figure.subplots()
-    _draw(axes, rows, looks(group.objectives), start=group.start.objective if group.start else "")
+    scatter(axes, rows, look, x="kl", y="gold_reward")
+    lines = [_draw_edge(axes, rows), *_draw_optimum(axes, known)]
     axes.set_xlabel(f"KL to the start model, {split} [nats]")
     axes.set_ylabel(f"gold reward, {split}")
-    figure.legend(*_ordered(axes), loc="outside upper center", ncols=across, handletextpad=0.4, columnspacing=0.8)
-    return figure, rows
+    legend(figure, style, *entries(axes, look, *lines))
+    yield Drawing("reward-kl-frontier", figure, rows + known)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
@@ -48,46 +50,49 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[int]:
     return kept
 
 
-def _row(setting: Setting, split: Any) -> Row:
-    found = {name: interval(setting.records(split), name) for name in ("kl", "gold_reward")}
-    spread = {f"{name}_{side}": getattr(one, side) for name, one in found.items() for side in ("low", "high")}
-    means = {name: one.mean for name, one in found.items()}
-    return {"objective": setting.objective, "setting": setting.params_text, "split": split, "best": setting.best} | (
-        means | spread
-    )
+def _optimum(group: Group, split: Split) -> list[Row]:
+    """Return the true frontier's points, cheapest first, that of the highest target as «target optimum».
+
+    Raises RunError where the start model's record does not hold as many KLs as rewards.
+    """
+    records = group.start.records(split) if group.start is not None else ()
+    curve = next((r.provenance["frontier"][split] for r in records if split in r.provenance.get("frontier", {})), None)
+    if not curve:
+        return []
+    if len(curve["kl"]) != len(curve["reward"]):
+        raise RunError(
+            f"the start model's record holds {len(curve['kl'])} KLs and {len(curve['reward'])} rewards of the optimum",
+            fix="delete its evaluation folder; it is evaluated again",
+        )
+    points = sorted(zip(map(float, curve["kl"]), map(float, curve["reward"]), strict=True))
+    rows: list[Row] = [
+        {"kind": "optimum", "objective": "", "split": split, "kl": kl, "gold_reward": reward} for kl, reward in points
+    ]
+    top = max(rows, key=lambda row: row["gold_reward"] - group.beta0 * row["kl"], default=None)
+    return rows + ([{**top, "kind": "target optimum"}] if top else [])
 
 
-def _draw(axes: "Axes", rows: Sequence[Row], look: dict[str, dict[str, Any]], *, start: str) -> None:
+def _draw_edge(axes: "Axes", rows: Sequence[Row]) -> "Line2D":
     edge = sorted((row["kl"], row["gold_reward"]) for row in rows if row["frontier"])
-    axes.plot(
+    (line,) = axes.plot(
         *zip(*edge, strict=True), color=GREY, linewidth=0.9, drawstyle="steps-post", label="Pareto frontier", zorder=1
     )
-    for objective, one in look.items():
-        points = [row for row in rows if row["objective"] == objective]
-        plain, best = ([row for row in points if row["best"] is flag] for flag in (False, True))
-        xs, ys = [row["kl"] for row in plain], [row["gold_reward"] for row in plain]
-        label = objective if points else None
-        axes.plot(xs, ys, linestyle="", alpha=0.9, label=label, zorder=3, markeredgewidth=0, **one)
-        for row in best:
-            # from the eighth objective on, colours come again: the marker tells them apart
-            star: Row = {"markersize": 10, "markeredgecolor": "black", "markeredgewidth": 0.6, "zorder": 5}
-            axes.plot([row["kl"]], [row["gold_reward"]], "*", color=one["color"], **star)
-            if len(look) > len(COLOURS):
-                mark: Row = {"marker": one["marker"], "color": "white", "markersize": 3, "mew": 0, "zorder": 6}
-                axes.plot([row["kl"]], [row["gold_reward"]], **mark)
-    for row in rows:
-        if row["objective"] == start:
-            axes.plot(
-                [row["kl"]], [row["gold_reward"]], "o", mfc="white", mec="black", markersize=5, label="start model"
-            )
-    if any(row["best"] for row in rows):
-        axes.plot([], [], "*", color="white", markersize=9, mec="black", mew=0.6, label="best setting")
-    axes.margins(x=0.06, y=0.08)
+    return line
 
 
-def _ordered(axes: "Axes") -> tuple[list[Any], list[str]]:
-    """Return the legend's entries, objectives before what belongs to all."""
-    common = ("start model", "Pareto frontier", "best setting")
-    handles, labels = axes.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda at: common.index(labels[at]) if labels[at] in common else -1)
-    return [handles[at] for at in order], [labels[at] for at in order]
+def _draw_optimum(axes: "Axes", rows: Sequence[Row]) -> "list[Line2D]":
+    """Draw the optimum without widening the scale beyond its π*: the curve goes on for ever."""
+    if not rows:
+        return []
+    low, high = axes.get_xlim()
+    *curve, top = rows
+    (line,) = axes.plot(
+        [row["kl"] for row in curve], [row["gold_reward"] for row in curve], color="black", label="optimum", zorder=1.5
+    )
+    mark = axes.plot([top["kl"]], [top["gold_reward"]], "D", color="black", label="π* at β₀", zorder=7)
+    right = max(high, 1.08 * top["kl"])
+    within = [row["gold_reward"] for row in curve if low <= row["kl"] <= right]
+    bottom, upper = axes.dataLim.y0, max([axes.get_ylim()[1], *within]) if within else axes.get_ylim()[1]
+    axes.set_xlim(low, right)
+    axes.set_ylim(axes.get_ylim()[0] if bottom else None, upper + 0.04 * (upper - axes.get_ylim()[0]))
+    return [line, *mark]

@@ -9,7 +9,7 @@ from bench.report.leaderboard import OWN_TASKS, difference_to_first, rank_of, to
 from bench.report.markdown import NOTHING, number
 from bench.report.record import START
 from bench.report.settings import Group, Setting, Split, interval
-from bench.report.stats import Interval
+from bench.stats.intervals import Interval
 
 WIDE, EDGE = 90, 4
 """Width of a drawn interval and the margin at its ends, in its own units."""

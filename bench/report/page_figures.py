@@ -4,19 +4,26 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.report.figures import FIGURES, figure_folder
+from bench.report.figures import figure_folder
 from bench.report.settings import Group
 from bench.report.whole import told
 
 CAPTIONS = {
-    "target-vs-beta": ("Target and β", "Target J and gold reward over β, a panel for each objective"),
+    "score-vs-": ("Score and parameter", "Target J and gold reward over a swept parameter, a panel for each objective"),
     "reward-kl-frontier": ("Reward and KL", "Gold reward against KL from the start model, a point for each setting"),
-    "training-curves": ("Training", "Loss, reward accuracy and margin over the training steps, for each objective"),
-    "logp-shift": (
-        "Log-probabilities",
-        "Change of the log-probability of chosen and rejected completions",
+    "best-of-n": ("What trials buy", "Expected best validation target of n trials"),
+    "win-matrix": (
+        "Who beats whom",
+        "Probability that the row's objective scores higher on a prompt",
     ),
+    "critical-difference": ("Mean ranks", "Mean rank over prompts; bars join objectives that do not differ"),
+    "training-curves": ("Training", "Loss, reward accuracy and margin over the training steps, for each objective"),
+    "logp-shift": ("Log-probabilities", "Change of the log-probability of chosen and rejected completions"),
+    "length-vs-reward": ("Length", "Gold reward against the length of completions"),
+    "alignment-tax": ("Alignment tax", "Score of each task against KL from the start model"),
+    "variance": ("Where the noise is from", "Share of the variance that seeds, prompts and the rest cause"),
 }
+"""By how a figure's file name begins; the page shows them in this order."""
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -38,13 +45,17 @@ def pictures(results: Path, group: Group, *, at: int, groups: int) -> list[Pictu
     folder = results / "figures" / figure_folder(group, at, groups)
     with told(folder, "read"):
         found = {path.stem: path for kind in reversed(KINDS) for path in sorted(folder.glob(f"*{kind}"))}
-        names = [name for name in FIGURES if name in found] + sorted(set(found) - set(FIGURES))
-        return [_picture(found[name], objectives=group.objectives) for name in names]
+        return [_picture(found[name], objectives=group.objectives) for name in sorted(found, key=_place)]
+
+
+def _place(name: str) -> tuple[int, str]:
+    heads = [at for at, head in enumerate(CAPTIONS) if name.startswith(head)]
+    return (heads[0] if heads else len(CAPTIONS), name)
 
 
 def _picture(path: Path, *, objectives: tuple[str, ...]) -> Picture:
     plain = path.stem.replace("-", " ").replace("_", " ").capitalize()
-    title, shows = CAPTIONS.get(path.stem, (plain, plain))
+    title, shows = next((text for head, text in CAPTIONS.items() if path.stem.startswith(head)), (plain, plain))
     content = base64.b64encode(path.read_bytes()).decode()
     return Picture(
         name=path.stem,

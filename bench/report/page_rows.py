@@ -4,11 +4,12 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+from bench.report.colours import best_first, colour_of, looks
 from bench.report.leaderboard import STATUSES, difference_to_first, placed, ranked
 from bench.report.page_columns import Cell, Column, columns
 from bench.report.record import START, RunRecord
 from bench.report.settings import Group, Setting, interval, values
-from bench.report.style import GREY, looks
+from bench.report.style import GREY
 
 DEGENERATE = {
     "empty_share": "empty",
@@ -26,6 +27,10 @@ MARKS = {
     "D": "M6 .8l5.2 5.2l-5.2 5.2l-5.2-5.2z",
     "P": "M4.2 1h3.6v3.2h3.2v3.6h-3.2v3.2h-3.6v-3.2h-3.2v-3.6h3.2z",
     "X": "M3.4 1l2.6 2.6l2.6-2.6l2.4 2.4l-2.6 2.6l2.6 2.6l-2.4 2.4l-2.6-2.6l-2.6 2.6l-2.4-2.4l2.6-2.6l-2.6-2.6z",
+    "p": "M6 .8l5 3.6l-1.9 6.1h-6.2l-1.9-6.1z",
+    "<": "M1.2 6l9-5v10z",
+    ">": "M10.8 6l-9-5v10z",
+    "d": "M6 .5l3.4 5.5l-3.4 5.5l-3.4-5.5z",
     "h": "M6 .8l4.6 2.6v5.2l-4.6 2.6l-4.6-2.6v-5.2z",
 }
 """Outline of each marker of the figures, in a box of 12 × 12."""
@@ -62,7 +67,7 @@ def table(group: Group, *, at: int) -> tuple[list[Column], list[Row]]:
     settings = ranked(group)
     made = [(column, [cell(setting) for setting in settings]) for column, cell in columns(group)]
     kept = [(column, cells) for column, cells in made if any(cell.key is not None for cell in cells)]
-    look, leading = looks(group.objectives), next(iter(placed(group)), None)
+    look, leading = looks(best_first(group)), next(iter(placed(group)), None)
     rows = []
     for place, setting in enumerate(settings):
         start = setting.objective == START
@@ -70,8 +75,8 @@ def table(group: Group, *, at: int) -> tuple[list[Column], list[Row]]:
             Row(
                 name=row_name(setting, at=at),
                 objective=setting.objective,
-                colour=GREY if start else look[setting.objective]["color"],
-                mark=MARKS["o" if start else look[setting.objective]["marker"]],
+                colour=GREY if start else colour_of(setting.objective),
+                mark=MARKS["o" if start else look[setting.objective].marker],
                 best=setting.best,
                 first=setting is leading,
                 start=start,

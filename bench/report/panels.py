@@ -1,28 +1,29 @@
-"""Owns the figures with one panel an objective: target and gold reward against β, log-prob shift against β."""
+"""Owns the figures with one panel an objective: scores and log-prob shifts against what was swept."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.report.settings import Group, Setting, interval, plotted_split, values
-from bench.report.style import BLUE, COLUMN, GREY, PAGE, VERMILLION, log_axis, looks, new_figure
+from bench.report.colours import Look, best_first, looks
+from bench.report.grid import Grid, arrange, fit, open_page, panel_width, y_limits
+from bench.report.saving import Drawing, Row
+from bench.report.settings import Group, plotted_split
+from bench.report.style import BLUE, GREY, VERMILLION, Style, legend, scale_x, short
+from bench.report.sweep import Second, rows_of, second_of, swept
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-Row = dict[str, Any]
-ACROSS = 4
-"""Panels side by side."""
-REACH = 0.5
-"""How far an interval widens a panel's scale, in ranges of the values themselves."""
 SYMBOLS = {"beta": "β", "gamma": "γ", "alpha": "α", "tau": "τ", "lambda": "λ", "learning_rate": "learning rate"}
+DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (1, 2)))
+CARET = 7
+"""matplotlib's marker that points down, its tip at the place."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One quantity of a panel: the metric, its axis label, its look, and its name in the legend."""
+    """One quantity of a panel: the metric, its axis label, its look, its name in the legend."""
 
     name: str
     label: str
@@ -32,178 +33,190 @@ class Series:
     legend: str = "mean and 95 % interval"
 
 
-def target_vs_beta(group: Group) -> "tuple[Figure, list[Row]]":
-    """Draw target and gold reward against each objective's β; return the figure and the plotted numbers."""
+@dataclass(frozen=True)
+class Item:
+    """One objective's panels: its title, its look, and the numbers of each layer's series."""
+
+    title: str
+    look: Look
+    layers: Sequence[Sequence[Sequence[Row]]]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All numbers."""
+        return [row for layer in self.layers for part in layer for row in part]
+
+
+def score_vs_parameter(group: Group, style: Style) -> Iterator[Drawing]:
+    """Draw target and gold reward against each swept parameter, one figure a parameter: «score-vs-beta», ….
+
+    Where two parameters are swept, each value of the other one has a line of its own; where they have many values, the
+    line joins what validation likes best at each place, and the other settings are pale.
+    """
     split = plotted_split(group)
-    series = (Series("target", f"target J,\n{split}"), Series("gold_reward", f"gold reward,\n{split}"))
-    return _grid(group, [[one] for one in series])
+    layers = [[Series("target", f"target J,\n{split}")], [Series("gold_reward", f"gold reward,\n{split}")]]
+    for parameter, objectives in swept(group).items():
+        second = second_of(group, objectives, parameter)
+        items = _items(group, dict.fromkeys(objectives, parameter), layers, second=second, main=parameter)
+        yield from _pages(f"score-vs-{parameter}", items, layers, style=style, parameter=parameter, second=second)
 
 
-def logp_shift(group: Group) -> "tuple[Figure, list[Row]]":
-    """Draw how far chosen and rejected log-probs (nats per completion) moved from the start model, against β."""
+def logp_shift(group: Group, style: Style) -> Iterator[Drawing]:
+    """Draw how far chosen and rejected log-probs (nats per completion) moved from the start model, against the sweep.
+
+    Each objective stands against the first parameter that it sweeps; a title names it where it is not the others'.
+    """
     label = f"log-prob shift,\n{plotted_split(group)} [nats]"
     chosen = Series("chosen_shift", label, BLUE, "o", legend="chosen")
     rejected = Series("rejected_shift", label, VERMILLION, "s", filled=False, legend="rejected")
-    return _grid(group, [[chosen, rejected]])
+    axis: dict[str, str] = {}
+    for parameter, objectives in swept(group).items():
+        axis = dict.fromkeys(objectives, parameter) | axis
+    main = next(iter(swept(group)), "beta")
+    layers = [[chosen, rejected]]
+    yield from _pages(
+        "logp-shift",
+        _items(group, axis, layers, second=None, main=main),
+        layers,
+        style=style,
+        parameter=main,
+        second=None,
+    )
 
 
-def swept_parameter(settings: Sequence[Setting]) -> str:
-    """Return the parameter to draw one objective against: β where it varies, else what does, else β or the first."""
-    names = [name for name, _ in settings[0].params]
-    ordered = sorted(names, key=lambda name: (name != "beta", name))
-    varying = [name for name in ordered if len({setting.param(name) for setting in settings}) > 1]
-    return next(iter(varying + ordered), "learning_rate")
+def _items(
+    group: Group, axis: dict[str, str], layers: Sequence[Sequence[Series]], *, second: Second | None, main: str
+) -> list[Item]:
+    items = []
+    # every panel has its name above it, so that each may have its colour, however many there are
+    for name in (name for name in best_first(group) if name in axis):
+        rows = [
+            [rows_of(group, name, parameter=axis[name], quantity=s.name, second=second) for s in layer]
+            for layer in layers
+        ]
+        title = name if axis[name] == main else f"{name} ({SYMBOLS.get(axis[name], axis[name])})"
+        items.append(Item(title, looks([name])[name], rows))
+    return [item for item in items if any(row["kind"] == "mean" for row in item.rows)]
 
 
-def place(setting: Setting, parameter: str) -> float:
-    """Return where a setting stands on the axis of ``parameter``."""
-    value = setting.param(parameter)
-    return setting.learning_rate if value is None else value
+def _pages(
+    name: str,
+    items: Sequence[Item],
+    layers: Sequence[Sequence[Series]],
+    *,
+    style: Style,
+    parameter: str,
+    second: Second | None,
+) -> Iterator[Drawing]:
+    grid = fit(max(1, len(items)), layers=len(layers), style=style)
+    limits = [_limits(items, layer, cut=layers[layer][0].name == "target") for layer in range(grid.layers)]
+    for page, first in enumerate(range(0, len(items), grid.items), start=1):
+        shown = items[first : first + grid.items]
+        figure, columns = open_page(grid, len(shown), style=style)
+        width = panel_width(figure, grid, style)
+        for item, column in zip(shown, columns, strict=True):
+            _draw_item(item, column, layers, style=style, limits=limits, width=width, small=grid.small)
+        top = legend(figure, style, *_legend(shown, layers, grid, second=second))
+        labels, below = [layer[0].label for layer in layers], SYMBOLS.get(parameter, parameter)
+        arrange(figure, columns, grid, style=style, labels=labels, xlabel=below, top=top)
+        rows = [row for item in shown for layer in item.layers[: grid.layers] for part in layer for row in part]
+        yield Drawing(name if page == 1 else f"{name}-{page}", figure, rows)
 
 
-def _grid(group: Group, layers: Sequence[Sequence[Series]]) -> "tuple[Figure, list[Row]]":
-    """Draw a column of panels for each objective, ``ACROSS`` in a band; each of ``layers`` is a row of a band."""
-    found = {name: [[_rows(group, name, one) for one in layer] for layer in layers] for name in group.objectives}
-    found = {name: rows for name, rows in found.items() if any(r["kind"] == "mean" for r in _flat(rows))}
-    if not found:
-        return new_figure(COLUMN, 1), []
-    across, depth = min(ACROSS, len(found)), len(layers)
-    bands = math.ceil(len(found) / across)
-    figure = new_figure(COLUMN if len(found) == 1 else PAGE, 0.5 + bands * (0.35 + 1.35 * depth))
-    panels = figure.subplots(bands * depth, across, squeeze=False)
-    for at, (name, rows) in enumerate(found.items()):
-        column = [panels[at // across * depth + layer][at % across] for layer in range(depth)]
-        column[0].set_title(name, color=looks(group.objectives)[name]["color"], fontweight="bold")
-        for axes, layer, parts in zip(column, layers, rows, strict=True):
-            for series, part in zip(layer, parts, strict=True):
-                look = looks(group.objectives)[name]
-                _draw(
-                    axes, part, color=series.color or look["color"], marker=series.marker or look["marker"], to=series
-                )
-            _scale_x(axes, _flat(rows), label=axes is column[-1], width=figure.get_figwidth() / across - 0.3)
-    for row in range(depth):
-        parts = [part for rows in found.values() for part in rows[row]]
-        _share_y(
-            [panels[band * depth + row] for band in range(bands)], parts, label=layers[row][0].label, used=len(found)
-        )
-    figure.align_ylabels()
-    _legend(figure, list(found.values()), layers)
-    return figure, [row for rows in found.values() for row in _flat(rows)]
+def _draw_item(
+    item: Item,
+    column: Sequence["Axes"],
+    layers: Sequence[Sequence[Series]],
+    *,
+    style: Style,
+    limits: Sequence[tuple[float, float]],
+    width: float,
+    small: bool,
+) -> None:
+    column[0].set_title(item.title, color=item.look.color, pad=3, fontsize="small" if small else None)
+    places = [row["x"] for row in item.rows if not math.isnan(row["x"])]
+    for axes, layer, parts, limit in zip(column, layers, item.layers, limits, strict=False):
+        for series, part in zip(layer, parts, strict=True):
+            _draw(axes, part, color=series.color or item.look.color, series=series, look=item.look, floor=limit[0])
+        scale_x(axes, places, style=style, width=width, minor=not small)
+        axes.set_ylim(*limit)
 
 
-def _flat(rows: Sequence[Sequence[Sequence[Row]]]) -> list[Row]:
-    return [row for layer in rows for part in layer for row in part]
-
-
-def _rows(group: Group, objective: str, series: Series) -> list[Row]:
-    """Return the numbers of one quantity of one objective: means, seeds, failed settings, the start model."""
-    split = plotted_split(group)
-    own = [setting for setting in group.settings if setting.objective == objective]
-    parameter = swept_parameter(own)
-    measured = [setting for setting in own if values(setting.records(split), series.name)]
-    line = _on_line(measured, parameter)
-    same = {"objective": objective, "quantity": series.name, "split": split, "parameter": parameter}
-    rows: list[Row] = []
-    for setting in sorted(own, key=lambda setting: place(setting, parameter)):
-        found = interval(setting.records(split), series.name)
-        at = {**same, "x": place(setting, parameter), "setting": setting.params_text, "rate": setting.learning_rate}
-        if setting in measured:
-            mean = {"y": found.mean, "low": found.low, "high": found.high, "interval": found.source}
-            rows.append({**at, "kind": "mean", **mean, "best": setting.best, "line": setting in line})
-        elif any(record.status in ("diverged", "failed") for record in setting.records(split)):
-            rows.append({**at, "kind": "failed", "y": math.nan})
-        seeds = values(setting.records(split), series.name) if found.n > 1 else []
-        rows += [{**at, "kind": "seed", "y": metric.value} for metric in seeds]
-    start = values(group.start.records(split), series.name) if group.start is not None else []
-    return rows + [{**same, "kind": "start", "x": math.nan, "y": metric.value} for metric in start]
-
-
-def _on_line(settings: Sequence[Setting], parameter: str) -> list[Setting]:
-    """Return for each place on the axis the setting that validation likes best: the line joins those."""
-    best: dict[float, Setting] = {}
-    for setting in settings:
-        x, other = place(setting, parameter), best.get(place(setting, parameter))
-        if other is None or _score(setting) > _score(other):
-            best[x] = setting
-    return list(best.values())
-
-
-def _score(setting: Setting) -> float:
-    mean = interval(setting.validation, "target").mean
-    return -math.inf if math.isnan(mean) else mean
-
-
-def _draw(axes: "Axes", rows: Sequence[Row], *, color: str, marker: str, to: Series) -> None:
+def _draw(axes: "Axes", rows: Sequence[Row], *, color: str, series: Series, look: Look, floor: float) -> None:
     """Draw rows: a dash a seed, means with intervals, a star for the best, × where none completed, the start dashed."""
+    from matplotlib import rcParams
+
+    size, width = rcParams["lines.markersize"], rcParams["lines.linewidth"]
     kind = {name: [row for row in rows if row["kind"] == name] for name in ("mean", "seed", "failed", "start")}
-    face, dash = (color, "-") if to.filled else ("white", "--")
     for row in kind["start"]:
-        axes.axhline(row["y"], color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
-    axes.plot(_of(kind["seed"], "x"), _of(kind["seed"], "y"), "_", color=color, markersize=6, mew=0.9)
-    joined = [row for row in kind["mean"] if row["line"]]
-    axes.plot(_of(joined, "x"), _of(joined, "y"), color=color, linestyle=dash)
-    for row in kind["mean"]:
-        x, y, strong = row["x"], row["y"], 1.0 if row["line"] else 0.35
-        axes.vlines(x, row["low"], row["high"], color=color, linewidth=0.8, alpha=0.8 * strong)
-        look: Row = {"markersize": 10, "mec": "black", "mew": 0.6} if row["best"] else {"mfc": face, "alpha": strong}
-        axes.plot([x], [y], "*" if row["best"] else marker, color=color, zorder=4 + row["best"], **look)
-    bottom = [0.06] * len(kind["failed"])
-    axes.plot(_of(kind["failed"], "x"), bottom, "x", color="black", transform=axes.get_xaxis_transform())
+        axes.axhline(row["y"], color=GREY, linestyle=(0, (4, 2)), linewidth=0.75 * width, zorder=1)
+    axes.plot(_of(kind["seed"], "x"), _of(kind["seed"], "y"), "_", color=color, markersize=1.5 * size)
+    for line in sorted({row["line"] for row in kind["mean"]}):
+        joined, shade = [row for row in kind["mean"] if row["line"] == line], tint(color, max(0, line))
+        lined = any(row["line"] >= 0 for row in kind["mean"])
+        strong = 0.35 if lined and line < 0 else 1.0
+        dash = ("" if line < 0 else DASHES[line]) if series.filled else "--"
+        xs, ys = _of(joined, "x"), _of(joined, "y")
+        axes.vlines(
+            xs, _of(joined, "low"), _of(joined, "high"), color=shade, linewidth=0.65 * width, alpha=0.8 * strong
+        )
+        face: Row = {"mfc": shade if series.filled else "white", "alpha": strong, "zorder": 3}
+        axes.plot(xs, ys, color=shade, linestyle=dash, marker=series.marker or look.marker, **face)
+    best = [row for row in kind["mean"] if row["best"]]
+    star: Row = {"color": color, "markersize": 2.3 * size, "mec": "black", "mew": 0.5 * width, "zorder": 5}
+    axes.plot(_of(best, "x"), _of(best, "y"), "*", **star)
+    below = [row["x"] for row in kind["mean"] if row["y"] < floor]
+    axes.plot(below, [0.02] * len(below), marker=CARET, linestyle="", color=color, transform=_edge(axes), clip_on=False)
+    failed = _of(kind["failed"], "x")
+    axes.plot(failed, [0.06] * len(failed), "x", color="black", transform=_edge(axes))
+
+
+def tint(color: str, step: int) -> str:
+    """Return ``color``, ``step`` times a fifth of the way to white."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    share = 0.2 * step
+    return to_hex(tuple(part + (1 - part) * share for part in to_rgb(color)))
+
+
+def _edge(axes: "Axes") -> Any:
+    return axes.get_xaxis_transform()
 
 
 def _of(rows: Sequence[Row], name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
 
-def _scale_x(axes: "Axes", rows: Sequence[Row], *, label: bool, width: float) -> None:
-    places = [row["x"] for row in rows if not math.isnan(row["x"])]
-    log_axis(axes, low=min(places), high=max(places), width=width)
-    parameter = str(rows[0]["parameter"])
-    axes.set_xlabel(SYMBOLS.get(parameter, parameter) if label else "")
-    axes.tick_params(labelbottom=label)
-
-
-def _share_y(bands: Sequence[Sequence["Axes"]], parts: Sequence[Sequence[Row]], *, label: str, used: int) -> None:
-    """Give the panels of one quantity one scale, label it at the left, and hide what no objective fills."""
-    rows = [row for part in parts for row in part]
-    values = [row["y"] for row in rows if not math.isnan(row["y"])]
-    ends = [row[end] for row in rows for end in ("low", "high") if end in row and not math.isnan(row[end])]
-    # the interval of two seeds can be a hundred times their distance: it is cut at the panel's edge
-    room = REACH * (max(values) - min(values))
-    low = max(min(values + ends), min(values) - room)
-    high = min(max(values + ends), max(values) + room)
-    edge = 0.06 * (high - low) or 1.0
-    panels = [axes for band in bands for axes in band]
-    for axes in panels[:used]:
-        axes.set_ylim(low - edge, high + edge)
-    for band in bands:
-        band[0].set_ylabel(label)
-        for axes in band[1:]:
-            axes.tick_params(labelleft=False)
-    for axes in panels[used:]:
-        axes.set_visible(False)
+def _limits(items: Sequence[Item], layer: int, *, cut: bool) -> tuple[float, float]:
+    rows = [row for item in items for part in item.layers[layer] for row in part]
+    ends = [row[end] for row in rows for end in ("low", "high") if end in row]
+    return y_limits([row["y"] for row in rows], ends, cut=cut)
 
 
 def _legend(
-    figure: "Figure", found: Sequence[Sequence[Sequence[Sequence[Row]]]], layers: Sequence[Sequence[Series]]
-) -> None:
-    """Put one legend above all panels, of what is drawn somewhere."""
+    items: Sequence[Item], layers: Sequence[Sequence[Series]], grid: Grid, *, second: Second | None
+) -> tuple[list[Any], list[str]]:
+    """Return the legend's entries, of what is drawn somewhere."""
+    from matplotlib import rcParams
     from matplotlib.lines import Line2D
 
-    rows = [row for one in found for row in _flat(one)]
+    size = rcParams["lines.markersize"]
+    rows = [row for item in items for layer in item.layers[: grid.layers] for part in layer for row in part]
     kinds = {row["kind"] for row in rows}
     handles = []
     for one in layers[0]:
         look: Row = {"color": one.color or GREY, "marker": one.marker or "o", "linestyle": "-" if one.filled else "--"}
         handles.append(Line2D([], [], label=one.legend, mfc=look["color"] if one.filled else "white", **look))
+    for at, level in enumerate(second.levels if second else ()):
+        name = f"{SYMBOLS.get(second.name, second.name)} {short(level)}" if second else ""
+        handles.append(Line2D([], [], color=tint(GREY, at), linestyle=DASHES[at], label=name))
     if "seed" in kinds:
-        handles.append(Line2D([], [], marker="_", markersize=6, label="one seed", linestyle="", color=GREY))
+        handles.append(Line2D([], [], marker="_", markersize=1.5 * size, label="one seed", linestyle="", color=GREY))
     if any(row.get("best") for row in rows):
-        star: Row = {"marker": "*", "markersize": 9, "mfc": "white", "mec": "black", "mew": 0.6, "linestyle": ""}
+        star: Row = {"marker": "*", "markersize": 2.2 * size, "mfc": "white", "mec": "black", "linestyle": ""}
         handles.append(Line2D([], [], label="best on validation", **star))
     if "start" in kinds:
-        handles.append(Line2D([], [], color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, label="start model"))
+        handles.append(Line2D([], [], color=GREY, linestyle=(0, (4, 2)), label="start model"))
     if "failed" in kinds:
         handles.append(Line2D([], [], marker="x", linestyle="", color="black", label="did not complete"))
-    narrow = figure.get_figwidth() < PAGE
-    figure.legend(handles=handles, loc="outside upper center", ncols=2 if narrow else len(handles))
+    return handles, [str(handle.get_label()) for handle in handles]

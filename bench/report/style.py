@@ -1,96 +1,140 @@
-"""Owns how figures look and how they are saved: one style, colours that hold for colour-blind readers, fixed bytes."""
+"""Owns how figures look: paper or slides, one or two columns, type, lines, legends and axes."""
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.report.store import write_bytes_whole
+from bench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMN, PAGE = 3.3, 6.8
-"""Widths of one column and of the whole page of a two-column paper, inches."""
-DPI = 300
-LABEL = 0.31
-"""Room for one label of an axis, inches."""
-BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
-"""Okabe and Ito's palette; its yellow is left out, since thin yellow lines vanish on white paper."""
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+Columns = Literal[1, 2]
 GREY = "#666666"
-RC = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8.5,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "legend.columnspacing": 1.2,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": "#444444",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.8,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
+BLUE, VERMILLION, ORANGE = "#0072B2", "#D55E00", "#E69F00"
+BODY = 8.0
+"""The size of type on paper, points: what the lengths below are given for."""
+TALLEST = 9.2
+"""The height of a paper's page of text, inches."""
+LETTER = 0.6
+"""The mean width of a letter, in sizes of the type."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """Sizes of a figure: widths of one column and of the page (inches), type (points), weight of lines, dots per inch.
+
+    ``ratio`` fixes the height to that share of the page's width; None: as high as the content needs. ``columns`` sets
+    the width of every figure; None: on paper each figure takes what it needs, a slide is filled.
+    """
+
+    name: str
+    column: float
+    page: float
+    font: float
+    line: float
+    dpi: int
+    ratio: float | None
+    columns: Columns | None = None
+
+    @property
+    def scale(self) -> float:
+        """How much larger than on paper the type is, and all that holds type."""
+        return self.font / BODY
+
+    def width(self, columns: Columns) -> float:
+        """Return a figure's width in inches; ``columns`` is what the figure takes where nothing else was asked."""
+        natural = columns if self.ratio is None else 2
+        return self.page if (self.columns or natural) == 2 else self.column
+
+    @property
+    def tallest(self) -> float:
+        """The largest height of a figure, inches."""
+        return TALLEST if self.ratio is None else self.page * self.ratio
+
+
+STYLES = {
+    "paper": Style("paper", column=3.3, page=6.8, font=8, line=1.0, dpi=300, ratio=None),
+    "slides": Style("slides", column=4.9, page=10.0, font=14, line=1.7, dpi=200, ratio=9 / 16),
 }
 
 
+def style_of(name: str, *, columns: int | None = None) -> Style:
+    """Return the style of that name. Raises UsageError for an unknown one, and for columns other than 1 and 2."""
+    if name not in STYLES:
+        raise UsageError(f"--style {name!r}: there is no such style", fix=did_you_mean(name, STYLES))
+    if columns not in (None, 1, 2):
+        raise UsageError(
+            f"--columns {columns}: a figure is 1 or 2 columns wide",
+            fix="--columns 1 or --columns 2; leave it out, and each figure takes what it needs",
+        )
+    return replace(STYLES[name], columns=columns)  # type: ignore[arg-type]  # checked above
+
+
 @contextmanager
-def style() -> Iterator[None]:
+def house(style: Style) -> Iterator[None]:
     """Hold the house style while a figure is drawn and saved."""
     from matplotlib import rc_context
 
-    with rc_context(RC):
+    with rc_context(_rc(style)):
         yield
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure, inches, whose parts are laid out without overlap."""
+def new_figure(style: Style, *, height: float, columns: Columns = 1) -> "Figure":
+    """Return an empty figure whose parts are laid out without overlap.
+
+    ``height`` is in inches of paper; a style with a fixed ratio has its own. ``columns`` is the width it needs.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def looks(objectives: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return colour and marker of each objective: no pair repeats before 56 of them."""
-    pairs = ((COLOURS[at % len(COLOURS)], MARKERS[at % len(MARKERS)]) for at in range(len(objectives)))
-    return {name: {"color": c, "marker": m} for name, (c, m) in zip(objectives, pairs, strict=True)}
+    high = min(height * style.scale, style.tallest) if style.ratio is None else style.tallest
+    pad = 0.04 * style.scale
+    solver = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad)
+    return Figure(figsize=(style.width(columns), high), dpi=style.dpi, layout=solver)
 
 
-def log_axis(axes: "Axes", *, low: float, high: float, width: float) -> None:
-    """Make x logarithmic with plain labels («0.03», not «3·10⁻²»), as many as fit ``width`` inches."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+def legend(figure: "Figure", style: Style, handles: Sequence[Any], labels: Sequence[str]) -> float:
+    """Put one legend above all axes, as many entries in a line as fit; return its height, inches.
 
-    low, high = (low / 1.5, high * 1.5) if low == high else (low, high)
-    margin = (high / low) ** 0.08
-    axes.set_xscale("log")
-    axes.set_xlim(low / margin, high * margin)
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(low / margin, high * margin, most=int(width / LABEL))))
-    axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))))
+    On paper the figure grows by that height, so that the axes keep theirs, but never beyond the page.
+    """
+    if not labels:
+        return 0.0
+    em = style.font / 72
+    counts = (math.ceil(len(labels) / lines) for lines in range(1, len(labels) + 1))
+    across = next((n for n in counts if _width(labels, n) * em <= figure.get_figwidth()), 1)
+    high = (1.5 * math.ceil(len(labels) / across) + 0.6) * em
+    if style.ratio is None:
+        figure.set_size_inches(figure.get_figwidth(), min(figure.get_figheight() + high, style.tallest))
+    outside = "outside upper center" if figure.get_layout_engine() is not None else "upper center"
+    figure.legend(handles, labels, loc=outside, ncols=across, borderaxespad=0.2)
+    return high
+
+
+def _width(labels: Sequence[str], across: int) -> float:
+    """Return the width of a legend with ``across`` columns, in sizes of its type; it is filled column by column."""
+    parts = [labels[at * len(labels) // across : (at + 1) * len(labels) // across] for at in range(across)]
+    return sum(max(map(len, part)) * LETTER + 3.3 for part in parts)
+
+
+def scale_x(axes: "Axes", places: Sequence[float], *, style: Style, width: float, minor: bool = True) -> None:
+    """Scale x for ``places``: logarithmic where they are above 0 and span a factor of four, else linear.
+
+    Ticks have plain labels («0.03», not «3·10⁻²»), as many as fit ``width`` inches.
+    """
+    low, high = min(places), max(places)
+    if low > 0 and (low == high or high / low >= 4):
+        _log_axis(axes, low=low, high=high, style=style, width=width, minor=minor)
+        return
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_xlim(*_widened(low, high))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=max(1, int(width / (4 * LETTER * style.font / 72)))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def log_ticks(low: float, high: float, *, most: int) -> list[float]:
@@ -108,16 +152,69 @@ def log_ticks(low: float, high: float, *, most: int) -> list[float]:
     return found[:: -(-len(found) // max(1, most))]
 
 
-def save(figure: "Figure", stem: Path) -> list[Path]:
-    """Write ``stem``.png (300 dpi) and ``stem``.pdf, whole, without dates: equal figures give equal bytes."""
-    kinds: tuple[tuple[Literal["png", "pdf"], dict[str, None]], ...] = (
-        ("png", {"Software": None}),
-        ("pdf", {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None}),
-    )
-    paths = []
-    for kind, metadata in kinds:
-        content = BytesIO()
-        figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
-        paths.append(stem.with_name(f"{stem.name}.{kind}"))
-        write_bytes_whole(paths[-1], content.getvalue())
-    return paths
+def short(value: float) -> str:
+    """Return a round number as few letters: «0.03», but «3e-5» and not «3e-05»."""
+    mantissa, power = f"{value:.5e}".split("e")
+    return f"{value:g}" if abs(value) >= 1e-3 else f"{float(mantissa):g}e{int(power)}" if value else "0"
+
+
+def _log_axis(axes: "Axes", *, low: float, high: float, style: Style, width: float, minor: bool) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    low, high = (low / 1.5, high * 1.5) if low == high else (low, high)
+    margin = (high / low) ** 0.08
+    longest = max(len(short(value)) for value in log_ticks(low, high, most=99) or [low])
+    most = int(width / ((longest + 1) * LETTER * style.font / 72))
+    axes.set_xscale("log")
+    axes.set_xlim(low / margin, high * margin)
+    axes.xaxis.set_major_locator(FixedLocator(log_ticks(low / margin, high * margin, most=max(1, most))))
+    axes.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))) if minor else NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    edge = 0.08 * (high - low) or 0.1 * abs(high) or 0.1
+    return low - edge, high + edge
+
+
+def _rc(style: Style) -> dict[str, Any]:
+    lines = {
+        "axes.linewidth": 0.6,
+        "grid.linewidth": 0.5,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.minor.width": 0.4,
+        "xtick.major.size": 3,
+        "ytick.major.size": 3,
+        "xtick.minor.size": 1.8,
+        "lines.linewidth": 1.2,
+        "lines.markersize": 4,
+        "lines.markeredgewidth": 0.9,
+    }
+    type_sizes = ("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
+    return {
+        **{name: value * style.line for name, value in lines.items()},
+        **dict.fromkeys(type_sizes, style.font),
+        "axes.titlesize": style.font + 0.5,
+        "font.family": "sans-serif",
+        # matplotlib brings it along, so that it is the same one everywhere
+        "font.sans-serif": ["DejaVu Sans"],
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "legend.labelspacing": 0.35,
+        "legend.columnspacing": 1.2,
+        "legend.handletextpad": 0.5,
+        "axes.edgecolor": "#444444",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.unicode_minus": True,
+        "grid.color": "#DDDDDD",
+        # TrueType, which journals ask for: type 3 fonts are refused by many
+        "pdf.fonttype": 42,
+        # text as outlines: a viewer without the font would lay it out anew
+        "svg.fonttype": "path",
+        "svg.hashsalt": "lossbench",
+    }

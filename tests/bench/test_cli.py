@@ -111,13 +111,16 @@ def test_tables_and_figure_data_come_back_byte_for_byte_from_the_records(finishe
         path.unlink()
     assert bench("leaderboard", "--out", finished).returncode == 0
     assert bench("figures", "--out", finished).returncode == 0
+    pictures = {path.suffix for path in finished.glob("figures/**/*.*")}
+    assert pictures == {".csv", ".pdf", ".png", ".svg"}
     assert before == {path: path.read_bytes() for path in paths}
 
 
 def test_reports_never_load_torch(finished):
     probe = (
         "import sys\nfrom pathlib import Path\nfrom bench.commands import make_figures, make_leaderboard\n"
-        f"make_leaderboard(Path({str(finished)!r})); make_figures(Path({str(finished)!r}))\n"
+        f"results = Path({str(finished)!r})\nmake_leaderboard(results)\n"
+        "make_figures(results, style='paper', formats='svg', columns=None)\n"
         "assert not {'torch', 'transformers', 'optuna'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)

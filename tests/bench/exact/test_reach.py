@@ -37,7 +37,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "dials", "params"), CASES, ids=[f"{name}-{n}" for n, (name, _, _) in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("name", "dials", "params"), CASES, ids=[f"{name}-{n}" for n, (name, _, _) in enumerate(CASES)]
+)
 def test_population_data_lead_to_the_closed_form(run_loop, name, dials, params):
     problem = small(contexts=2, reward="levels", labels="population", **dials)
     data, start = encode_problem(problem, "train"), start_model(problem)
