@@ -270,6 +270,22 @@ def page(out: Out = Path("results")) -> None:
 
 
 @app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="Example: bench reproduce ipo-bandit")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Results folder. Example: --out reproduced/ipo-bandit")
+    ] = None,
+) -> None:
+    """Run a known result of the literature again on an enumerable problem and draw it; without a name, list them.
+
+    Examples:  bench reproduce · bench reproduce ipo-bandit · bench reproduce overoptimisation · bench reproduce optima
+    """
+    from bench.commands import reproduce_known
+
+    reproduce_known(name, out)
+
+
+@app.command()
 def verify(out: Out = Path("results")) -> None:
     """Hash everything that was written again; exit code 1 if anything changed.  Example: bench verify --out results"""
     from bench.commands import verify_results

@@ -160,6 +160,31 @@ def make_page(results: Path) -> None:
     Console().print(f"  {write_page(results)}", highlight=False, markup=False, soft_wrap=True)
 
 
+def reproduce_known(name: str | None, out: Path | None) -> None:
+    """``bench reproduce``."""
+    _quiet_libraries()
+    from bench.exact.reproduce import RESULTS, reproduce
+    from bench.matmul import take_fastest_route
+    from bench.report.reproduced import write_reproduced
+
+    console = Console()
+    if name is None:
+        table = Table("result", "what it says", "source", title="Known results", box=box.SIMPLE_HEAD)
+        for key, known in RESULTS.items():
+            table.add_row(key, Text(f"{known.title}\n{known.claim}"), known.paper)
+        console.print(table)
+        return
+    if name not in RESULTS:
+        raise UsageError(f"no known result is called {name!r}", fix=did_you_mean(name, tuple(RESULTS)))
+    results = out or Path("reproduced") / name
+    _writable(results)
+    take_fastest_route()
+    known = reproduce(name, results, console)
+    console.print(Text(f"{known.title} ({known.paper})\n{known.claim}"))
+    for path in write_reproduced(name, results):
+        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
 def verify_results(results: Path) -> None:
     """``bench verify``."""
     from bench.report.store import verify_results as check

@@ -8,7 +8,6 @@ from types import MappingProxyType
 from rich.console import Console
 
 from bench.compare import compare, plan_units
-from bench.errors import UsageError, did_you_mean
 from bench.plan import make_plan
 from bench.progress import Progress
 from bench.request import Request
@@ -98,13 +97,7 @@ RESULTS: Mapping[str, Known] = MappingProxyType(
 
 
 def reproduce(name: str, results: Path, console: Console) -> Known:
-    """Run what shows a known result, doing only what is missing, into ``results``; return what should be seen.
-
-    Raises:
-        UsageError: there is no result of that name.
-    """
-    if name not in RESULTS:
-        raise UsageError(f"no known result is called {name!r}", fix=did_you_mean(name, tuple(RESULTS)))
+    """Run what shows a known result, doing only what is missing, into ``results``; return what should be seen."""
     known = RESULTS[name]
     plans = [make_plan(_request(command, results)) for command in known.commands]
     with Progress(console, total=sum(map(plan_units, plans))) as progress:
