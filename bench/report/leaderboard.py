@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.report.record import START, Metric, RunRecord
 from bench.report.settings import Group, Setting, by_seed, group_records, interval, values
-from bench.report.stats import LEVEL, Interval, paired_difference
 from bench.report.store import load_records, write_text_whole
+from bench.stats.intervals import LEVEL, Interval, paired_difference
 
 if TYPE_CHECKING:
     from pandas import DataFrame

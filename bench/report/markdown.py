@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.report.leaderboard import difference_to_first, rank_of, ranked
 from bench.report.record import START, RunRecord
 from bench.report.settings import Group, Setting, Split, group_records, interval, plotted_split, values
-from bench.report.stats import Interval
+from bench.stats.intervals import Interval
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from bench.errors import RunError
 from bench.report.record import START, Metric, RunRecord
-from bench.report.stats import Interval, mean_interval
 from bench.report.store import record_order
+from bench.stats.intervals import Interval, mean_interval
 
 Split = Literal["validation", "test"]
 

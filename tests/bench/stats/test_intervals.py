@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from bench.report.stats import (
+from bench.stats.intervals import (
     bootstrap_interval,
     mean_interval,
     normal_interval,

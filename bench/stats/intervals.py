@@ -18,7 +18,7 @@ class Interval:
     mean: float
     low: float
     high: float
-    source: Literal["seeds", "prompts", "bootstrap", "none"]
+    source: Literal["seeds", "prompts", "crossed", "bootstrap", "none"]
     n: int
 
     @property

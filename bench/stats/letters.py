@@ -1,0 +1,40 @@
+"""Owns the compact letter display: names that share a letter are not told apart."""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, count
+from string import ascii_letters
+
+
+def compact_letters(names: Sequence[str], different: Collection[frozenset[str]]) -> dict[str, str]:
+    """Return the letters of each name (best first), so that two share one exactly where they are not different.
+
+    ``different`` holds the pairs that a test told apart. Insert-and-absorb (Piepho 2004, J. Comput. Graph. Stat. 13,
+    456): one letter for all at first; each pair that differs splits the letters that hold both, and a letter whose names
+    another one holds is dropped. The best name has «a». Raises ValueError for a name given twice or not at all.
+    """
+    place = {name: at for at, name in enumerate(names)}
+    if len(place) != len(names):
+        raise ValueError(f"each name stands once, best first; got {list(names)}")
+    pairs = sorted(sorted(place[name] for name in _known(pair, place)) for pair in different)
+    columns = {frozenset(place.values())}
+    for one, other in pairs:
+        split = {column for column in columns if one in column and other in column}
+        parts = {column - {gone} for column in split for gone in (one, other)}
+        columns = _absorbed((columns - split) | parts)
+    letters = dict(zip(sorted(columns, key=sorted), _alphabet(), strict=False))
+    return {name: "".join(letter for column, letter in letters.items() if at in column) for name, at in place.items()}
+
+
+def _known(pair: frozenset[str], place: dict[str, int]) -> frozenset[str]:
+    if len(pair) != 2 or not pair <= place.keys():
+        raise ValueError(f"a difference is between two of the names {list(place)}; got {sorted(pair)}")
+    return pair
+
+
+def _absorbed(columns: set[frozenset[int]]) -> set[frozenset[int]]:
+    return {column for column in columns if not any(column < other for other in columns)}
+
+
+def _alphabet() -> Iterator[str]:
+    """Yield a to z, A to Z, then the letters from Ā on."""
+    return chain(ascii_letters, filter(str.isalpha, map(chr, count(0x100))))
