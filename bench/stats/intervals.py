@@ -1,12 +1,9 @@
-"""Owns means with intervals: over seeds, over prompts, and of paired differences. Pure functions of numbers."""
+"""Owns means with intervals: over seeds, over prompts, and of differences paired by seed. Pure functions of numbers."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.95
 
@@ -65,55 +62,6 @@ def normal_interval(mean: float, *, stderr: float, level: float = LEVEL) -> Inte
     return Interval(mean, mean - half, mean + half, "prompts", 1)
 
 
-def bootstrap_interval(
-    scores: ArrayLike, *, rng: np.random.Generator, resamples: int = 2000, level: float = LEVEL
-) -> Interval:
-    """Return the mean of ``scores`` (seeds × prompts) with a percentile interval over new seeds and new prompts.
-
-    Seeds and prompts are drawn anew with replacement, each prompt with all its seeds: every seed is scored on the same
-    prompts, so their noise does not average out over seeds. Raises ValueError for fewer than three seeds, where the
-    bootstrap is known to be far too narrow.
-    """
-    table = _table(scores)
-    seeds, prompts = table.shape
-    if seeds < 3:
-        raise ValueError(f"a bootstrap over seeds needs three seeds or more, got {seeds}; use t_interval")
-    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    columns = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples) / prompts
-    return _percentile(table, np.einsum("rs,sp,rp->r", rows, table, columns, optimize=True), seeds, level)
-
-
-def paired_bootstrap(
-    first: ArrayLike, second: ArrayLike, *, rng: np.random.Generator, resamples: int = 2000, level: float = LEVEL
-) -> Interval:
-    """Return mean(first − second) with a percentile interval over prompts; both are (prompts) or (seeds × prompts).
-
-    The same prompts stand in the same columns, so what a prompt adds to both drops out of the difference. Raises
-    ValueError where the numbers of prompts differ.
-    """
-    left, right = _table(first), _table(second)
-    if left.shape[1] != right.shape[1]:
-        raise ValueError(f"paired scores need the same prompts: got {left.shape[1]} and {right.shape[1]}")
-    gaps = (left.mean(axis=0) - right.mean(axis=0))[None, :]
-    prompts = gaps.shape[1]
-    weights = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=resamples) / prompts
-    return _percentile(gaps, weights @ gaps[0], prompts, level)
-
-
 def paired_difference(first: dict[int, float], second: dict[int, float], *, level: float = LEVEL) -> Interval:
     """Return mean(first − second) over the seeds that both have, with a t-interval where there are two or more."""
     return mean_interval([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())], level=level)
-
-
-def _percentile(table: NDArray[np.float64], means: NDArray[np.float64], n: int, level: float) -> Interval:
-    mean = float(table.mean())
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
-    # a constant table gives means that differ from its mean by rounding
-    return Interval(mean, min(float(low), mean), max(float(high), mean), "bootstrap", n)
-
-
-def _table(scores: ArrayLike) -> NDArray[np.float64]:
-    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
-        raise ValueError(f"scores must be finite, (seeds × prompts) and not empty; got the shape {table.shape}")
-    return table

@@ -9,8 +9,8 @@ def compact_letters(names: Sequence[str], different: Collection[frozenset[str]])
     """Return the letters of each name (best first), so that two share one exactly where they are not different.
 
     ``different`` holds the pairs that a test told apart. Insert-and-absorb (Piepho 2004, J. Comput. Graph. Stat. 13,
-    456): one letter for all at first; each pair that differs splits the letters that hold both, and a letter whose names
-    another one holds is dropped. The best name has «a». Raises ValueError for a name given twice or not at all.
+    456): one letter for all at first; each pair that differs splits the letters that hold both, and a letter whose
+    names another one holds is dropped. The best name has «a». Raises ValueError for a name given twice or not at all.
     """
     place = {name: at for at, name in enumerate(names)}
     if len(place) != len(names):

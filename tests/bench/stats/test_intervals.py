@@ -1,4 +1,4 @@
-"""Intervals hold their mean, cover the truth as often as they say, and pairing pays."""
+"""Intervals over seeds hold their mean, and cover the truth as often as they say."""
 
 import math
 
@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 
 from bench.stats.intervals import (
-    bootstrap_interval,
     mean_interval,
     normal_interval,
-    paired_bootstrap,
     paired_difference,
     t_interval,
 )
@@ -41,37 +39,6 @@ def test_a_t_interval_covers_the_truth_as_often_as_it_says():
     assert np.mean([one.low <= 2 <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
 
 
-@given(st.lists(st.lists(NUMBERS, min_size=4, max_size=4), min_size=3, max_size=6), st.integers(0, 2**31))
-def test_a_bootstrap_interval_holds_its_mean_and_follows_its_generator(scores, seed):
-    first, second = (bootstrap_interval(scores, rng=np.random.default_rng(seed), resamples=50) for _ in range(2))
-    assert first.low <= first.mean <= first.high
-    assert first == second
-
-
-def test_the_bootstrap_sees_prompt_noise_that_all_seeds_share():
-    rng = np.random.default_rng(1)
-    scores = rng.normal(size=(1, 100)) + 0.01 * rng.normal(size=(5, 100))
-    wide = bootstrap_interval(scores, rng=rng)
-    assert wide.half == pytest.approx(1.96 * scores[0].std() / 10, rel=0.15)
-    assert t_interval(list(scores.mean(axis=1))).half < wide.half / 5
-
-
-def test_pairing_by_prompt_narrows_a_difference():
-    rng = np.random.default_rng(2)
-    prompts = rng.normal(size=200)
-    first, second = prompts + 0.3 + 0.1 * rng.normal(size=200), prompts + 0.1 * rng.normal(size=200)
-    paired = paired_bootstrap(first, second, rng=rng)
-    apart = paired_bootstrap(first, rng.permutation(second), rng=rng)
-    assert paired.low < 0.3 < paired.high
-    assert paired.half < apart.half / 5
-
-
-@given(st.lists(NUMBERS, min_size=2, max_size=20), st.integers(0, 100))
-def test_nothing_differs_from_itself(scores, seed):
-    found = paired_bootstrap(scores, scores, rng=np.random.default_rng(seed), resamples=20)
-    assert (found.low, found.mean, found.high) == (0, 0, 0)
-
-
 def test_one_seed_takes_its_interval_from_the_prompts_and_says_so():
     found = mean_interval([0.5], stderrs=[0.1])
     assert (found.source, found.low) == ("prompts", pytest.approx(0.5 - 1.959964 * 0.1))
@@ -89,9 +56,6 @@ def test_a_paired_difference_uses_common_seeds_only():
     ("call", "said"),
     [
         (lambda: t_interval([1.0]), "two values"),
-        (lambda: bootstrap_interval([[1.0], [2.0]], rng=np.random.default_rng(0)), "three seeds"),
-        (lambda: bootstrap_interval([[math.nan]] * 3, rng=np.random.default_rng(0)), "finite"),
-        (lambda: paired_bootstrap([1.0], [1.0, 2.0], rng=np.random.default_rng(0)), "same prompts"),
         (lambda: normal_interval(0.0, stderr=-1.0), "standard error"),
     ],
 )
