@@ -36,6 +36,9 @@ SPECIAL = {
     **{char: rf"$\{name}$" for char, name in GREEK.items()},
 }
 NOTHING = "{--}"
+LONGEST = 20
+"""Characters of a name or a setting above which its column breaks lines."""
+BREAKING = r">{\raggedright\arraybackslash}p{8em}"
 
 
 @dataclass(frozen=True)
@@ -113,16 +116,15 @@ def _columns(compared: Compared, shown: Sequence[Setting]) -> list[Column]:
     def bold(cells: Sequence[str]) -> tuple[str, ...]:
         return tuple(rf"\bfseries {cell}" if top and cell else cell for cell, top in zip(cells, first, strict=True))
 
-    names = [escape(one.objective) + (r"$^\ddagger$" if is_degenerate(one) else "") for one in shown]
-    settings = [
-        "untrained" if one.objective == START else _setting(setting_text(one, compared.group, brief=True))
-        for one in shown
-    ]
+    names = [_breaking(one.objective) + (r"$^\ddagger$" if is_degenerate(one) else "") for one in shown]
+    texts = ["" if one.objective == START else setting_text(one, compared.group, brief=True) for one in shown]
+    settings = [_setting(text) if text else "untrained" for text in texts]
+    wide = [max(map(len, found), default=0) > LONGEST for found in ([one.objective for one in shown], texts)]
     target = _numbers("$J$", [score_interval(one.test) for one in shown], places=3)
     beats = [percent(row.improvement) if row else None for row in rows]
     found = [
-        Column("objective", "l", bold(names)),
-        Column("setting", "l", tuple(settings)),
+        Column("objective", BREAKING if wide[0] else "l", bold(names)),
+        Column("setting", BREAKING if wide[1] else "l", tuple(settings)),
         Column(target.head, target.format, bold(target.cells)),
         Column("ties", "l", tuple(escape(row.letters) if row else "" for row in rows)),
         Column("$p$", "r", tuple(_p(row.to_first.p) if row else "" for row in rows)),
@@ -133,6 +135,11 @@ def _columns(compared: Compared, shown: Sequence[Setting]) -> list[Column]:
     ]
     always = (0, 1, 2)
     return [c for at, c in enumerate(found) if at in always or any(cell not in ("", "--", NOTHING) for cell in c.cells)]
+
+
+def _breaking(name: str) -> str:
+    """Return an objective's name as LaTeX, which may be broken after its signs."""
+    return "".join(escape(char) + ("" if char.isalnum() else r"\allowbreak{}") for char in name)
 
 
 def _numbers(head: str, found: Sequence[Interval], *, places: int) -> Column:

@@ -44,7 +44,8 @@ def compiled(folder: Path) -> str:
 @needs_latex
 def test_the_sample_paper_compiles_with_table_and_figures(tmp_path, full_study):
     write_figures(write_records(tmp_path, full_study))
-    write_records(tmp_path, [*runs_of(HOSTILE, target=-12.5), *runs_of("βδ–é漢", target=0.1, seeds=1)])
+    composed = runs_of("0.8*dpo+0.2*bco_pair(0.25)+nll(0.2)", target=0.2)
+    write_records(tmp_path, [*composed, *runs_of(HOSTILE, target=-12.5), *runs_of("βδ–é漢", target=0.1, seeds=1)])
     write_leaderboard(tmp_path)
     shutil.copy(SAMPLE, tmp_path)
     log = compiled(tmp_path)
