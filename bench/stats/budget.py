@@ -29,7 +29,7 @@ def expected_best(
 ) -> list[Interval]:
     """Return the expected best of n random trials out of a sweep's, for n = 1 to all of them, each with its interval.
 
-    The quantity is that of Dodge et al. (2019, arXiv 1909.03004, eq. 7): E[max of n] = Σ v · P(max = v). Their eq. 8
+    The quantity is that of Dodge et al. (2019, arXiv 1909.03004): E[max of n] = Σ v · P(max = v). Their estimator
     draws the n trials with replacement, which is too low; here they are drawn without, the unbiased estimator (Tang et
     al. 2020, arXiv 2004.13705): the i-th smallest of N is the best of n with probability C(i−1, n−1) / C(N, n). So
     n = 1 gives the mean of all, n = N the best. NaN, a trial that diverged, counts as the worst value that was reached:
