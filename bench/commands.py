@@ -125,7 +125,9 @@ def build_suite(name: str, *, corpus: Path, blimp: Path | None, out: Path | None
     )
 
 
-def make_leaderboard(results: Path, *, protocol: str | None, formats: Sequence[str]) -> None:
+def make_leaderboard(
+    results: Path, *, protocol: str | None = None, formats: Sequence[str] = ("csv", "md", "tex")
+) -> None:
     """``bench leaderboard``."""
     from bench.report.leaderboard import write_leaderboard
     from bench.report.summary import summary_table

@@ -139,7 +139,7 @@ def _columns(compared: Compared, shown: Sequence[Setting]) -> list[Column]:
 
 def _breaking(name: str) -> str:
     """Return an objective's name as LaTeX, which may be broken after its signs."""
-    return "".join(escape(char) + ("" if char.isalnum() else r"\allowbreak{}") for char in name)
+    return "".join(escape(char) + ("" if char.isalnum() or char in ".()" else r"\allowbreak{}") for char in name)
 
 
 def _numbers(head: str, found: Sequence[Interval], *, places: int) -> Column:

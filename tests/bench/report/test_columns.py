@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from bench.cli import app
 from bench.errors import RunError, UsageError
 from bench.report import tidy
 from bench.report.columns import NAMES
@@ -160,3 +162,14 @@ def test_only_the_formats_that_were_asked_for_are_written(tmp_path):
     with pytest.raises(UsageError, match="unknown format 'html'"):
         write_leaderboard(tmp_path, formats=["csv", "html"])
     assert {path.suffix for path in write_leaderboard(tmp_path).written} == {".csv", ".md", ".tex"}
+
+
+def test_the_command_line_chooses_protocol_and_formats(tmp_path):
+    write_records(tmp_path, two_protocols())
+    chosen = ["leaderboard", "--out", str(tmp_path), "--protocol", "standard", "--format", "md, csv"]
+    done = CliRunner().invoke(app, chosen)
+    assert done.exit_code == 0, done.output
+    assert set(pandas.read_csv(tmp_path / "leaderboard.csv").protocol) == {"q" * 16}
+    assert (tmp_path / "leaderboard.md").read_text().count("\n## ") == 1
+    assert not (tmp_path / "leaderboard.tex").exists()
+    assert isinstance(CliRunner().invoke(app, [*chosen[:-1], "html"]).exception, UsageError)

@@ -219,7 +219,7 @@ def test_the_summary_names_only_the_parameters_that_differ():
     assert "gamma=0.5" in rendered([record(several[0])])
 
 
-@pytest.mark.parametrize("module", ["leaderboard", "figures", "markdown", "store"])
+@pytest.mark.parametrize("module", ["leaderboard", "figures", "markdown", "latex", "tidy", "summary", "store"])
 def test_reports_load_neither_torch_nor_optuna(module):
     script = (
         f"import sys, bench.report.{module}\n"
