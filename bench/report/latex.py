@@ -13,6 +13,7 @@ from bench.report.settings import Group, Setting, interval
 from bench.report.terms import terms
 from bench.report.texts import p_text, percent, setting_text
 from bench.stats.intervals import Interval
+from bench.stats.paired import PairedTest
 
 ROWS = 45
 """Rows of one table: as many as a page holds beside its caption."""
@@ -127,7 +128,7 @@ def _columns(compared: Compared, shown: Sequence[Setting]) -> list[Column]:
         Column("setting", BREAKING if wide[1] else "l", tuple(settings)),
         Column(target.head, target.format, bold(target.cells)),
         Column("ties", "l", tuple(escape(row.letters) if row else "" for row in rows)),
-        Column("$p$", "r", tuple(_p(row.to_first.p) if row else "" for row in rows)),
+        Column("$p$", "r", tuple(_p(row.to_first) if row else "" for row in rows)),
         Column(rf"beats {escape(compared.baseline or 'baseline')} [\%]", "r", tuple(map(_span, beats))),
         _numbers("gold reward", [score_interval(one.test, name="gold_reward") for one in shown], places=3),
         _numbers("KL [nats]", [score_interval(one.test, name="kl") for one in shown], places=1),
@@ -183,8 +184,8 @@ def _value(text: str) -> str:
     return rf"\num{{{text}}}" if math.isfinite(number) else escape(text)
 
 
-def _p(p: float) -> str:
-    return escape(p_text(p))
+def _p(test: PairedTest) -> str:
+    return escape(p_text(test)).replace("*", "$^*$")
 
 
 def _span(found: Interval | None) -> str:

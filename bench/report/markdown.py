@@ -24,7 +24,8 @@ NOTES = """\
 - *ties*: objectives that share a letter are not told apart. Each pair was tested on its common seeds and prompts
   (paired), and Holm's correction over all pairs keeps the chance of any wrong difference in the table at 5 %.
 - *to first*: target minus that of the first row, paired, with the 95 % interval of this difference alone; *p*: of no
-  difference, with Holm's correction. A dash: the runs cannot tell.
+  difference, with Holm's correction. With `*`, of one seed: that tells two runs apart, and not yet two objectives. A
+  dash: the runs cannot tell.
 - *beats {baseline}*: probability that a sample of this row has a higher target than one of {baseline} on the same
   prompt (equal counts half), with its 95 % interval for new seeds and prompts.
 - Rows without a test target were tried on validation prompts alone. Runs that diverged, were pruned or failed stay in
@@ -81,7 +82,7 @@ def _cells(group: Group, setting: Setting, row: Row | None) -> list[str]:
         number(score_interval(test)),
         "" if row is None else row.letters,
         "" if row is None else number(row.to_first.difference),
-        "" if row is None else p_text(row.to_first.p),
+        "" if row is None else p_text(row.to_first),
         "" if row is None else _span(percent(row.improvement)),
         number(score_interval(test, name="gold_reward")),
         number(score_interval(test, name="kl"), places=1),

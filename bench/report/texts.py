@@ -4,6 +4,7 @@ import math
 
 from bench.report.settings import Group, Setting
 from bench.stats.intervals import Interval
+from bench.stats.paired import PairedTest
 
 NOTHING = "–"
 
@@ -32,11 +33,12 @@ def number(found: Interval, *, places: int = 3, spread: bool = True) -> str:
     return f"{text} ± {found.half:.{places}f}{'*' if found.source == 'prompts' else ''}"
 
 
-def p_text(p: float) -> str:
-    """Return «0.034», «< 0.001», or a dash where there was no test."""
-    if math.isnan(p):
+def p_text(test: PairedTest) -> str:
+    """Return «0.034», «< 0.001», with * where one seed was compared, or a dash where there was no test."""
+    if math.isnan(test.p):
         return NOTHING
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    star = "*" if test.difference.source == "prompts" else ""
+    return f"< 0.001{star}" if test.p < 0.001 else f"{test.p:.3f}{star}"
 
 
 def percent(share: Interval) -> Interval:

@@ -89,6 +89,8 @@ def test_an_uncertainty_stands_in_the_last_places_of_its_number():
 def test_one_seed_has_a_star_and_the_caption_says_so():
     assert "{$^*$} &" in latex(runs_of("dpo", target=0.25, seeds=1))
     assert "one seed, for new prompts alone" in latex(runs_of("dpo", target=0.25, seeds=1))
+    pair = [*runs_of("dpo", target=0.25, seeds=1), *runs_of("ipo", target=0.1, seeds=1)]
+    assert re.search(r"& (\$<\$ )?[\d.]+\$\^\*\$ &", latex(pair))
     assert "one seed, for" not in latex(runs_of("dpo", target=0.25))
 
 
