@@ -228,11 +228,26 @@ def build_suite(
 
 
 @app.command()
-def leaderboard(out: Out = Path("results")) -> None:
-    """Make the leaderboard again, from the records alone.  Example: bench leaderboard --out results"""
+def leaderboard(
+    out: Out = Path("results"),
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="One tuning protocol of several, by its hash or preset. Example: --protocol standard --protocol 3f9c",
+        ),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="csv, md, tex, comma-separated. Example: --format csv,tex")
+    ] = "csv,md,tex",
+) -> None:
+    """Make the leaderboard again, from the records alone: CSV with every trial, Markdown, LaTeX.
+
+    Examples:  bench leaderboard --out results · bench leaderboard --protocol standard --format tex
+    """
     from bench.commands import make_leaderboard
 
-    make_leaderboard(out)
+    make_leaderboard(out, protocol=protocol, formats=[name.strip() for name in formats.split(",")])
 
 
 @app.command()

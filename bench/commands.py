@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -24,7 +25,7 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
     from bench.progress import Progress
     from bench.report.figures import write_figures
     from bench.report.leaderboard import write_leaderboard
-    from bench.report.markdown import summary_table
+    from bench.report.summary import summary_table
 
     console = Console(stderr=helper)
     _writable(request.results)
@@ -42,7 +43,7 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
     tables = write_leaderboard(request.results)
     pictures = [path for path in write_figures(request.results) if path.suffix == ".png"]
     console.print(summary_table(records))
-    for path in (tables.csv, tables.markdown, *pictures):
+    for path in (*tables.written, *pictures):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise RunError(
@@ -125,16 +126,18 @@ def build_suite(name: str, *, corpus: Path, blimp: Path | None, out: Path | None
     )
 
 
-def make_leaderboard(results: Path) -> None:
+def make_leaderboard(
+    results: Path, *, protocol: str | None = None, formats: Sequence[str] = ("csv", "md", "tex")
+) -> None:
     """``bench leaderboard``."""
     from bench.report.leaderboard import write_leaderboard
-    from bench.report.markdown import summary_table
+    from bench.report.summary import summary_table
 
     records = _records(results)
     console = Console()
-    paths = write_leaderboard(results)
-    console.print(summary_table(records))
-    for path in (paths.csv, paths.markdown, paths.cost):
+    paths = write_leaderboard(results, protocol=protocol, formats=formats)
+    console.print(summary_table(records, protocol=protocol))
+    for path in paths.written:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 

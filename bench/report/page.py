@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.report.leaderboard import ranked
-from bench.report.markdown import setting_text
+from bench.report.compared import Compared, compare_group
 from bench.report.page_columns import Column, interval_text
 from bench.report.page_figures import Picture, pictures
 from bench.report.page_rows import Row, Verdict, table, verdict
 from bench.report.page_runs import Pool, group_data
+from bench.report.ranking import ranked
 from bench.report.record import RunRecord
 from bench.report.settings import Group, Split, group_records
 from bench.report.store import load_records, write_text_whole
+from bench.report.texts import setting_text
 
 PAGE = "report.html"
 TERMS = {
@@ -73,7 +74,7 @@ def page_html(records: Iterable[RunRecord], *, results: Path) -> str:
     pool = Pool()
     sections, data = [], []
     for at, group in enumerate(groups):
-        section = _section(group, at=at, pictures=pictures(results, group, at=at, groups=len(groups)))
+        section = _section(compare_group(group), at=at, pictures=pictures(results, group, at=at, groups=len(groups)))
         sections.append(section)
         data.append({"id": section.name} | group_data(group, section.rows, pool, results=results))
     return render(sections, {"groups": data, "pool": pool.values})
@@ -117,11 +118,12 @@ def content_hash(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _section(group: Group, *, at: int, pictures: list[Picture]) -> Section:
-    columns, rows = table(group, at=at + 1)
+def _section(compared: Compared, *, at: int, pictures: list[Picture]) -> Section:
+    group = compared.group
+    columns, rows = table(compared, at=at + 1)
     settings = ranked(group)
     records = [record for setting in settings for record in (*setting.test, *setting.validation)]
-    found = verdict(group)
+    found = verdict(compared)
     splits: list[Split] = [split for split in ("test", "validation") if any(s.records(split) for s in settings)]
     return Section(
         name=f"group-{at + 1}",

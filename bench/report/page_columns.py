@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.report.leaderboard import OWN_TASKS, difference_to_first, rank_of, total_cost
-from bench.report.markdown import NOTHING, number
+from bench.report.columns import OWN_TASKS
+from bench.report.compared import Compared, score_interval
+from bench.report.leaderboard import total_cost
 from bench.report.record import START
-from bench.report.settings import Group, Setting, Split, interval
+from bench.report.settings import Group, Setting, Split, interval, values
+from bench.report.texts import NOTHING, number, p_text
 from bench.stats.intervals import Interval
 
 WIDE, EDGE = 90, 4
@@ -58,10 +60,14 @@ class Cell:
 Maker = Callable[[Setting], Cell]
 
 
-def columns(group: Group) -> list[tuple[Column, Maker]]:
+def columns(compared: Compared) -> list[tuple[Column, Maker]]:
     """Return every column that the page may have, with the function that makes a setting's cell of it."""
+    group = compared.group
     made: list[tuple[Column, Maker]] = [
-        (Column("rank", "#", about="place by test target"), lambda s: _plain(rank_of(group, s))),
+        (
+            Column("rank", "#", about="place by test target"),
+            lambda s: _plain(compared.rows[s.objective].rank if s.best else None),
+        ),
         (Column("objective", "objective", numeric=False), lambda s: Cell(s.objective, key=s.objective)),
         (Column("beta", "β"), lambda s: _plain(None if s.objective == START else s.param("beta"))),
     ]
@@ -69,7 +75,7 @@ def columns(group: Group) -> list[tuple[Column, Maker]]:
         rate = Column("learning_rate", "learning rate")
         made.append((rate, lambda s: _plain(None if s.objective == START else s.learning_rate)))
     made.append((Column("others", "other values", numeric=False), lambda s: _others(s, group)))
-    made += [*_measured(group, "test"), *_measured(group, "validation")]
+    made += [*_measured(compared, "test"), *_measured(compared, "validation")]
     made += [
         (Column("runs", "runs", about="completed runs ÷ all runs"), _runs),
         (Column("train_seconds", "training", "s", about="all runs of the setting together"), _seconds),
@@ -77,15 +83,25 @@ def columns(group: Group) -> list[tuple[Column, Maker]]:
     return made
 
 
-def _measured(group: Group, split: Split) -> list[tuple[Column, Maker]]:
+def _measured(compared: Compared, split: Split) -> list[tuple[Column, Maker]]:
+    group = compared.group
+
     def of(name: str, task: str | None, *, places: int = 3, spread: bool = False, factor: float = 1.0) -> Maker:
         return lambda s: _mean(interval(s.records(split), name, task=task), places, spread=spread, factor=factor)
 
     made: list[tuple[Column, Maker]] = [
-        (Column("target", "target J", about="mean over seeds, 95 % interval", falling=True), _target(group, split)),
+        (Column("target", "target J", about="mean and its 95 % interval", falling=True), _target(group, split)),
         (
-            Column("to_first", "to first", about="target minus that of the first row, paired by seed", falling=True),
-            lambda s: _gap(group, s) if split == "test" else Cell(),
+            Column("to_first", "to first", about="target minus the first row's, paired; p after Holm", falling=True),
+            lambda s: _gap(compared, s) if split == "test" else Cell(),
+        ),
+        (
+            Column("letters", "ties", about="rows with a common letter are not told apart", numeric=False),
+            lambda s: _letters(compared, s) if split == "test" else Cell(),
+        ),
+        (
+            Column("improvement", "beats baseline", "%", f"on a prompt, over {compared.baseline}", falling=True),
+            lambda s: _improvement(compared, s) if split == "test" else Cell(),
         ),
         (Column("gold_reward", "gold reward", falling=True), of("gold_reward", None, spread=True)),
         (Column("kl", "KL", "nats"), of("kl", None, places=1, spread=True)),
@@ -119,6 +135,10 @@ def every_setting(group: Group) -> list[Setting]:
     return [*group.settings, *([group.start] if group.start is not None else [])]
 
 
+def _rank(compared: Compared, setting: Setting) -> Cell:
+    return _plain(compared.rows[setting.objective].rank if setting.best else None)
+
+
 def _plain(value: float | None) -> Cell:
     return Cell() if value is None else Cell(f"{value:g}", key=float(value))
 
@@ -134,11 +154,11 @@ def _mean(found: Interval, places: int, *, spread: bool = False, factor: float =
 
 def _target(group: Group, split: Split) -> Maker:
     """Return the maker of the cells with the target, whose intervals stand on one scale for all rows of a split."""
-    found = [interval(setting.records(split), "target") for setting in every_setting(group)]
+    found = [score_interval(setting.records(split)) for setting in every_setting(group)]
     scale = _scale([each for each in found if not math.isnan(each.mean)])
 
     def cell(setting: Setting) -> Cell:
-        one = interval(setting.records(split), "target")
+        one = score_interval(setting.records(split))
         made = _mean(one, 3, spread=True)
         if made.key is None or scale is None:
             return made
@@ -169,14 +189,28 @@ def _plot(found: Interval, scale: tuple[float, float]) -> Plot:
     )
 
 
-def _gap(group: Group, setting: Setting) -> Cell:
-    if rank_of(group, setting) == 1:
-        return Cell("first", key=0.0)
-    gap = difference_to_first(group, setting)
-    if math.isnan(gap.mean) or math.isnan(gap.half):
+def _gap(compared: Compared, setting: Setting) -> Cell:
+    if not setting.best or compared.rows[setting.objective].rank is None:
         return Cell()
-    made = _mean(gap, 3, spread=True)
-    return replace(made, spread=f"{made.spread} tie") if gap.low <= 0 <= gap.high else made
+    row = compared.rows[setting.objective]
+    if row.rank == 1:
+        return Cell("first", key=0.0)
+    gap = row.to_first
+    if math.isnan(gap.p):
+        return Cell()
+    made = _mean(gap.difference, 3, spread=True)
+    return replace(made, spread=f"{made.spread} p {p_text(gap)}".strip())
+
+
+def _letters(compared: Compared, setting: Setting) -> Cell:
+    letters = compared.rows[setting.objective].letters if setting.best else ""
+    return Cell(letters, key=letters) if letters else Cell()
+
+
+def _improvement(compared: Compared, setting: Setting) -> Cell:
+    if not setting.best or setting.objective == compared.baseline:
+        return Cell()
+    return _mean(compared.rows[setting.objective].improvement, 1, spread=True, factor=100)
 
 
 def _others(setting: Setting, group: Group) -> Cell:
@@ -200,5 +234,5 @@ def _seconds(setting: Setting) -> Cell:
 
 def interval_text(setting: Setting) -> str:
     """Return «J = 0.312 ± 0.020 over 3 seeds» of the test prompts."""
-    found = interval(setting.test, "target")
-    return f"J = {number(found)} over {found.n} seed{'' if found.n == 1 else 's'}"
+    found, seeds = score_interval(setting.test), len(values(setting.test, "target"))
+    return f"J = {number(found)} over {seeds} seed{'' if seeds == 1 else 's'}"

@@ -5,11 +5,14 @@ import math
 from dataclasses import dataclass
 
 from bench.report.colours import best_first, colour_of, looks
-from bench.report.leaderboard import STATUSES, difference_to_first, placed, ranked
+from bench.report.columns import STATUSES
+from bench.report.compared import Compared
 from bench.report.page_columns import Cell, Column, columns
+from bench.report.ranking import ranked
 from bench.report.record import START, RunRecord
-from bench.report.settings import Group, Setting, interval, values
+from bench.report.settings import Setting, interval, values
 from bench.report.style import GREY
+from bench.stats.intervals import LEVEL
 
 DEGENERATE = {
     "empty_share": "empty",
@@ -62,12 +65,13 @@ class Verdict:
     unknown: tuple[str, ...]
 
 
-def table(group: Group, *, at: int) -> tuple[list[Column], list[Row]]:
+def table(compared: Compared, *, at: int) -> tuple[list[Column], list[Row]]:
     """Return the columns that some row fills, and the rows in the leaderboard's order; ``at`` numbers the group."""
+    group = compared.group
     settings = ranked(group)
-    made = [(column, [cell(setting) for setting in settings]) for column, cell in columns(group)]
+    made = [(column, [cell(setting) for setting in settings]) for column, cell in columns(compared)]
     kept = [(column, cells) for column, cells in made if any(cell.key is not None for cell in cells)]
-    look, leading = looks(best_first(group)), next(iter(placed(group)), None)
+    look, leading = looks(best_first(group)), _first(compared)
     rows = []
     for place, setting in enumerate(settings):
         start = setting.objective == START
@@ -108,16 +112,22 @@ def degenerate_notes(setting: Setting) -> tuple[str, ...]:
     return tuple(f"{100 * share:.0f} % {text}" for text, share in shares.items() if share > SUSPECT)
 
 
-def verdict(group: Group) -> Verdict | None:
+def verdict(compared: Compared) -> Verdict | None:
     """Return who is first on test prompts, and from whom that difference can be told; None where nothing was tested."""
-    rows = placed(group)
-    if not rows:
+    first = _first(compared)
+    if first is None:
         return None
-    gaps = {row.objective: difference_to_first(group, row) for row in rows[1:]}
-    known = {name: gap for name, gap in gaps.items() if not math.isnan(gap.half)}
+    below_first = [row for row in compared.rows.values() if row.rank is not None and row.rank > 1]
+    # one seed tells two runs apart, not two objectives
+    others = {r.objective: math.nan if r.to_first.difference.source == "prompts" else r.to_first.p for r in below_first}
     return Verdict(
-        first=rows[0],
-        ties=tuple(name for name, gap in known.items() if gap.high >= 0),
-        below=tuple(name for name, gap in known.items() if gap.high < 0),
-        unknown=tuple(name for name in gaps if name not in known),
+        first=first,
+        ties=tuple(name for name, p in others.items() if p >= 1 - LEVEL),
+        below=tuple(name for name, p in others.items() if p < 1 - LEVEL),
+        unknown=tuple(name for name, p in others.items() if math.isnan(p)),
     )
+
+
+def _first(compared: Compared) -> Setting | None:
+    name = next((row.objective for row in compared.rows.values() if row.rank == 1), None)
+    return None if name is None else compared.group.best(name)

@@ -9,11 +9,12 @@ from typing import Any
 
 from bench.errors import RunError
 from bench.evaluate.samples import SampleRow, read_samples
-from bench.report.leaderboard import ranked, total_cost
-from bench.report.markdown import setting_text
+from bench.report.leaderboard import total_cost
 from bench.report.page_rows import Row
+from bench.report.ranking import ranked
 from bench.report.record import START, Metric, RunRecord
 from bench.report.settings import Group, Setting
+from bench.report.texts import setting_text
 
 PROMPTS = 12
 """Prompts whose completions are shown: the first ones of the split, so that nothing is picked by its looks."""

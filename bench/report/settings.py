@@ -3,8 +3,9 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from bench.errors import RunError
@@ -48,7 +49,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Group:
-    """The settings that may be compared: one protocol, one suite, one start model, one data set."""
+    """The settings that may be compared: one protocol, one suite, one start model, one data set.
+
+    ``tuning`` holds the protocol's terms, as its records do. Raises ValueError for a record of another protocol.
+    """
 
     protocol: str
     suite: str
@@ -62,6 +66,23 @@ class Group:
     settings: tuple[Setting, ...]
     start: Setting | None
     differing: tuple[str, ...]
+    tuning: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        found = sorted({one.protocol for one in self.records if one.protocol != self.protocol})
+        if found:
+            raise ValueError(f"a group of protocol {self.protocol} holds records of {', '.join(found)}")
+
+    @cached_property
+    def records(self) -> tuple[RunRecord, ...]:
+        """The records of all settings and of the start model."""
+        settings = (*self.settings, *([self.start] if self.start is not None else []))
+        return tuple(record for setting in settings for record in (*setting.validation, *setting.test))
+
+    @cached_property
+    def several_rates(self) -> bool:
+        """Whether the settings' learning rates differ."""
+        return len({setting.learning_rate for setting in self.settings}) > 1
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -134,7 +155,22 @@ def _group(members: list[RunRecord]) -> Group:
         settings=tuple(replace(setting, best=any(setting is one for one in chosen)) for setting in trained),
         start=start,
         differing=_differing(trained),
+        tuning=_tuning(members),
     )
+
+
+def _tuning(members: list[RunRecord]) -> dict[str, Any]:
+    """Return the protocol's terms. Raises RunError where two records of one protocol differ in them."""
+    first = members[0]
+    other = next((record for record in members if record.tuning != first.tuning), None)
+    if other is not None:
+        names = sorted(n for n in first.tuning | other.tuning if first.tuning.get(n) != other.tuning.get(n))
+        raise RunError(
+            f"two records of protocol {first.protocol} differ in {', '.join(names)}: "
+            f"{first.key}/evals/{first.evaluation_key} and {other.key}/evals/{other.evaluation_key}",
+            fix="delete the one of the two evaluation folders that should not count",
+        )
+    return first.tuning
 
 
 def _setting_key(record: RunRecord) -> tuple:

@@ -20,7 +20,9 @@ def compact_letters(names: Sequence[str], different: Collection[frozenset[str]])
     for one, other in pairs:
         split = {column for column in columns if one in column and other in column}
         parts = {column - {gone} for column in split for gone in (one, other)}
-        columns = _absorbed((columns - split) | parts)
+        kept = columns - split
+        # a part is within a column that was split, so no column that was kept is within a part
+        columns = kept | {part for part in parts if not any(part < column for column in kept | parts)}
     letters = dict(zip(sorted(columns, key=sorted), _alphabet(), strict=False))
     return {name: "".join(letter for column, letter in letters.items() if at in column) for name, at in place.items()}
 
@@ -29,10 +31,6 @@ def _known(pair: frozenset[str], place: dict[str, int]) -> frozenset[str]:
     if len(pair) != 2 or not pair <= place.keys():
         raise ValueError(f"a difference is between two of the names {list(place)}; got {sorted(pair)}")
     return pair
-
-
-def _absorbed(columns: set[frozenset[int]]) -> set[frozenset[int]]:
-    return {column for column in columns if not any(column < other for other in columns)}
 
 
 def _alphabet() -> Iterator[str]:

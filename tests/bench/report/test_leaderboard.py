@@ -12,15 +12,21 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench.errors import RunError
+from bench.report.compared import compare_group
 from bench.report.leaderboard import csv_text, leaderboard, write_leaderboard
-from bench.report.markdown import leaderboard_markdown, summary_table
+from bench.report.markdown import leaderboard_markdown
 from bench.report.settings import group_records
 from bench.report.store import write_whole
+from bench.report.summary import summary_table
 from tests.bench.report.conftest import record, run_spec, start_records, study, write_records
 
 TARGETS = st.lists(
     st.tuples(st.floats(-2, 2), st.floats(-2, 2)), min_size=2, max_size=5, unique_by=(lambda t: t[0], lambda t: t[1])
 )
+
+
+def compared(records):
+    return [compare_group(group) for group in group_records(records)]
 
 
 def rendered(records, width=80) -> str:
@@ -54,7 +60,7 @@ def test_two_protocols_are_never_ranked_together(full_study):
         own = table[table.protocol == protocol]
         assert sorted(own["rank"].dropna()) == list(range(1, size + 1))
         assert (own.index.max() - own.index.min() + 1) == len(own)
-    assert leaderboard_markdown(group_records([*full_study, *other])).count("\n## ") == 2
+    assert leaderboard_markdown(compared([*full_study, *other])).count("\n## ") == 2
     assert rendered([*full_study, *other]).count("sentiment: validation prompts") == 2
 
 
@@ -94,7 +100,7 @@ def test_the_start_model_has_a_row_and_no_rank():
 def test_shuffled_records_give_equal_bytes(full_study, seed):
     shuffled = random.Random(seed).sample(full_study, len(full_study))
     assert csv_text(leaderboard(shuffled)) == csv_text(leaderboard(full_study))
-    assert leaderboard_markdown(group_records(shuffled)) == leaderboard_markdown(group_records(full_study))
+    assert leaderboard_markdown(compared(shuffled)) == leaderboard_markdown(compared(full_study))
 
 
 def test_only_the_cost_file_changes_with_the_machine(tmp_path):
@@ -115,7 +121,7 @@ def test_a_diverged_trial_stays_in_the_table_and_is_not_best():
     assert table.diverged[0.01] == 1
     assert math.isnan(table.validation_target[0.01])
     assert (bool(table.best[0.01]), bool(table.best[0.1])) == (False, True)
-    assert "1 of 1 diverged" in leaderboard_markdown(group_records([bad, good]))
+    assert "1 of 1 diverged" in leaderboard_markdown(compared([bad, good]))
     assert "diverged" in rendered([bad, good])
 
 
@@ -137,7 +143,8 @@ def test_training_fields_that_differ_become_columns_and_the_others_do_not():
 def test_means_and_intervals_are_of_the_test_seeds():
     trial = record(run_spec(), target=9.0)
     finals = [record(run_spec(seed=seed), split="test", target=0.1 * seed) for seed in (1, 2, 3)]
-    row = leaderboard([trial, *finals]).iloc[0]
+    plain = [one.model_copy(update={"scores": {}}) for one in finals]
+    row = leaderboard([trial, *plain]).iloc[0]
     assert (row.seeds_validation, row.seeds_test, row.interval) == (1, 3, "seeds")
     assert row.target == pytest.approx(0.2)
     # t(0.975, 2) = 4.302653, s = 0.1
@@ -208,11 +215,11 @@ def test_the_summary_names_only_the_parameters_that_differ():
     specs = [run_spec(beta=beta) for beta in (0.1, 0.2)]
     several = [spec.model_copy(update={"params": {**spec.params, "gamma": 0.5}}) for spec in specs]
     assert "gamma" not in rendered([record(spec) for spec in several])
-    assert "beta=0.1 gamma=0.5" in leaderboard_markdown(group_records([record(spec) for spec in several]))
+    assert "beta=0.1 gamma=0.5" in leaderboard_markdown(compared([record(spec) for spec in several]))
     assert "gamma=0.5" in rendered([record(several[0])])
 
 
-@pytest.mark.parametrize("module", ["leaderboard", "figures", "markdown", "store"])
+@pytest.mark.parametrize("module", ["leaderboard", "figures", "markdown", "latex", "tidy", "summary", "store"])
 def test_reports_load_neither_torch_nor_optuna(module):
     script = (
         f"import sys, bench.report.{module}\n"
