@@ -17,7 +17,7 @@ from bench.request import Request
 
 
 def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
-    """``bench run``: plan, compare, write leaderboard and figures, print the summary."""
+    """``bench run``: plan, compare, write leaderboard, figures and page, print the summary."""
     _quiet_libraries()
     from bench.compare import compare, plan_units
     from bench.matmul import take_fastest_route
@@ -25,6 +25,7 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
     from bench.progress import Progress
     from bench.report.figures import write_figures
     from bench.report.leaderboard import write_leaderboard
+    from bench.report.page import write_page
     from bench.report.summary import summary_table
 
     console = Console(stderr=helper)
@@ -43,7 +44,7 @@ def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
     tables = write_leaderboard(request.results)
     pictures = [path for path in write_figures(request.results) if path.suffix == ".png"]
     console.print(summary_table(records))
-    for path in (*tables.written, *pictures):
+    for path in (*tables.written, *pictures, write_page(request.results)):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise RunError(

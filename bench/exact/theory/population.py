@@ -1,7 +1,7 @@
 """Owns a preference problem with few enough completions, ``Population``, and a known optimum on it, ``Known``."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,8 @@ class Population:
         preference: [contexts, completions, completions], P(i ≻ j), the share of labels for i, after noise and flips.
         lengths: [completions], tokens of each.
         reward: [contexts, completions], the scores that objectives on scores are given.
+        vocabulary: the model's tokens, where they are more than the completions of one token; an entropy is told as a
+            share of its logarithm.
 
     Raises:
         ValueError: when shapes differ, log_ref does not sum to 1, P(i ≻ j) + P(j ≻ i) is not 1, a length is below 1,
@@ -43,6 +45,7 @@ class Population:
     preference: Array
     lengths: NDArray
     reward: Array
+    vocabulary: int | None = None
 
     def __post_init__(self) -> None:
         contexts, completions = self.log_ref.shape
@@ -87,7 +90,7 @@ class Population:
     def context(self, index: int) -> "Population":
         """The problem with one context alone."""
         only = slice(index, index + 1)
-        return Population(self.log_ref[only], self.preference[only], self.lengths, self.reward[only])
+        return replace(self, log_ref=self.log_ref[only], preference=self.preference[only], reward=self.reward[only])
 
     def share(self, wins: Array) -> Array:
         """Mean of wins[context, i, j] over the other completions j: [contexts, completions]."""

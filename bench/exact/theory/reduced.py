@@ -35,12 +35,12 @@ def _staged(params: Params, population: Population) -> Array:
 
 
 def _dispersed(params: Params, population: Population) -> Array:
-    """A token's entropy is that of π_ref over the completions; φ = -c log(entropy/log |Y|) stands beside β."""
+    """A token's entropy is that of π_ref over the completions; φ = -c log(entropy/log |V|) stands beside β."""
     one_token(population)
     probabilities = np.exp(population.log_ref)
-    share = -(probabilities * population.log_ref).sum(-1) / np.log(population.completions)
+    share = -(probabilities * population.log_ref).sum(-1) / np.log(population.vocabulary or population.completions)
     strength = -params["scale"] * np.log(np.clip(share, 1e-6, 1))
-    require(strength > 1e-9, "c is 0 or π_ref is even: its entropy is the largest, φ = 0, and every policy is as good")
+    require(strength > 1e-9, "c is 0 or the entropy of π_ref the largest: φ = 0, and every policy is as good")
     beta = params["beta"] * strength
     return np.concatenate([tempered(population.context(index), beta=value) for index, value in enumerate(beta)], axis=0)
 
@@ -93,8 +93,8 @@ ENTRIES: Mapping[str, Known] = MappingProxyType(
             f"every stage trained to its optimum; {BRADLEY_TERRY}", "derived here", _staged,
         ),
         "mallows_dpo": Known(
-            "as dpo with φ β in place of β, φ = -c log(H(π_ref)/log |Y|) of the context",
-            f"{ONE_TOKEN}, which are the whole vocabulary; π_ref not even, c > 0; {BRADLEY_TERRY}", "derived here",
+            "as dpo with φ β in place of β, φ = -c log(H(π_ref)/log |V|) of the context",
+            f"{ONE_TOKEN}; H(π_ref) below log |V|, c > 0; {BRADLEY_TERRY}", "derived here",
             _dispersed,
         ),
         "alpha_dpo": Known(
