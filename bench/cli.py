@@ -285,6 +285,25 @@ def page(out: Out = Path("results")) -> None:
 
 
 @app.command()
+def publish(
+    to: Annotated[Path, typer.Argument(help="Folder to publish into. Example: bench publish results/published/mine")],
+    out: Out = Path("results"),
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Only this one, by preset or hash. Example: --protocol standard")
+    ] = None,
+) -> None:
+    """Put all records into one file, with the tables, figures and page that are made from it.
+
+    Anybody can make these again from that file: bench leaderboard --out FOLDER.
+
+    Example:  bench publish results/published/mine --out results
+    """
+    from bench.commands import publish_results
+
+    publish_results(out, to, protocol=protocol)
+
+
+@app.command()
 def reproduce(
     name: Annotated[str | None, typer.Argument(help="Example: bench reproduce ipo-bandit")] = None,
     out: Annotated[

@@ -164,6 +164,27 @@ def make_page(results: Path) -> None:
     Console().print(f"  {write_page(results)}", highlight=False, markup=False, soft_wrap=True)
 
 
+def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
+    """``bench publish``."""
+    from bench.report.bundle import write_bundle
+    from bench.report.figures import write_figures
+    from bench.report.leaderboard import write_leaderboard
+    from bench.report.page import PAGE, page_html
+    from bench.report.ranking import choose_groups
+    from bench.report.whole import write_text_whole
+
+    groups = choose_groups(_records(results), protocol=protocol)
+    _writable(to)
+    written = [write_bundle([record for group in groups for record in group.records], to)]
+    # every trial as a row of its own is large, and made again by `bench leaderboard`
+    written += write_leaderboard(to, tidy=False).written
+    written += write_figures(to, formats=("pdf", "png"))
+    # completions lie with the runs, not in the bundle
+    write_text_whole(to / PAGE, page_html(_records(to), results=results, figures=to))
+    for path in (*written, to / PAGE):
+        Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
 def reproduce_known(name: str | None, out: Path | None) -> None:
     """``bench reproduce``."""
     _quiet_libraries()

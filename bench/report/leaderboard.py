@@ -83,13 +83,16 @@ def total_cost(setting: Setting) -> dict[str, Any]:
     }
 
 
-def write_leaderboard(results: Path, *, protocol: str | None = None, formats: Collection[str] = FORMATS) -> Paths:
+def write_leaderboard(
+    results: Path, *, protocol: str | None = None, formats: Collection[str] = FORMATS, tidy: bool = True
+) -> Paths:
     """Write the leaderboard under ``results`` from its records, as ``formats`` ask.
 
     ``csv``: ``leaderboard.csv``, ``trials.csv``, ``leaderboard-cost.csv``; ``md``: ``leaderboard.md``; ``tex``:
     ``leaderboard.tex``. Leaderboard files have the same bytes whenever the records' numbers are the same; what varies
-    with the machine is in the other two. ``protocol`` leaves one protocol (see ``choose_groups``). Raises UsageError
-    for an unknown format or protocol, RunError for a damaged record, a full disk and the like.
+    with the machine is in the other two. ``tidy`` off leaves out ``trials.csv``, the largest. ``protocol`` leaves one
+    protocol (see ``choose_groups``). Raises UsageError for an unknown format or protocol, RunError for a damaged
+    record, a full disk and the like.
     """
     from bench.report.latex import leaderboard_latex
     from bench.report.markdown import leaderboard_markdown
@@ -105,7 +108,7 @@ def write_leaderboard(results: Path, *, protocol: str | None = None, formats: Co
         csv=_write(results / "leaderboard.csv", csv_text(_frame(compared))) if data else None,
         markdown=_write(results / "leaderboard.md", leaderboard_markdown(compared)) if markdown else None,
         latex=_write(results / "leaderboard.tex", leaderboard_latex(compared)) if latex else None,
-        trials=_write(results / "trials.csv", trials_text(groups)) if data else None,
+        trials=_write(results / "trials.csv", trials_text(groups)) if data and tidy else None,
         cost=_write(results / "leaderboard-cost.csv", csv_text(costs(groups))) if data else None,
     )
 

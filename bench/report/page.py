@@ -68,13 +68,15 @@ def write_page(results: Path) -> Path:
     return results / PAGE
 
 
-def page_html(records: Iterable[RunRecord], *, results: Path) -> str:
-    """Return the page of ``records``; their completions and figures are read from under ``results``."""
+def page_html(records: Iterable[RunRecord], *, results: Path, figures: Path | None = None) -> str:
+    """Return the page of ``records``; their completions are read from under ``results``, so are figures by default."""
     groups = group_records(records)
     pool = Pool()
     sections, data = [], []
     for at, group in enumerate(groups):
-        section = _section(compare_group(group), at=at, pictures=pictures(results, group, at=at, groups=len(groups)))
+        section = _section(
+            compare_group(group), at=at, pictures=pictures(figures or results, group, at=at, groups=len(groups))
+        )
         sections.append(section)
         data.append({"id": section.name} | group_data(group, section.rows, pool, results=results))
     return render(sections, {"groups": data, "pool": pool.values})

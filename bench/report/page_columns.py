@@ -89,6 +89,9 @@ def _measured(compared: Compared, split: Split) -> list[tuple[Column, Maker]]:
     def of(name: str, task: str | None, *, places: int = 3, spread: bool = False, factor: float = 1.0) -> Maker:
         return lambda s: _mean(interval(s.records(split), name, task=task), places, spread=spread, factor=factor)
 
+    def crossed(name: str, places: int) -> Maker:
+        return lambda s: _mean(score_interval(s.records(split), name=name), places, spread=True)
+
     made: list[tuple[Column, Maker]] = [
         (Column("target", "target J", about="mean and its 95 % interval", falling=True), _target(group, split)),
         (
@@ -103,8 +106,8 @@ def _measured(compared: Compared, split: Split) -> list[tuple[Column, Maker]]:
             Column("improvement", "beats baseline", "%", f"on a prompt, over {compared.baseline}", falling=True),
             lambda s: _improvement(compared, s) if split == "test" else Cell(),
         ),
-        (Column("gold_reward", "gold reward", falling=True), of("gold_reward", None, spread=True)),
-        (Column("kl", "KL", "nats"), of("kl", None, places=1, spread=True)),
+        (Column("gold_reward", "gold reward", falling=True), crossed("gold_reward", 3)),
+        (Column("kl", "KL", "nats"), crossed("kl", 1)),
         (Column("win_rate", "wins", "%", "win rate against the start model", falling=True),
          of("win_rate", "judge", places=1, spread=True)),
         (Column("lc_win_rate", "LC wins", "%", "length-controlled win rate against the start model", falling=True),

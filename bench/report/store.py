@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from bench.errors import RunError
+from bench.report.bundle import read_bundle
 from bench.report.manifest import (
     MANIFEST,
     Manifest,
@@ -134,8 +135,11 @@ def finished(results: Path, place: str) -> list[Path]:
 
 
 def read_records(results: Path) -> tuple[list[RunRecord], list[Problem]]:
-    """Return the sound records under ``results`` in a fixed order, and what is wrong with the others."""
-    records, problems = [], []
+    """Return the sound records under ``results`` in a fixed order, and what is wrong with the others.
+
+    Records are those of its runs, and of the bundle where one lies there.
+    """
+    records, problems = read_bundle(results), []
     for folder in finished(results, "runs/*/evals/*"):
         if not is_complete(folder.parent.parent):
             continue

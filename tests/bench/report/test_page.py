@@ -176,7 +176,7 @@ def test_the_first_line_says_who_ties_and_who_cannot_be_told(tmp_path: Path):
     wide += [record(run_spec("kto", seed=s), split="test", target=s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec(name), target=0.5) for name in ("dpo", "kto")]
     text = page_html([*start_records(), *wide], results=tmp_path)
-    assert "Lower beyond doubt: kto" in text
+    assert "Lower (p &lt; 0.05): kto" in text
 
 
 def test_a_page_without_runs_says_so(tmp_path: Path):
