@@ -204,7 +204,8 @@ def reproduce_known(name: str | None, out: Path | None) -> None:
     results = out or Path("reproduced") / name
     _writable(results)
     take_fastest_route()
-    known = reproduce(name, results, console)
+    known = RESULTS[name]
+    reproduce(known, results, console)
     console.print(Text(f"{known.title} ({known.paper})\n{known.claim}"))
     for path in write_reproduced(name, results):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)

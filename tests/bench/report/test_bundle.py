@@ -1,4 +1,4 @@
-"""A bundle of records: the same tables from one file as from the folder of runs, and a clear word where it is damaged."""
+"""A bundle of records: the same tables from one file as from the runs, and a clear word where it is damaged."""
 
 import gzip
 
@@ -50,7 +50,7 @@ def test_a_damaged_bundle_is_named_with_its_fault(tmp_path, damage):
         "cut": (path.read_bytes()[:-20], "is damaged"),
         "no gzip": (b"x", "is damaged"),
         "no json": (gzip.compress(text + b"{"), "line 11: no record"),
-        "version": (gzip.compress(text.replace(b'"record_version":2', b'"record_version":7')), "line 1: record version 7"),
+        "version": (gzip.compress(text.replace(b'_version":2', b'_version":7')), "line 1: record version 7"),
         "field": (gzip.compress(text.replace(b'"status"', b'"state"')), "line 1: no record: "),
     }[damage]
     path.write_bytes(changed)
