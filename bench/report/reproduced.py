@@ -72,6 +72,7 @@ def bandit(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
         axes.set(xscale="log", yscale="log", xlabel="optimiser steps", title="DPO" if objective == "dpo" else "IPO")
         axes.legend(loc="lower left", handlelength=2.6)
     panels[0].set_ylabel("π(the action that always loses)")
+    panels[0].set_ylim(1e-8, 0.6)  # DPO goes on below
     panels[1].annotate(
         "grey: closed form", (0.98, 0.04), xycoords="axes fraction", ha="right", color=GREY, fontsize=style.font
     )
