@@ -51,7 +51,7 @@ def test_the_sample_paper_compiles_with_table_and_figures(tmp_path, full_study):
     log = compiled(tmp_path)
     assert not re.findall(r"Overfull .*|LaTeX Warning: .*|Package \w+ Warning: .*", log)
     assert "Output written on sample.pdf (2 pages" in log
-    for name in ("target-vs-beta", "reward-kl-frontier"):
+    for name in ("score-vs-beta", "reward-kl-frontier"):
         assert f"{name}.pdf" in log
 
 

@@ -99,7 +99,7 @@ def test_two_protocols_stand_apart_each_with_its_figures(tmp_path: Path):
     results = write_study(tmp_path, [*study(("dpo",)), *there])
     for folder, content in (("1-sentiment-pppppppp", b"one"), ("2-sentiment-q", b"two")):
         (results / "figures" / folder).mkdir(parents=True)
-        (results / "figures" / folder / "target-vs-beta.png").write_bytes(content)
+        (results / "figures" / folder / "score-vs-beta.png").write_bytes(content)
     parsed = page(results)
     assert [group["protocol"] for group in parsed.data["groups"]] == ["p" * 16, "q"]
     assert [{s["objective"] for s in group["settings"]} for group in parsed.data["groups"]] == [
@@ -117,7 +117,7 @@ def test_two_protocols_stand_apart_each_with_its_figures(tmp_path: Path):
 def test_svg_stands_before_png_and_every_figure_has_words_for_it(tmp_path: Path):
     results = write_study(tmp_path, study(("dpo",)))
     (results / "figures").mkdir()
-    for name in ("target-vs-beta.svg", "target-vs-beta.png", "what_else.png"):
+    for name in ("score-vs-beta.svg", "score-vs-beta.png", "what_else.png"):
         (results / "figures" / name).write_bytes(b"image")
     images = page(results).attributes("img")
     assert [image["src"].split(";")[0] for image in images] == ["data:image/svg+xml", "data:image/png"]

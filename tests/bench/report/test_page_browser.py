@@ -44,7 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
     results = write_study(tmp_path_factory.mktemp("results"), troubled(), samples=rows())
     (results / "figures").mkdir()
     picture = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><rect width="40" height="20"/></svg>'
-    (results / "figures" / "target-vs-beta.svg").write_text(picture)
+    (results / "figures" / "score-vs-beta.svg").write_text(picture)
     written = write_page(results)
     with serving(written.parent) as (address, asked):
         yield f"{address}/{written.name}", asked
