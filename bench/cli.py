@@ -309,6 +309,10 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option("--out", help="Results folder. Example: --out reproduced/ipo-bandit")
     ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--publish", help="Folder for records and figure to pass on. Example: --publish published/flips"),
+    ] = None,
 ) -> None:
     """Run a known result of the literature again on an enumerable problem and draw it; without a name, list them.
 
@@ -316,7 +320,7 @@ def reproduce(
     """
     from bench.commands import reproduce_known
 
-    reproduce_known(name, out)
+    reproduce_known(name, out, to=to)
 
 
 @app.command()

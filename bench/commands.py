@@ -185,11 +185,12 @@ def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
         Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def reproduce_known(name: str | None, out: Path | None) -> None:
+def reproduce_known(name: str | None, out: Path | None, *, to: Path | None) -> None:
     """``bench reproduce``."""
     _quiet_libraries()
     from bench.exact.reproduce import RESULTS, reproduce
     from bench.matmul import take_fastest_route
+    from bench.report.bundle import write_bundle
     from bench.report.reproduced import write_reproduced
 
     console = Console()
@@ -207,7 +208,11 @@ def reproduce_known(name: str | None, out: Path | None) -> None:
     known = RESULTS[name]
     reproduce(known, results, console)
     console.print(Text(f"{known.title} ({known.paper})\n{known.claim}"))
-    for path in write_reproduced(name, results):
+    written = write_reproduced(name, results)
+    if to is not None:
+        _writable(to)
+        written += [write_bundle(load_records(results), to), *write_reproduced(name, to, formats=("pdf", "png"))]
+    for path in written:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from bench.report.bundle import BUNDLE
 from bench.report.leaderboard import write_leaderboard
+from bench.report.reproduced import DRAWINGS, write_reproduced
 from bench.report.store import load_records
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
@@ -23,6 +24,23 @@ def test_published_tables_come_from_the_published_records(tmp_path, folder):
     write_leaderboard(tmp_path, tidy=False)
     for name in TABLES:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), f"{folder.name}/{name}"
+
+
+@pytest.mark.parametrize("name", sorted(DRAWINGS))
+def test_the_numbers_of_published_known_results_come_from_their_records(tmp_path, name):
+    folder = PUBLISHED / "known" / name
+    (tmp_path / BUNDLE).symlink_to(folder / BUNDLE)
+    write_reproduced(name, tmp_path, formats=("png",))
+    assert (tmp_path / f"{name}.csv").read_bytes() == (folder / f"{name}.csv").read_bytes()
+
+
+def test_dpo_lowers_the_log_probs_of_what_was_chosen():
+    """arXiv 2404.12358, 2402.13228: both sides fall, the rejected one further; on held-out pairs, over all seeds."""
+    records = [r for r in load_records(PUBLISHED / "sentiment") if r.spec.objective == "dpo"]
+    assert len(records) == 10
+    for record in records:
+        chosen, rejected = record.metric("chosen_shift").value, record.metric("rejected_shift").value
+        assert rejected < chosen < 0
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

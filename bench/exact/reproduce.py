@@ -36,7 +36,7 @@ STEPS = (16, 64, 256, 1024, 4096)
 _BANDIT = (
     "problem.contexts=2", "problem.symbols=2", "problem.length=1", "problem.reward=levels",
     "problem.labels=deterministic", "problem.start_scale=0", "problem.pairs=1200", "train.batch=64",
-    "train.lr_schedule=constant", "train.warmup=0", "train.learning_rate=0.02",
+    "train.lr_schedule=constant", "train.warmup=0", "train.learning_rate=0.02", "execution.log_every=64",
 )  # fmt: skip
 # Many completions and an error with heavy tails: the few that the proxy overrates most are not among the best.
 _PROXY = (
@@ -54,6 +54,26 @@ _THREE = ("problem.contexts=8", "problem.symbols=2", "problem.length=1", "batch=
 _SEVEN = ("problem.contexts=2", "problem.symbols=2", "problem.length=2", "batch=1260")
 
 _FLIPPED = ("problem.flips=0.1", "batch=3600")
+
+FLIPS = (0.0, 0.1, 0.2, 0.25)
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+
+
+def _flipped(share: float) -> Command:
+    """Population data, a share of labels turned round; ε is that share. The optimum is that of β = β₀ = 1."""
+    problem = ("problem.contexts=2", "problem.symbols=2", "problem.length=1", f"problem.flips={share}")
+    settings = (*_POPULATION, *problem, "batch=900", "train.steps=300", "beta=1.0", f"epsilon={share}", "beta0=1.0")
+    return Command(losses=("dpo", "cdpo", "robust"), settings=settings)
+
+
+def _imbalanced(share: float, *, balanced: bool) -> Command:
+    """Unpaired rows, ``share`` of them desirable; balanced weights make both kinds count as much in all."""
+    odds = (1 - share) / share if balanced else 1.0
+    weights = (f"desirable_weight={max(1.0, odds):.6g}", f"undesirable_weight={max(1.0, 1 / odds):.6g}")
+    return Command(
+        losses=("kto",), settings=(f"problem.desirable={share}", "execution.log_every=16", "beta=0.3", *weights)
+    )
+
 
 RESULTS: Mapping[str, Known] = MappingProxyType(
     {
@@ -79,6 +99,20 @@ RESULTS: Mapping[str, Known] = MappingProxyType(
                 Command(losses=("dpo", "ipo_sum"), sweep="beta=0.1,0.3,1.0", settings=(*_BANDIT, f"steps={steps}"))
                 for steps in STEPS
             ),
+        ),
+        "flips": Known(
+            title="Labels turned round: robust DPO at the known rate finds what DPO loses",
+            paper="arXiv 2403.00409 (robust), Mitchell 2023 (conservative)",
+            claim="With a share ε of labels turned round, DPO ends nearer to the start model than on clean labels, "
+            "conservative DPO nearer still; robust DPO that knows ε ends where DPO would have ended on clean labels.",
+            commands=tuple(map(_flipped, FLIPS)),
+        ),
+        "imbalance": Known(
+            title="Few desirable examples: KTO needs its weights",
+            paper="arXiv 2402.01306, section 4.2",
+            claim="KTO learns from unpaired examples in any proportion, if the weights make both kinds count as much "
+            "in all; with equal weights the rarer kind is drowned.",
+            commands=tuple(_imbalanced(share, balanced=balanced) for share in SHARES for balanced in (False, True)),
         ),
         "overoptimisation": Known(
             title="Labels from a proxy: the win rate rises with KL, then falls",

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import RunError
 from bench.report.colours import colour_of
 from bench.report.leaderboard import csv_text
 from bench.report.record import START, RunRecord
 from bench.report.saving import FORMATS, Drawing, save
 from bench.report.store import load_records, write_text_whole
 from bench.report.style import GREY, Style, house, legend, new_figure, style_of
+from bench.spec import ProblemSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,14 +144,68 @@ def optima(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
     yield Drawing("optima", figure, rows)
 
 
+def flips(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
+    """KL to the optimum of clean labels against the share of labels that were turned round."""
+    rows: list[Row] = [
+        {
+            "objective": record.spec.objective,
+            "flips": _problem(record).flips,
+            "kl_to_clean_optimum": _value(record, "kl_to_optimum"),
+            "kl": _value(record, "kl"),
+        }
+        for record in records
+        if record.evaluation.split == "validation"
+    ]
+    rows = sorted(rows, key=lambda row: (str(row["objective"]), row["flips"]))
+    figure = new_figure(style, height=2.2)
+    axes = figure.subplots()
+    for at, name in enumerate(sorted({str(row["objective"]) for row in rows})):
+        own = [row for row in rows if row["objective"] == name]
+        xs, ys = [100 * row["flips"] for row in own], [row["kl_to_clean_optimum"] for row in own]
+        axes.plot(xs, ys, marker="os^"[at % 3], color=colour_of(name), label=name)
+    axes.set(xlabel="labels turned round [%]", ylabel="KL to the optimum\nof clean labels [nats]")
+    legend(figure, style, *axes.get_legend_handles_labels())
+    yield Drawing("flips", figure, rows)
+
+
+def imbalance(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
+    """KTO's target against the share of desirable examples, with equal and with balanced weights."""
+    rows: list[Row] = []
+    for record in records:
+        if record.evaluation.split != "test" and (share := _problem(record).desirable) is not None:
+            weights = [record.spec.params[f"{kind}_weight"] for kind in ("desirable", "undesirable")]
+            common = {"desirable": share, "desirable_weight": weights[0], "undesirable_weight": weights[1]}
+            measured = {name: _value(record, name) for name in ("target", "gold_reward", "kl")}
+            # where both kinds are as many, balanced weights are equal ones
+            for name in ["equal"] * (weights[0] == weights[1]) + ["balanced"] * (
+                weights[0] != weights[1] or share == 0.5
+            ):
+                rows.append({"weights": name, **common, **measured})
+    rows = sorted(rows, key=lambda row: (row["weights"], row["desirable"]))
+    figure = new_figure(style, height=2.2)
+    axes = figure.subplots()
+    for name, look in (("balanced", "o-"), ("equal", "s--")):
+        own = [row for row in rows if row["weights"] == name]
+        xs, ys = [100 * row["desirable"] for row in own], [row["target"] for row in own]
+        axes.plot(xs, ys, look, color=colour_of("kto"), label=f"{name} weights")
+    axes.set(xlabel="desirable examples [%]", ylabel="target J")
+    legend(figure, style, *axes.get_legend_handles_labels())
+    yield Drawing("imbalance", figure, rows)
+
+
 DRAWINGS: Mapping[str, Callable[[Iterable[RunRecord], Style], Iterator[Drawing]]] = MappingProxyType(
-    {"ipo-bandit": bandit, "overoptimisation": overoptimisation, "optima": optima}
+    {
+        "ipo-bandit": bandit,
+        "overoptimisation": overoptimisation,
+        "flips": flips,
+        "imbalance": imbalance,
+        "optima": optima,
+    }
 )
 
 
 def _reach(record: RunRecord) -> Row:
-    problem = record.spec.data.problem
-    assert problem is not None
+    problem = _problem(record)
     count = sum(problem.symbols**depth for depth in range(problem.length + 1))
     distance = record.metric("kl_to_own_optimum")
     return {
@@ -160,6 +216,13 @@ def _reach(record: RunRecord) -> Row:
         "reached": None if distance is None else distance.value < REACHED,
         "status": record.status,
     }
+
+
+def _problem(record: RunRecord) -> ProblemSpec:
+    problem = record.spec.data.problem
+    if problem is None:
+        raise RunError(f"run {record.key} is of no enumerable problem", fix="give a folder of its own: --out")
+    return problem
 
 
 def _ends(axes: "Axes", count: int) -> None:

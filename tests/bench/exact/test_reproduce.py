@@ -44,6 +44,25 @@ def test_dpo_forgets_its_beta_where_preferences_never_contradict_and_ipo_does_no
     assert len((tmp_path / "ipo-bandit.csv").read_text().splitlines()) == 1 + 8
 
 
+def test_robust_dpo_at_the_known_rate_ends_where_dpo_would_on_clean_labels(tmp_path, quiet):
+    whole = RESULTS["flips"]
+    reproduce(replace(whole, commands=(whole.commands[1],)), tmp_path, Console(quiet=True))
+    far = {name: value for (name, _, _), value in by_setting(tmp_path, "kl_to_optimum").items()}
+    assert far["robust"] < 1e-6
+    # from the closed forms: KL between the policies of P and of 0.9 P + 0.1 (1 - P)
+    assert far["dpo"] == pytest.approx(0.00735, rel=0.01)
+    assert far["cdpo"] == pytest.approx(0.0232, rel=0.01)
+
+
+def test_kto_with_few_desirable_examples_needs_balanced_weights(tmp_path, quiet):
+    whole = RESULTS["imbalance"]
+    reproduce(replace(whole, commands=whole.commands[:2]), tmp_path, Console(quiet=True))
+    records = [r for r in load_records(tmp_path) if r.spec.objective == "kto"]
+    found = {r.spec.params["desirable_weight"]: r.metric("target").value for r in records}
+    assert set(found) == {1.0, 9.0}
+    assert found[9.0] > found[1.0] + 0.3
+
+
 def test_with_labels_from_a_heavy_tailed_proxy_the_true_reward_rises_with_kl_and_then_falls():
     """The same of the optimum itself, π ∝ π_ref · exp(proxy / β): training is not what makes the hump."""
     from bench.exact.measures import expected_reward, kl, optimal_policy
