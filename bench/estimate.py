@@ -31,7 +31,7 @@ def plan_table(plan: Plan) -> Table:
         "time",
         title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
         f"model {workspace.model_spec.source}",
-        caption=f"time: steps at {seconds:.2f} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation",
+        caption=f"time: steps at {seconds:.2g} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation",
     )
     total = [0, 0, 0, 0.0, 0.0]
     for search in plan.searches:
