@@ -245,7 +245,7 @@ def leaderboard(
 
     Examples:  bench leaderboard --out results · bench leaderboard --protocol standard --format tex
     """
-    from bench.commands import make_leaderboard
+    from bench.report_commands import make_leaderboard
 
     make_leaderboard(out, protocol=protocol, formats=[name.strip() for name in formats.split(",")])
 
@@ -271,7 +271,7 @@ def figures(
 
     Examples:  bench figures · bench figures --style slides --formats png · bench figures --formats pdf --columns 1
     """
-    from bench.commands import make_figures
+    from bench.report_commands import make_figures
 
     make_figures(out, style=style, formats=formats, columns=columns)
 
@@ -279,7 +279,7 @@ def figures(
 @app.command()
 def page(out: Out = Path("results")) -> None:
     """Make the page again, from the records alone: report.html, all in one file.  Example: bench page --out results"""
-    from bench.commands import make_page
+    from bench.report_commands import make_page
 
     make_page(out)
 
@@ -298,7 +298,7 @@ def publish(
 
     Example:  bench publish results/published/mine --out results
     """
-    from bench.commands import publish_results
+    from bench.report_commands import publish_results
 
     publish_results(out, to, protocol=protocol)
 
@@ -326,7 +326,7 @@ def reproduce(
 @app.command()
 def verify(out: Out = Path("results")) -> None:
     """Hash everything that was written again; exit code 1 if anything changed.  Example: bench verify --out results"""
-    from bench.commands import verify_results
+    from bench.report_commands import verify_results
 
     verify_results(out)
 

@@ -11,9 +11,10 @@ from types import FrameType
 
 from bench.identity import start_spec
 from bench.pipeline import Hooks, forget, run, try_run
-from bench.plan import Plan, Search
+from bench.plan import Plan
 from bench.progress import Progress
 from bench.report.record import RunRecord
+from bench.search import Search
 from bench.spec import RunSpec
 from sweeps.study import open_study
 from sweeps.worker import Outcome, run_trials

@@ -8,8 +8,9 @@ from rich.table import Table
 from bench.assemble import completions, rows_of
 from bench.logprobs import CompletionLogProbs
 from bench.model import load_model
-from bench.plan import Plan, Search
+from bench.plan import Plan
 from bench.report.store import is_complete
+from bench.search import Search
 from losses import Requires
 
 # Scoring a checkpoint, in training steps' time: what it took on the suite's own model, rounded up.

@@ -3,63 +3,25 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from optuna.distributions import BaseDistribution
 
 from bench.data.tokens import pairs_in
 from bench.errors import UsageError, did_you_mean
-from bench.identity import run_spec, terms_of
-from bench.request import LEARNING_RATE, Request, apply, read_settings
-from bench.spec import Execution, LoraSpec, RunSpec
-from bench.suites.suite import Suite, get_suite
+from bench.identity import terms_of
+from bench.request import Request, apply, read_settings
+from bench.search import Search, axes_of, make_search
+from bench.spec import Execution, LoraSpec
+from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Requires, Singles, get, names, register_file
 from losses.grammar import ExpressionError
-from losses.space import Log, Space
-from sweeps.errors import SweepError
-from sweeps.search import Axis, distributions, parse_sweep, points
+from sweeps.search import Axis
 from sweeps.study import TuningProtocol
 
-OWN = "own"
-"""The axis that is each objective's main parameter."""
 ALL = "all"
 FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
-
-Point = dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """The settings that one objective is tried at. ``fixed`` holds values that ``--set`` gave."""
-
-    objective: Objective
-    axes: tuple[Axis, ...]
-    points: tuple[Point, ...]
-    distributions: Mapping[str, BaseDistribution] | None
-    fixed: Mapping[str, float]
-
-    @property
-    def trials(self) -> int:
-        """How many settings are tried."""
-        return len(self.points)
-
-    @property
-    def design(self) -> dict[str, Any]:
-        """What the study is opened with: the grid, or the space that a sampler draws from."""
-        if self.distributions is not None:
-            return {"distributions": self.distributions}
-        return {"points": self.points}
-
-    def spec(self, workspace: Workspace, point: Mapping[str, float], *, seed: int) -> RunSpec:
-        """The run at a point."""
-        values = {**self.fixed, **point}
-        rate = values.pop(LEARNING_RATE, workspace.train.learning_rate)
-        return run_spec(workspace, self.objective, values, learning_rate=rate, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +126,9 @@ def make_plan(request: Request) -> Plan:
     preset, terms = suite.preset(request.protocol)
     trials = request.trials or terms.trials
     finals = terms.final_seeds if request.seeds is None else request.seeds
-    axes = _axes(request, terms.axes if request.protocol is not None else ())
+    axes = axes_of(request, terms.axes if request.protocol is not None else ())
     searches = tuple(
-        _search(objective, request, axes, settings.params, trials=trials, suite=suite, steps=train.steps)
+        make_search(objective, request, axes, settings.params, trials=trials, suite=suite, steps=train.steps)
         for objective in objectives
     )
     return Plan(
@@ -217,58 +179,3 @@ def _check_data(objective: Objective, workspace: Workspace) -> None:
             f"objective {objective.name!r} needs scores, but {source} has rows without them",
             fix="give rows with chosen_score and rejected_score, or take an objective without --needs scores",
         )
-
-
-def _axes(request: Request, preset: tuple[str, ...]) -> tuple[Axis, ...]:
-    """What is searched: as typed, else as the protocol that was asked for says."""
-    text = request.sweep or ",".join(preset)
-    try:
-        return parse_sweep(text) if text else ()
-    except SweepError as error:
-        raise UsageError(f"--sweep {text}: {error.problem}", fix=error.fix) from error
-
-
-def own_axes(objective: Objective, axes: tuple[Axis, ...], *, fixed: Collection[str]) -> tuple[Axis, ...]:
-    """Replace the axis «own» by the objective's main parameter: β, or its first one that is neither swept nor fixed.
-
-    An objective that has none left is tried at as many learning rates instead.
-    """
-    given = {axis.name for axis in axes} | set(fixed)
-    order = [*(["beta"] if "beta" in objective.params else []), *objective.params, LEARNING_RATE]
-    main = next((name for name in order if name not in given), None)
-    found = [Axis(main, axis.values) if axis.name == OWN and main else axis for axis in axes]
-    return tuple(axis for axis in found if axis.name != OWN)
-
-
-def _search(
-    objective: Objective,
-    request: Request,
-    axes: tuple[Axis, ...],
-    params: Mapping[str, float],
-    *,
-    trials: int,
-    suite: Suite,
-    steps: int,
-) -> Search:
-    spaces: dict[str, Space] = {name: param.space for name, param in objective.params.items()}
-    spaces[LEARNING_RATE] = Log(*suite.learning_rates)
-    fixed = {name: value for name, value in params.items() if name in objective.params}
-    axes = own_axes(objective, axes, fixed=fixed)
-    try:
-        tried = points(axes, spaces=spaces, trials=trials) if axes else ({},)
-        drawn = distributions(axes, spaces) if axes and request.sampler != "grid" else None
-        for point in tried:
-            schedule_of = objective.resolve({k: v for k, v in {**fixed, **point}.items() if k != LEARNING_RATE})
-            objective.reference_schedule(schedule_of).boundaries(steps)
-    except SweepError as error:
-        raise UsageError(
-            f"--sweep {','.join(map(str, axes))}, for {objective.name}: {error.problem}", fix=error.fix
-        ) from error
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if doubled := sorted({axis.name for axis in axes} & set(fixed)):
-        raise UsageError(f"{doubled[0]!r} is both swept and set", fix="drop it from --sweep or from --set")
-    if drawn is not None:
-        # A sampler draws the settings one by one; until then they have names but no values.
-        tried = tuple({} for _ in range(trials))
-    return Search(objective=objective, axes=axes, points=tuple(tried), distributions=drawn, fixed=fixed)

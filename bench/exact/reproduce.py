@@ -70,9 +70,8 @@ def _imbalanced(share: float, *, balanced: bool) -> Command:
     """Unpaired rows, ``share`` of them desirable; balanced weights make both kinds count as much in all."""
     odds = (1 - share) / share if balanced else 1.0
     weights = (f"desirable_weight={max(1.0, odds):.6g}", f"undesirable_weight={max(1.0, 1 / odds):.6g}")
-    return Command(
-        losses=("kto",), settings=(f"problem.desirable={share}", "execution.log_every=16", "beta=0.3", *weights)
-    )
+    problem = ("problem.contexts=16", "problem.symbols=4", "problem.length=4", f"problem.desirable={share}")
+    return Command(losses=("kto",), settings=(*problem, "lr=0.1", "execution.log_every=16", "beta=0.3", *weights))
 
 
 RESULTS: Mapping[str, Known] = MappingProxyType(

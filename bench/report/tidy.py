@@ -5,22 +5,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bench.report.columns import Cell
+from bench.report.leaderboard import COSTS
 from bench.report.record import RunRecord
 from bench.report.settings import Group, Setting
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-COSTS = (
-    "train_seconds",
-    "evaluate_seconds",
-    "reference_seconds",
-    "tokens",
-    "forward_tokens",
-    "flops",
-    "peak_memory_bytes",
-    "device",
-)
 NAMES = (
     *("protocol", "preset", "suite", "suite_version", "model", "data", "run", "evaluation"),
     *("objective", "objective_version", "params", "train", "learning_rate", "seed", "best", "split", "status"),

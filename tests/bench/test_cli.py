@@ -118,7 +118,7 @@ def test_tables_and_figure_data_come_back_byte_for_byte_from_the_records(finishe
 
 def test_reports_never_load_torch(finished):
     probe = (
-        "import sys\nfrom pathlib import Path\nfrom bench.commands import make_figures, make_leaderboard\n"
+        "import sys\nfrom pathlib import Path\nfrom bench.report_commands import make_figures, make_leaderboard\n"
         f"results = Path({str(finished)!r})\nmake_leaderboard(results)\n"
         "make_figures(results, style='paper', formats='svg', columns=None)\n"
         "assert not {'torch', 'transformers', 'optuna'} & set(sys.modules)"

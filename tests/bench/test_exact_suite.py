@@ -36,7 +36,7 @@ def test_a_run_is_measured_by_enumeration_and_its_record_knows_the_frontier(tmp_
     trained = next(record for record in records if record.spec.objective == "dpo")
     for name in ("frontier_gap", "regret", "kl_to_optimum", "implicit_reward_error", "win_rate"):
         assert trained.metric(name, task="exact") is not None, name
-    assert len(trained.scores["target"]) == 8
+    assert len(trained.scores["target"]) == 32
     assert trained.metric("accuracy", task="preference").n == 512
     assert trained.spec.data.problem.pairs == 256
     assert trained.tuning["axes"] == ["own"]

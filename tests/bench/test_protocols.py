@@ -3,7 +3,7 @@
 import pytest
 
 from bench.errors import UsageError
-from bench.plan import own_axes
+from bench.search import own_axes
 from bench.suites.suite import get_suite, suite_names
 from losses import get, names
 from losses.space import Log

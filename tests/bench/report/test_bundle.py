@@ -4,11 +4,11 @@ import gzip
 
 import pytest
 
-from bench.commands import publish_results
 from bench.errors import RunError, UsageError
 from bench.report.bundle import BUNDLE, read_bundle, write_bundle
 from bench.report.leaderboard import write_leaderboard
 from bench.report.store import load_records
+from bench.report_commands import publish_results
 
 from .conftest import study, write_records
 

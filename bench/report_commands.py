@@ -1,0 +1,94 @@
+"""Owns what the commands do that make tables, figures and the page again from finished runs, and check these."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.commands import writable
+from bench.errors import RunError, UsageError
+from bench.report.record import RunRecord
+from bench.report.store import load_records
+
+
+def make_leaderboard(
+    results: Path, *, protocol: str | None = None, formats: Sequence[str] = ("csv", "md", "tex")
+) -> None:
+    """``bench leaderboard``."""
+    from bench.report.leaderboard import write_leaderboard
+    from bench.report.summary import summary_table
+
+    records = _records(results)
+    console = Console()
+    paths = write_leaderboard(results, protocol=protocol, formats=formats)
+    console.print(summary_table(records, protocol=protocol))
+    for path in paths.written:
+        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def make_figures(results: Path, *, style: str, formats: str, columns: int | None) -> None:
+    """``bench figures``."""
+    from bench.report.figures import write_figures
+    from bench.report.saving import formats_of
+    from bench.report.style import style_of
+
+    # options are read first: a folder of many records takes seconds
+    style_of(style, columns=columns)
+    kinds = formats_of(formats)
+    _records(results)
+    for path in write_figures(results, style=style, formats=kinds, columns=columns):
+        Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def make_page(results: Path) -> None:
+    """``bench page``."""
+    from bench.report.page import write_page
+
+    _records(results)
+    Console().print(f"  {write_page(results)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
+    """``bench publish``."""
+    from bench.report.bundle import write_bundle
+    from bench.report.figures import write_figures
+    from bench.report.leaderboard import write_leaderboard
+    from bench.report.page import PAGE, page_html
+    from bench.report.ranking import choose_groups
+    from bench.report.whole import write_text_whole
+
+    groups = choose_groups(_records(results), protocol=protocol)
+    writable(to)
+    written = [write_bundle([record for group in groups for record in group.records], to)]
+    # every trial as a row of its own is large, and made again by `bench leaderboard`
+    written += write_leaderboard(to, tidy=False).written
+    written += write_figures(to, formats=("pdf", "png"))
+    # completions lie with the runs, not in the bundle
+    write_text_whole(to / PAGE, page_html(_records(to), results=results, figures=to))
+    for path in (*written, to / PAGE):
+        Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def verify_results(results: Path) -> None:
+    """``bench verify``."""
+    from bench.report.store import verify_results as check
+
+    if not results.is_dir():
+        raise UsageError(f"no results folder {results}", fix="name it with --out")
+    problems = check(results)
+    for problem in problems:
+        Console(stderr=True).print(str(problem), highlight=False, markup=False)
+    if problems:
+        raise RunError(
+            f"{len(problems)} files are not what was written", fix="remove the folders named above and run again"
+        )
+    Console().print(f"everything in {results} is as it was written", highlight=False)
+
+
+def _records(results: Path) -> list[RunRecord]:
+    records = load_records(results)
+    if not records:
+        raise UsageError(
+            f"no finished run in {results}", fix="bench run --loss ipo --sweep beta, or name the folder: --out"
+        )
+    return records
