@@ -82,11 +82,12 @@ def bandit(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
 
 
 def overoptimisation(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
-    """Win rate and true reward against KL, a line for each objective as its β falls; and what no policy can beat."""
+    """Win rate and true reward against KL, a line for each objective as its training goes on."""
     rows: list[Row] = [
         {
             "objective": record.spec.objective,
             "beta": record.spec.params["beta"],
+            "steps": record.spec.train.steps,
             "kl": _value(record, "kl"),
             "win_rate": 100 * _value(record, "win_rate"),
             "gold_reward": _value(record, "gold_reward"),
@@ -94,7 +95,7 @@ def overoptimisation(records: Iterable[RunRecord], style: Style) -> Iterator[Dra
         for record in records
         if record.evaluation.split == "validation"
     ]
-    rows = sorted(rows, key=lambda row: (row["objective"], row["beta"]))
+    rows = sorted(rows, key=lambda row: (row["objective"], row["steps"]))
     figure = new_figure(style, height=2.3, columns=2)
     panels = figure.subplots(1, 2)
     known = {"ipo_sum": "ipo", "hinge": "slic"}
