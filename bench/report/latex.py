@@ -11,7 +11,7 @@ from bench.report.ranking import ranked
 from bench.report.record import START
 from bench.report.settings import Group, Setting, interval
 from bench.report.terms import terms
-from bench.report.texts import p_text, percent, setting_text
+from bench.report.texts import letters_text, p_text, percent, setting_text
 from bench.stats.intervals import Interval
 from bench.stats.paired import PairedTest
 
@@ -127,7 +127,7 @@ def _columns(compared: Compared, shown: Sequence[Setting]) -> list[Column]:
         Column("objective", BREAKING if wide[0] else "l", bold(names)),
         Column("setting", BREAKING if wide[1] else "l", tuple(settings)),
         Column(target.head, target.format, bold(target.cells)),
-        Column("ties", "l", tuple(escape(row.letters) if row else "" for row in rows)),
+        Column("ties", "l", tuple(escape(letters_text(row.letters)) if row else "" for row in rows)),
         Column("$p$", "r", tuple(_p(row.to_first) if row else "" for row in rows)),
         Column(rf"beats {escape(compared.baseline or 'baseline')} [\%]", "r", tuple(map(_span, beats))),
         _numbers("gold reward", [score_interval(one.test, name="gold_reward") for one in shown], places=3),

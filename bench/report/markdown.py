@@ -8,7 +8,7 @@ from bench.report.ranking import ranked
 from bench.report.record import START
 from bench.report.settings import Group, Setting, interval, values
 from bench.report.terms import terms_text
-from bench.report.texts import NOTHING, number, p_text, percent, setting_text, troubles
+from bench.report.texts import NOTHING, letters_text, number, p_text, percent, setting_text, troubles
 from bench.stats.intervals import Interval
 
 FLAG = " ⚠"
@@ -80,7 +80,7 @@ def _cells(group: Group, setting: Setting, row: Row | None) -> list[str]:
         setting.objective + (FLAG if is_degenerate(setting) else ""),
         "untrained" if setting.objective == START else setting_text(setting, group),
         number(score_interval(test)),
-        "" if row is None else row.letters,
+        "" if row is None else letters_text(row.letters),
         "" if row is None else number(row.to_first.difference),
         "" if row is None else p_text(row.to_first),
         "" if row is None else _span(percent(row.improvement)),

@@ -10,7 +10,7 @@ from bench.report.compared import Compared, score_interval
 from bench.report.leaderboard import total_cost
 from bench.report.record import START
 from bench.report.settings import Group, Setting, Split, interval, values
-from bench.report.texts import NOTHING, number, p_text
+from bench.report.texts import NOTHING, letters_text, number, p_text
 from bench.stats.intervals import Interval
 
 WIDE, EDGE = 90, 4
@@ -207,7 +207,7 @@ def _gap(compared: Compared, setting: Setting) -> Cell:
 
 def _letters(compared: Compared, setting: Setting) -> Cell:
     letters = compared.rows[setting.objective].letters if setting.best else ""
-    return Cell(letters, key=letters) if letters else Cell()
+    return Cell(letters_text(letters), key=letters) if letters else Cell()
 
 
 def _improvement(compared: Compared, setting: Setting) -> Cell:

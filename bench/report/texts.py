@@ -33,6 +33,11 @@ def number(found: Interval, *, places: int = 3, spread: bool = True) -> str:
     return f"{text} ± {found.half:.{places}f}{'*' if found.source == 'prompts' else ''}"
 
 
+def letters_text(letters: str) -> str:
+    """Return the letters of ties, of more than eight the first five and their number: the CSV has them all."""
+    return letters if len(letters) <= 8 else f"{letters[:5]}… ({len(letters)})"
+
+
 def p_text(test: PairedTest) -> str:
     """Return «0.034», «< 0.001», with * where one seed was compared, or a dash where there was no test."""
     if math.isnan(test.p):
