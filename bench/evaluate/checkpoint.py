@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from bench.data.tokens import Encoded, pairs_in
-from bench.evaluate.generation import generation_metrics, per_prompt, sample, sequence_kl
+from bench.evaluate.divergence import sequence_kl
+from bench.evaluate.generation import generation_metrics, per_prompt
 from bench.evaluate.gold import Gold
 from bench.evaluate.harness import run_lm_eval
 from bench.evaluate.judge import judge_metrics, win_rate
 from bench.evaluate.preference import preference_metrics
 from bench.evaluate.samples import SampleRow
+from bench.evaluate.sampling import sample
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, compute
 from bench.report.record import Metric

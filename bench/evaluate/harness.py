@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RunError, UsageError
-from bench.evaluate.generation import evaluating
 from bench.evaluate.isolation import offline, quiet, same_environment, same_generators
+from bench.evaluate.sampling import evaluating
 from bench.report.record import Metric
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError
 from bench.evaluate.checkpoint import Evaluated
-from bench.evaluate.generation import evaluating
 from bench.evaluate.metric import Measured, mean_metrics
 from bench.evaluate.samples import SampleRow
+from bench.evaluate.sampling import evaluating
 from bench.exact.measures import (
     Array,
     entropy,

@@ -9,8 +9,8 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.errors import UsageError
-from bench.evaluate.generation import sample
 from bench.evaluate.gold import Gold
+from bench.evaluate.sampling import sample
 from bench.suites.build.corpus import Corpus, Review
 from bench.suites.pairs import (
     SPLITS,

@@ -3,7 +3,19 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 VOCAB = 13
 EOS = 0
@@ -56,6 +68,50 @@ def gpt2() -> GPT2LMHeadModel:
         vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0
     )
     return GPT2LMHeadModel(config).eval()
+
+
+@pytest.fixture
+def eager() -> LlamaForCausalLM:
+    """Attention as plain products, two query heads to each key."""
+    torch.manual_seed(4)
+    config = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, bos_token_id=EOS, eos_token_id=EOS,
+        attn_implementation="eager",
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture
+def sliding() -> MistralForCausalLM:
+    """Every layer sees the last four tokens only."""
+    torch.manual_seed(5)
+    config = MistralConfig(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, sliding_window=4, bos_token_id=EOS, eos_token_id=EOS,
+    )  # fmt: skip
+    return MistralForCausalLM(config).eval()
+
+
+@pytest.fixture
+def bloom() -> BloomForCausalLM:
+    """Its forward pass takes no positions."""
+    torch.manual_seed(6)
+    return BloomForCausalLM(
+        BloomConfig(vocab_size=VOCAB, hidden_size=16, n_layer=2, n_head=2, bos_token_id=EOS, eos_token_id=EOS)
+    ).eval()
+
+
+@pytest.fixture
+def recurrent() -> Lfm2ForCausalLM:
+    """A layer of short convolutions, which keeps a state, and one of attention."""
+    torch.manual_seed(7)
+    config = Lfm2Config(
+        vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=64, bos_token_id=EOS, eos_token_id=EOS, pad_token_id=EOS,
+        layer_types=["conv", "full_attention"],
+    )  # fmt: skip
+    return Lfm2ForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="session")

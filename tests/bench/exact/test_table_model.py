@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from bench.data.collate import collate_rows
 from bench.data.table import write_encoded
-from bench.evaluate.generation import sample, sequence_kl
+from bench.evaluate.divergence import sequence_kl
+from bench.evaluate.sampling import sample
 from bench.exact.evaluate import policy_logps
 from bench.exact.labels import encode_problem
 from bench.exact.measures import kl

@@ -1,0 +1,145 @@
+"""Owns the decoding loop: prompts padded on the left, keys and values with room to grow, ended rows dropped."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+BLOCK = 16
+"""Tokens by which the room for keys and values grows."""
+ROOMY = ("eager", "sdpa")
+"""Attention that skips the empty places of a layer by the mask."""
+GOING = 0.75
+"""Rows that have ended are dropped from a batch once at most this share of its rows goes on."""
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values ``[rows, heads, capacity, size]`` that are written in place, where transformers' layer copies.
+
+    Attention gets the whole capacity, places still empty (zeros) with it: the mask hides them, and what is dense needs
+    no copy. ``room`` is the most tokens that will ever be held.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.held = 0
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Add the keys and values of new tokens; return all that are held, and the empty places after them.
+
+        Of the first tokens nothing but themselves is returned, since a mask may be left out for a prompt.
+        """
+        end, first = self.held + key_states.shape[-2], not self.held
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = (s.new_zeros((*s.shape[:2], 0, s.shape[3])) for s in (key_states, value_states))
+        if end > self.keys.shape[-2]:
+            more = self._capacity(end) - self.keys.shape[-2]
+            self.keys, self.values = (
+                torch.nn.functional.pad(states, (0, 0, 0, more)) for states in (self.keys, self.values)
+            )
+        self.keys[:, :, self.held : end] = key_states
+        self.values[:, :, self.held : end] = value_states
+        self.held = end
+        return (key_states, value_states) if first else (self.keys, self.values)
+
+    def get_seq_length(self) -> int:
+        """Tokens held."""
+        return self.held
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Places that the mask has to cover once ``query_length`` tokens are added, and where they begin."""
+        return self._capacity(self.held + query_length) if self.held else query_length, 0
+
+    def _capacity(self, tokens: int) -> int:
+        return min(self.room, -(-tokens // BLOCK) * BLOCK)
+
+
+def continue_prompts(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    noise: Tensor,
+    *,
+    temperature: float,
+    eos_id: int,
+    padded: bool,
+) -> Tensor:
+    """Return sampled ids ``[rows, ≤ max_tokens]``; what stands after a row's end token is meaningless.
+
+    Args:
+        prompts: of one length, or of several where ``padded``.
+        noise: u of every row and token, ``[rows, max_tokens]``, on the model's device.
+        padded: whether the model ``takes_padding``; another one reads its tokens alone, and no row is dropped.
+    """
+    device, steps = noise.device, noise.shape[1]
+    width = max(len(prompt) for prompt in prompts)
+    pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
+    fed = torch.tensor([[eos_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    places = torch.arange(width + steps, device=device)
+    cache = _roomy_cache(model, room=width + steps - 1) if padded else DynamicCache(config=model.config)
+    drawn = torch.full(noise.shape, eos_id, device=device)
+    rows = torch.arange(len(prompts), device=device)
+    ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
+    for step in range(steps):
+        end = width + step
+        where: dict[str, Tensor] = {}
+        if padded:
+            # The mask covers the places that are still empty: without it, attention would take them for tokens.
+            where["attention_mask"] = ((places >= pads) & (places < end)).long()
+            where["position_ids"] = (places[end - fed.shape[1] : end] - pads).clamp(min=0)
+        logits = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
+        tokens = invert_cdf(logits.float() / temperature, noise[rows, step])
+        drawn[rows, step] = tokens
+        ended |= tokens == eos_id
+        going = len(rows) - int(ended.sum())
+        if going == 0:
+            return drawn[:, : step + 1]
+        if padded and going <= GOING * len(rows):
+            kept = (~ended).nonzero().squeeze(1)
+            cache.batch_select_indices(kept)
+            rows, pads, tokens, ended = rows[kept], pads[kept], tokens[kept], ended[kept]
+        fed = tokens[:, None]
+    return drawn
+
+
+def _roomy_cache(model: Any, *, room: int) -> DynamicCache:
+    """Transformers' cache for the model, its plain layers replaced where the attention knows empty places."""
+    causal = bare(model)
+    cache = DynamicCache(config=causal.config)
+    if causal.config.get_text_config(decoder=True)._attn_implementation in ROOMY:
+        cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def bare(model: Any) -> Any:
+    """The causal language model below adapters, if there are any."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def takes_padding(model: Any) -> bool:
+    """Whether padding on the left is nothing to the model: it reads positions, and keeps keys and values alone.
+
+    A recurrent model (Mamba) would read the padding, one without position ids would count it.
+    """
+    causal = bare(model)
+    if not {"attention_mask", "position_ids"} <= inspect.signature(causal.forward).parameters.keys():
+        return False
+    layers = DynamicCache(config=causal.config).layers
+    return bool(layers) and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+
+
+def invert_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Return the first token whose cumulated probability exceeds ``uniform [rows]``, for ``logits [rows, vocab]``.
+
+    Cumulated in float64, and never a token of probability zero.
+    """
+    cdf = torch.softmax(logits, dim=-1).double().cumsum(dim=-1)
+    # Scaled by the last entry, which rounding keeps from being exactly one.
+    return torch.searchsorted(cdf, uniform[:, None] * cdf[:, -1:], right=True).squeeze(1).clamp(max=cdf.shape[1] - 1)

@@ -1,0 +1,117 @@
+"""Owns drawing completions from a model with common random numbers, prompts of many lengths in one batch."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from bench.errors import UsageError
+from bench.evaluate.samples import Samples
+
+PADDING = 0.25
+"""Prompts share a batch while padding makes its cells (rows × longest prompt and completion) at most this much more."""
+
+
+def sample(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    temperature: float,
+    seed: int,
+    eos_id: int,
+    batch: int = 256,
+) -> Samples:
+    """Sample one completion for each prompt from softmax(logits / temperature): no top-k, no top-p.
+
+    Common random numbers: prompt i's token t inverts the model's CDF at u[i, t], and ``u [prompts, max_tokens]`` is
+    drawn from ``seed`` before anything else. Two models that are sampled on the same prompts share u, so their
+    completions agree until the models differ, and differences between the models are paired.
+
+    How prompts are batched changes nothing but rounding. It can decide where u lies within 1e-7 of a border between
+    two tokens (one token of some four thousand with a vocabulary of 4,096), as another CPU can.
+
+    Args:
+        model: a causal language model of transformers. It is left in the mode (train, eval) that it had, and no
+            global generator is touched. One that reads positions gets prompts of unlike length in one batch, padded
+            on the left; any other, prompts of one length at a time.
+        prompts: token ids; at least one each (start an empty text with BOS).
+        max_tokens: the longest completion, the end token counted.
+        batch: rows in one forward pass at most.
+
+    Raises:
+        UsageError: an empty prompt, or a prompt and completion longer than the model's context.
+    """
+    import torch
+
+    from bench.evaluate.decoding import continue_prompts, takes_padding
+
+    _check_prompts(model, prompts, max_tokens=max_tokens)
+    # Drawn on the CPU, so that the noise is the same on every device.
+    noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    padded = takes_padding(model)
+    completions: list[tuple[int, ...]] = [()] * len(prompts)
+    with torch.no_grad(), evaluating(model):
+        for part in batches(
+            [len(p) for p in prompts], batch=batch, extra=max_tokens, padding=PADDING if padded else 0.0
+        ):
+            drawn = continue_prompts(
+                model,
+                [prompts[index] for index in part],
+                noise[part].to(model.device),
+                temperature=temperature,
+                eos_id=eos_id,
+                padded=padded,
+            )
+            for index, tokens in zip(part, drawn.tolist(), strict=True):
+                completions[index] = tuple(tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens)
+    return Samples(
+        prompts=tuple(tuple(prompt) for prompt in prompts),
+        completions=tuple(completions),
+        ended=tuple(completion[-1] == eos_id for completion in completions),
+    )
+
+
+def _check_prompts(model: Any, prompts: Sequence[Sequence[int]], *, max_tokens: int) -> None:
+    context = getattr(model.config, "max_position_embeddings", None) or math.inf
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise UsageError(f"prompt {index} is empty: there is nothing to continue", fix="start a text with BOS")
+        if len(prompt) + max_tokens > context:
+            raise UsageError(
+                f"prompt {index} has {len(prompt)} tokens; with {max_tokens} sampled ones it exceeds the model's "
+                f"context of {context}",
+                fix=f"sample at most {max(0, context - len(prompt))} tokens, or leave out long prompts",
+            )
+
+
+def batches(lengths: Sequence[int], *, batch: int, extra: int, padding: float) -> Iterator[list[int]]:
+    """Yield indices of rows that share a batch, from short rows to long ones.
+
+    Args:
+        extra: cells that every row has besides its length.
+        padding: how much more cells padding may make, as a share; 0: rows of one length only.
+    """
+    part: list[int] = []
+    cells = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        own = lengths[index] + extra
+        if part and (len(part) == batch or own * (len(part) + 1) > (1 + padding) * (cells + own)):
+            yield part
+            part, cells = [], 0
+        part.append(index)
+        cells += own
+    if part:
+        yield part
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Hold the model in eval mode, then give each of its modules back the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

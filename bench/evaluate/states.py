@@ -1,0 +1,75 @@
+"""Owns the states before the head, so that logits can be made a few positions at a time; and batches by tokens."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from bench.evaluate.decoding import bare
+from bench.logprobs import LOGIT_TRANSFORMS
+
+TOKENS_AT_ONCE = 2048
+"""Tokens in one forward pass: what lies between layers then stays in a CPU's cache (docs/benchmarks.md)."""
+LOGITS_AT_ONCE = 1 << 20
+"""Logits that are held at once (4 MiB in float32): more of them go through memory, which takes four times as long."""
+
+Head = Callable[[Tensor], Tensor]
+"""From states ``[positions, …]`` to logits ``[positions, vocabulary]``."""
+
+
+def final_states(
+    model: Any, input_ids: Tensor, attention_mask: Tensor | None, *, position_ids: Tensor | None = None
+) -> Tensor:
+    """What ``head_of`` takes at every position, ``[rows, tokens, …]``.
+
+    Args:
+        attention_mask: bool ``[rows, tokens]``, or an additive one ``[rows, 1, tokens, tokens]``; None: all is seen.
+        position_ids: where they are not 0, 1, 2, …
+    """
+    causal = bare(model)
+    seen = attention_mask.long() if attention_mask is not None and attention_mask.ndim == 2 else attention_mask
+    where = {} if position_ids is None else {"position_ids": position_ids}
+    if _is_plain(causal):
+        backbone = getattr(causal, causal.base_model_prefix)
+        return backbone(input_ids=input_ids, attention_mask=seen, use_cache=False, **where).last_hidden_state
+    return causal(input_ids=input_ids, attention_mask=seen, use_cache=False, **where).logits
+
+
+def head_of(model: Any) -> Head:
+    """The output embedding, or nothing where logits are more than that and ``final_states`` has made them already."""
+    causal = bare(model)
+    return causal.get_output_embeddings() if _is_plain(causal) else _as_they_are
+
+
+def _is_plain(causal: Any) -> bool:
+    transformed = any(getattr(causal.config, name, None) for name in LOGIT_TRANSFORMS)
+    return (
+        getattr(causal, causal.base_model_prefix, None) is not None
+        and causal.get_output_embeddings() is not None
+        and not transformed
+    )
+
+
+def _as_they_are(logits: Tensor) -> Tensor:
+    return logits
+
+
+def in_batches(lengths: Sequence[int], *, batch: int) -> Iterator[list[int]]:
+    """Yield indices of rows that share a forward pass, from short rows to long ones.
+
+    Args:
+        batch: rows at most; fewer where they would have more than ``TOKENS_AT_ONCE`` with their padding.
+    """
+    part: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if part and (len(part) == batch or lengths[index] * (len(part) + 1) > TOKENS_AT_ONCE):
+            yield part
+            part = []
+        part.append(index)
+    if part:
+        yield part
+
+
+def positions_at_once(vocabulary: int) -> int:
+    """How many positions' logits are made at once."""
+    return max(1, LOGITS_AT_ONCE // vocabulary)
