@@ -122,5 +122,5 @@ def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRe
         held_out=held_out,
         reference=reference,
         baseline=outputs,
-        tasks=workspace.suite.folder,
+        tasks=workspace.tasks if workspace.problem is None else None,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from bench.evaluate.generation import generation_metrics, per_prompt
 from bench.evaluate.gold import Gold
 from bench.evaluate.harness import run_lm_eval
 from bench.evaluate.judge import judge_metrics, win_rate
+from bench.evaluate.lm_tasks import ReadyTasks
 from bench.evaluate.preference import preference_metrics
 from bench.evaluate.samples import SampleRow
 from bench.evaluate.sampling import sample
@@ -30,7 +30,8 @@ class Yardstick:
     """What a checkpoint is measured against: the start model, its outputs, the gold reward, prompts and held-out pairs.
 
     ``baseline`` has the start model's samples on the same prompts; None while the start model itself is measured.
-    ``gold`` is None where the reward is known for every completion, and nothing is sampled.
+    ``gold`` is None where the reward is known for every completion, and nothing is sampled. ``tasks`` of lm-eval, None
+    where there are none.
     """
 
     start: Any
@@ -40,7 +41,7 @@ class Yardstick:
     held_out: Encoded | None
     reference: ReferenceLogProbs | None
     baseline: Sequence[SampleRow] | None
-    tasks: Path
+    tasks: ReadyTasks | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,8 @@ def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpe
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
-    if spec.lm_eval:
-        metrics += run_lm_eval(model, yardstick.tokenizer, spec.lm_eval, include=yardstick.tasks, seed=spec.seed)
+    if yardstick.tasks is not None:
+        metrics += run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
     if spec.judge and yardstick.baseline is not None:
         metrics += judge_metrics(
             win_rate(

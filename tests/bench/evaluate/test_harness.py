@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from bench.errors import RunError, UsageError
 from bench.evaluate.harness import run_lm_eval, task_versions
+from bench.evaluate.isolation import quiet, same_generators
+from bench.evaluate.lm_tasks import ready_tasks
 
 # Words swapped: of equal length, or length alone would decide for every model.
 ITEMS = [
@@ -67,7 +70,7 @@ def by_hand(model, tokenizer, context: list[int]) -> list[bool]:
 
 
 def evaluate(model, tokenizer, folder, *, tasks=("tiny_pairs",), limit=None):
-    return run_lm_eval(model, tokenizer, tasks, include=folder, limit=limit, batch=4)
+    return run_lm_eval(model, tokenizer, ready_tasks(tasks, include=folder, limit=limit), batch=4)
 
 
 def test_accuracy_equals_summed_log_probs_by_hand_after_the_begin_token(tmp_path, make_llama, tokenizer, no_network):
@@ -93,6 +96,77 @@ def test_a_context_replaces_the_begin_token_where_the_tokenizer_adds_none(tmp_pa
     model = make_llama(seed=1, vocab=len(tokenizer))
     (metric,) = evaluate(model, tokenizer, write_task(tmp_path, context="Alice:"))
     assert metric.value == pytest.approx(np.mean(by_hand(model, tokenizer, tokenizer.encode("Alice:"))))
+
+
+QUESTIONS = """\
+task: tiny_questions
+dataset_path: json
+dataset_kwargs: {data_files: {test: questions.jsonl, train: questions.jsonl}}
+output_type: multiple_choice
+test_split: test
+fewshot_split: train
+num_fewshot: 2
+doc_to_text: "Who: {{question}}"
+doc_to_target: answer
+doc_to_choice: "{{choices}}"
+metric_list: [{metric: acc}, {metric: acc_norm}, {metric: brier_score}]
+"""
+
+
+def write_questions(folder: Path) -> Path:
+    draw = random.Random(0)
+    words = " ".join(good for good, _ in ITEMS).split()
+    rows = [
+        {
+            "question": " ".join(draw.choices(words, k=draw.randint(1, 6))),
+            "choices": [" ".join(draw.choices(words, k=draw.randint(1, 3))) for _ in range(4)],
+            "answer": draw.randrange(4),
+        }
+        for _ in range(15)
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "questions.yaml").write_text(QUESTIONS)
+    return folder
+
+
+def plain(model, tokenizer, folder, tasks, *, seed):
+    """``simple_evaluate`` with lm-eval's own model and tasks that are loaded for this call."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    given = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
+    for task in given:
+        files = task["dataset_kwargs"]["data_files"]
+        task["dataset_kwargs"] = {
+            "data_files": {split: str(folder / name) for split, name in files.items()},
+            "cache_dir": str(folder / "cache"),
+        }
+    with quiet(), same_generators():
+        return simple_evaluate(
+            model=HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=4),
+            tasks=[task for task in given if task["task"] in tasks],
+            task_manager=TaskManager(include_defaults=False),
+            log_samples=False, random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )["results"]  # fmt: skip
+
+
+def test_numbers_of_every_checkpoint_are_those_of_simple_evaluate(tmp_path, make_llama, tokenizer):
+    folder, names = write_questions(write_task(tmp_path)), ["tiny_pairs", "tiny_questions"]
+    ready, seen = ready_tasks(names, include=folder, seed=3), set()
+    for seed in (1, 2, 1):
+        model = make_llama(seed=seed, vocab=len(tokenizer))
+        model.config.max_position_embeddings = 512
+        expected = plain(model, tokenizer, folder, names, seed=3)
+        metrics = run_lm_eval(model, tokenizer, ready, batch=4)
+        assert len(metrics) == 4
+        for metric in metrics:
+            assert metric.value == pytest.approx(expected[metric.task][f"{metric.name},none"], rel=1e-5)
+            error = expected[metric.task][f"{metric.name}_stderr,none"]
+            assert metric.stderr == (None if error == "N/A" else pytest.approx(error, rel=1e-5))
+        seen.add(tuple(metric.value for metric in metrics))
+    assert len(seen) == 2  # the models are told apart, and the third has the numbers of the first
 
 
 def test_a_limit_takes_the_first_items(tmp_path, make_llama, tokenizer, no_network):
