@@ -16,7 +16,7 @@ from bench.evaluate.judge import judge_metrics, win_rate
 from bench.evaluate.lm_tasks import ReadyTasks
 from bench.evaluate.preference import preference_metrics
 from bench.evaluate.samples import SampleRow
-from bench.evaluate.sampling import sample
+from bench.evaluate.sampling import sample_with_states
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, compute
 from bench.report.record import Metric
@@ -86,7 +86,7 @@ def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpe
 
 def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
     """Sample one completion a prompt (the same noise for every model), score it, and measure KL to the start model."""
-    samples = sample(
+    samples, states = sample_with_states(
         model,
         yardstick.prompts,
         max_tokens=spec.tokens,
@@ -94,7 +94,9 @@ def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> li
         seed=spec.seed,
         eos_id=yardstick.tokenizer.eos_token_id,
     )
-    kl = sequence_kl(model, yardstick.start, samples, batch=BATCH)
+    # The start model's own KL is zero to the last bit only where both sides are computed in one way.
+    states = None if model is yardstick.start else states
+    kl = sequence_kl(model, yardstick.start, samples, batch=BATCH, states=states)
     prompts = yardstick.tokenizer.batch_decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
     whole = yardstick.tokenizer.batch_decode(
         [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True

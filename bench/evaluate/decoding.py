@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from bench.evaluate.states import bare, head_of, last_state
+
 BLOCK = 16
 """Tokens by which the room for keys and values grows."""
 ROOMY = ("eager", "sdpa")
@@ -70,8 +72,11 @@ def continue_prompts(
     temperature: float,
     eos_id: int,
     padded: bool,
-) -> Tensor:
-    """Return sampled ids ``[rows, ≤ max_tokens]``; what stands after a row's end token is meaningless.
+    keep: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Return sampled ids ``[rows, max_tokens]``; what stands after a row's end token is meaningless.
+
+    With ``keep`` also the state that each id was drawn from, ``[rows, max_tokens, hidden]``, else None.
 
     Args:
         prompts: of one length, or of several where ``padded``.
@@ -87,6 +92,7 @@ def continue_prompts(
     drawn = torch.full(noise.shape, eos_id, device=device)
     rows = torch.arange(len(prompts), device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
+    head, states = head_of(model), None
     for step in range(steps):
         end = width + step
         where: dict[str, Tensor] = {}
@@ -94,19 +100,22 @@ def continue_prompts(
             # The mask covers the places that are still empty: without it, attention would take them for tokens.
             where["attention_mask"] = ((places >= pads) & (places < end)).long()
             where["position_ids"] = (places[end - fed.shape[1] : end] - pads).clamp(min=0)
-        logits = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
-        tokens = invert_cdf(logits.float() / temperature, noise[rows, step])
+        state = last_state(model, fed, cache, where)
+        if keep:
+            states = state.new_zeros((*noise.shape, state.shape[1])) if states is None else states
+            states[rows, step] = state
+        tokens = invert_cdf(head(state).float() / temperature, noise[rows, step])
         drawn[rows, step] = tokens
         ended |= tokens == eos_id
         going = len(rows) - int(ended.sum())
         if going == 0:
-            return drawn[:, : step + 1]
+            break
         if padded and going <= GOING * len(rows):
             kept = (~ended).nonzero().squeeze(1)
             cache.batch_select_indices(kept)
             rows, pads, tokens, ended = rows[kept], pads[kept], tokens[kept], ended[kept]
         fed = tokens[:, None]
-    return drawn
+    return drawn, states
 
 
 def _roomy_cache(model: Any, *, room: int) -> DynamicCache:
@@ -116,11 +125,6 @@ def _roomy_cache(model: Any, *, room: int) -> DynamicCache:
     if causal.config.get_text_config(decoder=True)._attn_implementation in ROOMY:
         cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
-
-
-def bare(model: Any) -> Any:
-    """The causal language model below adapters, if there are any."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def takes_padding(model: Any) -> bool:

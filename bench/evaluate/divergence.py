@@ -12,7 +12,7 @@ from bench.evaluate.sampling import evaluating
 from bench.evaluate.states import Head, final_states, head_of, in_batches, positions_at_once
 
 
-def sequence_kl(policy: Any, reference: Any, samples: Samples, *, batch: int) -> Tensor:
+def sequence_kl(policy: Any, reference: Any, samples: Samples, *, batch: int, states: Tensor | None = None) -> Tensor:
     """Return Σ_t KL(π(·|x, y_<t) ‖ π_ref(·|x, y_<t)) for each sampled completion y, float64 ``[prompts]``, in nats.
 
     This is the sequence-level KL of the DPO paper (arXiv 2305.18290, section 6.1): at each position of the policy's
@@ -24,16 +24,21 @@ def sequence_kl(policy: Any, reference: Any, samples: Samples, *, batch: int) ->
 
     Args:
         batch: rows in one forward pass at most.
+        states: of the policy, as ``sample_with_states`` gives them; None: they are computed. Equal but for rounding.
     """
     rows = list(zip(samples.prompts, samples.completions, strict=True))
     heads = head_of(policy), head_of(reference)
+    known = None if states is None else states.split([len(completion) for completion in samples.completions])
     found = torch.zeros(len(rows), dtype=torch.float64)
     with torch.no_grad(), evaluating(policy), evaluating(reference):
         for part in in_batches([len(prompt) + len(completion) for prompt, completion in rows], batch=batch):
             ids, attended, completions = (x.to(policy.device) for x in collate_rows([rows[i] for i in part], 0))
             mask, seen = completions[:, 1:], None if bool(attended.all()) else attended
-            states = [final_states(model, ids, seen)[:, :-1][mask] for model in (policy, reference)]
-            per_token = _kl_of_states(states, heads, at_once=positions_at_once(policy.config.vocab_size))
+            theirs = final_states(reference, ids, seen)[:, :-1][mask]
+            own = (
+                final_states(policy, ids, seen)[:, :-1][mask] if known is None else torch.cat([known[i] for i in part])
+            )
+            per_token = _kl_of_states((own, theirs), heads, at_once=positions_at_once(policy.config.vocab_size))
             found[part] = per_token.new_zeros(mask.shape).masked_scatter(mask, per_token).sum(dim=1).cpu()
     return found
 

@@ -10,8 +10,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from bench.evaluate.branches import Branching, branch, lay_out
-from bench.evaluate.decoding import ROOMY, bare, takes_padding
-from bench.evaluate.states import final_states, head_of, in_batches, positions_at_once
+from bench.evaluate.decoding import ROOMY, takes_padding
+from bench.evaluate.states import bare, final_states, head_of, in_batches, positions_at_once
 
 TOLERANCE = 1e-4
 """Largest difference in a state, relative to the largest state, between a branching row and plain ones."""

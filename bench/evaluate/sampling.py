@@ -3,13 +3,19 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 from bench.evaluate.samples import Samples
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 PADDING = 0.25
 """Prompts share a batch while padding makes its cells (rows × longest prompt and completion) at most this much more."""
+
+STATES_KEPT = 1 << 26
+"""Bytes of states that are kept at most (64 MiB)."""
 
 
 def sample(
@@ -42,34 +48,72 @@ def sample(
     Raises:
         UsageError: an empty prompt, or a prompt and completion longer than the model's context.
     """
+    samples, _ = sample_with_states(
+        model,
+        prompts,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        eos_id=eos_id,
+        batch=batch,
+        keep=False,
+    )
+    return samples
+
+
+def sample_with_states(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    temperature: float,
+    seed: int,
+    eos_id: int,
+    batch: int = 256,
+    keep: bool = True,
+) -> tuple[Samples, "Tensor | None"]:
+    """As ``sample``, and the states that the tokens were drawn from, ``[completion tokens, hidden]``, row after row.
+
+    They save whoever needs the model's logits again all but its head. None without ``keep``, where they would take
+    more than ``STATES_KEPT`` bytes, and for a model whose logits are more than its output embedding of a state.
+    """
     import torch
 
     from bench.evaluate.decoding import continue_prompts, takes_padding
+    from bench.evaluate.states import bare, is_plain
 
     _check_prompts(model, prompts, max_tokens=max_tokens)
     # Drawn on the CPU, so that the noise is the same on every device.
     noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    padded = takes_padding(model)
+    padded, lengths = takes_padding(model), [len(prompt) for prompt in prompts]
+    keep = keep and is_plain(bare(model)) and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
     completions: list[tuple[int, ...]] = [()] * len(prompts)
+    states: dict[int, Tensor] = {}
     with torch.no_grad(), evaluating(model):
-        for part in batches(
-            [len(p) for p in prompts], batch=batch, extra=max_tokens, padding=PADDING if padded else 0.0
-        ):
-            drawn = continue_prompts(
+        for part in batches(lengths, batch=batch, extra=max_tokens, padding=PADDING if padded else 0.0):
+            drawn, kept = continue_prompts(
                 model,
                 [prompts[index] for index in part],
                 noise[part].to(model.device),
                 temperature=temperature,
                 eos_id=eos_id,
                 padded=padded,
+                keep=keep,
             )
-            for index, tokens in zip(part, drawn.tolist(), strict=True):
+            for row, (index, tokens) in enumerate(zip(part, drawn.tolist(), strict=True)):
                 completions[index] = tuple(tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens)
-    return Samples(
+                if kept is not None:
+                    states[index] = kept[row, : len(completions[index])]
+    samples = Samples(
         prompts=tuple(tuple(prompt) for prompt in prompts),
         completions=tuple(completions),
         ended=tuple(completion[-1] == eos_id for completion in completions),
     )
+    return samples, torch.cat([states[index] for index in range(len(prompts))]) if keep else None
+
+
+def _hidden(model: Any) -> int:
+    return int(model.get_output_embeddings().weight.shape[1])
 
 
 def _check_prompts(model: Any, prompts: Sequence[Sequence[int]], *, max_tokens: int) -> None:

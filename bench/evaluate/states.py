@@ -1,11 +1,10 @@
 """Owns the states before the head, so that logits can be made a few positions at a time; and batches by tokens."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from bench.evaluate.decoding import bare
 from bench.logprobs import LOGIT_TRANSFORMS
 
 TOKENS_AT_ONCE = 2048
@@ -15,6 +14,11 @@ LOGITS_AT_ONCE = 1 << 20
 
 Head = Callable[[Tensor], Tensor]
 """From states ``[positions, …]`` to logits ``[positions, vocabulary]``."""
+
+
+def bare(model: Any) -> Any:
+    """The causal language model below adapters, if there are any."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def final_states(
@@ -29,19 +33,33 @@ def final_states(
     causal = bare(model)
     seen = attention_mask.long() if attention_mask is not None and attention_mask.ndim == 2 else attention_mask
     where = {} if position_ids is None else {"position_ids": position_ids}
-    if _is_plain(causal):
+    if is_plain(causal):
         backbone = getattr(causal, causal.base_model_prefix)
         return backbone(input_ids=input_ids, attention_mask=seen, use_cache=False, **where).last_hidden_state
     return causal(input_ids=input_ids, attention_mask=seen, use_cache=False, **where).logits
 
 
+def last_state(model: Any, input_ids: Tensor, cache: Any, where: Mapping[str, Tensor]) -> Tensor:
+    """What ``head_of`` takes at the last position, ``[rows, …]``; ``cache`` has the tokens before and gets these.
+
+    Args:
+        where: mask and positions, for a model that reads them.
+    """
+    causal = bare(model)
+    if is_plain(causal):
+        backbone = getattr(causal, causal.base_model_prefix)
+        return backbone(input_ids=input_ids, past_key_values=cache, use_cache=True, **where).last_hidden_state[:, -1]
+    return causal(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
+
+
 def head_of(model: Any) -> Head:
     """The output embedding, or nothing where logits are more than that and ``final_states`` has made them already."""
     causal = bare(model)
-    return causal.get_output_embeddings() if _is_plain(causal) else _as_they_are
+    return causal.get_output_embeddings() if is_plain(causal) else _as_they_are
 
 
-def _is_plain(causal: Any) -> bool:
+def is_plain(causal: Any) -> bool:
+    """Whether the logits are the output embedding of the last hidden state, and no more."""
     transformed = any(getattr(causal.config, name, None) for name in LOGIT_TRANSFORMS)
     return (
         getattr(causal, causal.base_model_prefix, None) is not None

@@ -4,10 +4,12 @@ import copy
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from bench.evaluate.divergence import sequence_kl
-from tests.bench.evaluate.test_sampling import draw
+from bench.evaluate.sampling import sample_with_states
+from tests.bench.evaluate.test_sampling import PROMPTS, draw
 
 
 def log_ratio(policy, reference, prompt, completion) -> float:
@@ -70,3 +72,23 @@ def test_kl_stays_finite_where_both_models_mask_a_token_and_shows_a_nan_of_the_p
     with torch.no_grad():
         policy.lm_head.bias[3] = math.nan
     assert bool(sequence_kl(policy, reference, samples, batch=4).isnan().all())
+
+
+@pytest.mark.parametrize("name", ["policy", "gpt2", "eager", "sliding", "bloom", "recurrent"])
+def test_kl_from_the_states_of_sampling_is_that_from_states_computed_anew(name, reference, request):
+    model = request.getfixturevalue(name)
+    samples, states = sample_with_states(model, PROMPTS, max_tokens=12, temperature=1.0, seed=0, eos_id=0)
+    assert samples == draw(model)
+    assert states.shape == (sum(map(len, samples.completions)), 16)
+    found, anew = (sequence_kl(model, reference, samples, batch=3, states=each) for each in (states, None))
+    torch.testing.assert_close(found, anew, rtol=1e-4, atol=1e-5)
+
+
+def test_states_that_would_take_too_much_memory_are_not_kept(policy, monkeypatch):
+    def states(kept):
+        monkeypatch.setattr("bench.evaluate.sampling.STATES_KEPT", kept)
+        return sample_with_states(policy, PROMPTS, max_tokens=12, temperature=1.0, seed=0, eos_id=0)[1]
+
+    size = len(PROMPTS) * 12 * 16 * 4
+    assert states(size) is not None
+    assert states(size - 1) is None

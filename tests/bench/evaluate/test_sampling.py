@@ -48,7 +48,7 @@ def test_only_models_that_padding_is_nothing_to_are_padded(name, padded, request
 def shapes_of(model):
     """Filled with the shape of the tokens of each forward pass."""
     seen = []
-    model.register_forward_pre_hook(
+    model.base_model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     return seen
