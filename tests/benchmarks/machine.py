@@ -1,4 +1,4 @@
-"""Owns what the machine is and can do: its name, its best matrix products, a process's peak memory, waiting for a GPU."""
+"""Owns what the machine is and can do: its name, its best matrix products, peak memory, and its clock."""
 
 import os
 import platform
@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench.matmul import TOLERANCE, current_route, probe
@@ -15,8 +16,6 @@ from bench.provenance import peak_memory_bytes
 PACKAGES = ("trl", "torch", "transformers", "accelerate")
 SHAPES = ((1024, 1024, 1024), (1536, 512, 1408), (1024, 512, 8192), (2048, 2048, 2048))
 GPU_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192))
-SECONDS = 0.4
-"""As long as one shape is repeated; the best time counts."""
 
 
 def device() -> torch.device:
@@ -56,18 +55,25 @@ def describe() -> dict[str, Any]:
     }
 
 
-def peaks() -> dict[str, float]:
+def peaks(*, seconds: float) -> dict[str, float]:
     """The most operations per second of a matrix product, by precision: the best of all shapes and routes.
 
-    float32 through oneDNN counts where it is float32 (``bench.matmul``). On a GPU, float32 is without TF32.
+    Each is repeated for ``seconds``, and the best time counts. float32 through oneDNN counts where it is float32
+    (``bench.matmul``). On a GPU, float32 is without TF32.
     """
-    return {"fp32": _best(torch.float32), "bf16": _best(torch.bfloat16)}
+    return {"fp32": _best(torch.float32, seconds), "bf16": _best(torch.bfloat16, seconds)}
 
 
-def _best(dtype: torch.dtype) -> float:
+def quartiles(values: Any) -> dict[str, float]:
+    """Median and quartiles of repeated measurements."""
+    low, middle, high = np.quantile(np.asarray(values), (0.25, 0.5, 0.75))
+    return {"median": float(middle), "low": float(low), "high": float(high)}
+
+
+def _best(dtype: torch.dtype, seconds: float) -> float:
     where = device()
     if where.type == "cuda":
-        return max(_rate(shape, dtype, where) for shape in GPU_SHAPES)
+        return max(_rate(shape, dtype, where, seconds) for shape in GPU_SHAPES)
     before = current_route()
     routes = [before]
     if dtype is torch.float32 and probe("bf16").error < TOLERANCE:
@@ -76,18 +82,18 @@ def _best(dtype: torch.dtype) -> float:
     try:
         for route in routes:
             torch.backends.mkldnn.matmul.fp32_precision = route
-            found += [_rate(shape, dtype, where) for shape in SHAPES]
+            found += [_rate(shape, dtype, where, seconds) for shape in SHAPES]
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before
     return max(found)
 
 
-def _rate(shape: tuple[int, int, int], dtype: torch.dtype, where: torch.device) -> float:
+def _rate(shape: tuple[int, int, int], dtype: torch.dtype, where: torch.device, seconds: float) -> float:
     rows, inner, columns = shape
     a = torch.randn(rows, inner, device=where).to(dtype)
     b = torch.randn(inner, columns, device=where).to(dtype)
     torch.mm(a, b)
-    end, best = now() + SECONDS, float("inf")
+    end, best = now() + seconds, float("inf")
     while (start := now()) < end:
         torch.mm(a, b)
         best = min(best, now() - start)

@@ -5,10 +5,6 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
 from bench.data.tokens import EncodedPair, Ids
 from bench.report.whole import write_text_whole
 from tests.benchmarks.shapes import Shape
@@ -51,6 +47,11 @@ def batches_of(pairs: Sequence[EncodedPair]) -> list[Sequence[EncodedPair]]:
 
 def write_start(shape: Shape, folder: Path, *, seed: int = 0) -> Path:
     """Write a Llama with random weights and its tokenizer, whose words are w2, w3, …; return the folder."""
+    # Here, so that a process that only trains does not load them for nothing.
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.inner,

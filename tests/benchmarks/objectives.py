@@ -1,4 +1,4 @@
-"""Owns which objectives are compared, and at which settings both sides mean the same.
+"""Owns which objectives are compared, at which settings both sides mean the same, and what one run of both is.
 
 Equal to rounding, at every step: ``dpo`` (TRL's "sigmoid"), ``ipo`` (both average over tokens), ``simpo`` (TRL's CPO
 trainer with its NLL term off; TRL takes γ itself, ours γ/β) and ``kto``. For KTO TRL meets each prompt with the
@@ -8,11 +8,26 @@ from the same rows; all that TRL computes with them is its own. Its rows lie cho
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from bench.data.tokens import EncodedPair
 from bench.errors import UsageError, did_you_mean
 
 Trainer = Literal["DPO", "KTO", "CPO"]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How both sides train: pairs, rate and length of what is trained; all else is the default of both."""
+
+    model: Path
+    pairs: tuple[EncodedPair, ...]
+    objective: str
+    params: dict[str, float]
+    learning_rate: float
+    max_length: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -26,23 +26,11 @@ from bench.spec import DataSpec, Execution, ModelSpec, RunSpec, TrainSpec
 from bench.step import Setting, optimiser_step
 from bench.train import _prepare
 from losses import Requires, get
-from tests.benchmarks.material import EOS, PAD, batches_of
+from tests.benchmarks.material import BATCH, EOS, PAD, batches_of
+from tests.benchmarks.objectives import Precision, Run
 
-Precision = Literal["fp32", "bf16"]
 REFERENCE_BATCH = 64
 """Rows per pass of the reference, as in ``bench.reference_stage``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """How both sides train: pairs, rate and length of what is trained; all else is the default of both."""
-
-    model: Path
-    pairs: tuple[EncodedPair, ...]
-    objective: str
-    params: dict[str, float]
-    learning_rate: float
-    max_length: int
 
 
 @dataclass(kw_only=True)
@@ -117,12 +105,11 @@ def baseline_completions(batch: Sequence[EncodedPair], *, max_length: int) -> li
     return [completion for _, completion in _baseline_rows(batch_units(data, get("kto")), max_length)]
 
 
-def spec_of(run: Run, *, precision: Precision, steps: int | None = None, seed: int = 0) -> RunSpec:
-    """The run as our specification: a constant learning rate without warm-up, all else the defaults."""
-    per_step = len(batches_of(run.pairs)[0])
+def spec_of(run: Run, *, precision: Precision, batch: int = BATCH, seed: int = 0) -> RunSpec:
+    """One epoch as our specification: a constant learning rate without warm-up, all else the defaults."""
     train = TrainSpec(
-        steps=steps or len(batches_of(run.pairs)), batch=per_step, learning_rate=run.learning_rate,
-        lr_schedule="constant", warmup=0.0, precision=precision, max_length=run.max_length,
+        steps=-(-len(run.pairs) // batch), batch=batch, learning_rate=run.learning_rate, lr_schedule="constant",
+        warmup=0.0, precision=precision, max_length=run.max_length,
     )  # fmt: skip
     content = model_hash(run.model)
     return RunSpec(

@@ -15,10 +15,10 @@ import numpy as np
 
 from bench.errors import RunError
 from tests.benchmarks import alone, ours, theirs
-from tests.benchmarks.machine import describe, now, peaks
+from tests.benchmarks.machine import describe, now, peaks, quartiles
 from tests.benchmarks.material import BATCH, EncodedPair, batches_of, draw_pairs, write_start
-from tests.benchmarks.objectives import compared
-from tests.benchmarks.ours import Precision, Run, baseline_completions
+from tests.benchmarks.objectives import Precision, Run, compared
+from tests.benchmarks.ours import baseline_completions
 from tests.benchmarks.shapes import Shape, shape_of, step_flops, tokens_of
 
 LEARNING_RATE = 3e-4
@@ -32,7 +32,10 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What ``steps`` was asked for. ``warm_up``: first steps of each setting whose time does not count."""
+    """What ``steps`` was asked for. ``warm_up``: first steps of each setting whose time does not count.
+
+    ``peak_seconds``: as long as each matrix product is repeated to find the machine's best.
+    """
 
     sizes: tuple[str, ...]
     objectives: tuple[str, ...]
@@ -41,6 +44,7 @@ class Plan:
     warm_up: int = 2
     seed: int = 0
     memory: bool = True
+    peak_seconds: float = 0.5
     our_beta: float | None = None
 
 
@@ -59,7 +63,7 @@ def compare(plan: Plan, *, note: Any) -> dict[str, Any]:
     record: dict[str, Any] = {
         "kind": "steps",
         "machine": describe(),
-        "peaks": peaks(),
+        "peaks": peaks(seconds=plan.peak_seconds),
         "protocol": {**asdict(plan), "batch": BATCH, "learning_rate": LEARNING_RATE, "tolerance": TOLERANCE},
         "rows": [],
     }
@@ -75,9 +79,9 @@ def compare(plan: Plan, *, note: Any) -> dict[str, Any]:
 def disagreements(record: dict[str, Any]) -> list[str]:
     """One sentence for each row whose losses do not agree, or did not move."""
     return [
-        f"{row['size']} {row['objective']} beside TRL's «{row['setting']}»: our float32 losses differ from those of TRL's "
-        f"float32 trainer by {row['difference']:.2g} (allowed {TOLERANCE:g}) over {row['checked']} steps, and move by "
-        f"{row['moved']:.2g} (at least {MOVED:g})"
+        f"{row['size']} {row['objective']} beside TRL's «{row['setting']}»: our float32 losses differ from those of "
+        f"TRL's float32 trainer by {row['difference']:.2g} (allowed {TOLERANCE:g}) over {row['checked']} steps; TRL's "
+        f"own move by {row['moved']:.2g} (at least {MOVED:g})"
         for row in record["rows"]
         if not row["equal"]
     ]
@@ -177,8 +181,8 @@ def _row(
         charged = mine + timed.reference_seconds[precision] / len(batches)
         row[f"ours-{precision}"] = {
             **_side(mine, tokens, flops, peak[precision]),
-            "ratio": _quartiles(trl / mine),
-            "ratio_with_reference": _quartiles(trl / charged),
+            "ratio": quartiles(trl / mine),
+            "ratio_with_reference": quartiles(trl / charged),
         }
     return row
 
@@ -193,15 +197,10 @@ def _flops(shape: Shape, batch: Sequence[EncodedPair], run: Run) -> int:
 
 def _side(seconds: np.ndarray, tokens: np.ndarray, flops: np.ndarray, peak: float) -> dict[str, Any]:
     return {
-        "seconds": _quartiles(seconds),
+        "seconds": quartiles(seconds),
         "tokens_per_second": float(np.median(tokens / seconds)),
         "share_of_peak": float(np.median(flops / seconds) / peak),
     }
-
-
-def _quartiles(values: np.ndarray) -> dict[str, float]:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return {"median": float(middle), "low": float(low), "high": float(high)}
 
 
 def _told(row: dict[str, Any]) -> str:

@@ -5,10 +5,12 @@ a step ends. A step lasts from the end of the one before it (what others did in 
 fetching and collating the batch, and with TRL's own logging.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,15 +21,15 @@ from transformers.utils import logging
 from bench.data.tokens import EncodedPair, Ids
 from tests.benchmarks.machine import now
 from tests.benchmarks.material import BATCH, batches_of, texts_of
-from tests.benchmarks.objectives import Compared, compared
-from tests.benchmarks.ours import Run, baseline_completions
+from tests.benchmarks.objectives import Compared, Run, compared
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # its CPO trainer, SimPO's, is among them
 
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer  # noqa: E402
-from trl.experimental.cpo import CPOConfig, CPOTrainer  # noqa: E402
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 Mode = Literal["default", "fp32", "best"]
+Row = dict[str, Any]
 MODES: dict[Mode, dict[str, object]] = {
     "default": {},
     "fp32": {"bf16": False, "gradient_checkpointing": False},
@@ -53,25 +55,19 @@ def train(run: Run, *, mode: Mode, after_step: Callable[[int], None]) -> Trace:
     disable_progress_bars()
     trace = Trace()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make(run, mode=mode, folder=folder, extra={})
+        trainer = _made(run, mode=mode, folder=folder, train=_texts(run), held_out=[])
         trainer.add_callback(_Clock(trainer, trace, after_step))
         trainer.train()
     return trace
 
 
-def make(run: Run, *, mode: Mode, folder: str, extra: dict[str, object], held_out: Sequence[EncodedPair] = ()) -> Any:
-    """TRL's trainer of the run, ready to train; ``extra`` is added to its configuration."""
-    chosen = compared(run.objective)
-    base, config = TRAINERS[chosen.trainer]
-    args = config(**_settings(run, chosen, mode=mode, folder=folder) | extra)
-    trainer = _recorded(base, run)(
-        model=str(run.model),
-        args=args,
-        train_dataset=Dataset.from_list(_texts(run.pairs, chosen)),
-        eval_dataset=Dataset.from_list(_texts(held_out, chosen)) if held_out else None,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+def train_and_score(run: Run, *, mode: Mode, train: Path, held_out: Path) -> dict[str, float]:
+    """One epoch of DPO over the lines of one file; then mean loss and reward accuracy on those of the other one."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _made(run, mode=mode, folder=folder, train=_lines(train), held_out=_lines(held_out))
+        trainer.train()
+        found = trainer.evaluate()
+    return {"loss": found["eval_loss"], "accuracy": found["eval_rewards/accuracies"]}
 
 
 def rows_of(inputs: dict[str, Any]) -> list[Ids]:
@@ -90,9 +86,22 @@ def rows_expected(batch: Sequence[EncodedPair], run: Run) -> list[Ids]:
     rows += [pair.prompt_ids + pair.rejected_ids for pair in batch]
     if compared(run.objective).trainer == "KTO":
         prompts = [pair.prompt_ids for pair in batch for _ in range(2)]
-        others = baseline_completions(batch, max_length=run.max_length)
+        others = _mismatched(batch, run)
         rows += [prompt + other for prompt, other in zip(prompts, others, strict=True)]
     return rows
+
+
+def _made(run: Run, *, mode: Mode, folder: str, train: list[Row], held_out: list[Row]) -> Any:
+    chosen = compared(run.objective)
+    base, config = TRAINERS[chosen.trainer]
+    trainer = _recorded(base, run)(
+        model=str(run.model),
+        args=config(**_settings(run, chosen, mode=mode, folder=folder)),
+        train_dataset=Dataset.from_list(train),
+        eval_dataset=Dataset.from_list(held_out) if held_out else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 class _Clock(TrainerCallback):
@@ -123,11 +132,7 @@ def _recorded(base: type, run: Run) -> type:
             prepared = super()._prepare_dataset(dataset, *args)
             if "KL_completion_ids" not in prepared.column_names:
                 return prepared
-            ours = [
-                list(ids)
-                for batch in batches_of(run.pairs)
-                for ids in baseline_completions(batch, max_length=run.max_length)
-            ]
+            ours = [list(ids) for batch in batches_of(run.pairs) for ids in _mismatched(batch, run)]
             return prepared.remove_columns("KL_completion_ids").add_column("KL_completion_ids", ours)
 
     return Recorded
@@ -138,6 +143,7 @@ def _settings(run: Run, chosen: Compared, *, mode: Mode, folder: str) -> dict[st
     before = {"precompute_ref_log_probs": True} if mode == "best" and chosen.reference else {}
     return {
         **chosen.config,
+        "beta": run.params["beta"],
         **MODES[mode],
         **before,
         "output_dir": folder,
@@ -155,15 +161,25 @@ def _settings(run: Run, chosen: Compared, *, mode: Mode, folder: str) -> dict[st
     }
 
 
-def _texts(pairs: Sequence[EncodedPair], chosen: Compared) -> list[dict[str, object]]:
-    rows = [texts_of(pair) for pair in pairs]
-    if chosen.trainer != "KTO":
+def _mismatched(batch: Sequence[EncodedPair], run: Run) -> list[Ids]:
+    from tests.benchmarks.ours import baseline_completions  # only here, so that TRL alone does not load our training
+
+    return baseline_completions(batch, max_length=run.max_length)
+
+
+def _texts(run: Run) -> list[Row]:
+    rows = [texts_of(pair) for pair in run.pairs]
+    if compared(run.objective).trainer != "KTO":
         return list(rows)
     return [
         {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}
         for row in rows
         for side in ("chosen", "rejected")
     ]
+
+
+def _lines(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _unpadded(inputs: dict[str, Any], prefix: str) -> list[Ids]:
