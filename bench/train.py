@@ -1,6 +1,7 @@
 """Owns the training loop: one readable function, for one process or many ranks and for every objective."""
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from bench.step import optimiser_step
 from losses import Objective, Requires
 
 VERSION = 1
+logger = logging.getLogger(__name__)
 CURVES = ("step", "loss", "accuracy", "margin", "chosen_logp", "rejected_logp", "grad_norm", "learning_rate")
 
 
@@ -35,7 +37,7 @@ class Progress:
 
     ``tokens`` went through the policy with a gradient; ``forward_tokens`` adds the KL baseline's and a live
     reference's passes. ``curves`` has one list a name and one entry a logged step. ``objective_state`` holds the
-    running quantities of objectives that have them.
+    running quantities of objectives that have them; ``layout`` says how rows were laid out, and why if padded.
     """
 
     status: str = "completed"
@@ -83,6 +85,8 @@ def train(
     units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
     vocabulary = bool(objective.requires & assemble.VOCABULARY)
     scored = CompletionLogProbs(model, packed=execution.layout == "packed")
+    if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
+        logger.warning("rows are padded, which is slower: %s", scored.why)
     moving = copy.deepcopy(scored) if vocabulary or not schedule.is_frozen else None
     policy, optimizer = _prepare(scored, train_spec, accelerator)
     progress = Progress(world_size=accelerator.num_processes, layout=scored.layout)

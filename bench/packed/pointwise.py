@@ -7,6 +7,7 @@ it gave the module's own result on a sample (``EQUAL``), in float32.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -74,6 +75,19 @@ def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 
     return Rotary.apply(q, cos, sin), Rotary.apply(k, cos, sin)
 
 
+@cache
+def _instead_of(own: Callable[..., Any]) -> Callable[..., Any]:
+    """``rotary`` where ``own`` does the same; it is still asked for heads of which only a part is rotated."""
+    if not _same_rotary(own):
+        return own
+
+    def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *more: Any, **named: Any) -> Any:
+        whole = q.shape[-1] == cos.shape[-1] and not more and not named
+        return rotary(q, k, cos, sin) if whole else own(q, k, cos, sin, *more, **named)
+
+    return rotated
+
+
 def quicken_norms(model: nn.Module) -> int:
     """Give every RMS norm of a model its faster form, weights and names as they are; returns how many there were."""
     found = 0
@@ -122,8 +136,7 @@ def quick_rotary(model: nn.Module) -> Iterator[None]:
         name: vars(sys.modules[name])[ROTARY] for name in files if ROTARY in vars(sys.modules[name])
     }
     for name, own in before.items():
-        if own is not rotary and _same_rotary(own):
-            setattr(sys.modules[name], ROTARY, rotary)
+        setattr(sys.modules[name], ROTARY, _instead_of(own))
     try:
         yield
     finally:

@@ -20,10 +20,11 @@ from bench.data.collate import mismatched
 from bench.data.tokens import EncodedPair, Ids, encoded_of, singles_in
 from bench.logprobs import CompletionLogProbs
 from bench.matmul import current_route, take_fastest_route
+from bench.micro_batch import Setting
 from bench.model import load_model, model_hash
 from bench.reference import open_reference, read_references
 from bench.spec import DataSpec, Execution, ModelSpec, RunSpec, TrainSpec
-from bench.step import Setting, optimiser_step
+from bench.step import optimiser_step
 from bench.train import _prepare
 from losses import Requires, get
 from tests.benchmarks.material import BATCH, EOS, PAD, batches_of
@@ -84,7 +85,7 @@ def prepare(run: Run, *, precision: Precision, cache: Path) -> Ours:
         if Requires.KL_BASELINE in objective.requires:
             rows += [row for batch in batches for row in _baseline_rows(batch, run.max_length)]
         source, seconds = _reference(run.model, rows, precision=precision, cache=cache, device=accelerator.device)
-    policy, optimizer = _prepare(CompletionLogProbs(load_model(run.model)), spec.train, accelerator)
+    policy, optimizer = _prepare(CompletionLogProbs(load_model(run.model), packed=True), spec.train, accelerator)
     torch.backends.mkldnn.matmul.fp32_precision = before
     return Ours(
         policy=policy,
@@ -134,7 +135,7 @@ def _reference(
         model_content=model_hash(model),
         precision=precision,
         folder=cache / precision,
-        load=lambda: CompletionLogProbs(load_model(model).to(device)),
+        load=lambda: CompletionLogProbs(load_model(model).to(device), packed=True),
         pad_id=PAD,
         batch=REFERENCE_BATCH,
         note=lambda text: None,

@@ -70,7 +70,7 @@ def train_betas(
         model_content=spec.model.content,
         precision=precision,
         folder=work / "reference",
-        load=lambda: CompletionLogProbs(copy.deepcopy(start).to(accelerator.device)),
+        load=lambda: CompletionLogProbs(copy.deepcopy(start).to(accelerator.device), packed=True),
         pad_id=PAD,
         batch=REFERENCE_BATCH,
         note=lambda text: None,
@@ -100,7 +100,9 @@ def _score(
     policy: torch.nn.Module, held_out: Encoded, *, reference: ReferenceLogProbs, beta: float, precision: Precision
 ) -> dict[str, float]:
     rows = list(rows_of(held_out.rows))
-    found = compute(rows, CompletionLogProbs(policy), pad_id=PAD, precision=precision, batch=REFERENCE_BATCH)
+    found = compute(
+        rows, CompletionLogProbs(policy, packed=True), pad_id=PAD, precision=precision, batch=REFERENCE_BATCH
+    )
     half = len(rows) // 2
     pairs = Pairs(
         chosen=_side(found[:half], rows[:half], reference),
