@@ -123,4 +123,5 @@ def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRe
         reference=reference,
         baseline=outputs,
         tasks=workspace.tasks if workspace.problem is None else None,
+        packed=workspace.execution.layout == "packed",
     )

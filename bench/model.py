@@ -90,6 +90,8 @@ def load_model(folder: Path) -> "Module":
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    from bench.packed.pointwise import quicken_norms
+
     _know_own_kind(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -110,6 +112,8 @@ def load_model(folder: Path) -> "Module":
             f"model folder {folder}: {len(missing)} weights are missing, the first is {missing[0]}",
             fix="the checkpoint does not fit its config.json: save the model again",
         )
+    # From the start, so that every pass over a model rounds alike: sampled tokens hang on the last digit.
+    quicken_norms(model)
     return model.eval()
 
 

@@ -22,7 +22,7 @@ from bench.errors import RunError
 from bench.logprobs import CompletionLogProbs
 from bench.report.store import is_complete, verify_folder, write_whole
 
-VERSION = 1
+VERSION = 2
 
 
 def row_digest(row: Row) -> bytes:

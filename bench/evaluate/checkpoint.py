@@ -31,7 +31,8 @@ class Yardstick:
 
     ``baseline`` has the start model's samples on the same prompts; None while the start model itself is measured.
     ``gold`` is None where the reward is known for every completion, and nothing is sampled. ``tasks`` of lm-eval, None
-    where there are none.
+    where there are none. ``packed``: how held-out pairs are laid out; as ``reference`` was, so that of the start model
+    the log-ratios are zero to the bit.
     """
 
     start: Any
@@ -42,6 +43,7 @@ class Yardstick:
     reference: ReferenceLogProbs | None
     baseline: Sequence[SampleRow] | None
     tasks: ReadyTasks | None
+    packed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,7 @@ def preference(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward
     distinct = list(dict.fromkeys(rows))
     found = compute(
         distinct,
-        CompletionLogProbs(model),
+        CompletionLogProbs(model, packed=yardstick.packed),
         pad_id=yardstick.held_out.pad_id,
         precision="fp32",
         batch=BATCH,

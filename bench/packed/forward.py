@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.packed.attention import packed_attention
 from bench.packed.head import ChunkLoss, FusedLoss, Head, Span, TokenScores
 from bench.packed.layout import Layout, pack
-from bench.packed.pointwise import quick_rotary, quicken_norms
+from bench.packed.pointwise import quick_rotary
 
 SCALES = ("logit_scale", "logits_scaling")
 """A constant factor of the logits, in Cohere's and Granite's configurations: multiplied, or divided by."""
@@ -76,11 +76,6 @@ def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> s
     if not far <= EQUAL.get(dtype, 0.05):
         return f"packed, its log-probs differ by {far:.2g} nats from the padded ones"
     return None
-
-
-def quicken(model: nn.Module) -> None:
-    """Let a model that is going to be packed use the faster pointwise forms; its weights stay as they are."""
-    quicken_norms(model)
 
 
 def hidden_states(parts: Parts, layout: Layout) -> Tensor:
