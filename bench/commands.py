@@ -31,6 +31,7 @@ def run_command(request: Request, *, dry_run: bool) -> None:
     from bench.report.figures import write_figures
     from bench.report.leaderboard import write_leaderboard
     from bench.report.page import write_page
+    from bench.report.pruning import pruning_of, pruning_text
     from bench.report.summary import summary_table
 
     console = Console()
@@ -50,6 +51,8 @@ def run_command(request: Request, *, dry_run: bool) -> None:
     tables = write_leaderboard(request.results)
     pictures = [path for path in write_figures(request.results) if path.suffix == ".png"]
     console.print(summary_table(records))
+    for found in pruning_of(records):
+        console.print(pruning_text(found), highlight=False, markup=False)
     for path in (*tables.written, *pictures, write_page(request.results)):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:

@@ -31,7 +31,7 @@ def compare(plan: Plan, progress: Progress, *, crew: Crew | None = None) -> tupl
     with stoppable() as stop:
         if crew.workers > 1:
             cuda = this_machine().cuda and plan.workspace.execution.device != "cpu"
-            method = start_method(cuda=cuda, threads=crew.threads)
+            method = start_method(cuda=cuda)
             if method == "spawn":
                 progress.note("workers are started afresh: here a fork is not safe, so each one loads model and data")
             retry, spans = run_fleet(plan, crew, progress, method=method)

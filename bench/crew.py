@@ -83,17 +83,15 @@ def threads_asked_for() -> int | None:
     return int(first) if first.isdigit() and int(first) > 0 else None
 
 
-def start_method(*, cuda: bool, threads: int) -> StartMethod:
+def start_method(*, cuda: bool) -> StartMethod:
     """Return how workers are started: by a fork where that is safe, which shares all that the parent has in memory.
 
-    A fork is not safe with CUDA, on macOS, or where the parent has used its OpenMP threads and a worker wants more
-    than one: GNU's OpenMP waits in the child for threads that exist in the parent alone.
+    A fork is not safe with CUDA, on macOS, or from a parent that may have used OpenMP's threads: GNU's OpenMP then
+    waits in the child for threads that exist in the parent alone. A parent of one thread has none.
     """
     import torch
 
-    if sys.platform != "linux" or cuda:
-        return "spawn"
-    return "fork" if threads == 1 or torch.get_num_threads() == 1 else "spawn"
+    return "fork" if sys.platform == "linux" and not cuda and torch.get_num_threads() == 1 else "spawn"
 
 
 def parameters_in(folder: Path) -> int:

@@ -121,7 +121,7 @@ def _load_references(plan: Plan) -> None:
 
 
 def _start(fleet: _Fleet, task: Task, *, seat: int) -> None:
-    context = get_context(fleet.method)
+    context = get_context("fork") if fleet.method == "fork" else get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(task, replace(fleet.order, seat=seat), sender), name=f"worker-{seat}")
     with _signals_held(), _threads_in_environment(fleet.order.crew.threads):
