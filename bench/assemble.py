@@ -6,46 +6,54 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.data.collate import collate_rows
+from bench.data.collate import Row
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
-from bench.logprobs import CompletionLogProbs, completion_logits, relative_entropy, spread, token_logps
-from bench.reference import ReferenceLogProbs, Row
+from bench.logprobs import CompletionLogProbs, Laid, completion_logits, lay, relative_entropy, spread, token_logps
+from bench.packed.forward import frozen_scores
+from bench.packed.head import Span
+from bench.packed.layout import Layout
+from bench.reference import ReferenceLogProbs
 from losses import Completion, Pairs, Ranked, Requires, Singles
-from losses.batch import mapped
+from losses.batch import Batch, mapped
 
 
 class Reference(NamedTuple):
-    """The reference on a batch: log-probs ``[rows, tokens]``; logits ``[completion tokens, vocabulary]`` and entropy
-    ``[rows, tokens]`` where the whole vocabulary is needed."""
+    """The reference on a batch: log-probs ``[rows, width]``; where the whole vocabulary is needed, its logits at any
+    span of completion tokens ``[tokens, vocabulary]``, and its entropy ``[rows, width]``."""
 
     logps: Tensor
-    logits: Tensor | None
+    logits: Callable[[Span], Tensor] | None
     entropy: Tensor | None
 
 
-ReferenceSource = Callable[[Sequence[Row], tuple[Tensor, Tensor, Tensor]], Reference]
-"""(rows, their collated tensors) → the reference on them."""
+ReferenceSource = Callable[[Sequence[Row], Laid], Reference]
+"""(rows, the same laid out) → the reference on them."""
 VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
 
 
 def cached(reference: ReferenceLogProbs) -> ReferenceSource:
     """Read the reference from its cache."""
-    return lambda rows, laid: Reference(logps=reference.padded(rows, laid[2][:, 1:]), logits=None, entropy=None)
+    return lambda rows, laid: Reference(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
 
 
 def live(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:
     """Compute the reference now: it moved since the cache was made (sDPO, TR-DPO), or all its logits are needed."""
 
     @torch.no_grad()
-    def source(rows: Sequence[Row], laid: tuple[Tensor, Tensor, Tensor]) -> Reference:
-        ids, seen, completion = laid
-        mask = completion[:, 1:]
-        logits = completion_logits(model.model, ids, seen, mask)
-        logps = spread(token_logps(logits, ids[:, 1:][mask]), mask)
-        if not vocabulary:
-            return Reference(logps=logps, logits=None, entropy=None)
-        return Reference(logps=logps, logits=logits, entropy=spread(relative_entropy(logits), mask))
+    def source(rows: Sequence[Row], laid: Laid) -> Reference:
+        if isinstance(laid, Layout):
+            logps, entropy, logits_at = frozen_scores(model.model, laid, entropy=vocabulary)
+        else:
+            logits = completion_logits(model.model, laid.ids, laid.attended, laid.mask)
+            logps = token_logps(logits, laid.ids[:, 1:][laid.mask])
+            entropy = relative_entropy(logits) if vocabulary else None
+            logits_at = lambda span: logits[slice(*span)]  # noqa: E731
+        return Reference(
+            logps=spread(logps, laid.mask),
+            logits=logits_at if vocabulary else None,
+            entropy=None if entropy is None else spread(entropy, laid.mask),
+        )
 
     return source
 
@@ -73,15 +81,12 @@ def completions(
     reference: ReferenceSource | None,
     requires: Requires,
     pad_id: int,
-    device: torch.device,
 ) -> tuple[Completion, int]:
-    """One ``Completion`` over all rows, and how many tokens went through the policy (padding left out)."""
-    ids, seen, completion = (tensor.to(device) for tensor in collate_rows(rows, pad_id))
-    known = None if reference is None else reference(rows, (ids, seen, completion))
+    """One ``Completion`` over all rows, and how many tokens went through the policy: each row's own, no padding."""
+    laid = lay(policy, rows, pad_id=pad_id)
+    known = None if reference is None else reference(rows, laid)
     scores = policy(
-        ids,
-        seen,
-        completion,
+        laid,
         collision=Requires.COLLISION in requires,
         reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
     )
@@ -93,7 +98,27 @@ def completions(
         log_collision=scores.collision,
         reference_entropy=known.entropy if known is not None and Requires.ENTROPY in requires else None,
     )
-    return found, int(seen.sum())
+    return found, laid.seen
+
+
+def as_batch(
+    both: Completion,
+    rows: Sequence[EncodedPair | EncodedSingle],
+    *,
+    batch: type[Batch],
+    scored: bool,
+    kl_baseline: Tensor | None,
+) -> Batch:
+    """Cut the completions of ``rows_of`` into what an objective takes.
+
+    Args:
+        scored: whether the scores of a ranking count, or only the labels.
+    """
+    if batch is Pairs:
+        return as_pairs(both, pairs_in(rows))
+    if batch is Ranked:
+        return as_ranked(both, pairs_in(rows), scored=scored)
+    return as_singles(both, singles_in(rows), kl_baseline=kl_baseline)
 
 
 def as_pairs(both: Completion, pairs: Sequence[EncodedPair]) -> Pairs:

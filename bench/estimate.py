@@ -68,7 +68,7 @@ def seconds_per_step(plan: Plan) -> float:
     workspace = plan.workspace
     units = workspace.data.rows[: min(workspace.execution.micro_batch, workspace.train.batch)]
     rows = rows_of(units)
-    policy = CompletionLogProbs(load_model(workspace.model)).to(workspace.device)
+    policy = CompletionLogProbs(load_model(workspace.model).to(workspace.device), packed=True)
     times = []
     for _ in range(3):
         started = time.monotonic()
@@ -78,7 +78,6 @@ def seconds_per_step(plan: Plan) -> float:
             reference=None,
             requires=Requires.NOTHING,
             pad_id=workspace.data.pad_id,
-            device=workspace.device,
         )
         both.policy.sum().backward()
         if workspace.device.type == "cuda":

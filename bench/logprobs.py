@@ -1,17 +1,26 @@
 """Owns the log-prob path: from token ids to per-token log-probs of completions, in float32."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, logsumexp
 from torch.nn import Module
+
+from bench.data.collate import Padded, Row, collate_rows
+from bench.packed.forward import fused_loss, quicken, token_scores, why_padded
+from bench.packed.head import ChunkLoss, Span
+from bench.packed.layout import Layout, pack
+
+Laid = Padded | Layout
+"""Rows of token ids as a model takes them."""
 
 # A final transform of the logits that a bare output embedding would leave out (Gemma-2, Cohere, Granite).
 LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class TokenScores(NamedTuple):
-    """What a model says of completion tokens; each ``[rows, tokens − 1]``, 0 where ``mask`` is False.
+    """What a model says of completion tokens; each ``[rows, width]``, 0 where ``mask`` is False.
 
     logps: log π(y_t | x, y_<t), nats, float32. collision: log Σ_v π(v)², without gradient. kl: KL(π_ref ‖ π) over the
     vocabulary, nats. The last two are None unless they were asked for.
@@ -26,42 +35,77 @@ class TokenScores(NamedTuple):
 class CompletionLogProbs(Module):
     """A causal language model whose forward gives log-probs of completion tokens.
 
-    It is this module that DDP and FSDP wrap, so that their hooks see every forward pass.
+    It is this module that DDP and FSDP wrap, so that their hooks see every forward pass. ``packed`` says how rows are
+    laid out: without padding and each prompt once (``bench.packed``), or padded, which is the oracle that the packed
+    path has to equal, and the way for models that cannot be packed; ``why`` says why that is so.
     """
 
-    def __init__(self, model: Module) -> None:
+    def __init__(self, model: Module, *, packed: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.why = why_padded(model, lambda rows: _padded_logps(model, rows)) if packed else "so asked for"
+        self.packed = self.why is None
+        if self.packed:
+            quicken(model)
+
+    @property
+    def layout(self) -> str:
+        """``packed``, or ``padded`` with the reason."""
+        return "packed" if self.packed else f"padded: {self.why}"
+
+    def lay(self, rows: Sequence[Row], *, pad_id: int) -> Laid:
+        """Lay rows out for this model, on its device."""
+        device = next(self.model.parameters()).device
+        return pack(rows, device=device) if self.packed else collate_rows(rows, pad_id).to(device)
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        completion_mask: Tensor,
+        laid: Laid,
         *,
         collision: bool = False,
-        reference_logits: Tensor | None = None,
-    ) -> TokenScores:
+        reference_logits: Callable[[Span], Tensor] | None = None,
+        fused: tuple[Sequence[Span], ChunkLoss] | None = None,
+    ) -> "TokenScores | Tensor":
         """Return the log-prob of each completion token, and what else was asked for.
 
-        The vocabulary projection runs on completion positions only: prompts and padding never meet it. This is the
-        padded eager path, the oracle that any faster path has to equal.
+        The vocabulary projection runs on completion positions only: prompts and padding never meet it.
 
         Args:
-            input_ids: prompt | completion | padding on the right, int64 ``[rows, tokens]``.
-            attention_mask: bool ``[rows, tokens]``, False on padding.
-            completion_mask: bool ``[rows, tokens]``, True on completion tokens.
             collision: whether log Σ_v π(v)² is wanted.
-            reference_logits: ``[completion tokens, vocabulary]`` of the reference, where the KL to it is wanted.
+            reference_logits: span of completion tokens to ``[tokens, vocabulary]`` of the reference, where the KL to
+                it is wanted.
+            fused: chunks of completion tokens and their loss; the sum of the losses is then returned, a scalar with
+                its gradient. Of packed rows only.
         """
-        mask = completion_mask[:, 1:]
-        logits = completion_logits(self.model, input_ids, attention_mask, mask)
+        if isinstance(laid, Layout):
+            if fused is not None:
+                spans, loss = fused
+                return fused_loss(self.model, laid, spans, loss, collision=collision, reference_logits=reference_logits)
+            found = token_scores(self.model, laid, collision=collision, reference_logits=reference_logits)
+            logps, kl, far = (None if each is None else spread(each, laid.mask) for each in found)
+            assert logps is not None
+            return TokenScores(logps=logps, mask=laid.mask, collision=far, kl=kl)
+        mask = laid.mask
+        logits = completion_logits(self.model, laid.ids, laid.attended, mask)
+        known = None if reference_logits is None else reference_logits((0, len(logits)))
         return TokenScores(
-            logps=spread(token_logps(logits, input_ids[:, 1:][mask]), mask),
+            logps=spread(token_logps(logits, laid.ids[:, 1:][mask]), mask),
             mask=mask,
             collision=spread(log_collision(logits), mask) if collision else None,
-            kl=None if reference_logits is None else spread(token_kl(reference_logits, logits), mask),
+            kl=None if known is None else spread(token_kl(known, logits), mask),
         )
+
+
+def lay(policy: Module, rows: Sequence[Row], *, pad_id: int) -> Laid:
+    """Lay rows out as a policy takes them, be it wrapped by DDP or not."""
+    own = getattr(policy, "module", policy)
+    assert isinstance(own, CompletionLogProbs)
+    return own.lay(rows, pad_id=pad_id)
+
+
+def _padded_logps(model: Module, rows: Sequence[Row]) -> Tensor:
+    laid = collate_rows(rows, 0).to(next(model.parameters()).device)
+    return token_logps(completion_logits(model, laid.ids, laid.attended, laid.mask), laid.ids[:, 1:][laid.mask])
 
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:

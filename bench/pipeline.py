@@ -197,6 +197,7 @@ def _evaluate(
         provenance={
             **environment(),
             "fp32_matmul": current_route(),
+            "layout": trained.get("layout"),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
             "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),

@@ -19,14 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.data.collate import collate_rows
+from bench.data.collate import Row
 from bench.errors import RunError
 from bench.logprobs import CompletionLogProbs
 from bench.report.store import is_complete, verify_folder, write_whole
 
 VERSION = 1
-Row = tuple[tuple[int, ...], tuple[int, ...]]
-"""Token ids of a prompt and of a completion."""
 
 
 def row_digest(row: Row) -> bytes:
@@ -175,15 +173,19 @@ def compute(
     precision: str,
     batch: int,
 ) -> list[Tensor]:
-    """Per-token log-probs of each row under ``model``; rows of like length share a batch."""
+    """Per-token log-probs of each row under ``model``; rows of like length, or of one prompt, share a batch."""
     device = next(model.parameters()).device
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+
+    def alike(place: int) -> tuple[object, ...]:
+        prompt, completion = rows[place]
+        return (len(prompt), prompt) if model.packed else (len(prompt) + len(completion),)
+
+    order = sorted(range(len(rows)), key=alike)
     found: list[Tensor] = [torch.empty(0)] * len(rows)
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        tensors = collate_rows([rows[i] for i in chosen], pad_id)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            scores = model(*(tensor.to(device) for tensor in tensors))
+            scores = model(model.lay([rows[i] for i in chosen], pad_id=pad_id))
         for i, values, where in zip(chosen, scores.logps, scores.mask, strict=True):
             found[i] = values[where].float().cpu()
     return found

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from bench.assemble import rows_of, single_rows
 from bench.batches import batch_units, stage_order, step_units
-from bench.data.collate import mismatched
+from bench.data.collate import Row, mismatched
 from bench.data.tokens import singles_in
 from bench.logprobs import CompletionLogProbs
-from bench.reference import Row, open_reference, read_references
+from bench.reference import open_reference, read_references
 from bench.spec import RunSpec
 from bench.workspace import Workspace
 from losses import Requires, get
@@ -46,7 +46,9 @@ def open_rows(workspace: Workspace, rows: Sequence[Row], *, precision: str, what
         model_content=workspace.model_spec.content,
         precision=precision,
         folder=workspace.results / "reference",
-        load=lambda: CompletionLogProbs(workspace.start_model.to(workspace.device)),
+        load=lambda: CompletionLogProbs(
+            workspace.start_model.to(workspace.device), packed=workspace.execution.layout == "packed"
+        ),
         pad_id=workspace.data.pad_id,
         batch=BATCH,
         note=lambda text: note(f"reference log-probs of the {what}: {text}"),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from bench import assemble
@@ -14,31 +13,14 @@ from bench.batches import Unit
 from bench.coupled import couple, surrogate
 from bench.data.collate import mismatched
 from bench.data.order import micro_batches, shard
-from bench.data.tokens import pairs_in, singles_in
+from bench.data.tokens import singles_in
 from bench.errors import RunError
-from bench.spec import Execution, RunSpec
-from losses import Objective, Pairs, Ranked, Requires, Singles
-from losses.batch import Batch
+from bench.micro_batch import SUMS, Setting, fused, scored, sums_of
+from losses import Completion, Requires
+from losses.batch import each, mapped
 from losses.objective import State
 
-SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "good", "bad", "tokens")
 PARITY_TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What is the same in all steps of one run."""
-
-    spec: RunSpec
-    objective: Objective
-    execution: Execution
-    accelerator: Accelerator
-    pad_id: int
-
-    def autocast(self) -> torch.autocast:
-        """bf16 matrix products where the spec asks for them; weights and losses stay in float32."""
-        bf16 = self.spec.train.precision == "bf16"
-        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,36 +77,42 @@ def optimiser_step(
     parts = list(micro_batches(mine, setting.execution.micro_batch))
     if check_parity and source is not None:
         _check_parity(policy, parts[0], setting=setting, source=source, state=state)
-    coupled = None
+    coupled, kept = None, None
     if Requires.WHOLE_BATCH in objective.requires:
-        with torch.no_grad():
-            scored = [
-                _forward(accelerator.unwrap_model(policy), part, setting=setting, source=source, baseline=baseline)
-                for part in parts
-            ]
+        # One micro-batch is scored once: its graph waits until the whole batch has said what its gradient is.
+        with contextlib.nullcontext() if len(parts) == 1 else torch.no_grad():
+            model = policy if len(parts) == 1 else accelerator.unwrap_model(policy)
+            first = [scored(model, part, setting=setting, source=source, baseline=baseline) for part in parts]
+        kept = first[0] if len(parts) == 1 else None
         coupled = couple(
             objective,
-            [batch for batch, _ in scored],
+            [each(batch, _detached) for batch, _ in first],
             params=setting.spec.params,
             state=state,
             accelerator=accelerator,
         )
-        extra += sum(tokens for _, tokens in scored) * accelerator.num_processes
+        extra += 0 if kept else sum(tokens for _, tokens in first) * accelerator.num_processes
     sums = torch.zeros(len(SUMS), dtype=torch.float64, device=accelerator.device)
+    # DDP takes the mean over ranks: × world size makes it a sum, ÷ the global batch a mean of all examples.
+    scale = accelerator.num_processes / examples
     done = 0
     for number, part in enumerate(parts):
         # Ranks exchange gradients once a step, with the last micro-batch.
         with contextlib.nullcontext() if number == len(parts) - 1 else accelerator.no_sync(policy):
-            batch, tokens = _forward(policy, part, setting=setting, source=source, baseline=baseline)
-            # DDP takes the mean over ranks: × world size makes it a sum, ÷ the global batch a mean of all examples.
+            if coupled is None and accelerator.unwrap_model(policy).packed:
+                loss, part_sums = fused(policy, part, setting=setting, source=source, baseline=baseline, scale=scale)
+                accelerator.backward(loss)
+                sums += part_sums
+                continue
+            batch, tokens = kept or scored(policy, part, setting=setting, source=source, baseline=baseline)
             if coupled is None:
                 losses = objective(batch, **setting.spec.params).float()
-                accelerator.backward(losses.sum() * accelerator.num_processes / examples)
+                accelerator.backward(losses.sum() * scale)
             else:
                 losses = coupled.losses[done : done + batch.examples]
                 accelerator.backward(surrogate(batch, coupled.gradients[number]) * accelerator.num_processes)
         done += batch.examples
-        sums += _sums(objective, batch, losses.detach(), tokens)
+        sums += sums_of(objective, batch, losses.detach(), tokens)
     norm = float(accelerator.clip_grad_norm_(policy.parameters(), setting.spec.train.clip))
     total = dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
     after = {} if coupled is None else coupled.state
@@ -160,36 +148,14 @@ def kl_baseline(
                 reference=source,
                 requires=Requires.REFERENCE,
                 pad_id=setting.pad_id,
-                device=accelerator.device,
             )
         sums += sums.new_tensor([float(found.log_ratio.double().sum()), len(part), tokens])
     total, count, tokens_seen = accelerator.reduce(sums, reduction="sum")
     return (total / count).clamp(min=0).float(), int(tokens_seen)
 
 
-def _forward(
-    policy: torch.nn.Module,
-    part: Sequence[Unit],
-    *,
-    setting: Setting,
-    source: assemble.ReferenceSource | None,
-    baseline: Tensor | None,
-) -> tuple[Batch, int]:
-    flat = [row for unit in part for row in unit]
-    with setting.autocast():
-        both, tokens = assemble.completions(
-            assemble.rows_of(flat),
-            policy=policy,
-            reference=source,
-            requires=setting.objective.requires,
-            pad_id=setting.pad_id,
-            device=setting.accelerator.device,
-        )
-    if setting.objective.batch is Pairs:
-        return assemble.as_pairs(both, pairs_in(flat)), tokens
-    if setting.objective.batch is Ranked:
-        return assemble.as_ranked(both, pairs_in(flat), scored=Requires.SCORES in setting.objective.requires), tokens
-    return assemble.as_singles(both, singles_in(flat), kl_baseline=baseline), tokens
+def _detached(side: Completion) -> Completion:
+    return mapped(side, torch.Tensor.detach, mask=side.mask)
 
 
 @torch.no_grad()
@@ -205,7 +171,7 @@ def _check_parity(
     objective, params = setting.objective, setting.spec.params
     zero = torch.zeros((), device=setting.accelerator.device)
     model = setting.accelerator.unwrap_model(policy)
-    batch, _ = _forward(model, part, setting=setting, source=source, baseline=zero)
+    batch, _ = scored(model, part, setting=setting, source=source, baseline=zero)
     found, _ = objective.advance(batch, state, params)
     exact, _ = objective.advance(batch.at_reference(), state, params)
     if Requires.WHOLE_BATCH in objective.requires:
@@ -219,24 +185,3 @@ def _check_parity(
             f"with policy = reference it is exactly {exact[i].item():.6g} (tolerance {loose:g})",
             fix="policy and reference differ (weights, precision or template): remove results/reference and run again",
         )
-
-
-def _sums(objective: Objective, batch: Batch, losses: Tensor, tokens: int) -> Tensor:
-    hits = 0.0
-    if isinstance(batch, Pairs):
-        good, bad = objective.reward_of(batch.chosen).detach(), objective.reward_of(batch.rejected).detach()
-        logp_good, logp_bad = batch.chosen.policy.detach(), batch.rejected.policy.detach()
-    else:
-        liked = batch.desirable if isinstance(batch, Singles) else _best(batch)
-        reward, policy = objective.reward_of(batch.completion).detach(), batch.completion.policy.detach()
-        good, bad, logp_good, logp_bad = reward[liked], reward[~liked], policy[liked], policy[~liked]
-    if not isinstance(batch, Singles) and len(good) == len(bad):
-        hits = float((good > bad).sum() + 0.5 * (good == bad).sum())
-    sides = [float(x.double().sum()) for x in (good, bad, logp_good, logp_bad)]
-    values = [float(losses.double().sum()), hits, *sides, len(good), len(bad), tokens]
-    return torch.tensor(values, dtype=torch.float64, device=losses.device)
-
-
-def _best(batch: Ranked) -> Tensor:
-    """Of a ranking the best completion counts as chosen, all others as rejected; bool ``[rows]``."""
-    return (batch.scores == batch.scores.amax(dim=1, keepdim=True)).flatten()

@@ -1,6 +1,7 @@
 """Owns the training loop: one readable function, for one process or many ranks and for every objective."""
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from bench.batches import batch_units, stage_order, stage_span, step_units
 from bench.checkpoint import TrainState, load_state, save_state
 from bench.data.tokens import Encoded
 from bench.logprobs import CompletionLogProbs
+from bench.micro_batch import Setting
 from bench.reference import ReferenceLogProbs
 from bench.spec import Execution, RunSpec, TrainSpec
-from bench.step import Setting, optimiser_step
+from bench.step import optimiser_step
 from losses import Objective, Requires
 
 VERSION = 1
+logger = logging.getLogger(__name__)
 CURVES = ("step", "loss", "accuracy", "margin", "chosen_logp", "rejected_logp", "grad_norm", "learning_rate")
 
 
@@ -34,7 +37,7 @@ class Progress:
 
     ``tokens`` went through the policy with a gradient; ``forward_tokens`` adds the KL baseline's and a live
     reference's passes. ``curves`` has one list a name and one entry a logged step. ``objective_state`` holds the
-    running quantities of objectives that have them.
+    running quantities of objectives that have them; ``layout`` says how rows were laid out, and why if padded.
     """
 
     status: str = "completed"
@@ -45,6 +48,7 @@ class Progress:
     clipped_steps: int = 0
     seconds: float = 0.0
     world_size: int = 1
+    layout: str = "padded"
     curves: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CURVES})
     objective_state: dict[str, float] | None = None
 
@@ -82,11 +86,12 @@ def train(
     setting = Setting(spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id)
     units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
     vocabulary = bool(objective.requires & assemble.VOCABULARY)
-    moving = None
-    if vocabulary or not schedule.is_frozen:
-        moving = CompletionLogProbs(copy.deepcopy(model)).to(accelerator.device)
-    policy, optimizer = _prepare(CompletionLogProbs(model), train_spec, accelerator)
-    progress = Progress(world_size=accelerator.num_processes)
+    scored = CompletionLogProbs(model, packed=execution.layout == "packed")
+    if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
+        logger.warning("rows are padded, which is slower: %s", scored.why)
+    moving = copy.deepcopy(scored) if vocabulary or not schedule.is_frozen else None
+    policy, optimizer = _prepare(scored, train_spec, accelerator)
+    progress = Progress(world_size=accelerator.num_processes, layout=scored.layout)
     if (saved := load_state(state)) is not None:
         progress = Progress(**saved.progress)
         saved.restore(accelerator.unwrap_model(policy), optimizer, moving)

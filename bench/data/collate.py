@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -14,13 +15,32 @@ Row = tuple[Ids, Ids]
 """A prompt and its completion."""
 
 
-def collate_rows(
-    rows: Sequence[Row], pad_id: int
-) -> tuple[Int[Tensor, "rows tokens"], Bool[Tensor, "rows tokens"], Bool[Tensor, "rows tokens"]]:
+class Padded(NamedTuple):
+    """Rows of prompt | completion | padding: ids (int64), what is no padding, what is completion."""
+
+    ids: Int[Tensor, "rows tokens"]
+    attended: Bool[Tensor, "rows tokens"]
+    completion: Bool[Tensor, "rows tokens"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "rows width"]:
+        """Where a completion token is predicted, ``[rows, tokens − 1]``."""
+        return self.completion[:, 1:]
+
+    @property
+    def seen(self) -> int:
+        """Tokens that are no padding."""
+        return int(self.attended.sum())
+
+    def to(self, device: torch.device | str) -> "Padded":
+        """The same on another device."""
+        return Padded(*(tensor.to(device) for tensor in self))
+
+
+def collate_rows(rows: Sequence[Row], pad_id: int) -> Padded:
     """Lay (prompt, completion) rows out, padded on the right to the longest.
 
-    Returns input_ids (int64), attention_mask (True on all but padding) and completion_mask (True on the completion's
-    tokens). The masks come from lengths, never from ids, so ``pad_id`` may be EOS. Raises RunError for no rows.
+    The masks come from lengths, never from ids, so ``pad_id`` may be EOS. Raises RunError for no rows.
     """
     if not rows:
         raise RunError("a batch of no rows cannot be laid out", fix="draw at least one row a batch")
@@ -32,7 +52,7 @@ def collate_rows(
     ids = torch.full(seen.shape, pad_id, dtype=torch.int64)
     ids[seen] = torch.tensor([token for row in rows for part in row for token in part], dtype=torch.int64)
     completions = seen & (places >= starts)
-    return ids, seen, completions
+    return Padded(ids, seen, completions)
 
 
 def mismatched(rows: Sequence[EncodedSingle], *, max_length: int | None = None) -> list[EncodedSingle]:

@@ -41,6 +41,8 @@ class TableModel(PreTrainedModel, GenerationMixin):
 
     config_class = TableConfig
     main_input_name = "input_ids"
+    packable = False
+    """It looks logits up by a row's whole beginning, so rows have no work to share (``bench.packed``)."""
 
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config)

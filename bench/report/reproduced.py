@@ -82,12 +82,11 @@ def bandit(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
 
 
 def overoptimisation(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
-    """Win rate and true reward against KL, a line for each objective as its training goes on."""
+    """Win rate and true reward against KL, a line for each objective along its β."""
     rows: list[Row] = [
         {
             "objective": record.spec.objective,
             "beta": record.spec.params["beta"],
-            "steps": record.spec.train.steps,
             "kl": _value(record, "kl"),
             "win_rate": 100 * _value(record, "win_rate"),
             "gold_reward": _value(record, "gold_reward"),
@@ -95,19 +94,19 @@ def overoptimisation(records: Iterable[RunRecord], style: Style) -> Iterator[Dra
         for record in records
         if record.evaluation.split == "validation"
     ]
-    rows = sorted(rows, key=lambda row: (row["objective"], row["steps"]))
+    rows = sorted(rows, key=lambda row: (row["objective"], -row["beta"]))
     figure = new_figure(style, height=2.3, columns=2)
     panels = figure.subplots(1, 2)
-    known = {"ipo_sum": "ipo", "hinge": "slic"}
-    labels = {"dpo": "DPO", "ipo_sum": "IPO", "hinge": "SLiC (hinge)"}
+    labels = {"dpo": "DPO", "ipo_sum": "IPO"}
     for objective in sorted({row["objective"] for row in rows}):
         own = [row for row in rows if row["objective"] == objective]
         for axes, name in zip(panels, ("win_rate", "gold_reward"), strict=True):
             axes.plot(
                 [row["kl"] for row in own],
                 [row[name] for row in own],
-                marker={"dpo": "o", "ipo_sum": "s"}.get(objective, "^"),
-                color=colour_of(known.get(objective, objective)),
+                marker="o" if objective == "dpo" else "s",
+                linewidth=0.6,
+                color=colour_of(objective.removesuffix("_sum")),
                 label=labels.get(objective, objective),
             )
     for axes, text in zip(panels, ("win rate by the true reward [%]", "true reward"), strict=True):

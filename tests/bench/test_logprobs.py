@@ -20,7 +20,7 @@ def rows() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
 
 def test_log_probs_equal_the_plain_way_row_by_row_whatever_the_padding():
     model = tiny_model()
-    logps, mask, *_ = CompletionLogProbs(model)(*collate_rows(rows(), pad_id=1))
+    logps, mask, *_ = CompletionLogProbs(model)(collate_rows(rows(), pad_id=1))
     for row, values, where in zip(rows(), logps, mask, strict=True):
         torch.testing.assert_close(values[where], plain(model, *row), rtol=1e-5, atol=1e-5)
         assert where.sum() == len(row[1])
@@ -29,7 +29,7 @@ def test_log_probs_equal_the_plain_way_row_by_row_whatever_the_padding():
 
 def test_gradients_equal_the_plain_way():
     fast, slow = tiny_model(), tiny_model()
-    CompletionLogProbs(fast)(*collate_rows(rows(), pad_id=1))[0].sum().backward()
+    CompletionLogProbs(fast)(collate_rows(rows(), pad_id=1))[0].sum().backward()
     sum(plain(slow, *row).sum() for row in rows()).backward()
     for a, b in zip(fast.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
@@ -42,5 +42,5 @@ def test_a_model_that_transforms_its_logits_takes_its_own_forward():
         num_key_value_heads=2, head_dim=8, final_logit_softcapping=0.5, pad_token_id=1, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = Gemma2ForCausalLM(config).eval()
-    logps, mask, *_ = CompletionLogProbs(model)(*collate_rows(rows()[:1], pad_id=1))
+    logps, mask, *_ = CompletionLogProbs(model)(collate_rows(rows()[:1], pad_id=1))
     torch.testing.assert_close(logps[mask], plain(model, *rows()[0]), rtol=1e-5, atol=1e-5)

@@ -191,6 +191,8 @@ def test_metrics_are_means_over_the_contexts_of_the_split(split, contexts):
         ("exact", "kl_to_optimum"): kl(log_p, optimum),
         ("exact", "entropy"): entropy(log_p),
         ("exact", "win_rate"): win_rate(log_p, log_ref, reward),
+        ("exact", "best_mass"): np.exp(log_p[range(len(contexts)), reward.argmax(axis=-1)]),
+        ("exact", "worst_mass"): np.exp(log_p[range(len(contexts)), reward.argmin(axis=-1)]),
         ("exact", "implicit_reward_error"): implicit_reward_error(log_p, log_ref, reward, beta=0.5),
     }
     assert set(metrics) == {*expected, ("exact", "optimal_reward"), ("exact", "frontier_gap")}

@@ -45,7 +45,7 @@ def rows_of(problem):
 def test_the_harness_reads_the_log_probs_of_the_table(symbols, length):
     problem = small(symbols=symbols, length=length)
     model = moved(start_model(problem))
-    scores = CompletionLogProbs(model)(*collate_rows(rows_of(problem), 0))
+    scores = CompletionLogProbs(model)(collate_rows(rows_of(problem), 0))
     expected = sequence_logps(model.table.detach().numpy())
     np.testing.assert_allclose(scores.logps.sum(1).view(expected.shape).detach(), expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(scores.mask.sum(1).view(expected.shape), np.tile(problem.lengths, (4, 1)))
@@ -82,7 +82,7 @@ def test_more_tokens_than_the_longest_completion_are_refused():
 def test_a_gradient_reaches_the_prefixes_of_the_completion_and_no_others():
     problem = small()
     model = start_model(problem)
-    CompletionLogProbs(model)(*collate_rows([(problem.prompt(2), (1, 2))], 0)).logps.sum().backward()
+    CompletionLogProbs(model)(collate_rows([(problem.prompt(2), (1, 2))], 0)).logps.sum().backward()
     touched = model.table.grad.abs().sum(-1) > 0
     assert [tuple(place) for place in touched.nonzero().tolist()] == [(2, 0), (2, 1)]
     # d log π(token) / d logits is the token's indicator less the probabilities.

@@ -1,0 +1,158 @@
+"""Owns faster forms of what transformers' models do between matrix products: RMS norm and rotary embedding.
+
+The same numbers in fewer passes over memory, with gradients written by hand. A form takes a module's place only after
+it gave the module's own result on a sample (``EQUAL``), in float32.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+EQUAL = 1e-5
+"""Largest difference, relative to the largest entry, at which two results count as the same."""
+ROTARY = "apply_rotary_pos_emb"
+"""The function's name in every modelling file that has it."""
+
+
+class RMSNorm(torch.autograd.Function):
+    """x · w / √(mean x² + ε) over the last dimension (arXiv 1910.07467, equation 4)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        """Return the normed ``x [..., size]`` as ``dtype``."""
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        return (x * inverse).mul_(weight).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        """Return the gradients of ``x`` and ``weight``."""
+        x, weight, inverse = ctx.saved_tensors
+        size = x.shape[-1]
+        flat, scale = grad.reshape(-1, size).to(x.dtype), inverse.reshape(-1, 1)
+        unit = x.reshape(-1, size) * scale
+        along = flat * unit
+        d_weight = along.sum(dim=0) if ctx.needs_input_grad[1] else None
+        shared = torch.mv(along, weight).div_(size)
+        d_x = (flat * weight).addcmul_(unit, shared[:, None], value=-1).mul_(scale)
+        return d_x.view(x.shape), d_weight, None, None
+
+
+class Rotary(torch.autograd.Function):
+    """x · cos + rotate_half(x) · sin (arXiv 2104.09864, equation 34, halves in place of neighbours)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return the rotated ``x [..., tokens, size]``; ``cos`` and ``sin`` broadcast against it."""
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin, forth=True)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        """Return the gradient of ``x``: rotated back."""
+        cos, sin = ctx.saved_tensors
+        return _rotated(grad, cos, sin, forth=False), None, None
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor, *, forth: bool) -> Tensor:
+    half = x.shape[-1] // 2
+    out = x * cos
+    first, second = (sin[..., :half], sin[..., half:]) if forth else (sin[..., half:], sin[..., :half])
+    sign = 1 if forth else -1
+    out[..., :half].addcmul_(x[..., half:], first, value=-sign)
+    out[..., half:].addcmul_(x[..., :half], second, value=sign)
+    return out
+
+
+def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
+    """What transformers' ``apply_rotary_pos_emb`` gives, for ``q`` and ``k`` that are rotated whole."""
+    cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+    return Rotary.apply(q, cos, sin), Rotary.apply(k, cos, sin)
+
+
+@cache
+def _instead_of(own: Callable[..., Any]) -> Callable[..., Any]:
+    """``rotary`` where ``own`` does the same; it is still asked for heads of which only a part is rotated."""
+    if not _same_rotary(own):
+        return own
+
+    def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *more: Any, **named: Any) -> Any:
+        whole = q.shape[-1] == cos.shape[-1] and not more and not named
+        return rotary(q, k, cos, sin) if whole else own(q, k, cos, sin, *more, **named)
+
+    return rotated
+
+
+def quicken_norms(model: nn.Module) -> int:
+    """Give every RMS norm of a model its faster form, weights and names as they are; returns how many there were."""
+    found = 0
+    for module in model.modules():
+        eps, weight = getattr(module, "variance_epsilon", getattr(module, "eps", None)), getattr(module, "weight", None)
+        if isinstance(module, _Quick) or not isinstance(eps, float) or not isinstance(weight, Tensor):
+            continue
+        if weight.ndim == 1 and not list(module.children()) and _same_norm(module, weight, eps):
+            module.__class__ = type(type(module).__name__, (_Quick, type(module)), {"quick_eps": eps})
+            found += 1
+    return found
+
+
+class _Quick(nn.Module):
+    """A norm whose forward is ``RMSNorm`` in float32, and its own otherwise."""
+
+    quick_eps: float
+    weight: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normed ``x [..., size]``."""
+        if x.dtype != torch.float32 or self.weight.dtype != torch.float32:
+            return super().forward(x)
+        # A product that follows would round the result to its own precision: rounded here, it is done once.
+        rounds = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if rounds else x.dtype
+        return RMSNorm.apply(x, self.weight, self.quick_eps, dtype)
+
+
+@torch.no_grad()
+def _same_norm(module: nn.Module, weight: Tensor, eps: float) -> bool:
+    x = torch.linspace(-2, 3, 4 * len(weight), device=weight.device, dtype=weight.dtype).view(1, 4, -1)
+    if weight.dtype != torch.float32:
+        return False
+    try:
+        return _equal(module(x), RMSNorm.apply(x, weight, eps, x.dtype))
+    except (RuntimeError, TypeError):
+        return False
+
+
+@contextmanager
+def quick_rotary(model: nn.Module) -> Iterator[None]:
+    """For the block's time let a model's file rotate with ``rotary``, where that is what its own function does."""
+    files = {type(module).__module__ for module in model.modules()}
+    before: dict[str, Callable[..., Any]] = {
+        name: vars(sys.modules[name])[ROTARY] for name in files if ROTARY in vars(sys.modules[name])
+    }
+    for name, own in before.items():
+        setattr(sys.modules[name], ROTARY, _instead_of(own))
+    try:
+        yield
+    finally:
+        for name, own in before.items():
+            setattr(sys.modules[name], ROTARY, own)
+
+
+def _same_rotary(own: Callable[..., Any]) -> bool:
+    x = torch.linspace(-2, 3, 2 * 3 * 8).view(1, 2, 3, 8)
+    angle = torch.linspace(0, 3, 3 * 8).view(1, 3, 8)
+    try:
+        given = own(x, x[:, :1], angle.cos(), angle.sin())
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    return all(_equal(a, b) for a, b in zip(given, rotary(x, x[:, :1], angle.cos(), angle.sin()), strict=True))
+
+
+def _equal(given: Tensor, ours: Tensor) -> bool:
+    return given.shape == ours.shape and bool((given - ours).abs().max() <= EQUAL * given.abs().max())

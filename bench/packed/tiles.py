@@ -1,0 +1,184 @@
+"""Owns how attention over a packed layout is cut into batched products: which queries meet which keys."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.packed.layout import Layout, Span
+
+WASTE = 1.2
+"""What the products of a tile may cost, as a multiple of what its blocks alone would."""
+
+
+class Block(NamedTuple):
+    """Queries that share their keys: a prompt on itself, or a completion on its prompt and itself."""
+
+    prompt: Span
+    completion: Span | None
+
+    @property
+    def queries(self) -> Span:
+        """The tokens that look."""
+        return self.prompt if self.completion is None else self.completion
+
+    @property
+    def before(self) -> int:
+        """How many keys stand before the first query."""
+        return 0 if self.completion is None else _length(self.prompt)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Queries and keys."""
+        count = _length(self.queries)
+        return count, self.before + count
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tile:
+    """Blocks of like size, computed together.
+
+    Fields:
+        shape: blocks, queries a block, keys a block; shorter blocks are filled up.
+        queries: for each place the row of ``[tokens · heads, size]``, in the order blocks, heads, queries.
+        keys: the same of the keys' heads.
+        bias: 0 where a query sees a key, −∞ elsewhere, ``[blocks, 1, queries, keys]``.
+        alive: 1 where a query is a token, 0 where it fills up, ``[blocks, 1, queries, 1]``.
+    """
+
+    shape: tuple[int, int, int]
+    queries: Tensor
+    keys: Tensor
+    bias: Tensor
+    alive: Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Plan:
+    """All tiles of a layout, and the way back from their places to the tokens.
+
+    Fields:
+        tiles: they make two long lists of places, one of queries and one of keys.
+        query_home: the place of each (token, head) as a query, ``[tokens · heads]``.
+        key_homes: places of each (token, head) as a key; the first holds all tokens, each later one only so many of
+            the first tokens as are seen from yet another block.
+        query_places, key_places: the lengths of the two lists.
+    """
+
+    tiles: tuple[Tile, ...]
+    query_home: Tensor
+    key_homes: tuple[Tensor, ...]
+    query_places: int
+    key_places: int
+
+
+def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtype: torch.dtype) -> Plan:
+    """Cut the attention of a layout into tiles.
+
+    Args:
+        window: of a model with a sliding window, how many tokens a query sees, itself counted; None: all.
+    """
+    device, tokens = layout.ids.device, layout.ids.shape[1]
+    query_home = torch.empty(tokens, heads, dtype=torch.int64)
+    appearances: list[list[tuple[Span, Tensor]]] = [[] for _ in layout.prompts]
+    own = torch.empty(tokens, key_heads, dtype=torch.int64)
+    number = {prompt: place for place, prompt in enumerate(layout.prompts)}
+    tiles, query_places, key_places = [], 0, 0
+    for blocks in _alike(layout):
+        wide, long = (max(block.size[side] for block in blocks) for side in (0, 1))
+        for place, block in enumerate(blocks):
+            query_home[slice(*block.queries)] = _homes(query_places, place, heads, wide, 0, block.size[0])
+            own[slice(*block.queries)] = _homes(key_places, place, key_heads, long, block.before, block.size[0])
+            if block.completion is not None:
+                seen = _homes(key_places, place, key_heads, long, 0, block.before)
+                appearances[number[block.prompt]].append((block.prompt, seen))
+        tiles.append(_tile(blocks, wide, long, heads, key_heads, window=window, dtype=dtype, device=device))
+        query_places += len(blocks) * heads * wide
+        key_places += len(blocks) * key_heads * long
+    later = []
+    for depth in range(max(len(each) for each in appearances)):
+        parts = [each[depth][1] for each in appearances if len(each) > depth]
+        later.append(torch.cat(parts).flatten().to(device))
+    return Plan(
+        tiles=tuple(tiles),
+        query_home=query_home.flatten().to(device),
+        key_homes=(own.flatten().to(device), *later),
+        query_places=query_places,
+        key_places=key_places,
+    )
+
+
+def _alike(layout: Layout) -> list[list[Block]]:
+    """All blocks that have a query, in tiles that waste little: sorted by size, cut where a tile would waste more."""
+    blocks = [Block(prompt, None) for prompt in layout.prompts]
+    blocks += [
+        Block(prompt, completion)
+        for prompt, branches in zip(layout.prompts, layout.completions, strict=True)
+        for completion in branches
+        if _length(completion)
+    ]
+    tiles: list[list[Block]] = []
+    needed = 0
+    for block in sorted(blocks, key=lambda block: (block.size[0] * block.size[1], block.size)):
+        wide, long = block.size
+        if tiles:
+            widest = max(wide, *(other.size[0] for other in tiles[-1]))
+            longest = max(long, *(other.size[1] for other in tiles[-1]))
+            if (len(tiles[-1]) + 1) * widest * longest <= WASTE * (needed + wide * long):
+                tiles[-1].append(block)
+                needed += wide * long
+                continue
+        tiles.append([block])
+        needed = wide * long
+    return tiles
+
+
+def _tile(
+    blocks: Sequence[Block],
+    wide: int,
+    long: int,
+    heads: int,
+    key_heads: int,
+    *,
+    window: int | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tile:
+    before = torch.tensor([block.before for block in blocks])[:, None]
+    counts = torch.tensor([block.size[0] for block in blocks])[:, None]
+    first = torch.tensor([block.queries[0] for block in blocks])[:, None]
+    prompt = torch.tensor([block.prompt[0] for block in blocks])[:, None]
+    row, column = torch.arange(wide), torch.arange(long)
+    alive = row < counts
+    # What fills a block up looks at real tokens, and no token looks at what fills up: it stands behind them all.
+    queries = first + row.clamp(max=counts - 1)
+    keys = torch.where(column < before, prompt + column, first + (column - before).clamp(max=counts - 1))
+    place = before + row
+    seen = column <= place[..., None]
+    if window is not None:
+        seen &= place[..., None] - column < window
+    bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
+    return Tile(
+        shape=(len(blocks), wide, long),
+        queries=_rows(queries, heads).to(device),
+        keys=_rows(keys, key_heads).to(device),
+        bias=bias[:, None].to(device),
+        alive=alive[:, None, :, None].to(device, dtype),
+    )
+
+
+def _rows(places: Tensor, heads: int) -> Tensor:
+    """Rows of ``[tokens · heads]`` in the order blocks, heads, places."""
+    return (places[:, None] * heads + torch.arange(heads)[:, None]).flatten()
+
+
+def _homes(offset: int, block: int, heads: int, width: int, first: int, count: int) -> Tensor:
+    """Where the tokens of a block stand in the list of places, ``[tokens, heads]``."""
+    start = offset + (block * heads + torch.arange(heads)) * width + first
+    return torch.arange(count)[:, None] + start
+
+
+def _length(span: Span) -> int:
+    return span[1] - span[0]

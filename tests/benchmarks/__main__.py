@@ -1,0 +1,167 @@
+"""Owns the command line: ``python -m tests.benchmarks steps | sweep | growth | table``."""
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from bench.errors import BenchError, RunError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status: 1 where the two sides disagree or something failed."""
+    given = _parser().parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="our training beside TRL's")
+    commands = parser.add_subparsers(required=True)
+    steps = commands.add_parser("steps", help="single steps, in turn on the same batches; TRL's fp32 always runs first")
+    steps.add_argument("--sizes", type=_names, default="1M,5M,25M", help="of tiny,1M,5M,25M,135M")
+    steps.add_argument("--objectives", type=_names, default="dpo,kto,simpo", help="of dpo,ipo,kto,simpo")
+    steps.add_argument("--settings", type=_names, default="default,fp32,best", help="TRL's")
+    steps.add_argument("--steps", type=int, default=12, help="timed steps a setting; the losses of ten at least agree")
+    steps.add_argument("--seed", type=int, default=0)
+    steps.add_argument("--no-memory", action="store_true", help="do not start each side alone to measure its memory")
+    steps.add_argument("--peak-seconds", type=float, default=0.5, help="for each matrix product, to find the best one")
+    steps.add_argument("--our-beta", type=float, help="another β for our side, to see the comparison fail")
+    steps.add_argument("--out", type=Path, required=True)
+    steps.set_defaults(run=_steps)
+    sweep = commands.add_parser("sweep", help="whole sweeps over β: five processes of TRL beside one of ours")
+    sweep.add_argument("--sizes", type=_names, default="1M,5M,25M")
+    sweep.add_argument("--betas", type=int, default=5, choices=range(1, 6))
+    sweep.add_argument("--pairs", type=int, help="as many train; default 128, for 25M 48, for 135M 24")
+    sweep.add_argument("--setting", choices=("default", "fp32", "best"), default="fp32", help="TRL's")
+    sweep.add_argument("--repeats", type=int, default=1)
+    sweep.add_argument("--out", type=Path, required=True)
+    sweep.set_defaults(run=_sweep)
+    growth = commands.add_parser("growth", help="how our cost grows; writes growth.png and growth.csv")
+    growth.add_argument("--pairs", type=_counts, help="training pairs, e.g. 1000,2000")
+    growth.add_argument("--shares", type=_shares, help="the prompt's share of a row, e.g. 0.1,0.9")
+    growth.add_argument("--vocabularies", type=_counts)
+    growth.add_argument("--trials", type=_counts, help="settings of a sweep")
+    growth.add_argument("--repeats", type=int, default=4, help="timed steps at each place")
+    growth.add_argument("--out", type=Path, default=Path("docs/figures"), help="a folder")
+    growth.set_defaults(run=_growth)
+    table = commands.add_parser("table", help="records of steps and sweep as the table of docs/benchmarks.md")
+    table.add_argument("files", type=Path, nargs="+")
+    table.add_argument("--docs", type=Path, default=Path("docs/benchmarks.md"))
+    table.set_defaults(run=_table)
+    for name, run in (("alone", _alone), ("sweep-theirs", _sweep_theirs), ("sweep-ours", _sweep_ours)):
+        child = commands.add_parser(name, help="started by steps or sweep, one side in a process of its own")
+        child.add_argument("--job", type=json.loads, required=True)
+        child.add_argument("--out", type=Path, required=True)
+        child.set_defaults(run=run)
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(map(int, _names(text)))
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return tuple(map(float, _names(text)))
+
+
+def _steps(given: argparse.Namespace) -> int:
+    from tests.benchmarks.steps import Plan, compare, disagreements
+
+    plan = Plan(
+        sizes=given.sizes,
+        objectives=given.objectives,
+        settings=given.settings,
+        steps=given.steps,
+        seed=given.seed,
+        memory=not given.no_memory,
+        peak_seconds=given.peak_seconds,
+        our_beta=given.our_beta,
+    )
+    record = compare(plan, note=_note)
+    _write(given.out, record)
+    if wrong := disagreements(record):
+        raise RunError("\n".join(wrong))
+    return 0
+
+
+def _alone(given: argparse.Namespace) -> int:
+    from tests.benchmarks.alone import Side, run_side
+
+    _write(given.out, run_side(Side(**given.job)))
+    return 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    from tests.benchmarks.sweep import Plan, compare, disagreements
+
+    plan = Plan(sizes=given.sizes, betas=given.betas, pairs=given.pairs, setting=given.setting, repeats=given.repeats)
+    record = compare(plan, note=_note)
+    _write(given.out, record)
+    if wrong := disagreements(record):
+        raise RunError("\n".join(wrong))
+    return 0
+
+
+def _sweep_theirs(given: argparse.Namespace) -> int:
+    from tests.benchmarks.sweep import Job, run_theirs
+
+    _write(given.out, run_theirs(Job(**given.job)))
+    return 0
+
+
+def _sweep_ours(given: argparse.Namespace) -> int:
+    from tests.benchmarks.sweep import Job, run_ours
+
+    _write(given.out, run_ours(Job(**given.job)))
+    return 0
+
+
+def _growth(given: argparse.Namespace) -> int:
+    from tests.benchmarks.growth import Plan, measure, write
+
+    usual = Plan()
+    plan = Plan(
+        pairs=given.pairs or usual.pairs,
+        shares=given.shares or usual.shares,
+        vocabularies=given.vocabularies or usual.vocabularies,
+        trials=given.trials or usual.trials,
+        repeats=given.repeats,
+    )
+    for path in write(measure(plan, note=_note), given.out):
+        _note(f"written: {path}")
+    return 0
+
+
+def _table(given: argparse.Namespace) -> int:
+    from tests.benchmarks.table import update
+
+    update(given.files, given.docs)
+    return 0
+
+
+def _write(path: Path, record: object) -> None:
+    from bench.report.whole import write_text_whole
+
+    write_text_whole(path, json.dumps(record, indent=1) + "\n")
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    # Before anything is imported that reads them.
+    for _name, _value in (("TQDM_DISABLE", "1"), ("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_OFFLINE", "1")):
+        os.environ.setdefault(_name, _value)
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of TRL to transformers, on every run
+    raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""Owns our way from two files of text to scored models at several β, in this process: the seam to our sweep.
+
+A sweep that trains its settings in another way replaces ``train_betas`` and nothing else.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.nn.utils.rnn import pad_sequence
+
+from bench.assemble import rows_of
+from bench.data.encode import encode
+from bench.data.preferences import read_preferences
+from bench.data.tokens import Encoded
+from bench.logprobs import CompletionLogProbs
+from bench.matmul import take_fastest_route
+from bench.model import load_model, load_tokenizer
+from bench.reference import ReferenceLogProbs, Row, compute, open_reference, read_references
+from bench.spec import Execution
+from bench.train import train
+from losses import Completion, Pairs, get
+from tests.benchmarks.material import PAD
+from tests.benchmarks.objectives import Precision, Run
+from tests.benchmarks.ours import REFERENCE_BATCH, spec_of
+
+OBJECTIVE = "dpo"
+
+
+def train_betas(
+    model: Path,
+    *,
+    train_file: Path,
+    held_out_file: Path,
+    betas: Sequence[float],
+    batch: int,
+    learning_rate: float,
+    max_length: int,
+    precision: Precision,
+    work: Path,
+) -> list[dict[str, float]]:
+    """One epoch of DPO at each β; the mean loss and the reward accuracy on held-out pairs of each, in order.
+
+    The files are read, the start model is loaded, and its log-probs are computed once for all.
+
+    Args:
+        batch: pairs per optimiser step.
+        work: a folder for the reference's log-probs and states.
+    """
+    take_fastest_route()
+    tokenizer = load_tokenizer(model)
+    data, held_out = (
+        encode(read_preferences(path), tokenizer, max_length=max_length) for path in (train_file, held_out_file)
+    )
+    start = load_model(model)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    run = Run(
+        model=model,
+        pairs=data.pairs,
+        objective=OBJECTIVE,
+        params={"beta": betas[0]},
+        learning_rate=learning_rate,
+        max_length=max_length,
+    )
+    spec = spec_of(run, precision=precision, batch=batch)
+    entry = open_reference(
+        [*rows_of(data.rows), *rows_of(held_out.rows)],
+        model_content=spec.model.content,
+        precision=precision,
+        folder=work / "reference",
+        load=lambda: CompletionLogProbs(copy.deepcopy(start).to(accelerator.device), packed=True),
+        pad_id=PAD,
+        batch=REFERENCE_BATCH,
+        note=lambda text: None,
+    )
+    reference = read_references([entry])
+    scores = []
+    for number, beta in enumerate(betas):
+        policy = copy.deepcopy(start).to(accelerator.device)
+        train(
+            policy,
+            spec=spec.model_copy(update={"params": get(OBJECTIVE).resolve({"beta": beta})}),
+            objective=get(OBJECTIVE),
+            data=data,
+            reference=reference,
+            execution=Execution(),
+            accelerator=accelerator,
+            state=work / f"state-{number}",
+            report=lambda step, row: None,
+            should_stop=lambda: False,
+        )
+        scores.append(_score(policy, held_out, reference=reference, beta=beta, precision=precision))
+    return scores
+
+
+@torch.no_grad()
+def _score(
+    policy: torch.nn.Module, held_out: Encoded, *, reference: ReferenceLogProbs, beta: float, precision: Precision
+) -> dict[str, float]:
+    rows = list(rows_of(held_out.rows))
+    found = compute(
+        rows, CompletionLogProbs(policy, packed=True), pad_id=PAD, precision=precision, batch=REFERENCE_BATCH
+    )
+    half = len(rows) // 2
+    pairs = Pairs(
+        chosen=_side(found[:half], rows[:half], reference),
+        rejected=_side(found[half:], rows[half:], reference),
+        score_gap=None,
+    )
+    objective = get(OBJECTIVE)
+    better = objective.reward_of(pairs.chosen) > objective.reward_of(pairs.rejected)
+    return {"beta": beta, "loss": float(objective(pairs, beta=beta).mean()), "accuracy": float(better.float().mean())}
+
+
+def _side(policy: list[torch.Tensor], rows: list[Row], reference: ReferenceLogProbs) -> Completion:
+    return Completion(
+        policy_logps=pad_sequence(policy, batch_first=True),
+        reference_logps=pad_sequence([reference.row(row) for row in rows], batch_first=True),
+        mask=pad_sequence([torch.ones(len(values), dtype=torch.bool) for values in policy], batch_first=True),
+    )
