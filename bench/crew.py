@@ -33,7 +33,7 @@ class Crew:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What there is: ``cores`` that this process may use, free ``memory`` in bytes (None: unknown), a CUDA device."""
+    """What there is: ``cores`` that this process may use, ``memory`` in bytes (None: unknown), a CUDA device."""
 
     cores: int
     memory: int | None
@@ -65,14 +65,15 @@ def crew_of(machine: Machine, *, workers: int, threads: int | None) -> Crew:
 
 
 def this_machine() -> Machine:
-    """Look at the machine: the cores of this process's affinity and its control group's quota, and free memory."""
+    """Look at the machine: the cores of this process's affinity and its control group's quota, and all memory: what is free
+    changes, and the same command is to get the same crew."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
     return Machine(
         cores=max(1, cores if quota is None else min(cores, math.ceil(quota))),
-        memory=_free_memory(Path("/proc/meminfo")),
+        memory=_memory(Path("/proc/meminfo")),
         cuda=torch.cuda.is_available(),
     )
 
@@ -113,9 +114,9 @@ def _quota(path: Path) -> float | None:
         return None
 
 
-def _free_memory(path: Path) -> int | None:
+def _memory(path: Path) -> int | None:
     try:
         lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-        return int(lines["MemAvailable"].split()[0]) * 1024
+        return int(lines["MemTotal"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
