@@ -65,8 +65,10 @@ def crew_of(machine: Machine, *, workers: int, threads: int | None) -> Crew:
 
 
 def this_machine() -> Machine:
-    """Look at the machine: the cores of this process's affinity and its control group's quota, and all memory: what is free
-    changes, and the same command is to get the same crew."""
+    """Look at the machine: the cores of this process's affinity and its control group's quota, and all its memory.
+
+    Not the memory that is free: that changes, and the same command is to get the same crew.
+    """
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
