@@ -92,8 +92,19 @@ def run(
         str, typer.Option("--sampler", help="grid, tpe or random. Example: --sampler tpe --trials 20")
     ] = "grid",
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes that share the sweep. Example: --workers 2")
-    ] = 1,
+        str,
+        typer.Option(
+            "--workers", help="Processes that share the work; auto: as many as pay here. Example: --workers 2"
+        ),
+    ] = "auto",
+    pruner: Annotated[
+        str,
+        typer.Option(
+            "--pruner",
+            help="What ends hopeless trials at a quarter and half of their steps: none, median, halving. "
+            "Example: --pruner halving",
+        ),
+    ] = "none",
     processes: Annotated[
         int, typer.Option("--processes", min=1, help="Ranks of each training, by torchrun. Example: --processes 2")
     ] = 1,
@@ -109,7 +120,6 @@ def run(
         bool, typer.Option("--dry-run", help="Print the plan with its cost and stop. Example: --dry-run")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Example: --debug")] = False,
-    helper: Annotated[bool, typer.Option("--helper", hidden=True)] = False,
 ) -> None:
     """Train objectives, sweep their parameters, score every checkpoint, and write leaderboard and figures.
 
@@ -130,7 +140,7 @@ def run(
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import run_command
-    from bench.request import Request
+    from bench.request import Request, worker_count
     from losses.grammar import split_expressions
 
     request = Request(
@@ -147,12 +157,13 @@ def run(
         study=study,
         storage=storage,
         sampler=sampler,  # type: ignore[arg-type]  # the plan refuses other names, with a hint
-        workers=workers,
+        workers=worker_count(workers),
         processes=processes,
         resume=resume,
         loss_files=tuple(loss_file or ()),
+        pruner=pruner,  # type: ignore[arg-type]  # likewise
     )
-    run_command(request, dry_run=dry_run, helper=helper)
+    run_command(request, dry_run=dry_run)
 
 
 @losses_app.callback()

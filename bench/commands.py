@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from pathlib import Path
 
 from rich import box
@@ -11,38 +10,49 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import RunError, UsageError, did_you_mean
+from bench.quiet import quiet_libraries
 from bench.report.store import load_records
 from bench.request import Request
 
 
-def run_command(request: Request, *, dry_run: bool, helper: bool) -> None:
+def run_command(request: Request, *, dry_run: bool) -> None:
     """``bench run``: plan, compare, write leaderboard, figures and page, print the summary."""
-    _quiet_libraries()
-    from bench.compare import compare, plan_units
+    quiet_libraries()
+    import torch
+
+    threads = torch.get_num_threads()
+    if request.workers != 1:
+        # A process that may be forked never starts OpenMP's threads: a child would wait for them for ever.
+        torch.set_num_threads(1)
+    from bench.compare import compare, crew_for, plan_units
     from bench.matmul import take_fastest_route
     from bench.plan import make_plan
     from bench.progress import Progress
     from bench.report.figures import write_figures
     from bench.report.leaderboard import write_leaderboard
     from bench.report.page import write_page
+    from bench.report.pruning import pruning_of, pruning_text
     from bench.report.summary import summary_table
 
-    console = Console(stderr=helper)
+    console = Console()
     writable(request.results)
     plan = make_plan(request)
+    crew = crew_for(plan)
+    if crew.workers == 1:
+        torch.set_num_threads(threads)
     take_fastest_route()
     if dry_run:
         from bench.estimate import plan_table
 
         console.print(plan_table(plan))
         return
-    with Progress(console, total=plan_units(plan), quiet=helper) as progress:
-        records, failures = compare(plan, progress, leader=not helper)
-    if helper:
-        return
+    with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
+        records, failures = compare(plan, progress, crew=crew)
     tables = write_leaderboard(request.results)
     pictures = [path for path in write_figures(request.results) if path.suffix == ".png"]
     console.print(summary_table(records))
+    for found in pruning_of(records):
+        console.print(pruning_text(found), highlight=False, markup=False)
     for path in (*tables.written, *pictures, write_page(request.results)):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:
@@ -112,7 +122,7 @@ def list_suites() -> None:
 
 def build_suite(name: str, *, corpus: Path, blimp: Path | None, out: Path | None) -> None:
     """``bench suites build NAME``."""
-    _quiet_libraries()
+    quiet_libraries()
     from bench.suites.build.sentiment import build_sentiment
     from bench.suites.suite import get_suite
 
@@ -128,7 +138,7 @@ def build_suite(name: str, *, corpus: Path, blimp: Path | None, out: Path | None
 
 def reproduce_known(name: str | None, out: Path | None, *, to: Path | None) -> None:
     """``bench reproduce``."""
-    _quiet_libraries()
+    quiet_libraries()
     from bench.exact.reproduce import RESULTS, reproduce
     from bench.matmul import take_fastest_route
     from bench.report.bundle import write_bundle
@@ -169,21 +179,3 @@ def writable(results: Path) -> None:
             f"results folder {results} cannot be written: {error.strerror}",
             fix="free space, mend its permissions, or give another: --out",
         ) from error
-
-
-def _quiet_libraries() -> None:
-    """Keep other libraries' progress bars and notices out of our output, and everything offline that can be."""
-    # Threads that spin for long while they wait bring a shared machine to a halt, threads that sleep at once are slow
-    # to wake: a short spin costs little of either (docs/benchmarks.md).
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    # oneDNN keeps the code it made for each shape of a matrix product; batches have many shapes (600 MB in one sweep).
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    warnings.filterwarnings("ignore")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()

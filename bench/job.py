@@ -9,13 +9,19 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError, RunError
 from bench.report.store import is_complete, write_text_whole, write_whole
 from bench.spec import Execution, RunSpec
+
+if TYPE_CHECKING:
+    from bench.data.tokens import Encoded
+    from bench.rungs import Rungs
 
 Report = Callable[[int, dict[str, float | None]], None]
 
@@ -32,11 +38,23 @@ class TrainJob(BaseModel):
     references: tuple[Path, ...]
     results: Path
     objective_files: tuple[Path, ...] = ()
+    pruning: str | None = None
 
     @property
     def run(self) -> Path:
         """Where the finished run lies."""
         return self.results / "runs" / self.spec.key
+
+    @property
+    def pruned_run(self) -> Path | None:
+        """Where the run lies if ``pruning``, the protocol of that hash, ended it."""
+        return None if self.pruning is None else self.results / "runs" / self.spec.pruned_key(self.pruning)
+
+    @property
+    def finished(self) -> Path | None:
+        """Where the run lies whole, ended early or not; None where it does not."""
+        places = (self.pruned_run, self.run)
+        return next((place for place in places if place is not None and is_complete(place)), None)
 
     @property
     def work(self) -> Path:
@@ -58,12 +76,47 @@ def lease(job: TrainJob, *, wait: bool) -> Iterator[bool]:
             yield False
             return
         yield True
-        if is_complete(job.run):
+        if job.finished is not None:
             shutil.rmtree(job.work, ignore_errors=True)
 
 
-def run_job(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a job trains from. ``model`` is the job's own, to be changed; the rest is only read."""
+
+    model: Any
+    tokenizer: Any
+    data: "Encoded"
+    reference: Any
+
+
+def read_inputs(job: TrainJob) -> Inputs:
+    """Read everything from disk, as ranks do that other processes start."""
+    from bench.data.table import read_encoded
+    from bench.model import load_model, load_tokenizer
+    from bench.reference import read_references
+
+    return Inputs(
+        model=load_model(job.model),
+        tokenizer=load_tokenizer(job.model),
+        data=read_encoded(job.data),
+        reference=read_references(job.references) if job.references else None,
+    )
+
+
+def run_job(
+    job: TrainJob,
+    *,
+    report: Report,
+    should_stop: Callable[[], bool],
+    inputs: Callable[[TrainJob], Inputs] = read_inputs,
+    rungs: "Rungs | None" = None,
+) -> None:
     """Train in this process (one of the ranks, where there are several) and write the run's folder whole.
+
+    Args:
+        inputs: gives what the job trains from; a process that has it in memory need not read it again.
+        rungs: where the run may be ended early; None: nowhere.
 
     Raises:
         RunError: the step-0 parity gate failed, a cache row is missing, or the world size is not the one asked for.
@@ -72,9 +125,7 @@ def run_job(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -
     from accelerate import Accelerator
 
     from bench.checkpoint import save_checkpoint
-    from bench.data.table import read_encoded
-    from bench.model import load_model, load_tokenizer, with_lora
-    from bench.reference import read_references
+    from bench.model import with_lora
     from bench.train import train
     from losses import get, register_file
 
@@ -89,7 +140,8 @@ def run_job(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -
         )
     spec = job.spec
     torch.manual_seed(spec.seed)
-    model = load_model(job.model)
+    given = inputs(job)
+    model = given.model
     if spec.train.lora is not None:
         model = with_lora(model, spec.train.lora, seed=spec.seed)
     objective = get(spec.objective)
@@ -97,27 +149,30 @@ def run_job(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -
         model.to(accelerator.device),
         spec=spec,
         objective=objective,
-        data=read_encoded(job.data),
-        reference=read_references(job.references) if job.references else None,
+        data=given.data,
+        reference=given.reference,
         execution=job.execution,
         accelerator=accelerator,
         state=job.work,
         report=report if accelerator.is_main_process else lambda step, row: None,
         should_stop=should_stop,
+        ends_early=lambda step: rungs is not None and rungs.ends(step, model),
     )
     if accelerator.is_main_process:
-        tokenizer = load_tokenizer(job.model)
+        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores}
+        place = job.pruned_run if progress.status == "pruned" else job.run
+        assert place is not None
 
         def write(partial: Path) -> None:
             (partial / "spec.json").write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            (partial / "train.json").write_text(json.dumps(vars(progress), indent=1) + "\n", encoding="utf-8")
+            (partial / "train.json").write_text(json.dumps(trained, indent=1) + "\n", encoding="utf-8")
             rows = [dict(zip(progress.curves, row, strict=True)) for row in zip(*progress.curves.values(), strict=True)]
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (partial / "metrics.jsonl").write_text(lines, encoding="utf-8")
             if progress.status == "completed":
-                save_checkpoint(model, tokenizer, partial / "checkpoint")
+                save_checkpoint(model, given.tokenizer, partial / "checkpoint")
 
-        write_whole(job.run, write, stage="train")
+        write_whole(place, write, stage="train")
     accelerator.wait_for_everyone()
 
 

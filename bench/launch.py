@@ -8,18 +8,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.errors import RunError
-from bench.job import Report, TrainJob, run_job, write_job
+from bench.job import Inputs, Report, TrainJob, run_job, write_job
+from bench.rungs import Rungs
 from bench.train import Interrupted
 
 
-def launch(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
+def launch(
+    job: TrainJob,
+    *,
+    report: Report,
+    should_stop: Callable[[], bool],
+    inputs: Callable[[TrainJob], Inputs],
+    rungs: Rungs | None,
+) -> None:
     """Train a job in this process, or under torchrun where ``execution.processes`` asks for ranks.
+
+    ``inputs`` and ``rungs`` are this process's (see ``run_job``); ranks read from disk and are never ended early.
 
     Raises:
         RunError: what the ranks said. Interrupted: ``should_stop`` said so; the state is on disk.
     """
     if job.execution.processes == 1:
-        run_job(job, report=report, should_stop=should_stop)
+        run_job(job, report=report, should_stop=should_stop, inputs=inputs, rungs=rungs)
         return
     work = write_job(job)
     for name in ("stop", "progress.jsonl", "error.txt"):

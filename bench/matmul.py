@@ -34,7 +34,7 @@ class Probe:
 def take_fastest_route() -> Route:
     """Probe the routes (about 20 ms), set the best for this process, and return it."""
     route = choose(probe("none"), probe("bf16"))
-    _take(route)
+    take_route(route)
     return route
 
 
@@ -54,7 +54,7 @@ def probe(route: Route) -> Probe:
     before = current_route()
     generator = torch.Generator().manual_seed(0)
     error, seconds = 0.0, 0.0
-    _take(route)
+    take_route(route)
     try:
         for rows, inner, columns in SHAPES:
             a, b = torch.randn(rows, inner, generator=generator), torch.randn(inner, columns, generator=generator)
@@ -62,11 +62,12 @@ def probe(route: Route) -> Probe:
             error = max(error, float((a @ b - exact).norm() / exact.norm()))
             seconds += min(_seconds(a, b) for _ in range(TIMES))
     finally:
-        _take(before)
+        take_route(before)
     return Probe(route=route, error=error, seconds=seconds)
 
 
-def _take(route: str) -> None:
+def take_route(route: str) -> None:
+    """Set the route for this process, as a process probed it that this one works for."""
     torch.backends.mkldnn.matmul.fp32_precision = route  # type: ignore[attr-defined]  # made at run time
 
 

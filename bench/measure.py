@@ -12,7 +12,6 @@ from bench.exact.measures import frontier_curve, kl
 from bench.exact.problem import Problem
 from bench.exact.problem import preference as preference_table
 from bench.exact.theory.optima import Population, own_optimum
-from bench.reference import read_references
 from bench.reference_stage import Note, open_rows
 from bench.report.record import START, Metric, RunRecord
 from bench.spec import EvaluationSpec, RunSpec
@@ -109,7 +108,7 @@ def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRe
         held_out = replace(held_out, rows=held_out.rows[: evaluation.pairs])
         what = f"{evaluation.split} pairs"
         entry = open_rows(workspace, rows_of(held_out.rows), precision="fp32", what=what, note=note)
-        reference = read_references([entry])
+        reference = workspace.references((entry,))
     outputs = None
     if baseline is not None:
         start = workspace.results / "runs" / baseline.key / "evals" / baseline.evaluation_key

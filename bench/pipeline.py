@@ -1,5 +1,6 @@
 """Owns the stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
 
+import copy
 import json
 import shutil
 import time
@@ -13,7 +14,7 @@ from bench.evaluate.checkpoint import Evaluated
 from bench.evaluate.harness import task_versions
 from bench.evaluate.samples import write_samples
 from bench.identity import evaluation_key, start_spec
-from bench.job import TrainJob, lease
+from bench.job import Inputs, TrainJob, lease
 from bench.launch import launch
 from bench.matmul import current_route
 from bench.measure import SAMPLES, frontiers, measure, training_metrics
@@ -23,6 +24,7 @@ from bench.reference import reference_cost
 from bench.reference_stage import training_entries
 from bench.report.record import START, Cost, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
+from bench.rungs import Prune, Rungs, rung_score
 from bench.spec import EvaluationSpec, RunSpec
 from bench.workspace import Workspace
 from losses import get
@@ -32,11 +34,16 @@ from sweeps.study import TuningProtocol
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """How a run tells of itself, and how it is told to stop."""
+    """How a run tells of itself, and how it is told to stop.
+
+    ``busy`` is told when a piece of work began and ended, seconds of the monotonic clock; ``idle`` that there is none.
+    """
 
     step: Callable[[RunSpec, int, dict[str, float | None]], None]
     note: Callable[[str], None]
     should_stop: Callable[[], bool]
+    busy: Callable[[float, float], None] = lambda started, ended: None
+    idle: Callable[[], None] = lambda: None
 
 
 def run(
@@ -47,9 +54,10 @@ def run(
     *,
     tuning: TuningProtocol,
     files: Sequence[Path] = (),
+    prune: Prune | None = None,
 ) -> RunRecord:
     """Bring one run to its record on one split, doing only what is missing. Returns the record."""
-    record = try_run(workspace, spec, split, hooks, tuning=tuning, files=files, wait=True)
+    record = try_run(workspace, spec, split, hooks, tuning=tuning, files=files, wait=True, prune=prune)
     assert record is not None
     return record
 
@@ -63,12 +71,14 @@ def try_run(
     tuning: TuningProtocol,
     files: Sequence[Path],
     wait: bool,
+    prune: Prune | None = None,
 ) -> RunRecord | None:
-    """As ``run``; without ``wait`` a run that another process is at is left to it and None returned."""
+    """As ``run``; without ``wait`` a run that another process is at is left to it and None returned.
+
+    Args:
+        prune: asked at each of the protocol's rungs; None: the run goes to its end, as a final does.
+    """
     evaluation = workspace.evaluation.model_copy(update={"split": split})
-    baseline = None
-    if spec.objective != START:
-        baseline = run(workspace, start_spec(workspace), split, hooks, tuning=tuning)
     job = TrainJob(
         spec=spec,
         execution=workspace.execution,
@@ -77,19 +87,24 @@ def try_run(
         references=(),
         results=workspace.results.resolve(),
         objective_files=tuple(path.resolve() for path in files),
+        pruning=tuning.hash if prune is not None else None,
     )
-    place = job.run / "evals" / evaluation_key(evaluation, tuning)
-    if is_complete(place):
-        return read_record(place)
+    name = evaluation_key(evaluation, tuning)
+    if job.finished is not None and is_complete(job.finished / "evals" / name):
+        return read_record(job.finished / "evals" / name)
     with lease(job, wait=wait) as held:
         if not held:
             return None
-        if not is_complete(job.run):
-            _train(workspace, job, hooks)
-        elif problems := verify_folder(job.run):
-            raise RunError(f"run {spec.key} is damaged: {problems[0]}", fix=f"remove {job.run} and run again")
+        if job.finished is None:
+            _train(workspace, job, hooks, tuning=tuning, prune=prune)
+        elif problems := verify_folder(job.finished):
+            raise RunError(
+                f"run {job.finished.name} is damaged: {problems[0]}", fix=f"remove {job.finished} and run again"
+            )
+        assert job.finished is not None
+        place = job.finished / "evals" / name
         if not is_complete(place) and not reissue(place, evaluation, tuning):
-            _evaluate(workspace, job, evaluation, place, baseline, hooks, tuning=tuning)
+            _evaluate(workspace, job, evaluation, place, hooks, tuning=tuning)
     return read_record(place)
 
 
@@ -116,14 +131,33 @@ def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> 
     return False
 
 
-def _train(workspace: Workspace, job: TrainJob, hooks: Hooks) -> None:
+def _train(workspace: Workspace, job: TrainJob, hooks: Hooks, *, tuning: TuningProtocol, prune: Prune | None) -> None:
     if job.spec.objective == START:
         text = job.spec.model_dump_json(indent=2) + "\n"
         write_whole(job.run, lambda partial: _write_text(partial / "spec.json", text), stage="train")
         return
     entries = training_entries(workspace, job.spec, note=hooks.note)
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
-    launch(ready, report=lambda step, row: hooks.step(job.spec, step, row), should_stop=hooks.should_stop)
+    rungs = None
+    if prune is not None:
+        rungs = Rungs(steps=tuning.rungs, score=lambda model: rung_score(model, workspace, job.spec), prune=prune)
+    launch(
+        ready,
+        report=lambda step, row: hooks.step(job.spec, step, row),
+        should_stop=hooks.should_stop,
+        inputs=lambda job: _resident(workspace, job),
+        rungs=rungs,
+    )
+
+
+def _resident(workspace: Workspace, job: TrainJob) -> Inputs:
+    """What a job trains from, taken from memory: read, encoded and loaded once a process, or once for all by a fork."""
+    return Inputs(
+        model=copy.deepcopy(workspace.start_model),
+        tokenizer=workspace.tokenizer,
+        data=workspace.data,
+        reference=workspace.references(job.references) if job.references else None,
+    )
 
 
 def _evaluate(
@@ -131,21 +165,24 @@ def _evaluate(
     job: TrainJob,
     evaluation: EvaluationSpec,
     place: Path,
-    baseline: RunRecord | None,
     hooks: Hooks,
     *,
     tuning: TuningProtocol,
 ) -> None:
-    """Measure the checkpoint (a diverged run has none, and stays in the tables as such) and write its record."""
-    started = time.monotonic()
+    """Measure the checkpoint and write its record. A run that diverged or was pruned has none, and stays as such."""
     spec, trained = job.spec, _trained(job)
+    baseline = None
+    if spec.objective != START and trained["status"] == "completed":
+        # Only now: another worker may well have measured the start model while this run trained.
+        baseline = run(workspace, start_spec(workspace), evaluation.split, hooks, tuning=tuning)
+    started = time.monotonic()
     found = Evaluated()
     if trained["status"] == "completed":
         model = workspace.start_model if spec.objective == START else load_model(job.run / "checkpoint")
         model = model.to(workspace.device)
         found = measure(model, workspace, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
     record = RunRecord(
-        key=spec.key,
+        key=place.parent.parent.name,
         evaluation_key=place.name,
         protocol=tuning.hash,
         status=trained["status"],
@@ -163,6 +200,7 @@ def _evaluate(
             "layout": trained.get("layout"),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
             "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),
+            **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": frontiers(workspace)} if spec.objective == START and workspace.problem else {}),
         },
     )
@@ -175,7 +213,8 @@ def _evaluate(
 
 
 def _trained(job: TrainJob) -> dict[str, Any]:
-    path = job.run / "train.json"
+    assert job.finished is not None
+    path = job.finished / "train.json"
     if not path.exists():
         return {
             "status": "completed",
@@ -209,9 +248,3 @@ def _cost(
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def forget(workspace: Workspace, spec: RunSpec) -> None:
-    """Remove a run and its unfinished work, so that it is computed afresh (``--no-resume``)."""
-    for place in ("runs", "work"):
-        shutil.rmtree(workspace.results / place / spec.key, ignore_errors=True)

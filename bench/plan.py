@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from bench.data.tokens import pairs_in
@@ -16,10 +17,12 @@ from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Requires, Singles, get, names, register_file
 from losses.grammar import ExpressionError
+from sweeps.protocol import TuningProtocol
+from sweeps.pruning import rungs_of
 from sweeps.search import Axis
-from sweeps.study import TuningProtocol
 
 ALL = "all"
+PRUNERS = ("none", "median", "halving")
 FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
 
@@ -43,7 +46,7 @@ class Plan:
         tried = sum(len(search.points) for search in self.searches) * len(self.seeds)
         return tried + len(self.searches) * len(self.final_seeds)
 
-    @property
+    @cached_property
     def protocol(self) -> TuningProtocol:
         """The terms that everybody who joins a study has to share."""
         return TuningProtocol(
@@ -58,6 +61,8 @@ class Plan:
             direction="maximize",
             steps=self.workspace.train.steps,
             pairs=len(self.workspace.data.rows),
+            pruner=self.request.pruner,
+            rungs=rungs_of(self.request.pruner, steps=self.workspace.train.steps),
         )
 
     def study_name(self, search: Search) -> str:
@@ -123,6 +128,7 @@ def make_plan(request: Request) -> Plan:
         raise UsageError(
             f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random"))
         )
+    _check_pruner(request, steps=train.steps)
     preset, terms = suite.preset(request.protocol)
     trials = request.trials or terms.trials
     finals = terms.final_seeds if request.seeds is None else request.seeds
@@ -163,6 +169,21 @@ def _objective(name: str) -> Objective:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
     except ExpressionError as error:
         raise UsageError(f"--loss: {error}") from error
+
+
+def _check_pruner(request: Request, *, steps: int) -> None:
+    """Refuse a pruner that there is not, or that has nothing to work on."""
+    if request.pruner not in PRUNERS:
+        raise UsageError(f"unknown pruner {request.pruner!r}", fix=did_you_mean(request.pruner, PRUNERS))
+    if request.pruner == "none":
+        return
+    if request.processes > 1:
+        raise UsageError(
+            f"--pruner {request.pruner}: a training of {request.processes} ranks cannot be ended early",
+            fix="--processes 1, or --pruner none",
+        )
+    if not rungs_of(request.pruner, steps=steps):
+        raise UsageError(f"--pruner {request.pruner}: {steps} steps leave nothing to end", fix="--pruner none")
 
 
 def _check_data(objective: Objective, workspace: Workspace) -> None:

@@ -13,10 +13,11 @@ PLAIN_EVERY_SECONDS = 10.0
 class Progress:
     """Counts units of work (an optimiser step is one) and tells how much is left.
 
-    A context manager, since a bar on a terminal has to be closed whatever happens.
+    A context manager, since a bar on a terminal has to be closed whatever happens. ``threaded``: a thread draws the
+    bar; a process that is to be forked has none, and draws by ``refresh``.
     """
 
-    def __init__(self, console: Console, *, total: int, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, total: int, quiet: bool = False, threaded: bool = True) -> None:
         self._console = console
         self._total = total
         self._done = 0
@@ -31,7 +32,7 @@ class Progress:
             TextColumn("· ETA"),
             TimeRemainingColumn(compact=True),
         )
-        self._bar = Bar(*columns, console=console) if console.is_terminal and not quiet else None
+        self._bar = Bar(*columns, console=console, auto_refresh=threaded) if console.is_terminal and not quiet else None
         self._task = self._bar.add_task("starting", total=total) if self._bar is not None else None
 
     def __enter__(self) -> "Progress":
@@ -53,6 +54,11 @@ class Progress:
         elif time.monotonic() - self._told >= PLAIN_EVERY_SECONDS:
             self._told = time.monotonic()
             self.note(f"{self._done}/{self._total} steps · {text} · ETA {self._eta()}")
+
+    def refresh(self) -> None:
+        """Draw the bar, where no thread does."""
+        if self._bar is not None:
+            self._bar.refresh()
 
     def skip(self, units: int) -> None:
         """Take out of the total what was finished before."""

@@ -4,11 +4,13 @@ An entry holds *per-token* log-probs of completions, so that sums, means and tok
 Its key has the model's content, the token ids and the precision; no β, no loss, no learning rate and no path enter.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +115,37 @@ def open_reference(
             return entry
         note(f"the cache entry is damaged ({problems[0]}); it is made again")
         shutil.rmtree(entry)
+    with _computing(entry):
+        if not is_complete(entry):
+            _compute_entry(
+                entry, rows, model_content=model_content, precision=precision, load=load, pad_id=pad_id, batch=batch,
+                note=note,
+            )  # fmt: skip
+    return entry
+
+
+@contextlib.contextmanager
+def _computing(entry: Path) -> Iterator[None]:
+    """Let one process at a time compute an entry: another one that wants it waits, and finds it there."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    lock = entry.with_name(f".{entry.name}.lock")
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+        lock.unlink(missing_ok=True)
+
+
+def _compute_entry(
+    entry: Path,
+    rows: Sequence[Row],
+    *,
+    model_content: str,
+    precision: str,
+    load: Callable[[], CompletionLogProbs],
+    pad_id: int,
+    batch: int,
+    note: Callable[[str], None],
+) -> None:
     started = time.monotonic()
     distinct = list({row_digest(row): row for row in rows}.values())
     note(f"{len(distinct)} completions")
@@ -129,7 +162,6 @@ def open_reference(
         (partial / "about.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
 
     write_whole(entry, write, stage="reference")
-    return entry
 
 
 @torch.no_grad()

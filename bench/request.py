@@ -13,7 +13,9 @@ from bench.spec import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSp
 
 Model = TypeVar("Model", bound=BaseModel)
 SamplerName = Literal["grid", "tpe", "random"]
+PrunerName = Literal["none", "median", "halving"]
 LEARNING_RATE = "lr"
+AUTO = "auto"
 SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSpec,
     "evaluation": EvaluationSpec,
@@ -25,7 +27,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One ``bench run``, as typed."""
+    """One ``bench run``, as typed. ``workers`` is None for as many as pay on this machine."""
 
     losses: tuple[str, ...]
     sweep: str | None
@@ -40,10 +42,11 @@ class Request:
     study: str | None
     storage: str | None
     sampler: SamplerName
-    workers: int
+    workers: int | None
     processes: int
     resume: bool
     loss_files: tuple[Path, ...]
+    pruner: PrunerName = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,15 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
             continue
         sections[section][field] = value
     return Settings(sections=sections, params=values)
+
+
+def worker_count(text: str) -> int | None:
+    """Read ``--workers``: a number, or None for «auto». Raises UsageError for anything else."""
+    if text == AUTO:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--workers {text!r} is neither auto nor a number of processes", fix="--workers auto, or 2")
+    return int(text)
 
 
 def apply(base: Model, changes: Mapping[str, Any], *, section: str) -> Model:

@@ -143,6 +143,10 @@ class RunSpec(Spec):
         """The run's name."""
         return self.digest()
 
+    def pruned_key(self, protocol: str) -> str:
+        """The name of this run where the pruner of a protocol ended it: other weights than those of ``key``."""
+        return hashlib.sha256(f"{self.key} pruned {protocol}".encode()).hexdigest()[:KEY_LENGTH]
+
 
 class Execution(BaseModel):
     """Where and how a run is computed. Never hashed: it changes nothing but rounding, time and memory."""
@@ -157,6 +161,13 @@ class Execution(BaseModel):
         Literal["packed", "padded"], Field(description="packed: no padding and each prompt once, where the model can")
     ] = "packed"
     device: str | None = None
+    lend_cores: Annotated[
+        bool,
+        Field(
+            description="a worker takes the cores of those that wait: faster, but which sums it adds up in another "
+            "order then depends on time"
+        ),
+    ] = False
 
 
 def _without_sources(value: Any) -> Any:

@@ -65,6 +65,7 @@ def train(
     state: Path,
     report: Callable[[int, dict[str, float | None]], None],
     should_stop: Callable[[], bool],
+    ends_early: Callable[[int], bool] = lambda step: False,
 ) -> Progress:
     """Train ``model`` in place as ``spec`` says, on as many ranks as ``accelerator`` has.
 
@@ -75,6 +76,7 @@ def train(
         state: where the state for resuming lies.
         report: called after each logged step with its row of the curves.
         should_stop: asked after each step; True saves the state and raises ``Interrupted``.
+        ends_early: asked after each step but the last, with the steps done; True ends the run as pruned.
 
     Raises:
         RunError: policy and reference differ at step 0, or the reference lacks a row.
@@ -135,6 +137,9 @@ def train(
             for name in CURVES:
                 progress.curves[name].append(row[name])
             report(progress.steps, row)
+        if progress.steps < steps and ends_early(progress.steps):
+            progress.status = "pruned"
+            return progress
         stop = should_stop()
         due = execution.checkpoint_every > 0 and progress.steps % execution.checkpoint_every == 0
         if (stop or due) and progress.steps < steps and accelerator.is_main_process:

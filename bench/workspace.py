@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from bench.suites.suite import Suite
 
 VERSION = 1
 SPLITS = ("validation", "test")
+KEPT_REFERENCES = 4
+"""Sets of reference log-probs in memory: training data, both held-out splits, and a KL baseline."""
 # Share of a user's own prompts that is trained on, selected by and reported on.
 FRACTIONS = (0.8, 0.1, 0.1)
 
@@ -73,6 +75,13 @@ class Workspace:
     def start_model(self) -> Any:
         """The start model, loaded once."""
         return load_model(self.model)
+
+    @cached_property
+    def references(self) -> Callable[[tuple[Path, ...]], Any]:
+        """Reads reference log-probs; the entries that were read last stay in memory, shared by every run on them."""
+        from bench.reference import read_references
+
+        return lru_cache(maxsize=KEPT_REFERENCES)(read_references)
 
 
 def open_workspace(

@@ -1,6 +1,5 @@
-"""Owns the terms of a study: the tuning protocol, the storage, the sampler, and who may join."""
+"""Owns the terms of a study: its storage, its sampler and pruner, and who may join."""
 
-import hashlib
 import json
 import os
 import re
@@ -8,17 +7,16 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from sweeps.errors import StudyError
+from sweeps.protocol import Direction, SamplerName, TuningProtocol
+from sweeps.pruning import build_pruner
 
-SamplerName = Literal["grid", "tpe", "random"]
-Direction = Literal["maximize", "minimize"]
+__all__ = ["TERMS", "Direction", "SamplerName", "TuningProtocol", "build_sampler", "open_study"]
 
 TERMS = "terms"
 STARTUP_TRIALS = 5
@@ -27,45 +25,6 @@ _OPEN_ATTEMPTS = 20
 # What SQLite, PostgreSQL and MySQL say to a worker that makes the tables at the same time as another: the tables
 # are there, or nearly, when it looks again.
 _RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "is locked")
-
-
-class TuningProtocol(BaseModel):
-    """What a fair comparison fixes for every objective alike; two results compare only under one ``hash``.
-
-    ``preset``: its name, or "custom". ``terms``: hash of suite, data, start model, training and evaluation. ``axes``:
-    what is searched; "own" is each objective's main parameter. ``trials``: budget of each objective. ``seeds``: of the
-    runs that select. ``final_seeds``: fresh ones, of the runs that are reported. ``target``: the validation metric to
-    optimise. ``steps``: optimiser steps of a run. ``pairs``: training pairs, the same for unpaired objectives.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    preset: str = Field(min_length=1)
-    terms: str = Field(min_length=1)
-    axes: tuple[str, ...]
-    trials: PositiveInt
-    sampler: SamplerName
-    seeds: tuple[int, ...] = Field(min_length=1)
-    final_seeds: tuple[int, ...]
-    target: str = Field(min_length=1)
-    direction: Direction
-    steps: PositiveInt
-    pairs: PositiveInt | None
-
-    @model_validator(mode="after")
-    def _seeds_are_fresh(self) -> Self:
-        seeds = (*self.seeds, *self.final_seeds)
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(
-                f"seeds={self.seeds} and final_seeds={self.final_seeds} repeat a seed; "
-                "give different ones, so that no run both selects and reports"
-            )
-        return self
-
-    @property
-    def hash(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(_canonical(self.model_dump(mode="json")).encode()).hexdigest()[:12]
 
 
 def open_study(
@@ -82,7 +41,8 @@ def open_study(
     """Make the study ``name``, or join the one that is there if it was made on the same terms.
 
     ``storage``: an Optuna URL (``sqlite:///…``, ``postgresql://…``), or ``journal:PATH`` or a path ending in
-    ``.log`` for a journal file. The terms are all the other arguments. Optuna's own log is quietened to warnings.
+    ``.log`` for a journal file. The terms are all the other arguments; the protocol names the pruner. Optuna's own log
+    is quietened to warnings.
 
     Raises:
         StudyError: for a storage that does not open, or a study made on other terms.
@@ -91,10 +51,13 @@ def open_study(
         optuna.logging.set_verbosity(optuna.logging.WARNING)
     terms = _terms(sampler, seed, direction, points, distributions, protocol)
     opened = _open_storage(storage)
+    choosing = build_sampler(sampler, seed=seed)
     try:
-        study = optuna.load_study(study_name=name, storage=opened, sampler=build_sampler(sampler, seed=seed))
+        study = optuna.load_study(study_name=name, storage=opened, sampler=choosing)
     except KeyError:
-        study = _create(name, opened, direction, terms, sampler=build_sampler(sampler, seed=seed))
+        study = _create(name, opened, direction, terms, sampler=choosing)
+    # Set apart from the sampler's calls: without a protocol nothing is pruned, whatever Optuna's default is.
+    study.pruner = build_pruner(protocol)
     stored = _stored_terms(study, name)
     if stored is None:
         study.set_user_attr(TERMS, terms)

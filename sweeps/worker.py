@@ -1,6 +1,7 @@
-"""Owns the work on a study: claim, evaluate, settle, until every point has a result; any number of workers join."""
+"""Owns the work on a study: claim, evaluate, settle, point by point; any number of workers join."""
 
 import hashlib
+import itertools
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -31,20 +32,20 @@ from sweeps.ledger import (
 from sweeps.outcome import EventKind, Outcome, TrialEvent, TrialResult, best
 from sweeps.study import TERMS, build_sampler
 
-__all__ = ["Outcome", "TrialEvent", "TrialResult", "best", "run_trials"]
+__all__ = ["Outcome", "Sweep", "TrialEvent", "TrialResult", "best", "join_study", "run_trials", "settled", "take"]
 
 Evaluate = Callable[[dict[str, float], int], Outcome]
 OnEvent = Callable[[TrialEvent], None]
 
 
 @dataclass(frozen=True)
-class _Sweep:
+class Sweep:
+    """A study and what is to be tried in it, seen by one worker. A process makes its own: none is shared by a fork."""
+
     ledger: Ledger
     slots: tuple[Slot, ...]
     distributions: Mapping[str, BaseDistribution]
-    evaluate: Evaluate
-    on_event: OnEvent | None
-    catch_interrupt: bool
+    on_event: OnEvent | None = None
 
 
 def run_trials(
@@ -74,28 +75,73 @@ def run_trials(
         SweepError: unless exactly one of points and distributions (with trials) is given.
         StudyError: for distributions with a study that ``open_study`` did not open.
     """
-    if lease_seconds <= 0:
-        raise SweepError(f"lease_seconds={lease_seconds} is not a time", fix="give a number of seconds above 0")
-    slots, spread = _plan(points, distributions, trials)
-    ledger = Ledger(study, worker_id(), lease_seconds, frozenset())
-    sweep = _Sweep(ledger, slots, spread, evaluate, on_event, catch_interrupt)
-    _release(sweep)
-    sweep = replace(sweep, ledger=replace(ledger, settled_before=failed_numbers(study)))
-    collisions, said_waiting = 0, False
+    sweep = join_study(
+        study, points=points, distributions=distributions, trials=trials, on_event=on_event, lease_seconds=lease_seconds
+    )
+    said_waiting = False
     while True:
-        _release(sweep)
-        held = holders(sweep.ledger, claims(study))
-        free = [slot for slot in slots if slot.key not in held]
-        if free:
+        if take(sweep, evaluate, catch_interrupt=catch_interrupt):
             said_waiting = False
-            collisions = 0 if _step(sweep, _choose(free, collisions, sweep.ledger.worker)) else collisions + 1
-        elif wait and _settled(sweep, held) < len(slots):
+            continue
+        held = holders(sweep.ledger, claims(study))
+        if wait and _count_settled(sweep, held) < len(sweep.slots):
             if not said_waiting:
                 _emit(sweep, "waiting", None, {}, None)
             said_waiting = True
             time.sleep(min(1.0, beat_seconds(lease_seconds)))
-        else:
-            return [result(held[slot.key]) for slot in slots if held[slot.key].state.is_finished()]
+            continue
+        return [
+            result(held[slot.key]) for slot in sweep.slots if slot.key in held and held[slot.key].state.is_finished()
+        ]
+
+
+def join_study(
+    study: optuna.Study,
+    *,
+    points: Sequence[Mapping[str, float]] | None = None,
+    distributions: Mapping[str, BaseDistribution] | None = None,
+    trials: int | None = None,
+    retry: frozenset[int] | None = None,
+    on_event: OnEvent | None = None,
+    lease_seconds: float = 120.0,
+) -> Sweep:
+    """Join a study with ``points`` or with ``distributions`` and ``trials``, as in ``run_trials``.
+
+    Args:
+        retry: numbers of failed trials from before, to be tried again; None: those that the study has now. Workers of
+            one command share one set, or the one that joins last would retry what another has just failed at.
+
+    Raises:
+        SweepError: unless exactly one of points and distributions (with trials) is given.
+    """
+    if lease_seconds <= 0:
+        raise SweepError(f"lease_seconds={lease_seconds} is not a time", fix="give a number of seconds above 0")
+    slots, spread = _plan(points, distributions, trials)
+    sweep = Sweep(Ledger(study, worker_id(), lease_seconds, frozenset()), slots, spread, on_event)
+    _release(sweep)
+    again = failed_numbers(study) if retry is None else retry
+    return replace(sweep, ledger=replace(sweep.ledger, settled_before=again))
+
+
+def take(sweep: Sweep, evaluate: Evaluate, *, catch_interrupt: bool = True) -> bool:
+    """Work on the first free point; False when none is free: others are at work, or every point has a result."""
+    for collisions in itertools.count():
+        _release(sweep)
+        held = holders(sweep.ledger, claims(sweep.ledger.study))
+        free = [slot for slot in sweep.slots if slot.key not in held]
+        if not free:
+            return False
+        if _step(sweep, _choose(free, collisions, sweep.ledger.worker), evaluate, catch_interrupt=catch_interrupt):
+            return True
+    raise AssertionError("the count never ends")
+
+
+def settled(sweep: Sweep) -> list[TrialResult] | None:
+    """Return the results in the order of the points; None while one of them has none."""
+    held = holders(sweep.ledger, claims(sweep.ledger.study))
+    if _count_settled(sweep, held) < len(sweep.slots):
+        return None
+    return [result(held[slot.key]) for slot in sweep.slots]
 
 
 def _plan(
@@ -126,7 +172,7 @@ def _choose(free: Sequence[Slot], collisions: int, worker: str) -> Slot:
     return free[0] if collisions == 0 else free[zlib.crc32(f"{worker}/{collisions}".encode()) % len(free)]
 
 
-def _step(sweep: _Sweep, slot: Slot) -> bool:
+def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool) -> bool:
     """Claim a slot and work on it; False when another worker was first."""
     ledger = sweep.ledger
     known = slot.params if slot.params is not None else earlier_params(ledger, slot, tuple(sweep.distributions))
@@ -137,9 +183,9 @@ def _step(sweep: _Sweep, slot: Slot) -> bool:
         with heartbeat(ledger.storage, trial._trial_id, lease_seconds=ledger.lease_seconds):
             params = dict(trial.params) or _sampled(sweep, trial, slot)
             _emit(sweep, "started", trial.number, params, None)
-            outcome = guarded(sweep.evaluate, dict(params), trial.number)
+            outcome = guarded(evaluate, dict(params), trial.number)
     except BaseException:
-        if sweep.catch_interrupt:
+        if catch_interrupt:
             put_back(ledger, trial, "interrupted")
         raise
     kept = settle(ledger, trial, outcome)
@@ -148,7 +194,7 @@ def _step(sweep: _Sweep, slot: Slot) -> bool:
     return True
 
 
-def _sampled(sweep: _Sweep, trial: FrozenTrial, slot: Slot) -> dict[str, float]:
+def _sampled(sweep: Sweep, trial: FrozenTrial, slot: Slot) -> dict[str, float]:
     """Let the study's sampler choose, seeded by the study's seed and the slot: the same for any set of workers."""
     ledger = sweep.ledger
     terms = ledger.study.user_attrs.get(TERMS)
@@ -172,19 +218,19 @@ def _suggested(trial: optuna.Trial, name: str, space: BaseDistribution) -> float
     raise SweepError(f"parameter {name!r} has {space!r}", fix="give a float or a categorical distribution")
 
 
-def _release(sweep: _Sweep) -> None:
+def _release(sweep: Sweep) -> None:
     for trial in release_stale(sweep.ledger):
         _emit(sweep, "lost", trial.number, dict(trial.params), None)
 
 
-def _settled(sweep: _Sweep, held: Mapping[str, FrozenTrial]) -> int:
+def _count_settled(sweep: Sweep, held: Mapping[str, FrozenTrial]) -> int:
     return sum(slot.key in held and held[slot.key].state.is_finished() for slot in sweep.slots)
 
 
 def _emit(
-    sweep: _Sweep, kind: EventKind, number: int | None, params: dict[str, float], finished: TrialResult | None
+    sweep: Sweep, kind: EventKind, number: int | None, params: dict[str, float], finished: TrialResult | None
 ) -> None:
     if sweep.on_event is None:
         return
-    settled = _settled(sweep, holders(sweep.ledger, claims(sweep.ledger.study)))
-    sweep.on_event(TrialEvent(kind, number, params, finished, settled, len(sweep.slots)))
+    done = _count_settled(sweep, holders(sweep.ledger, claims(sweep.ledger.study)))
+    sweep.on_event(TrialEvent(kind, number, params, finished, done, len(sweep.slots)))

@@ -156,3 +156,12 @@ def test_an_objective_without_its_reference_rows_is_refused(run_loop, tmp_path: 
             execution=Execution(), accelerator=Accelerator(cpu=True), state=tmp_path / "state",
             report=lambda step, row: None, should_stop=lambda: False,
         )  # fmt: skip
+
+
+def test_a_run_that_is_ended_early_stops_there_and_the_last_step_is_not_asked_about(run_loop, tmp_path):
+    asked: list[int] = []
+    whole, _ = run_loop(tiny_spec("dpo"), state=tmp_path / "a", ends_early=lambda step: bool(asked.append(step)))
+    assert (asked, whole.status) == ([1, 2, 3, 4, 5], "completed")
+    ended, _ = run_loop(tiny_spec("dpo"), state=tmp_path / "b", ends_early=lambda step: step == 3)
+    assert (ended.status, ended.steps, ended.error) == ("pruned", 3, None)
+    assert ended.curves["loss"] == whole.curves["loss"][:3]

@@ -1,0 +1,216 @@
+"""Owns the worker processes of a command: started from one resident parent, followed, replaced, and ended with it."""
+
+import gc
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from bench.agenda import Retry
+from bench.assemble import rows_of
+from bench.crew import Crew, StartMethod
+from bench.errors import RunError, UsageError
+from bench.hooks import SIGNALS
+from bench.matmul import current_route
+from bench.plan import Plan
+from bench.progress import Progress
+from bench.reference_stage import open_rows
+from bench.worker import Order, Task, needs_reference, open_and_prepare, serve, work_on
+
+GRACE_SECONDS = 8.0
+"""Time in which a worker that was told to stop saves what it has; then it is ended."""
+GRACE_OF_RANKS_SECONDS = 40.0
+"""The same for a worker whose training has ranks of its own, which it has to end first."""
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """When a worker was at a piece of work: its process, and seconds of the machine's monotonic clock."""
+
+    worker: int
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seat:
+    """A worker in its place; ``number`` is the byte in shared memory that says whether it is busy."""
+
+    number: int
+    process: BaseProcess
+
+
+@dataclass(kw_only=True)
+class _Fleet:
+    """The workers of one command by the pipes they tell through, and what they told; ``deaths`` since a success."""
+
+    order: Order
+    method: StartMethod
+    progress: Progress
+    seats: dict[Connection, _Seat] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    opened: tuple[Retry, bool] | None = None
+    deaths: int = 0
+
+
+def run_fleet(plan: Plan, crew: Crew, progress: Progress, *, method: StartMethod) -> tuple[Retry, list[Span]]:
+    """Have ``crew.workers`` processes do a plan together. Returns what they tried again, and when each one worked.
+
+    This process computes nothing, so that it stays fit to be forked: what all workers share is computed by a first
+    child and then loaded here. A worker that is killed is replaced, and its trial tried once more.
+
+    Raises:
+        RunError, UsageError: what a worker said. RunError: workers are killed again and again.
+        KeyboardInterrupt: a stop was asked for; every worker has ended, and what resuming needs is on disk.
+    """
+    order = Order(
+        plan=plan if method == "fork" else None,
+        request=plan.request,
+        crew=crew,
+        route=current_route(),
+        retry=None,
+        parent=os.getpid(),
+        busy=get_context(method).RawArray("b", crew.workers),
+        seat=0,
+    )
+    fleet = _Fleet(order=order, method=method, progress=progress)
+    try:
+        _start(fleet, open_and_prepare, seat=0)
+        if method == "fork":
+            _load(plan)
+        _follow(fleet, open_and_prepare)
+        assert fleet.opened is not None
+        retry, done = fleet.opened
+        if done:
+            return retry, []
+        fleet.order = replace(order, retry=retry)
+        if method == "fork":
+            _load_references(plan)
+        for seat in range(crew.workers):
+            _start(fleet, work_on, seat=seat)
+        _follow(fleet, work_on)
+    finally:
+        _end([seat.process for seat in fleet.seats.values()], ranks=plan.request.processes > 1)
+    return retry, fleet.spans
+
+
+def _load(plan: Plan) -> None:
+    """Load what workers only read, before they are forked."""
+    workspace = plan.workspace
+    _ = workspace.start_model
+    if workspace.problem is None:
+        _ = workspace.gold
+
+
+def _load_references(plan: Plan) -> None:
+    workspace = plan.workspace
+    if needs_reference(plan):
+        rows = rows_of(workspace.data.rows)
+        precision = workspace.train.precision
+        entry = open_rows(workspace, rows, precision=precision, what="training data", note=lambda text: None)
+        workspace.references((entry.resolve(),))
+    # Objects that the collector never looks at again stay on pages that workers share.
+    gc.collect()
+    gc.freeze()
+
+
+def _start(fleet: _Fleet, task: Task, *, seat: int) -> None:
+    context = get_context("fork") if fleet.method == "fork" else get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=serve, args=(task, replace(fleet.order, seat=seat), sender), name=f"worker-{seat}")
+    with _signals_held(), _threads_in_environment(fleet.order.crew.threads):
+        process.start()
+    sender.close()
+    fleet.seats[receiver] = _Seat(number=seat, process=process)
+
+
+def _follow(fleet: _Fleet, task: Task) -> None:
+    """Listen until every worker has ended; one that was killed is replaced."""
+    while fleet.seats:
+        for pipe in wait(list(fleet.seats), timeout=LOOK_SECONDS):
+            assert isinstance(pipe, Connection)
+            try:
+                _hear(fleet, *pipe.recv())
+            except EOFError:
+                _bury(fleet, pipe, task)
+        fleet.progress.refresh()
+
+
+def _hear(fleet: _Fleet, kind: str, values: Sequence) -> None:
+    if kind == "advance":
+        fleet.progress.advance(*values)
+    elif kind == "note":
+        fleet.progress.note(*values)
+    elif kind == "busy":
+        fleet.spans.append(Span(worker=values[0], started=values[1], ended=values[2]))
+        fleet.deaths = 0
+    elif kind == "opened":
+        fleet.opened = (values[0], values[1])
+    else:
+        usage, problem, fix = values
+        raise UsageError(problem, fix=fix) if usage else RunError(problem, fix=fix)
+
+
+def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
+    """Take note of a worker's end. Whoever was killed is replaced: its lease ends, and its point is free again."""
+    seat = fleet.seats.pop(pipe)
+    pipe.close()
+    seat.process.join()
+    code = seat.process.exitcode
+    if code == 0:
+        return
+    fleet.deaths += 1
+    fleet.order.busy[seat.number] = 0
+    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    if fleet.deaths > 2 * fleet.order.crew.workers:
+        raise RunError(
+            f"worker processes end again and again, the last one by {how}",
+            fix="signal 9 mostly means that memory is short: --workers 1, or a smaller --set execution.micro_batch",
+        )
+    fleet.progress.note(f"a worker ended by {how}; another one takes its place")
+    _start(fleet, task, seat=seat.number)
+
+
+def _end(processes: Sequence[BaseProcess], *, ranks: bool) -> None:
+    """End what still runs: asked first, so that a training saves its state; then, or at a second Ctrl-C, at once."""
+    try:
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + (GRACE_OF_RANKS_SECONDS if ranks else GRACE_SECONDS)
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back until a new process has handlers of its own; it lets them through itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    """Tell a spawned process its threads before it imports anything that reads them."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before

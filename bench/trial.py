@@ -1,0 +1,63 @@
+"""Owns one trial: the study that it belongs to, the runs that it is made of, and when it may end early."""
+
+from collections.abc import Callable, Sequence
+
+from bench.pipeline import Hooks, run
+from bench.plan import Plan
+from bench.report.record import START
+from bench.search import Search
+from bench.spec import RunSpec
+from sweeps.pruning import report_rung
+from sweeps.study import open_study
+from sweeps.worker import Outcome, Sweep, TrialResult, join_study
+
+
+def join(plan: Plan, search: Search, *, retry: frozenset[int] | None) -> Sweep:
+    """Open or join the study of a search; ``retry`` as in ``join_study``."""
+    request = plan.request
+    name, storage = plan.study_name(search), request.storage
+    if storage is None:
+        folder = request.results / "studies" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = str(folder / "journal.log")
+    study = open_study(name, storage=storage, sampler=request.sampler, seed=0, protocol=plan.protocol, **search.design)
+    return join_study(study, trials=None if request.sampler == "grid" else plan.trials, retry=retry, **search.design)
+
+
+def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callable[[dict[str, float], int], Outcome]:
+    """What runs one trial: every seed of a setting, on validation prompts."""
+    workspace, tuning, files = plan.workspace, plan.protocol, plan.request.loss_files
+
+    def evaluate(point: dict[str, float], number: int) -> Outcome:
+        def prune(step: int, score: float) -> bool:
+            return report_rung(sweep.ledger.study, number, step=step, score=score)
+
+        records = []
+        for seed in plan.seeds:
+            spec = search.spec(workspace, point, seed=seed)
+            asked = prune if may_be_pruned(plan, spec, "validation") else None
+            records.append(run(workspace, spec, "validation", hooks, tuning=tuning, files=files, prune=asked))
+            if records[-1].status == "pruned":
+                return Outcome(status="pruned", target=None, run_key=records[-1].key, error=None)
+        diverged = [record for record in records if record.status != "completed"]
+        if diverged:
+            return Outcome(status="diverged", target=None, run_key=diverged[0].key, error=diverged[0].error)
+        targets = [metric.value for record in records if (metric := record.metric("target")) is not None]
+        return Outcome(status="completed", target=sum(targets) / len(targets), run_key=records[0].key, error=None)
+
+    return evaluate
+
+
+def may_be_pruned(plan: Plan, spec: RunSpec, split: str) -> bool:
+    """Say whether a run can be ended early: the first seed of a trial alone, so that trials compare like with like."""
+    tuned = split == "validation" and spec.objective != START
+    return plan.request.pruner != "none" and tuned and spec.seed == plan.seeds[0]
+
+
+def failures_of(search: Search, results: Sequence[TrialResult]) -> list[str]:
+    """A line for each setting of a search that failed."""
+    return [
+        f"{search.objective.name} {result.params}: failed: {(result.error or 'no reason given').splitlines()[0]}"
+        for result in results
+        if result.status == "failed"
+    ]

@@ -1,0 +1,144 @@
+"""Owns what a worker process does from its first line to its exit code: prepare what all share, or work on the plan."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bench.agenda import Retry, is_done, open_agenda, work
+from bench.assemble import rows_of
+from bench.crew import Crew
+from bench.errors import BenchError, UsageError
+from bench.hooks import SIGNALS, Stop, hooks_of, stoppable
+from bench.matmul import take_route
+from bench.pipeline import Hooks
+from bench.plan import Plan, make_plan
+from bench.quiet import quiet_libraries
+from bench.reference_stage import open_rows
+from bench.request import Request
+from losses import Requires
+
+STOPPED = 130
+"""Exit code of a worker that was told to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a worker is given. A forked one has its parent's plan in memory; another one makes it from the request.
+
+    ``busy``: one byte a worker, 1 while it is at a piece of work, in memory that all of them see. ``seat``: its own.
+    """
+
+    plan: Plan | None
+    request: Request
+    crew: Crew
+    route: str
+    retry: Retry | None
+    parent: int
+    busy: Any
+    seat: int
+
+
+Message = tuple[str, tuple[Any, ...]]
+"""What a worker tells its parent: «advance», «note», «busy», «opened» or «error», and plain values."""
+Task = Callable[[Plan, Order, Connection, Hooks], None]
+
+
+def serve(task: Task, order: Order, pipe: Connection) -> None:
+    """Do a task in this process and exit. A stop is asked for by SIGTERM; Ctrl-C is the parent's to hear."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stoppable(by=(signal.SIGTERM,)) as stop:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        try:
+            plan = _plan(order)
+            task(plan, order, pipe, _hooks(plan, order, pipe, stop))
+        except (KeyboardInterrupt, BrokenPipeError):
+            sys.exit(STOPPED)
+        except Exception as error:
+            _tell(error, pipe)
+            sys.exit(1)
+
+
+def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
+    """Open the studies, and compute on all cores what every worker needs: the reference's view of the training data.
+
+    Tells «opened»: what is tried again, and whether everything is there already.
+    """
+    import torch
+
+    agenda = open_agenda(plan, hooks, retry=None)
+    done = is_done(agenda)
+    pipe.send(("opened", (agenda.retry, done)))
+    if not done and needs_reference(plan):
+        torch.set_num_threads(order.crew.workers * order.crew.threads)
+        workspace = plan.workspace
+        rows = rows_of(workspace.data.rows)
+        open_rows(workspace, rows, precision=workspace.train.precision, what="training data", note=hooks.note)
+
+
+def work_on(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
+    """Work on the plan until it is done."""
+    import torch
+
+    torch.set_num_threads(order.crew.threads)
+    work(open_agenda(plan, hooks, retry=order.retry))
+
+
+def needs_reference(plan: Plan) -> bool:
+    """Say whether an objective of the plan looks at the reference at all."""
+    return any(Requires.REFERENCE in search.objective.requires for search in plan.searches)
+
+
+def _plan(order: Order) -> Plan:
+    if order.plan is not None:
+        return order.plan
+    quiet_libraries()
+    take_route(order.route)
+    return make_plan(order.request)
+
+
+def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
+    def advance(units: int, text: str) -> None:
+        pipe.send(("advance", (units, text)))
+        order.busy[order.seat] = 1
+        if plan.workspace.execution.lend_cores:
+            _take_idle_cores(order)
+
+    def busy(started: float, ended: float) -> None:
+        pipe.send(("busy", (os.getpid(), started, ended)))
+
+    def idle() -> None:
+        order.busy[order.seat] = 0
+
+    return hooks_of(
+        plan,
+        advance=advance,
+        note=lambda text: pipe.send(("note", (text,))),
+        stop=stop,
+        orphaned=lambda: os.getppid() != order.parent,
+        busy=busy,
+        idle=idle,
+    )
+
+
+def _take_idle_cores(order: Order) -> None:
+    """Share the cores of workers that wait among those that are at work."""
+    import torch
+
+    threads = order.crew.threads * order.crew.workers // max(1, sum(order.busy))
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+
+
+def _tell(error: Exception, pipe: Connection) -> None:
+    if isinstance(error, BenchError):
+        pipe.send(("error", (isinstance(error, UsageError), error.problem, error.fix)))
+        return
+    problem = f"a worker failed: {type(error).__name__}: {error}"
+    if "--debug" in sys.argv:
+        problem += "\n" + "".join(traceback.format_exception(error))
+    pipe.send(("error", (False, problem, "add --debug for the traceback")))
