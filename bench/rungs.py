@@ -74,6 +74,7 @@ def _measured(model: Any, workspace: Workspace, spec: RunSpec, evaluation: Evalu
         held_out=None,
         reference=None,
         baseline=None,
-        tasks=workspace.suite.folder,
+        tasks=None,
+        packed=False,
     )
     return evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward).metrics
