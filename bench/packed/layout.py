@@ -22,8 +22,8 @@ class Layout:
         ids: token ids, ``[1, tokens]``: all prompts, then all completions in the order of the rows. The last token of a
             completion predicts nothing and is left out.
         positions: each token's place in its own sequence, ``[1, tokens]``: a completion goes on where its prompt ends.
-        prompts: the spans of the prompts; those with more completions first.
-        completions: for each prompt the spans of its completions, which may be empty.
+        prompts: the spans of the prompts; those with more completions behind them first.
+        completions: for each prompt the spans of its completions, without those of one token, which are not fed.
         sources: for every completion token, rows in order, the token that predicts it, ``[completion tokens]``.
         labels: the completion tokens themselves, ``[completion tokens]``.
         mask: where they stand among ``[rows, longest completion]``: row r has its tokens in its first columns.
@@ -51,7 +51,8 @@ def pack(rows: Sequence[Row], *, device: torch.device | str = "cpu") -> Layout:
     members: dict[tuple[int, ...], list[int]] = {}
     for place, (prompt, _) in enumerate(rows):
         members.setdefault(prompt, []).append(place)
-    order = sorted(members, key=lambda prompt: -len(members[prompt]))
+    fed = {prompt: [place for place in places if len(rows[place][1]) > 1] for prompt, places in members.items()}
+    order = sorted(members, key=lambda prompt: -len(fed[prompt]))
     ids: list[int] = []
     positions: list[int] = []
     prompts: list[Span] = []
@@ -74,7 +75,7 @@ def pack(rows: Sequence[Row], *, device: torch.device | str = "cpu") -> Layout:
         ids=torch.tensor([ids], device=device),
         positions=torch.tensor([positions], device=device),
         prompts=tuple(prompts),
-        completions=tuple(tuple(spans[place] for place in members[prompt]) for prompt in order),
+        completions=tuple(tuple(spans[place] for place in fed[prompt]) for prompt in order),
         sources=torch.tensor(sources, device=device),
         labels=torch.tensor([token for _, completion in rows for token in completion], device=device),
         mask=(torch.arange(int(lengths.max())) < lengths[:, None]).to(device),

@@ -80,44 +80,53 @@ def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtyp
     Args:
         window: of a model with a sliding window, how many tokens a query sees, itself counted; None: all.
     """
-    device, tokens = layout.ids.device, layout.ids.shape[1]
-    query_home = torch.empty(tokens, heads, dtype=torch.int64)
-    appearances: list[list[tuple[Span, Tensor]]] = [[] for _ in layout.prompts]
-    own = torch.empty(tokens, key_heads, dtype=torch.int64)
-    number = {prompt: place for place, prompt in enumerate(layout.prompts)}
-    tiles, query_places, key_places = [], 0, 0
+    device = layout.ids.device
+    tiles: list[Tile] = []
+    placed: list[_Placed] = []
+    query_places = key_places = 0
     for blocks in _alike(layout):
         wide, long = (max(block.size[side] for block in blocks) for side in (0, 1))
-        for place, block in enumerate(blocks):
-            query_home[slice(*block.queries)] = _homes(query_places, place, heads, wide, 0, block.size[0])
-            own[slice(*block.queries)] = _homes(key_places, place, key_heads, long, block.before, block.size[0])
-            if block.completion is not None:
-                seen = _homes(key_places, place, key_heads, long, 0, block.before)
-                appearances[number[block.prompt]].append((block.prompt, seen))
+        placed += [
+            _Placed(block, query_places + number * heads * wide, wide, key_places + number * key_heads * long, long)
+            for number, block in enumerate(blocks)
+        ]
         tiles.append(_tile(blocks, wide, long, heads, key_heads, window=window, dtype=dtype, device=device))
         query_places += len(blocks) * heads * wide
         key_places += len(blocks) * key_heads * long
+    by_token = sorted(placed, key=lambda each: each.block.queries)
+    query_home = _homes([(each.query, each.wide, each.block.size[0]) for each in by_token], heads)
+    own = _homes([(each.key + each.block.before, each.long, each.block.size[0]) for each in by_token], key_heads)
     later = []
-    for depth in range(max(len(each) for each in appearances)):
-        parts = [each[depth][1] for each in appearances if len(each) > depth]
-        later.append(torch.cat(parts).flatten().to(device))
+    of_completion = {each.block.completion: each for each in placed}
+    for depth in range(len(layout.completions[0])):
+        seeing = [of_completion[branches[depth]] for branches in layout.completions if len(branches) > depth]
+        later.append(_homes([(each.key, each.long, each.block.before) for each in seeing], key_heads).to(device))
     return Plan(
         tiles=tuple(tiles),
-        query_home=query_home.flatten().to(device),
-        key_homes=(own.flatten().to(device), *later),
+        query_home=query_home.to(device),
+        key_homes=(own.to(device), *later),
         query_places=query_places,
         key_places=key_places,
     )
 
 
+class _Placed(NamedTuple):
+    """A block with its first place as queries and as keys, and the width of a head's places in each list."""
+
+    block: Block
+    query: int
+    wide: int
+    key: int
+    long: int
+
+
 def _alike(layout: Layout) -> list[list[Block]]:
-    """All blocks that have a query, in tiles that waste little: sorted by size, cut where a tile would waste more."""
+    """All blocks in tiles that waste little: sorted by size, cut where a tile would waste more."""
     blocks = [Block(prompt, None) for prompt in layout.prompts]
     blocks += [
         Block(prompt, completion)
         for prompt, branches in zip(layout.prompts, layout.completions, strict=True)
         for completion in branches
-        if _length(completion)
     ]
     tiles: list[list[Block]] = []
     needed = 0
@@ -174,10 +183,16 @@ def _rows(places: Tensor, heads: int) -> Tensor:
     return (places[:, None] * heads + torch.arange(heads)[:, None]).flatten()
 
 
-def _homes(offset: int, block: int, heads: int, width: int, first: int, count: int) -> Tensor:
-    """Where the tokens of a block stand in the list of places, ``[tokens, heads]``."""
-    start = offset + (block * heads + torch.arange(heads)) * width + first
-    return torch.arange(count)[:, None] + start
+def _homes(runs: Sequence[tuple[int, int, int]], heads: int) -> Tensor:
+    """Places of runs of tokens, one run after another, ``[tokens · heads]``.
+
+    Args:
+        runs: the place of a run's first token under the first head, the width of a head's places, tokens.
+    """
+    firsts, widths, counts = torch.tensor(runs, dtype=torch.int64).view(-1, 3).unbind(dim=1)
+    run = torch.arange(len(counts)).repeat_interleave(counts)
+    offset = torch.arange(len(run)) - (counts.cumsum(0) - counts)[run]
+    return ((firsts[run] + offset)[:, None] + torch.arange(heads) * widths[run][:, None]).flatten()
 
 
 def _length(span: Span) -> int:

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import transformers as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.logprobs import CompletionLogProbs
@@ -155,13 +155,17 @@ ids_of = st.lists(st.integers(2, 39), min_size=1, max_size=9).map(tuple)
     prompts=st.lists(ids_of, min_size=1, max_size=3, unique=True),
     drawn=st.lists(st.tuples(st.integers(0, 2), ids_of), min_size=1, max_size=7),
 )
+@example(prompts=[(2,), (3,)], drawn=[(0, (5,)), (0, (6,)), (1, (7, 8))])
 def test_any_rows_pack_to_their_padded_log_probs(prompts, drawn):
     rows = [(prompts[which % len(prompts)], completion) for which, completion in drawn]
     model = tiny_model()
     plain, quick = CompletionLogProbs(model), CompletionLogProbs(copy.deepcopy(model), packed=True)
-    with torch.no_grad():
-        expected, found = plain(plain.lay(rows, pad_id=1)), quick(quick.lay(rows, pad_id=1))
+    expected, found = plain(plain.lay(rows, pad_id=1)), quick(quick.lay(rows, pad_id=1))
     assert torch.allclose(found.logps[found.mask], expected.logps[expected.mask], atol=2e-6)
+    expected.logps.sum().backward()
+    found.logps.sum().backward()
+    for one, other in zip(plain.parameters(), quick.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-5)
     layout = pack(rows)
     assert layout.seen == sum(len(prompt) + len(completion) for prompt, completion in rows)
     tokens = sum(len(prompt) for prompt in {row[0] for row in rows}) + sum(len(row[1]) - 1 for row in rows)
