@@ -8,7 +8,7 @@ from functools import cached_property
 from bench.identity import evaluation_key, start_spec
 from bench.pipeline import Hooks, try_run
 from bench.plan import Plan
-from bench.report.record import RunRecord
+from bench.report.record import START, RunRecord
 from bench.report.store import is_complete
 from bench.search import Search
 from bench.spec import RunSpec
@@ -73,11 +73,10 @@ def work(agenda: Agenda) -> None:
         started = time.monotonic()
         if _next_piece(agenda):
             agenda.hooks.busy(started, time.monotonic())
-            continue
-        agenda.hooks.idle()
-        if is_done(agenda):
+        elif is_done(agenda):
             return
-        time.sleep(PAUSE_SECONDS)
+        else:
+            time.sleep(PAUSE_SECONDS)
 
 
 def is_done(agenda: Agenda) -> bool:
@@ -129,6 +128,7 @@ def _next_piece(agenda: Agenda) -> bool:
     worker would wait for the last trials of others.
     """
     plan = agenda.plan
+    agenda.hooks.place(0, 0)
     if _did(agenda, Piece(start_spec(plan.workspace), "validation")):
         return True
     for place, (search, sweep) in enumerate(zip(plan.searches, agenda.sweeps, strict=True)):
@@ -181,6 +181,10 @@ def _record(agenda: Agenda, piece: Piece) -> RunRecord:
 
 def _bring(agenda: Agenda, piece: Piece, *, wait: bool) -> RunRecord | None:
     plan = agenda.plan
+    if piece.split == "test" and piece.spec.objective != START:
+        searches, seeds = [search.objective.name for search in plan.searches], plan.final_seeds
+        position = searches.index(piece.spec.objective) * len(seeds) + seeds.index(piece.spec.seed)
+        agenda.hooks.place(position, len(searches) * len(seeds))
     # Whatever the pruner would say now, the study has its result.
     prune = (lambda step, score: False) if may_be_pruned(plan, piece.spec, piece.split) else None
     return try_run(

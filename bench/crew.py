@@ -25,10 +25,27 @@ StartMethod = Literal["fork", "spawn"]
 
 @dataclass(frozen=True, kw_only=True)
 class Crew:
-    """How many processes work at once, and on how many threads each."""
+    """How many processes work at once, and on how many threads each.
+
+    ``widens``: whether runs that leave workers without work get their threads. Off where OMP_NUM_THREADS was given:
+    then every run has these threads, whatever else is run.
+    """
 
     workers: int
     threads: int
+    widens: bool = False
+
+    def threads_of(self, position: int, total: int) -> int:
+        """Threads of the run at ``position`` of ``total`` that workers take in this order (from 0).
+
+        Of 5 runs on 2 workers the last one has no neighbour, so it gets all cores. This goes by position and not by
+        who is idle at the moment, since another number of threads rounds sums otherwise: the same command gives the
+        same bits, whatever the clock says.
+        """
+        left = total % self.workers
+        if not self.widens or left == 0 or position < total - left:
+            return self.threads
+        return max(self.threads, self.threads * self.workers // left)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +78,7 @@ def choose_crew(machine: Machine, *, parameters: int, runs: int, processes: int,
 
 def crew_of(machine: Machine, *, workers: int, threads: int | None) -> Crew:
     """Return ``workers`` that share the cores, unless OMP_NUM_THREADS gives each its ``threads``."""
-    return Crew(workers=workers, threads=threads or max(1, machine.cores // workers))
+    return Crew(workers=workers, threads=threads or max(1, machine.cores // workers), widens=threads is None)
 
 
 def this_machine() -> Machine:

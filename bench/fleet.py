@@ -38,14 +38,6 @@ class Span:
     ended: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Seat:
-    """A worker in its place; ``number`` is the byte in shared memory that says whether it is busy."""
-
-    number: int
-    process: BaseProcess
-
-
 @dataclass(kw_only=True)
 class _Fleet:
     """The workers of one command by the pipes they tell through, and what they told; ``deaths`` since a success."""
@@ -53,7 +45,7 @@ class _Fleet:
     order: Order
     method: StartMethod
     progress: Progress
-    seats: dict[Connection, _Seat] = field(default_factory=dict)
+    workers: dict[Connection, BaseProcess] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
     opened: tuple[Retry, bool] | None = None
     deaths: int = 0
@@ -76,12 +68,10 @@ def run_fleet(plan: Plan, crew: Crew, progress: Progress, *, method: StartMethod
         route=current_route(),
         retry=None,
         parent=os.getpid(),
-        busy=get_context(method).RawArray("b", crew.workers),
-        seat=0,
     )
     fleet = _Fleet(order=order, method=method, progress=progress)
     try:
-        _start(fleet, open_and_prepare, seat=0)
+        _start(fleet, open_and_prepare)
         if method == "fork":
             _load(plan)
         _follow(fleet, open_and_prepare)
@@ -92,11 +82,11 @@ def run_fleet(plan: Plan, crew: Crew, progress: Progress, *, method: StartMethod
         fleet.order = replace(order, retry=retry)
         if method == "fork":
             _load_references(plan)
-        for seat in range(crew.workers):
-            _start(fleet, work_on, seat=seat)
+        for _ in range(crew.workers):
+            _start(fleet, work_on)
         _follow(fleet, work_on)
     finally:
-        _end([seat.process for seat in fleet.seats.values()], ranks=plan.request.processes > 1)
+        _end(list(fleet.workers.values()), ranks=plan.request.processes > 1)
     return retry, fleet.spans
 
 
@@ -120,20 +110,20 @@ def _load_references(plan: Plan) -> None:
     gc.freeze()
 
 
-def _start(fleet: _Fleet, task: Task, *, seat: int) -> None:
+def _start(fleet: _Fleet, task: Task) -> None:
     context = get_context("fork") if fleet.method == "fork" else get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=serve, args=(task, replace(fleet.order, seat=seat), sender), name=f"worker-{seat}")
+    process = context.Process(target=serve, args=(task, fleet.order, sender))
     with _signals_held(), _threads_in_environment(fleet.order.crew.threads):
         process.start()
     sender.close()
-    fleet.seats[receiver] = _Seat(number=seat, process=process)
+    fleet.workers[receiver] = process
 
 
 def _follow(fleet: _Fleet, task: Task) -> None:
     """Listen until every worker has ended; one that was killed is replaced."""
-    while fleet.seats:
-        for pipe in wait(list(fleet.seats), timeout=LOOK_SECONDS):
+    while fleet.workers:
+        for pipe in wait(list(fleet.workers), timeout=LOOK_SECONDS):
             assert isinstance(pipe, Connection)
             try:
                 _hear(fleet, *pipe.recv())
@@ -159,14 +149,13 @@ def _hear(fleet: _Fleet, kind: str, values: Sequence) -> None:
 
 def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
     """Take note of a worker's end. Whoever was killed is replaced: its lease ends, and its point is free again."""
-    seat = fleet.seats.pop(pipe)
+    process = fleet.workers.pop(pipe)
     pipe.close()
-    seat.process.join()
-    code = seat.process.exitcode
+    process.join()
+    code = process.exitcode
     if code == 0:
         return
     fleet.deaths += 1
-    fleet.order.busy[seat.number] = 0
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     if fleet.deaths > 2 * fleet.order.crew.workers:
         raise RunError(
@@ -174,7 +163,7 @@ def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
             fix="signal 9 mostly means that memory is short: --workers 1, or a smaller --set execution.micro_batch",
         )
     fleet.progress.note(f"a worker ended by {how}; another one takes its place")
-    _start(fleet, task, seat=seat.number)
+    _start(fleet, task)
 
 
 def _end(processes: Sequence[BaseProcess], *, ranks: bool) -> None:

@@ -49,7 +49,7 @@ def hooks_of(
     stop: Stop,
     orphaned: Callable[[], bool] = lambda: False,
     busy: Callable[[float, float], None] = lambda started, ended: None,
-    idle: Callable[[], None] = lambda: None,
+    place: Callable[[int, int], None] = lambda position, total: None,
 ) -> Hooks:
     """The hooks of a process that works on ``plan``.
 
@@ -69,7 +69,7 @@ def hooks_of(
             f"{what} · {'evaluating' if number == steps else f'step {number}/{steps}'} · loss {row['loss']:.4g}",
         )
 
-    return Hooks(step=step, note=note, should_stop=lambda: stop.asked or orphaned(), busy=busy, idle=idle)
+    return Hooks(step=step, note=note, should_stop=lambda: stop.asked or orphaned(), busy=busy, place=place)
 
 
 def plan_units(plan: Plan) -> int:

@@ -13,6 +13,7 @@ from bench.errors import RunError
 from bench.evaluate.checkpoint import Evaluated
 from bench.evaluate.harness import task_versions
 from bench.evaluate.samples import write_samples
+from bench.heap import give_back_memory
 from bench.identity import evaluation_key, start_spec
 from bench.job import Inputs, TrainJob, lease
 from bench.launch import launch
@@ -36,14 +37,15 @@ from sweeps.study import TuningProtocol
 class Hooks:
     """How a run tells of itself, and how it is told to stop.
 
-    ``busy`` is told when a piece of work began and ended, seconds of the monotonic clock; ``idle`` that there is none.
+    ``busy`` is told when a piece of work began and ended, seconds of the monotonic clock. ``place`` is told, before a
+    run, its position among all of its kind and how many these are.
     """
 
     step: Callable[[RunSpec, int, dict[str, float | None]], None]
     note: Callable[[str], None]
     should_stop: Callable[[], bool]
     busy: Callable[[float, float], None] = lambda started, ended: None
-    idle: Callable[[], None] = lambda: None
+    place: Callable[[int, int], None] = lambda position, total: None
 
 
 def run(
@@ -103,6 +105,7 @@ def try_run(
             )
         assert job.finished is not None
         place = job.finished / "evals" / name
+        give_back_memory()
         if not is_complete(place) and not reissue(place, evaluation, tuning):
             _evaluate(workspace, job, evaluation, place, hooks, tuning=tuning)
     return read_record(place)
@@ -123,7 +126,7 @@ def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> 
         record = found.model_copy(update=update)
 
         def write(partial: Path, other: Path = other, record: RunRecord = record) -> None:
-            _write_text(partial / "record.json", record.model_dump_json(indent=1) + "\n")
+            (partial / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             shutil.copyfile(other / SAMPLES, partial / SAMPLES)
 
         write_whole(place, write, stage="evaluate")
@@ -134,7 +137,11 @@ def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> 
 def _train(workspace: Workspace, job: TrainJob, hooks: Hooks, *, tuning: TuningProtocol, prune: Prune | None) -> None:
     if job.spec.objective == START:
         text = job.spec.model_dump_json(indent=2) + "\n"
-        write_whole(job.run, lambda partial: _write_text(partial / "spec.json", text), stage="train")
+
+        def write(partial: Path) -> None:
+            (partial / "spec.json").write_text(text, encoding="utf-8")
+
+        write_whole(job.run, write, stage="train")
         return
     entries = training_entries(workspace, job.spec, note=hooks.note)
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
@@ -206,7 +213,7 @@ def _evaluate(
     )
 
     def write(partial: Path) -> None:
-        _write_text(partial / "record.json", record.model_dump_json(indent=1) + "\n")
+        (partial / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         write_samples(partial / SAMPLES, found.rows)
 
     write_whole(place, write, stage="evaluate")
@@ -216,16 +223,8 @@ def _trained(job: TrainJob) -> dict[str, Any]:
     assert job.finished is not None
     path = job.finished / "train.json"
     if not path.exists():
-        return {
-            "status": "completed",
-            "error": None,
-            "curves": {},
-            "steps": 0,
-            "tokens": 0,
-            "forward_tokens": 0,
-            "clipped_steps": 0,
-            "seconds": 0.0,
-        }
+        numbers = ("steps", "tokens", "forward_tokens", "clipped_steps", "seconds")
+        return {"status": "completed", "error": None, "curves": {}, **dict.fromkeys(numbers, 0)}
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -244,7 +243,3 @@ def _cost(
         peak_memory_bytes=peak_memory_bytes(),
         device=str(workspace.device),
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -161,13 +161,6 @@ class Execution(BaseModel):
         Literal["packed", "padded"], Field(description="packed: no padding and each prompt once, where the model can")
     ] = "packed"
     device: str | None = None
-    lend_cores: Annotated[
-        bool,
-        Field(
-            description="a worker takes the cores of those that wait: faster, but which sums it adds up in another "
-            "order then depends on time"
-        ),
-    ] = False
 
 
 def _without_sources(value: Any) -> Any:

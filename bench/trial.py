@@ -32,6 +32,11 @@ def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callabl
         def prune(step: int, score: float) -> bool:
             return report_rung(sweep.ledger.study, number, step=step, score=score)
 
+        # What a sampler chose has no place of its own: nobody knows which trial is the last one.
+        if point in search.points:
+            before = sum(other.trials for other in plan.searches[: plan.searches.index(search)])
+            total = sum(other.trials for other in plan.searches)
+            hooks.place(before + search.points.index(point), total)
         records = []
         for seed in plan.seeds:
             spec = search.spec(workspace, point, seed=seed)

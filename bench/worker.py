@@ -28,10 +28,7 @@ STOPPED = 130
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a worker is given. A forked one has its parent's plan in memory; another one makes it from the request.
-
-    ``busy``: one byte a worker, 1 while it is at a piece of work, in memory that all of them see. ``seat``: its own.
-    """
+    """What a worker is given. A forked one has its parent's plan in memory; another one makes it from the request."""
 
     plan: Plan | None
     request: Request
@@ -39,8 +36,6 @@ class Order:
     route: str
     retry: Retry | None
     parent: int
-    busy: Any
-    seat: int
 
 
 Message = tuple[str, tuple[Any, ...]]
@@ -102,17 +97,18 @@ def _plan(order: Order) -> Plan:
 
 
 def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
+    import torch
+
     def advance(units: int, text: str) -> None:
         pipe.send(("advance", (units, text)))
-        order.busy[order.seat] = 1
-        if plan.workspace.execution.lend_cores:
-            _take_idle_cores(order)
 
     def busy(started: float, ended: float) -> None:
         pipe.send(("busy", (os.getpid(), started, ended)))
 
-    def idle() -> None:
-        order.busy[order.seat] = 0
+    def place(position: int, total: int) -> None:
+        threads = order.crew.threads_of(position, total)
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
 
     return hooks_of(
         plan,
@@ -121,17 +117,8 @@ def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
         stop=stop,
         orphaned=lambda: os.getppid() != order.parent,
         busy=busy,
-        idle=idle,
+        place=place,
     )
-
-
-def _take_idle_cores(order: Order) -> None:
-    """Share the cores of workers that wait among those that are at work."""
-    import torch
-
-    threads = order.crew.threads * order.crew.workers // max(1, sum(order.busy))
-    if threads != torch.get_num_threads():
-        torch.set_num_threads(threads)
 
 
 def _tell(error: Exception, pipe: Connection) -> None:

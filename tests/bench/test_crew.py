@@ -52,9 +52,9 @@ def test_memory_holds_the_number_of_workers_down_to_one():
 
 def test_workers_that_were_asked_for_share_the_cores():
     machine = Machine(cores=8, memory=None, cuda=True)
-    assert crew_of(machine, workers=3, threads=None) == Crew(workers=3, threads=2)
+    assert crew_of(machine, workers=3, threads=None) == Crew(workers=3, threads=2, widens=True)
     assert crew_of(machine, workers=3, threads=5) == Crew(workers=3, threads=5)
-    assert crew_of(machine, workers=16, threads=None) == Crew(workers=16, threads=1)
+    assert crew_of(machine, workers=16, threads=None) == Crew(workers=16, threads=1, widens=True)
 
 
 def test_the_number_of_workers_is_read_or_refused():
@@ -88,3 +88,19 @@ def test_a_parent_of_one_thread_may_fork_workers_of_several_and_another_one_may_
     for threads, expected in (("1", "fork 0"), ("2", "spawn None")):
         done = subprocess.run([sys.executable, "-c", probe, threads], capture_output=True, text=True, check=False)
         assert done.stdout.strip() == expected, done.stderr
+
+
+def test_runs_without_neighbours_get_the_idle_cores_by_their_place():
+    crew = Crew(workers=2, threads=1, widens=True)
+    assert [crew.threads_of(place, 5) for place in range(5)] == [1, 1, 1, 1, 2]
+    assert [crew.threads_of(place, 4) for place in range(4)] == [1, 1, 1, 1]
+    wide = Crew(workers=8, threads=2, widens=True)
+    assert [wide.threads_of(place, 11) for place in (7, 8, 9, 10)] == [2, 5, 5, 5]
+    assert crew.threads_of(0, 0) == 1  # what is no run of the plan
+    assert Crew(workers=2, threads=1, widens=False).threads_of(4, 5) == 1
+
+
+def test_given_threads_are_never_widened():
+    machine = Machine(cores=8, memory=None, cuda=False)
+    assert crew_of(machine, workers=2, threads=None).widens
+    assert not crew_of(machine, workers=2, threads=3).widens

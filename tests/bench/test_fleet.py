@@ -66,12 +66,17 @@ def wait_for(condition, *, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def saved(out: Path) -> set[Path]:
+    """Unfinished runs that have a whole state."""
+    return {path.parent.parent for path in out.glob("work/*/state-*/manifest.json")}
+
+
 def training(process: subprocess.Popen[str], out: Path) -> list[int]:
     """Wait until two workers train; return their process ids."""
 
     def both() -> bool:
         assert process.poll() is None, process.communicate()[1][-3000:]
-        return len(children(process.pid)) == 2 and len(list(out.glob("work/*/state-*"))) >= 2
+        return len(children(process.pid)) == 2 and len(saved(out)) == 2
 
     wait_for(both)
     return children(process.pid)
@@ -154,7 +159,7 @@ def test_ctrl_c_ends_every_worker_within_ten_seconds(tmp_path, whom):
     assert time.monotonic() - started < 10
     assert process.returncode != 0
     # Both were in the middle of a training, and left what resuming needs.
-    assert len(list(tmp_path.glob("work/*/state-*/manifest.json"))) == 2
+    assert len(saved(tmp_path)) == 2
     assert not list(tmp_path.glob("runs/*/checkpoint"))
 
 
