@@ -3,6 +3,12 @@
 import os
 import warnings
 
+MATMUL_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
+"""Shapes of a matrix product whose code is kept, by oneDNN and by torch's bridge to it; each holds about 0.5 MB.
+
+Batches have new shapes at every step, so the libraries' own 1,024 fill up with what is never asked for again.
+"""
+
 
 def quiet_libraries() -> None:
     """Keep other libraries' progress bars and notices out of our output, and everything offline that can be."""
@@ -10,8 +16,8 @@ def quiet_libraries() -> None:
     # to wake: a short spin costs little of either (docs/benchmarks.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    # oneDNN keeps the code it made for each shape of a matrix product; batches have many shapes (600 MB in one sweep).
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    for name, capacity in MATMUL_CACHES.items():
+        os.environ.setdefault(name, capacity)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

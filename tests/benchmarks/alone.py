@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RunError
+from bench.quiet import MATMUL_CACHES
 
+AS_BENCH_SETS = {"GOMP_SPINCOUNT": "1000", **MATMUL_CACHES}
+"""What ``bench`` sets before anything is computed; TRL's processes have the environment as it is."""
 ROOT = Path(__file__).parents[2]
 STEPS = 4
 
@@ -31,7 +34,7 @@ class Side:
 @functools.cache
 def measured(side: Side) -> dict[str, Any]:
     """Start the process and return what it found. Raises RunError where it fails."""
-    return in_child("alone", asdict(side))["found"]
+    return in_child("alone", asdict(side), environment=AS_BENCH_SETS if side.side.startswith("ours") else None)["found"]
 
 
 def in_child(command: str, values: dict[str, Any], *, environment: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.order import batch_indices
-from tests.benchmarks.alone import in_child
+from tests.benchmarks.alone import AS_BENCH_SETS, in_child
 from tests.benchmarks.machine import describe, quartiles
 from tests.benchmarks.material import BATCH, draw_pairs, write_start, write_texts
 from tests.benchmarks.objectives import Run
@@ -25,8 +25,6 @@ HELD_OUT = 32
 TOLERANCE = 1e-3
 """Of the held-out losses of our float32 runs, after a whole epoch; TRL's in bf16 may be further off."""
 BETAS = (0.03, 0.05, 0.1, 0.2, 0.5)
-AS_BENCH_SETS = {"GOMP_SPINCOUNT": "1000", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"}
-"""What ``bench.commands`` sets before anything is computed; TRL's processes have the environment as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
