@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bench.packed.attention import packed_attention
 from bench.packed.head import ChunkLoss, FusedLoss, Head, Span, TokenScores
+from bench.packed.last_layer import only_read_tokens
 from bench.packed.layout import Layout, pack
 from bench.packed.pointwise import quick_rotary
 
@@ -80,7 +81,7 @@ def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> s
 
 def hidden_states(parts: Parts, layout: Layout) -> Tensor:
     """The last hidden state at the tokens that predict a completion token, ``[completion tokens, size]``."""
-    with packed_attention(parts.causal, layout), quick_rotary(parts.backbone):
+    with packed_attention(parts.causal, layout), quick_rotary(parts.backbone), only_read_tokens(parts.backbone, layout):
         found = parts.backbone(input_ids=layout.ids, position_ids=layout.positions, use_cache=False)
     picked = found.last_hidden_state[0].index_select(0, layout.sources)
     return picked if parts.factor == 1.0 else picked * parts.factor

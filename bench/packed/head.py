@@ -63,14 +63,13 @@ class Head:
         logits = torch.mm(hidden, weight.T) if bias is None else torch.addmm(bias, hidden, weight.T)
         logits = logits.float()
         labels = self.labels[slice(*span), None]
-        top, place = logits.max(dim=-1, keepdim=True)
         picked = logits.gather(-1, labels)
         known = None if self.reference is None else self.reference(span).float().log_softmax(dim=-1)
         q = None if known is None else known.exp()
         cross = None if q is None or known is None else (q * (known - logits)).sum(dim=-1)
         p = torch.softmax(logits, dim=-1)
         # The largest probability is at least 1/vocabulary, so its logarithm is always a number.
-        lse = (top - p.gather(-1, place).log()).squeeze(-1)
+        lse = logits.amax(dim=-1) - p.amax(dim=-1).log()
         return (
             Scores(
                 logps=picked.squeeze(-1) - lse,

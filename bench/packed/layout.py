@@ -25,6 +25,7 @@ class Layout:
         prompts: the spans of the prompts; those with more completions behind them first.
         completions: for each prompt the spans of its completions, without those of one token, which are not fed.
         sources: for every completion token, rows in order, the token that predicts it, ``[completion tokens]``.
+        read: the different tokens among ``sources``, ascending, ``[tokens that predict]``.
         labels: the completion tokens themselves, ``[completion tokens]``.
         mask: where they stand among ``[rows, longest completion]``: row r has its tokens in its first columns.
         seen: tokens of all rows as they are without sharing, padding left out.
@@ -35,6 +36,7 @@ class Layout:
     prompts: tuple[Span, ...]
     completions: tuple[tuple[Span, ...], ...]
     sources: Int[Tensor, " completion_tokens"]
+    read: Int[Tensor, " predicting_tokens"]
     labels: Int[Tensor, " completion_tokens"]
     mask: Bool[Tensor, "rows width"]
     seen: int
@@ -77,6 +79,7 @@ def pack(rows: Sequence[Row], *, device: torch.device | str = "cpu") -> Layout:
         prompts=tuple(prompts),
         completions=tuple(tuple(spans[place] for place in fed[prompt]) for prompt in order),
         sources=torch.tensor(sources, device=device),
+        read=torch.tensor(sorted(set(sources)), device=device),
         labels=torch.tensor([token for _, completion in rows for token in completion], device=device),
         mask=(torch.arange(int(lengths.max())) < lengths[:, None]).to(device),
         seen=sum(len(prompt) + len(completion) for prompt, completion in rows),

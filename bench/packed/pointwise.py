@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -131,10 +132,7 @@ def _same_norm(module: nn.Module, weight: Tensor, eps: float) -> bool:
 @contextmanager
 def quick_rotary(model: nn.Module) -> Iterator[None]:
     """For the block's time let a model's file rotate with ``rotary``, where that is what its own function does."""
-    files = {type(module).__module__ for module in model.modules()}
-    before: dict[str, Callable[..., Any]] = {
-        name: vars(sys.modules[name])[ROTARY] for name in files if ROTARY in vars(sys.modules[name])
-    }
+    before: dict[str, Callable[..., Any]] = {name: vars(sys.modules[name])[ROTARY] for name in _files(model)}
     for name, own in before.items():
         setattr(sys.modules[name], ROTARY, _instead_of(own))
     try:
@@ -142,6 +140,17 @@ def quick_rotary(model: nn.Module) -> Iterator[None]:
     finally:
         for name, own in before.items():
             setattr(sys.modules[name], ROTARY, own)
+
+
+def _files(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modelling files that a model's parts are from and that have ``ROTARY``; looked up once."""
+    if model not in _files_of:
+        names = {type(module).__module__ for module in model.modules()}
+        _files_of[model] = tuple(name for name in sorted(names) if ROTARY in vars(sys.modules[name]))
+    return _files_of[model]
+
+
+_files_of: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def _same_rotary(own: Callable[..., Any]) -> bool:

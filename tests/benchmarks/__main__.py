@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     steps.add_argument("--objectives", type=_names, default="dpo,kto,simpo", help="of dpo,ipo,kto,simpo")
     steps.add_argument("--settings", type=_names, default="default,fp32,best", help="TRL's")
     steps.add_argument("--steps", type=int, default=12, help="timed steps a setting; the losses of ten at least agree")
+    steps.add_argument("--repeats", type=int, default=3, help="processes a setting")
     steps.add_argument("--seed", type=int, default=0)
     steps.add_argument("--no-memory", action="store_true", help="do not start each side alone to measure its memory")
     steps.add_argument("--peak-seconds", type=float, default=0.5, help="for each matrix product, to find the best one")
@@ -54,8 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("files", type=Path, nargs="+")
     table.add_argument("--docs", type=Path, default=Path("docs/benchmarks.md"))
     table.set_defaults(run=_table)
-    for name, run in (("alone", _alone), ("sweep-theirs", _sweep_theirs), ("sweep-ours", _sweep_ours)):
-        child = commands.add_parser(name, help="started by steps or sweep, one side in a process of its own")
+    for name, run in (
+        ("turns", _turns),
+        ("alone", _alone),
+        ("sweep-theirs", _sweep_theirs),
+        ("sweep-ours", _sweep_ours),
+    ):
+        child = commands.add_parser(name, help="started by steps or sweep, in a process of its own")
         child.add_argument("--job", type=json.loads, required=True)
         child.add_argument("--out", type=Path, required=True)
         child.set_defaults(run=run)
@@ -82,6 +88,7 @@ def _steps(given: argparse.Namespace) -> int:
         objectives=given.objectives,
         settings=given.settings,
         steps=given.steps,
+        repeats=given.repeats,
         seed=given.seed,
         memory=not given.no_memory,
         peak_seconds=given.peak_seconds,
@@ -91,6 +98,13 @@ def _steps(given: argparse.Namespace) -> int:
     _write(given.out, record)
     if wrong := disagreements(record):
         raise RunError("\n".join(wrong))
+    return 0
+
+
+def _turns(given: argparse.Namespace) -> int:
+    from tests.benchmarks.turns import Job, run_turns
+
+    _write(given.out, run_turns(Job(**given.job)))
     return 0
 
 
