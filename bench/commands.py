@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import RunError, UsageError, did_you_mean
+from bench.heap import loading
 from bench.quiet import quiet_libraries
 from bench.report.store import load_records
 from bench.request import Request
@@ -18,29 +19,30 @@ from bench.request import Request
 def run_command(request: Request, *, dry_run: bool) -> None:
     """``bench run``: plan, compare, write leaderboard, figures and page, print the summary."""
     quiet_libraries()
-    import torch
-
-    threads = torch.get_num_threads()
-    if request.workers != 1:
-        # A process that may be forked never starts OpenMP's threads: a child would wait for them for ever.
-        torch.set_num_threads(1)
-    from bench.compare import compare, crew_for, plan_units
-    from bench.matmul import take_fastest_route
-    from bench.plan import make_plan
-    from bench.progress import Progress
-    from bench.report.figures import write_figures
-    from bench.report.leaderboard import write_leaderboard
-    from bench.report.page import write_page
-    from bench.report.pruning import pruning_of, pruning_text
-    from bench.report.summary import summary_table
-
     console = Console()
-    writable(request.results)
-    plan = make_plan(request)
-    crew = crew_for(plan)
-    if crew.workers == 1:
-        torch.set_num_threads(threads)
-    take_fastest_route()
+    with loading():
+        import torch
+
+        threads = torch.get_num_threads()
+        if request.workers != 1:
+            # A process that may be forked never starts OpenMP's threads: a child would wait for them for ever.
+            torch.set_num_threads(1)
+        from bench.compare import compare, crew_for, plan_units
+        from bench.matmul import take_fastest_route
+        from bench.plan import make_plan
+        from bench.progress import Progress
+        from bench.report.figures import write_figures
+        from bench.report.leaderboard import write_leaderboard
+        from bench.report.page import write_page
+        from bench.report.pruning import pruning_of, pruning_text
+        from bench.report.summary import summary_table
+
+        writable(request.results)
+        plan = make_plan(request)
+        crew = crew_for(plan)
+        if crew.workers == 1:
+            torch.set_num_threads(threads)
+        take_fastest_route()
     if dry_run:
         from bench.estimate import plan_table
 

@@ -5,6 +5,7 @@ A sweep that trains its settings in another way replaces ``train_betas`` and not
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,9 +13,11 @@ from accelerate import Accelerator
 from torch.nn.utils.rnn import pad_sequence
 
 from bench.assemble import rows_of
+from bench.crew import Crew
 from bench.data.encode import encode
 from bench.data.preferences import read_preferences
 from bench.data.tokens import Encoded
+from bench.heap import loading
 from bench.logprobs import CompletionLogProbs
 from bench.matmul import take_fastest_route
 from bench.model import load_model, load_tokenizer
@@ -22,6 +25,7 @@ from bench.reference import ReferenceLogProbs, Row, compute, open_reference, rea
 from bench.spec import Execution
 from bench.train import train
 from losses import Completion, Pairs, get
+from tests.benchmarks.forked import forked
 from tests.benchmarks.material import PAD
 from tests.benchmarks.objectives import Precision, Run
 from tests.benchmarks.ours import REFERENCE_BATCH, spec_of
@@ -40,22 +44,27 @@ def train_betas(
     max_length: int,
     precision: Precision,
     work: Path,
+    crew: Crew | None = None,
 ) -> list[dict[str, float]]:
     """One epoch of DPO at each β; the mean loss and the reward accuracy on held-out pairs of each, in order.
 
-    The files are read, the start model is loaded, and its log-probs are computed once for all.
+    The files are read, the start model is loaded, and its log-probs are computed once for all. With a crew of several,
+    the settings are trained by forked workers, as ``bench run`` does it, and this process must have one thread.
 
     Args:
         batch: pairs per optimiser step.
         work: a folder for the reference's log-probs and states.
+        crew: of one, unless given.
     """
-    take_fastest_route()
-    tokenizer = load_tokenizer(model)
-    data, held_out = (
-        encode(read_preferences(path), tokenizer, max_length=max_length) for path in (train_file, held_out_file)
-    )
-    start = load_model(model)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    crew = crew or Crew(workers=1, threads=torch.get_num_threads())
+    with loading():
+        take_fastest_route()
+        tokenizer = load_tokenizer(model)
+        data, held_out = (
+            encode(read_preferences(path), tokenizer, max_length=max_length) for path in (train_file, held_out_file)
+        )
+        start = load_model(model)
+        accelerator = Accelerator(cpu=not torch.cuda.is_available())
     run = Run(
         model=model,
         pairs=data.pairs,
@@ -65,19 +74,21 @@ def train_betas(
         max_length=max_length,
     )
     spec = spec_of(run, precision=precision, batch=batch)
-    entry = open_reference(
-        [*rows_of(data.rows), *rows_of(held_out.rows)],
-        model_content=spec.model.content,
-        precision=precision,
-        folder=work / "reference",
-        load=lambda: CompletionLogProbs(copy.deepcopy(start).to(accelerator.device), packed=True),
-        pad_id=PAD,
-        batch=REFERENCE_BATCH,
-        note=lambda text: None,
-    )
-    reference = read_references([entry])
-    scores = []
-    for number, beta in enumerate(betas):
+
+    def compute_reference() -> Path:
+        return open_reference(
+            [*rows_of(data.rows), *rows_of(held_out.rows)],
+            model_content=spec.model.content,
+            precision=precision,
+            folder=work / "reference",
+            load=lambda: CompletionLogProbs(copy.deepcopy(start).to(accelerator.device), packed=True),
+            pad_id=PAD,
+            batch=REFERENCE_BATCH,
+            note=lambda text: None,
+        )
+
+    def train_one(number: int) -> dict[str, float]:
+        beta = betas[number]
         policy = copy.deepcopy(start).to(accelerator.device)
         train(
             policy,
@@ -91,8 +102,13 @@ def train_betas(
             report=lambda step, row: None,
             should_stop=lambda: False,
         )
-        scores.append(_score(policy, held_out, reference=reference, beta=beta, precision=precision))
-    return scores
+        return _score(policy, held_out, reference=reference, beta=beta, precision=precision)
+
+    alone = crew.workers == 1
+    entry = compute_reference() if alone else forked([compute_reference], crew)[0]
+    reference = read_references([entry])
+    tasks = [partial(train_one, number) for number in range(len(betas))]
+    return [task() for task in tasks] if alone else forked(tasks, crew)
 
 
 @torch.no_grad()

@@ -92,10 +92,22 @@ def run_theirs(job: Job) -> dict[str, Any]:
 
 
 def run_ours(job: Job) -> dict[str, Any]:
-    """All β, in this process."""
-    from tests.benchmarks.ours_sweep import train_betas
+    """All β, by this process and its workers; it must be a fresh one."""
+    from bench.heap import loading
+
+    with loading():
+        import torch
+
+        from bench.crew import choose_crew, parameters_in, this_machine, threads_asked_for
+        from tests.benchmarks.ours_sweep import train_betas
 
     folder = Path(job.folder)
+    parameters = parameters_in(folder / "model")
+    crew = choose_crew(
+        this_machine(), parameters=parameters, runs=len(job.betas), processes=1, threads=threads_asked_for()
+    )
+    if crew.workers > 1:
+        torch.set_num_threads(1)  # so that it may be forked
     with tempfile.TemporaryDirectory() as work:
         scores = train_betas(
             folder / "model",
@@ -107,6 +119,7 @@ def run_ours(job: Job) -> dict[str, Any]:
             max_length=job.max_length,
             precision=job.how,
             work=Path(work),
+            crew=crew,
         )
         ended = time.time()
     return {"scores": scores, "ended": ended}

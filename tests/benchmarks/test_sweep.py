@@ -2,13 +2,14 @@
 
 import csv
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from tests.benchmarks.alone import in_child
 from tests.benchmarks.growth import Curve, Plan, measure, write
 from tests.benchmarks.shapes import shape_of
-from tests.benchmarks.sweep import BETAS, Job, compare, disagreements, run_ours, run_theirs, write_material
+from tests.benchmarks.sweep import BETAS, Job, compare, disagreements, run_theirs, write_material
 from tests.benchmarks.sweep import Plan as SweepPlan
 
 PLAN = SweepPlan(sizes=("tiny",), betas=2, pairs=16, setting="fp32", repeats=1)
@@ -19,7 +20,7 @@ def test_both_sides_end_at_the_same_held_out_scores(tmp_path):
     shape = shape_of("tiny")
     write_material(shape, tmp_path, pairs=PLAN.pairs, seed=0)
     job = Job(folder=str(tmp_path), betas=BETAS[:2], max_length=shape.context, how="fp32")
-    ours = run_ours(job)["scores"]
+    ours = in_child("sweep-ours", asdict(job))["found"]["scores"]
     for mine, beta in zip(ours, job.betas, strict=True):
         (theirs,) = run_theirs(replace(job, betas=(beta,)))["scores"]
         assert mine["beta"] == theirs["beta"] == beta
