@@ -11,7 +11,7 @@ from bench.data.collate import Padded, Row, collate_rows
 from bench.packed.forward import fused_loss, token_scores, why_padded
 from bench.packed.head import ChunkLoss, Span
 from bench.packed.layout import Layout, pack
-from bench.packed.pointwise import quicken_norms
+from bench.packed.pointwise import quicken
 
 Laid = Padded | Layout
 """Rows of token ids as a model takes them."""
@@ -47,7 +47,7 @@ class CompletionLogProbs(Module):
         self.why = why_padded(model, lambda rows: _padded_logps(model, rows)) if packed else "so asked for"
         self.packed = self.why is None
         if self.packed:
-            quicken_norms(model)
+            quicken(model)
 
     @property
     def layout(self) -> str:

@@ -90,7 +90,7 @@ def load_model(folder: Path) -> "Module":
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    from bench.packed.pointwise import quicken_norms
+    from bench.packed.pointwise import quicken
 
     _know_own_kind(folder)
     try:
@@ -113,7 +113,7 @@ def load_model(folder: Path) -> "Module":
             fix="the checkpoint does not fit its config.json: save the model again",
         )
     # From the start, so that every pass over a model rounds alike: sampled tokens hang on the last digit.
-    quicken_norms(model)
+    quicken(model)
     return model.eval()
 
 

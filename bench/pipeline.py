@@ -18,6 +18,7 @@ from bench.identity import evaluation_key, start_spec
 from bench.job import Inputs, TrainJob, lease
 from bench.launch import launch
 from bench.matmul import current_route
+from bench.packed.kernels import kernels
 from bench.measure import SAMPLES, frontiers, measure, training_metrics
 from bench.model import load_model
 from bench.provenance import environment, peak_memory_bytes
@@ -204,6 +205,7 @@ def _evaluate(
         provenance={
             **environment(),
             "fp32_matmul": current_route(),
+            "kernels": "torch" if kernels() is None else "C",
             "layout": trained.get("layout"),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
             "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.packed.kernels import LONGEST, kernels
 from bench.packed.layout import Layout
-from bench.packed.tiles import Plan, plan
+from bench.packed.tiles import Plan, Tile, plan
 
 NAME = "lossbench_packed"
 """As transformers knows it."""
@@ -79,9 +80,7 @@ class PackedAttention(torch.autograd.Function):
             q = flat_q.index_select(0, tile.queries).mul_(scale).view(blocks * key_heads, -1, size)
             k = flat_k.index_select(0, tile.keys).view(blocks * key_heads, long, size)
             v = flat_v.index_select(0, tile.keys).view(blocks * key_heads, long, -1)
-            scores = torch.bmm(q, k.mT)
-            scores.view(blocks, heads, wide, long).add_(tile.bias)
-            p = torch.softmax(scores, dim=-1)
+            p = _probabilities(torch.bmm(q, k.mT), tile, (blocks, heads, wide, long), plan.window)
             places = out[start : start + blocks * heads * wide]
             torch.bmm(p, v, out=places.view(blocks * key_heads, -1, v.shape[-1]))
             start += len(places)
@@ -106,7 +105,7 @@ class PackedAttention(torch.autograd.Function):
             queries = slice(query_start, query_start + blocks * ctx.heads * wide)
             keys = slice(key_start, key_start + blocks * ctx.key_heads * long)
             torch.bmm(p.mT, do, out=d_value[keys].view(v.shape))
-            ds = torch._softmax_backward_data(torch.bmm(do, v.mT), p, -1, p.dtype)
+            ds = _by_scores(torch.bmm(do, v.mT), p)
             torch.bmm(ds, k, out=d_query[queries].view(q.shape))
             torch.bmm(ds.mT, q, out=d_key[keys].view(k.shape))
             query_start, key_start = queries.stop, keys.stop
@@ -118,6 +117,23 @@ class PackedAttention(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _probabilities(scores: Tensor, tile: Tile, shape: tuple[int, int, int, int], window: int | None) -> Tensor:
+    """Softmax over the keys that each query sees; ``scores`` is used up."""
+    fast = kernels()
+    if fast is not None and shape[-1] <= LONGEST and fast.takes(scores):
+        return fast.softmax_tile(scores, tile.before, shape, window)
+    scores.view(shape).add_(tile.bias)
+    return torch.softmax(scores, dim=-1)
+
+
+def _by_scores(slopes: Tensor, p: Tensor) -> Tensor:
+    """The derivative by the scores from that by the probabilities ``p``; ``slopes`` is used up."""
+    fast = kernels()
+    if fast is not None and fast.takes(slopes, p):
+        return fast.softmax_backward(p, slopes)
+    return torch._softmax_backward_data(slopes, p, -1, p.dtype)
 
 
 def _flat(values: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bench.packed.kernels import kernels
+
 Span = tuple[int, int]
 """Half-open span of completion tokens, or of rows."""
 
@@ -34,6 +36,8 @@ class Slopes(NamedTuple):
     kl: Tensor | None
 
 
+ToLogits = Callable[[Slopes], Tensor]
+"""Slopes of a chunk's loss → its derivative by the logits, ``[tokens, vocabulary]``."""
 ChunkLoss = Callable[[int, Scores], tuple[Tensor, Slopes]]
 """(number of the chunk, what the policy says of it) → its loss, a scalar, and the slopes."""
 
@@ -56,38 +60,41 @@ class Head:
     collision: bool
     dtype: torch.dtype
 
-    def scores(
-        self, span: Span, hidden: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> tuple[Scores, Tensor, Tensor | None]:
-        """Scores of a chunk, the policy's probabilities ``[tokens, vocabulary]``, and the reference's."""
+    def scores(self, span: Span, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Scores, ToLogits]:
+        """Scores of a chunk, and the way from their slopes to those of its logits; that may be gone once."""
         logits = torch.mm(hidden, weight.T) if bias is None else torch.addmm(bias, hidden, weight.T)
-        logits = logits.float()
-        labels = self.labels[slice(*span), None]
+        labels = self.labels[slice(*span)]
+        fast = kernels()
+        if fast is not None and self.reference is None and not self.collision and fast.takes(logits):
+            logps, kept = fast.head_scores(logits, labels)
+            return Scores(logps, None, None), lambda slopes: fast.head_slopes(logits, labels, kept, slopes.logps)
+        return self._plain(span, logits.float(), labels[:, None])
+
+    def _plain(self, span: Span, logits: Tensor, labels: Tensor) -> tuple[Scores, ToLogits]:
         picked = logits.gather(-1, labels)
         known = None if self.reference is None else self.reference(span).float().log_softmax(dim=-1)
         q = None if known is None else known.exp()
         cross = None if q is None or known is None else (q * (known - logits)).sum(dim=-1)
         p = torch.softmax(logits, dim=-1)
         # The largest probability is at least 1/vocabulary, so its logarithm is always a number.
-        lse = logits.amax(dim=-1) - p.amax(dim=-1).log()
+        top, log_top = logits.amax(dim=-1), p.amax(dim=-1).log()
+
+        def to_logits(slopes: Slopes) -> Tensor:
+            own = slopes.logps[:, None]
+            if q is not None and slopes.kl is not None:
+                p.mul_(slopes.kl[:, None] - own).addcmul_(q, slopes.kl[:, None], value=-1)
+            else:
+                p.mul_(-own)
+            return p.scatter_add_(-1, labels, own)
+
         return (
             Scores(
-                logps=picked.squeeze(-1) - lse,
-                kl=None if cross is None else cross + lse,
+                logps=picked.squeeze(-1) - top + log_top,
+                kl=None if cross is None else cross + top - log_top,
                 collision=(p * p).sum(dim=-1).log() if self.collision else None,
             ),
-            p,
-            q,
+            to_logits,
         )
-
-    def slopes(self, span: Span, p: Tensor, q: Tensor | None, slopes: Slopes) -> Tensor:
-        """Derivative of the loss by the logits, ``[tokens, vocabulary]``; ``p`` is used up."""
-        own = slopes.logps[:, None]
-        if q is not None and slopes.kl is not None:
-            p.mul_(slopes.kl[:, None] - own).addcmul_(q, slopes.kl[:, None], value=-1)
-        else:
-            p.mul_(-own)
-        return p.scatter_add_(-1, self.labels[slice(*span), None], own)
 
 
 class TokenScores(torch.autograd.Function):
@@ -121,9 +128,9 @@ class TokenScores(torch.autograd.Function):
         gradients = _Gradients(hidden, weight, bias, ctx.head, ctx.needs_input_grad)
         for span in ctx.head.spans:
             place = slice(*span)
-            _, p, q = ctx.head.scores(span, gradients.hidden[place], gradients.weight, gradients.bias)
+            _, to_logits = ctx.head.scores(span, gradients.hidden[place], gradients.weight, gradients.bias)
             kl = d_kl[place] if ctx.head.reference is not None else None
-            gradients.add(span, ctx.head.slopes(span, p, q, Slopes(d_logps[place], kl)))
+            gradients.add(span, to_logits(Slopes(d_logps[place], kl)))
         return (*gradients.found(), None)
 
 
@@ -136,10 +143,10 @@ class FusedLoss(torch.autograd.Function):
         gradients = _Gradients(hidden, weight, bias, head, ctx.needs_input_grad)
         total = hidden.new_zeros((), dtype=torch.float32)
         for number, span in enumerate(head.spans):
-            found, p, q = head.scores(span, gradients.hidden[slice(*span)], gradients.weight, gradients.bias)
+            found, to_logits = head.scores(span, gradients.hidden[slice(*span)], gradients.weight, gradients.bias)
             value, slopes = loss(number, found)
             total += value
-            gradients.add(span, head.slopes(span, p, q, slopes))
+            gradients.add(span, to_logits(slopes))
         ctx.gradients = gradients.found()
         return total
 
@@ -171,7 +178,7 @@ class _Gradients:
             else:
                 self.d_weight += given.T @ self.hidden[place]
         if self.d_bias is not None:
-            self.d_bias += slopes.sum(dim=0)
+            self.d_bias += slopes.sum(dim=0, dtype=self.d_bias.dtype)
 
     def found(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         return self.d_hidden, self.d_weight, self.d_bias

@@ -6,6 +6,7 @@ nothing but the final norm. It works on each token by itself, so for all others 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -19,17 +20,22 @@ def only_read_tokens(backbone: nn.Module, layout: Layout) -> Iterator[None]:
     if mlp is None:
         yield
         return
-    own = mlp.forward
+    own, placed = mlp.forward, vars(mlp).get("forward")
 
-    def forward(x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Any:
         found = own(x.index_select(1, layout.read))
+        if not isinstance(found, Tensor):  # a mixture of experts that returns more than that
+            return own(x)
         return found.new_zeros(*x.shape[:-1], found.shape[-1]).index_copy(1, layout.read, found)
 
     mlp.forward = forward
     try:
         yield
     finally:
-        del mlp.forward
+        if placed is None:
+            del mlp.forward
+        else:
+            mlp.forward = placed
 
 
 def last_mlp(backbone: nn.Module) -> nn.Module | None:

@@ -1,7 +1,8 @@
-"""Owns faster forms of what transformers' models do between matrix products: RMS norm and rotary embedding.
+"""Owns faster forms of what transformers' models do between matrix products: RMS norm, rotary embedding, SwiGLU.
 
-The same numbers in fewer passes over memory, with gradients written by hand. A form takes a module's place only after
-it gave the module's own result on a sample (``EQUAL``), in float32.
+The same numbers in fewer passes over memory, with gradients written by hand, and in one pass where there are kernels
+(``bench.packed.kernels``). A form takes a module's place only after it gave the module's own result on a sample
+(``EQUAL``), in float32.
 """
 
 import sys
@@ -13,6 +14,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from bench.packed.kernels import SUFFIX, Kernels, kernels
 
 EQUAL = 1e-5
 """Largest difference, relative to the largest entry, at which two results count as the same."""
@@ -26,6 +29,11 @@ class RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         """Return the normed ``x [..., size]`` as ``dtype``."""
+        fast = kernels()
+        if fast is not None and fast.takes(x, weight) and dtype in SUFFIX:
+            out, inverse = fast.norm_forward(x, weight, eps, dtype)
+            ctx.save_for_backward(x, weight, inverse)
+            return out
         inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, inverse)
         return (x * inverse).mul_(weight).to(dtype)
@@ -34,6 +42,9 @@ class RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Return the gradients of ``x`` and ``weight``."""
         x, weight, inverse = ctx.saved_tensors
+        fast = kernels()
+        if fast is not None and fast.takes(x, weight) and fast.takes(grad):
+            return *fast.norm_backward(x, weight, inverse, grad), None, None
         size = x.shape[-1]
         flat, scale = grad.reshape(-1, size).to(x.dtype), inverse.reshape(-1, 1)
         unit = x.reshape(-1, size) * scale
@@ -61,6 +72,10 @@ class Rotary(torch.autograd.Function):
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor, *, forth: bool) -> Tensor:
+    fast, lying = kernels(), x.transpose(1, 2)  # [1, tokens, heads, size], as it lies in memory after a projection
+    one_row = cos.shape == (1, 1, *x.shape[2:]) and len(x) == 1 and cos.dtype == torch.float32
+    if fast is not None and one_row and fast.takes(lying) and fast.takes(cos, sin):
+        return fast.rotate(lying[0], cos, sin, forth=forth)[None].transpose(1, 2)
     half = x.shape[-1] // 2
     out = x * cos
     first, second = (sin[..., :half], sin[..., half:]) if forth else (sin[..., half:], sin[..., :half])
@@ -68,6 +83,22 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor, *, forth: bool) -> Tensor:
     out[..., :half].addcmul_(x[..., half:], first, value=-sign)
     out[..., half:].addcmul_(x[..., :half], second, value=sign)
     return out
+
+
+class SwiGLU(torch.autograd.Function):
+    """silu(gate) · up (arXiv 2002.05202, equation 6, without its products)."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor, fast: Kernels) -> Tensor:
+        """Return the product; ``gate`` and ``up`` are alike."""
+        ctx.save_for_backward(gate, up)
+        ctx.fast = fast
+        return fast.swiglu_forward(gate, up)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        """Return the gradients of ``gate`` and ``up``."""
+        return *ctx.fast.swiglu_backward(*ctx.saved_tensors, grad.contiguous()), None
 
 
 def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
@@ -89,23 +120,29 @@ def _instead_of(own: Callable[..., Any]) -> Callable[..., Any]:
     return rotated
 
 
-def quicken_norms(model: nn.Module) -> int:
-    """Give every RMS norm of a model its faster form, weights and names as they are; returns how many there were."""
+def quicken(model: nn.Module) -> int:
+    """Give RMS norms, and MLPs with SwiGLU where there are kernels, their faster form; returns to how many.
+
+    Weights and names stay as they are.
+    """
     found = 0
     for module in model.modules():
-        eps, weight = getattr(module, "variance_epsilon", getattr(module, "eps", None)), getattr(module, "weight", None)
-        if isinstance(module, _Quick) or not isinstance(eps, float) or not isinstance(weight, Tensor):
+        if isinstance(module, _Quick):
             continue
-        if weight.ndim == 1 and not list(module.children()) and _same_norm(module, weight, eps):
-            module.__class__ = type(type(module).__name__, (_Quick, type(module)), {"quick_eps": eps})
+        form = _QuickNorm if _same_norm(module) else _QuickMLP if _same_mlp(module) else None
+        if form is not None:
+            module.__class__ = type(type(module).__name__, (form, type(module)), {})
             found += 1
     return found
 
 
 class _Quick(nn.Module):
+    """What has its faster form already."""
+
+
+class _QuickNorm(_Quick):
     """A norm whose forward is ``RMSNorm`` in float32, and its own otherwise."""
 
-    quick_eps: float
     weight: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,18 +152,62 @@ class _Quick(nn.Module):
         # A product that follows would round the result to its own precision: rounded here, it is done once.
         rounds = torch.is_autocast_enabled(x.device.type)
         dtype = torch.get_autocast_dtype(x.device.type) if rounds else x.dtype
-        return RMSNorm.apply(x, self.weight, self.quick_eps, dtype)
+        return RMSNorm.apply(x, self.weight, _eps(self), dtype)
+
+
+class _QuickMLP(_Quick):
+    """An MLP whose forward is down(silu(gate(x)) · up(x)), the middle as ``SwiGLU``, where a kernel takes it."""
+
+    gate_proj: nn.Module
+    up_proj: nn.Module
+    down_proj: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the module's own forward returns."""
+        fast = kernels()
+        if fast is None or x.device.type != "cpu":
+            return super().forward(x)
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        if not fast.takes(gate, up):
+            return super().forward(x)
+        return self.down_proj(SwiGLU.apply(gate, up, fast))
+
+
+def _eps(norm: nn.Module) -> Any:
+    return getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
 
 
 @torch.no_grad()
-def _same_norm(module: nn.Module, weight: Tensor, eps: float) -> bool:
-    x = torch.linspace(-2, 3, 4 * len(weight), device=weight.device, dtype=weight.dtype).view(1, 4, -1)
+def _same_norm(module: nn.Module) -> bool:
+    eps, weight = _eps(module), getattr(module, "weight", None)
+    if not isinstance(eps, float) or not isinstance(weight, Tensor) or weight.ndim != 1 or list(module.children()):
+        return False
     if weight.dtype != torch.float32:
         return False
+    x = _sample(len(weight), weight)
     try:
         return _equal(module(x), RMSNorm.apply(x, weight, eps, x.dtype))
     except (RuntimeError, TypeError):
         return False
+
+
+@torch.no_grad()
+def _same_mlp(module: nn.Module) -> bool:
+    gate, up, down = (getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj"))
+    if not (isinstance(gate, nn.Linear) and isinstance(up, nn.Linear) and isinstance(down, nn.Linear)):
+        return False
+    weight = gate.weight
+    if weight.dtype != torch.float32 or not weight.is_cpu or kernels() is None:
+        return False
+    x = _sample(weight.shape[1], weight)
+    try:
+        return _equal(module(x), down(nn.functional.silu(gate(x)) * up(x)))
+    except (RuntimeError, TypeError):
+        return False
+
+
+def _sample(size: int, like: Tensor) -> Tensor:
+    return torch.linspace(-2, 3, 4 * size, device=like.device, dtype=like.dtype).view(1, 4, -1)
 
 
 @contextmanager

@@ -46,6 +46,7 @@ class Tile:
         keys: the same of the keys' heads.
         bias: 0 where a query sees a key, −∞ elsewhere, ``[blocks, 1, queries, keys]``.
         alive: 1 where a query is a token, 0 where it fills up, ``[blocks, 1, queries, 1]``.
+        before: keys before the first query of a block, ``[blocks]``: with ``Plan.window`` it says what ``bias`` says.
     """
 
     shape: tuple[int, int, int]
@@ -53,6 +54,7 @@ class Tile:
     keys: Tensor
     bias: Tensor
     alive: Tensor
+    before: Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,6 +67,7 @@ class Plan:
         key_homes: places of each (token, head) as a key; the first holds all tokens, each later one only so many of
             the first tokens as are seen from yet another block.
         query_places, key_places: the lengths of the two lists.
+        window: how many tokens a query sees, itself counted; None: all before it.
     """
 
     tiles: tuple[Tile, ...]
@@ -72,6 +75,7 @@ class Plan:
     key_homes: tuple[Tensor, ...]
     query_places: int
     key_places: int
+    window: int | None
 
 
 def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtype: torch.dtype) -> Plan:
@@ -107,6 +111,7 @@ def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtyp
         key_homes=(own.to(device), *later),
         query_places=query_places,
         key_places=key_places,
+        window=window,
     )
 
 
@@ -175,6 +180,7 @@ def _tile(
         keys=_rows(keys, key_heads).to(device),
         bias=bias[:, None].to(device),
         alive=alive[:, None, :, None].to(device, dtype),
+        before=before.flatten().to(device),
     )
 
 

@@ -1,4 +1,4 @@
-"""Owns the command line: ``python -m tests.benchmarks steps | sweep | growth | table``."""
+"""Owns the command line: ``python -m tests.benchmarks steps | sweep | growth | profile | table``."""
 
 import argparse
 import json
@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     growth.add_argument("--repeats", type=int, default=4, help="timed steps at each place")
     growth.add_argument("--out", type=Path, default=Path("docs/figures"), help="a folder")
     growth.set_defaults(run=_growth)
+    profile = commands.add_parser("profile", help="where the time of our step goes, as a table in Markdown")
+    profile.add_argument("--sizes", type=_names, default="1M,5M,25M")
+    profile.add_argument("--precisions", type=_names, default="fp32,bf16")
+    profile.add_argument("--steps", type=int, default=8)
+    profile.set_defaults(run=_profile)
     table = commands.add_parser("table", help="records of steps and sweep as the table of docs/benchmarks.md")
     table.add_argument("files", type=Path, nargs="+")
     table.add_argument("--docs", type=Path, default=Path("docs/benchmarks.md"))
@@ -153,6 +158,13 @@ def _growth(given: argparse.Namespace) -> int:
     )
     for path in write(measure(plan, note=_note), given.out):
         _note(f"written: {path}")
+    return 0
+
+
+def _profile(given: argparse.Namespace) -> int:
+    from tests.benchmarks.profile import measure, table
+
+    print(table(measure(given.sizes, given.precisions, steps=given.steps, note=_note)))
     return 0
 
 

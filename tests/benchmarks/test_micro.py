@@ -13,7 +13,9 @@ from bench.packed.attention import PackedAttention
 from bench.packed.head import FusedLoss, Head, Scores, Slopes
 from bench.packed.layout import pack
 from bench.packed.tiles import plan
+from tests.benchmarks.__main__ import main
 from tests.benchmarks.material import draw_pairs
+from tests.benchmarks.profile import KINDS, REST
 
 REPEATS = 9
 HEADS, SIZE = 8, 32
@@ -88,3 +90,15 @@ def test_attention_on_a_shared_prompt_beats_padded_rows():
         torch.autograd.grad(scaled_dot_product_attention(*padded, is_causal=True).sum(), padded)
 
     assert quicker(ours, plain) > 1.3
+
+
+def test_a_profile_tells_where_the_time_goes(capsys):
+    assert main(["profile", "--sizes", "tiny", "--precisions", "fp32", "--steps", "2"]) == 0
+    header, _, row = capsys.readouterr().out.strip().splitlines()
+    names = [cell.strip() for cell in header.strip("|").split("|")]
+    cells = dict(zip(names, (cell.strip() for cell in row.strip("|").split("|")), strict=True))
+    assert cells["model"] == "tiny"
+    shares = [float(cells[name].rstrip("%")) for name in (*KINDS, REST)]
+    assert sum(shares) == pytest.approx(100, abs=4)
+    assert min(shares) >= 0
+    assert shares[0] > 5

@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.logprobs import CompletionLogProbs
+from bench.packed.kernels import kernels
 from bench.packed.layout import pack
-from bench.packed.pointwise import quicken_norms
+from bench.packed.pointwise import quicken
 from tests.bench.conftest import tiny_model
 
 SMALL = {
@@ -95,12 +96,17 @@ def both(model, rows, precision=torch.float32):
 
 @pytest.mark.parametrize("name", PACKABLE)
 def test_log_probs_and_gradients_are_those_of_padded_rows(name):
-    (expected, slopes), (logps, gradients) = both(made(PACKABLE[name]), ROWS)
+    model = made(PACKABLE[name])
+    (expected, padded), (logps, gradients) = both(model, ROWS)
     assert torch.allclose(logps, expected, rtol=1e-5, atol=2e-5)
-    assert gradients.keys() == slopes.keys()
-    largest = max(float(slope.norm()) for slope in slopes.values())
-    for parameter, slope in slopes.items():
-        assert float((gradients[parameter] - slope).norm()) < 1e-5 * max(float(slope.norm()), 0.01 * largest), parameter
+    assert gradients.keys() == padded.keys()
+    (_, exact), _ = both(copy.deepcopy(model).double(), ROWS)
+    largest = max(float(slope.norm()) for slope in exact.values())
+    for parameter, slope in exact.items():
+        # Some of these small models are so steep that float32 itself is 1e-5 off: nobody can be nearer than that.
+        own = float((padded[parameter] - slope).norm())
+        allowed = max(1e-5 * max(float(slope.norm()), 0.01 * largest), 2 * own)
+        assert float((gradients[parameter] - slope).norm()) < allowed, parameter
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -134,11 +140,27 @@ def test_after_a_packed_pass_the_model_attends_as_before():
     assert torch.allclose(model(input_ids=ids).logits, before, atol=1e-6)
 
 
-def test_quick_norms_keep_weights_names_and_what_is_saved(tmp_path):
+def test_the_mlp_of_the_last_layer_works_on_read_tokens_and_is_put_back():
+    model = tiny_model()
+    seen = []
+    for layer in model.model.layers:
+        layer.mlp.gate_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    own = model.model.layers[-1].mlp.forward = model.model.layers[-1].mlp.forward  # as hooks of other libraries put it
+    layout = pack(ROWS)
+    scored = CompletionLogProbs(model, packed=True)
+    seen.clear()
+    scored(layout)
+    assert seen == [layout.ids.shape[1], len(layout.read)]
+    assert len(layout.read) == len(set(layout.sources.tolist())) < len(layout.sources)
+    assert model.model.layers[-1].mlp.forward is own
+    assert "forward" not in vars(model.model.layers[0].mlp)
+
+
+def test_quick_forms_keep_weights_names_and_what_is_saved(tmp_path):
     model = tiny_model()
     names = list(model.state_dict())
-    assert quicken_norms(model) == 5
-    assert quicken_norms(model) == 0
+    assert quicken(model) == (5 if kernels() is None else 7)  # norms, and the MLPs of two layers
+    assert quicken(model) == 0
     assert list(model.state_dict()) == names
     model.save_pretrained(tmp_path)
     again = tf.AutoModelForCausalLM.from_pretrained(tmp_path)

@@ -81,6 +81,15 @@ def test_chunks_of_one_example_give_the_same_step(name, monkeypatch):
     assert float((change - expected).norm() / expected.norm()) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["dpo", "ipo", "simpo", "kto", "tdpo2", "aot"])
+def test_without_kernels_the_step_is_the_same(name, monkeypatch):
+    _, expected = step(name, packed=False)
+    for module in ("attention", "head", "pointwise"):
+        monkeypatch.setattr(f"bench.packed.{module}.kernels", lambda: None)
+    _, change = step(name, packed=True)
+    assert float((change - expected).norm() / expected.norm()) < 1e-5
+
+
 def test_prompts_that_many_pairs_share_are_computed_once_and_change_nothing():
     data = tiny_pairs(12)
     shared = tuple(replace(row, prompt_ids=data.rows[number // 4].prompt_ids) for number, row in enumerate(data.rows))
