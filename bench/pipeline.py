@@ -18,9 +18,9 @@ from bench.identity import evaluation_key, start_spec
 from bench.job import Inputs, TrainJob, lease
 from bench.launch import launch
 from bench.matmul import current_route
-from bench.packed.kernels import kernels
 from bench.measure import SAMPLES, frontiers, measure, training_metrics
 from bench.model import load_model
+from bench.packed.kernels import kernels
 from bench.provenance import environment, peak_memory_bytes
 from bench.reference import reference_cost
 from bench.reference_stage import training_entries
