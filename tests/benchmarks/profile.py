@@ -31,8 +31,8 @@ KINDS = {
         "square_", "pow_", "exp", "log", "sum", "where", "masked_fill_", "log_sigmoid_forward",
     ),
 }  # fmt: skip
-"""Kinds by the names of torch's operators; all other time is Python, dispatch and autograd."""
-REST = "Python, dispatch, autograd"
+"""Kinds by the names of torch's operators; all other time is that of our kernels, Python, dispatch and autograd."""
+REST = "kernels in C, Python, autograd"
 WARM_UP = 4
 
 
