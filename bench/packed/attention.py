@@ -80,7 +80,7 @@ class PackedAttention(torch.autograd.Function):
             q = flat_q.index_select(0, tile.queries).mul_(scale).view(blocks * key_heads, -1, size)
             k = flat_k.index_select(0, tile.keys).view(blocks * key_heads, long, size)
             v = flat_v.index_select(0, tile.keys).view(blocks * key_heads, long, -1)
-            p = _probabilities(torch.bmm(q, k.mT), tile, (blocks, heads, wide, long), plan.window)
+            p = _probabilities(torch.bmm(q, k.mT), tile, (blocks, heads, wide, long))
             places = out[start : start + blocks * heads * wide]
             torch.bmm(p, v, out=places.view(blocks * key_heads, -1, v.shape[-1]))
             start += len(places)
@@ -119,11 +119,11 @@ class PackedAttention(torch.autograd.Function):
         )
 
 
-def _probabilities(scores: Tensor, tile: Tile, shape: tuple[int, int, int, int], window: int | None) -> Tensor:
+def _probabilities(scores: Tensor, tile: Tile, shape: tuple[int, int, int, int]) -> Tensor:
     """Softmax over the keys that each query sees; ``scores`` is used up."""
     fast = kernels()
     if fast is not None and shape[-1] <= LONGEST and fast.takes(scores):
-        return fast.softmax_tile(scores, tile.before, shape, window)
+        return fast.softmax_tile(scores, tile.before, shape, tile.window)
     scores.view(shape).add_(tile.bias)
     return torch.softmax(scores, dim=-1)
 

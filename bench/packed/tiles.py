@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -44,17 +45,30 @@ class Tile:
         shape: blocks, queries a block, keys a block; shorter blocks are filled up.
         queries: for each place the row of ``[tokens · heads, size]``, in the order blocks, heads, queries.
         keys: the same of the keys' heads.
-        bias: 0 where a query sees a key, −∞ elsewhere, ``[blocks, 1, queries, keys]``.
         alive: 1 where a query is a token, 0 where it fills up, ``[blocks, 1, queries, 1]``.
-        before: keys before the first query of a block, ``[blocks]``: with ``Plan.window`` it says what ``bias`` says.
+        before: keys before the first query of a block, ``[blocks]``.
+        window: how many tokens a query sees, itself counted; None: all before it.
     """
 
     shape: tuple[int, int, int]
     queries: Tensor
     keys: Tensor
-    bias: Tensor
     alive: Tensor
     before: Tensor
+    window: int | None
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """0 where a query sees a key, −∞ elsewhere, ``[blocks, 1, queries, keys]``."""
+        _, wide, long = self.shape
+        place = self.before[:, None, None] + torch.arange(wide, device=self.before.device)[:, None]
+        column = torch.arange(long, device=self.before.device)
+        seen = column <= place
+        if self.window is not None:
+            seen &= place - column < self.window
+        return torch.zeros(seen.shape, dtype=self.alive.dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[
+            :, None
+        ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,7 +81,6 @@ class Plan:
         key_homes: places of each (token, head) as a key; the first holds all tokens, each later one only so many of
             the first tokens as are seen from yet another block.
         query_places, key_places: the lengths of the two lists.
-        window: how many tokens a query sees, itself counted; None: all before it.
     """
 
     tiles: tuple[Tile, ...]
@@ -75,7 +88,6 @@ class Plan:
     key_homes: tuple[Tensor, ...]
     query_places: int
     key_places: int
-    window: int | None
 
 
 def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtype: torch.dtype) -> Plan:
@@ -111,7 +123,6 @@ def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtyp
         key_homes=(own.to(device), *later),
         query_places=query_places,
         key_places=key_places,
-        window=window,
     )
 
 
@@ -169,18 +180,13 @@ def _tile(
     # What fills a block up looks at real tokens, and no token looks at what fills up: it stands behind them all.
     queries = first + row.clamp(max=counts - 1)
     keys = torch.where(column < before, prompt + column, first + (column - before).clamp(max=counts - 1))
-    place = before + row
-    seen = column <= place[..., None]
-    if window is not None:
-        seen &= place[..., None] - column < window
-    bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
     return Tile(
         shape=(len(blocks), wide, long),
         queries=_rows(queries, heads).to(device),
         keys=_rows(keys, key_heads).to(device),
-        bias=bias[:, None].to(device),
         alive=alive[:, None, :, None].to(device, dtype),
         before=before.flatten().to(device),
+        window=window,
     )
 
 

@@ -26,6 +26,7 @@ SHORT = (
     "--peak-seconds",
     "0.02",
 )
+TWICE = ("--steps", "4", "--repeats", "2")
 MISSING_ON_GPU_MACHINES = ("optuna", "lm_eval", "alpaca_eval")
 
 
@@ -85,19 +86,7 @@ def test_steps_needs_nothing_that_a_gpu_machine_may_lack():
 @pytest.mark.filterwarnings("ignore")
 def test_all_settings_run_and_each_side_tells_its_memory(tmp_path):
     out = tmp_path / "found.json"
-    arguments = (
-        "steps",
-        "--sizes",
-        "tiny",
-        "--objectives",
-        "dpo,kto,simpo,ipo",
-        "--steps",
-        "4",
-        "--repeats",
-        "2",
-        "--out",
-        str(out),
-    )
+    arguments = ("steps", "--sizes", "tiny", "--objectives", "dpo,kto,simpo,ipo", *TWICE, "--out", str(out))
     assert main(list(arguments)) == 0
     rows = json.loads(out.read_text(encoding="utf-8"))["rows"]
     assert [row["setting"] for row in rows] == ["fp32", "default", "best"] * 4
@@ -109,19 +98,7 @@ def test_all_settings_run_and_each_side_tells_its_memory(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_short_comparison_runs_on_a_gpu(tmp_path: Path):
     out = tmp_path / "found.json"
-    arguments = (
-        "steps",
-        "--sizes",
-        "tiny,1M",
-        "--objectives",
-        "dpo,kto,simpo",
-        "--steps",
-        "4",
-        "--repeats",
-        "2",
-        "--out",
-        str(out),
-    )
+    arguments = ("steps", "--sizes", "tiny,1M", "--objectives", "dpo,kto,simpo", *TWICE, "--out", str(out))
     assert main(list(arguments)) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["machine"]["device"] == "cuda"
