@@ -36,22 +36,34 @@ def measure(
     Args:
         baseline: the start model's record on the same split, where its samples are what a judge compares with.
     """
-    reward = "log_ratio" if spec.objective == START else get(spec.objective).reward
     yardstick = _yardstick(workspace, evaluation, baseline, note)
+    found = evaluated(model, workspace, spec, evaluation, yardstick)
     if workspace.problem is None:
-        return evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward)
-    exact = evaluate_exact(
+        return found
+    metrics = [*found.metrics, *_distance_to_own(model, workspace.problem, spec=spec, split=evaluation.split)]
+    if yardstick.held_out is not None:
+        metrics += preference(model, yardstick, spec=evaluation, reward=_reward(spec))
+    return replace(found, metrics=tuple(metrics))
+
+
+def evaluated(
+    model: Any, workspace: Workspace, spec: RunSpec, evaluation: EvaluationSpec, yardstick: Yardstick
+) -> Evaluated:
+    """What ``evaluation`` says of a model of ``spec``: exactly where the suite is a problem, else by its samples."""
+    if workspace.problem is None:
+        return evaluate_checkpoint(model, yardstick, spec=evaluation, reward=_reward(spec))
+    return evaluate_exact(
         model,
         workspace.problem,
         tokenizer=workspace.tokenizer,
         spec=evaluation,
-        reward=reward,
+        reward=_reward(spec),
         params=spec.params,
     )
-    metrics = [*exact.metrics, *_distance_to_own(model, workspace.problem, spec=spec, split=evaluation.split)]
-    if yardstick.held_out is not None:
-        metrics += preference(model, yardstick, spec=evaluation, reward=reward)
-    return replace(exact, metrics=tuple(metrics))
+
+
+def _reward(spec: RunSpec) -> Any:
+    return "log_ratio" if spec.objective == START else get(spec.objective).reward
 
 
 def _distance_to_own(model: Any, problem: Problem, *, spec: RunSpec, split: str) -> tuple[Metric, ...]:

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.evaluate.checkpoint import Yardstick, evaluate_checkpoint
+from bench.evaluate.checkpoint import Yardstick
 from bench.evaluate.isolation import same_generators
-from bench.exact.evaluate import evaluate_exact
-from bench.report.record import START
-from bench.spec import EvaluationSpec, RunSpec
+from bench.measure import evaluated
+from bench.spec import RunSpec
 from bench.workspace import Workspace
-from losses import get
 
 SHARE = 4
 """One prompt in so many is asked at a rung."""
@@ -51,30 +49,16 @@ def rung_score(model: Any, workspace: Workspace, spec: RunSpec) -> float:
         update={"split": "validation", "prompts": len(prompts), "lm_eval": (), "judge": False}
     )
     with same_generators():
-        metrics = _measured(model, workspace, spec, evaluation, prompts)
-    return next(metric.value for metric in metrics if metric.name == "target")
-
-
-def _measured(model: Any, workspace: Workspace, spec: RunSpec, evaluation: EvaluationSpec, prompts: Any) -> Any:
-    reward = "log_ratio" if spec.objective == START else get(spec.objective).reward
-    if workspace.problem is not None:
-        return evaluate_exact(
-            model,
-            workspace.problem,
+        yardstick = Yardstick(
+            start=workspace.start_model.to(workspace.device),
             tokenizer=workspace.tokenizer,
-            spec=evaluation,
-            reward=reward,
-            params=spec.params,
-        ).metrics
-    yardstick = Yardstick(
-        start=workspace.start_model.to(workspace.device),
-        tokenizer=workspace.tokenizer,
-        gold=workspace.gold,
-        prompts=prompts,
-        held_out=None,
-        reference=None,
-        baseline=None,
-        tasks=None,
-        packed=False,
-    )
-    return evaluate_checkpoint(model, yardstick, spec=evaluation, reward=reward).metrics
+            gold=None if workspace.problem is not None else workspace.gold,
+            prompts=prompts,
+            held_out=None,
+            reference=None,
+            baseline=None,
+            tasks=None,
+            packed=False,
+        )
+        metrics = evaluated(model, workspace, spec, evaluation, yardstick).metrics
+    return next(metric.value for metric in metrics if metric.name == "target")
