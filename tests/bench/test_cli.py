@@ -49,7 +49,7 @@ def test_every_option_of_run_has_an_example():
     text = bench("run", "--help").stdout
     options = {word for word in text.split() if word.startswith("--") and word.strip("-").isalpha()}
     assert "--sweep" in options
-    from bench.cli import run
+    from bench.cli.run import run
 
     for hint in run.__annotations__.values():
         for option in getattr(hint, "__metadata__", ()):

@@ -1,0 +1,18 @@
+"""Owns the command line's root, and the options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="bench",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which preference-optimisation loss, at which β, is best for my model and data, and is the difference real?",
+    epilog="Start with:  **bench run --loss ipo --sweep beta**",
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Results folder. Example: --out results", show_default=True)]

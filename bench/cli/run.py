@@ -1,0 +1,148 @@
+"""Owns the options of ``bench run``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import Out, app
+
+
+@app.command()
+def run(
+    loss: Annotated[
+        str,
+        typer.Option(
+            "--loss",
+            help="Objectives, comma-separated; composed with +; your own by FILE.py:NAME; all. "
+            "Example: --loss dpo,ipo,kto,sdpo or --loss dpo,dpo+nll",
+        ),
+    ],
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            "--sweep",
+            help="What to sweep: the objective's own space, or values; own is its main parameter. "
+            "Example: --sweep beta, --sweep own,lr, --sweep beta=0.01,0.1,1",
+        ),
+    ] = None,
+    suite: Annotated[
+        str, typer.Option("--suite", help="What to train and score on. Example: --suite sentiment")
+    ] = "sentiment",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", help="Start model: a local folder, or run:KEY. Example: --model run:3f9c --model ./my-sft"
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="What is searched, trials and seeds: quick, standard, paper. Example: --protocol standard",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Settings per objective. Example: --trials 9")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=0, help="Fresh seeds of the best setting, on test prompts. Example: --seeds 5"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any field of the spec. Example: --set beta=0.05 --set lr=1e-4 --set train.steps=100",
+        ),
+    ] = None,
+    out: Out = Path("results"),
+    study: Annotated[
+        str | None, typer.Option("--study", help="Name of the Optuna study to open or join. Example: --study night")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage", help="Optuna storage; default: a journal in --out. Example: --storage sqlite:///s.db"
+        ),
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option("--sampler", help="grid, tpe or random. Example: --sampler tpe --trials 20")
+    ] = "grid",
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers", help="Processes that share the work; auto: as many as pay here. Example: --workers 2"
+        ),
+    ] = "auto",
+    pruner: Annotated[
+        str,
+        typer.Option(
+            "--pruner",
+            help="What ends hopeless trials at a quarter and half of their steps: none, median, halving. "
+            "Example: --pruner halving",
+        ),
+    ] = "none",
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Ranks of each training, by torchrun. Example: --processes 2")
+    ] = 1,
+    loss_file: Annotated[
+        list[Path] | None,
+        typer.Option("--loss-file", help="Python file with your own objective. Example: --loss-file my_loss.py"),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--no-resume", help="Keep finished runs, or compute them again. Example: --no-resume"),
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan with its cost and stop. Example: --dry-run")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Example: --debug")] = False,
+) -> None:
+    """Train objectives, sweep their parameters, score every checkpoint, and write leaderboard and figures.
+
+    Finished work is never done twice: the same command again does only what is missing.
+
+    Examples:
+
+        bench run --loss ipo --sweep beta
+
+        bench run --loss dpo,ipo,kto,sdpo --sweep beta --seeds 5
+
+        bench run --loss all --suite exact --protocol standard
+
+        bench run --loss "dpo,dpo+nll(0.2),0.8*dpo+0.2*bco_pair" --seeds 5
+
+        bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
+
+        bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
+    """
+    from bench.commands import run_command
+    from bench.request import Request, worker_count
+    from losses.grammar import split_expressions
+
+    request = Request(
+        losses=split_expressions(loss),
+        sweep=sweep,
+        suite=suite,
+        model=model,
+        data=data,
+        protocol=protocol,
+        trials=trials,
+        seeds=seeds,
+        settings=tuple(settings or ()),
+        results=out,
+        study=study,
+        storage=storage,
+        sampler=sampler,  # type: ignore[arg-type]  # the plan refuses other names, with a hint
+        workers=worker_count(workers),
+        processes=processes,
+        resume=resume,
+        loss_files=tuple(loss_file or ()),
+        pruner=pruner,  # type: ignore[arg-type]  # likewise
+    )
+    run_command(request, dry_run=dry_run)
