@@ -205,7 +205,7 @@ def _evaluate(
         provenance={
             **environment(),
             "fp32_matmul": current_route(),
-            "kernels": "torch" if kernels() is None else "C",
+            "kernels": "torch" if kernels() is None or workspace.device.type != "cpu" else "C",
             "layout": trained.get("layout"),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
             "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),

@@ -1,5 +1,6 @@
 """The kernels in C give torch's results, on any number of threads; without a compiler torch does everything."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def fast() -> Kernels:
     found = kernels()
+    if found is None and os.environ.get("LOSSBENCH_KERNELS"):
+        pytest.skip("LOSSBENCH_KERNELS says that torch computes everything")
     assert found is not None
     return found
 
