@@ -12,6 +12,7 @@ from bench.report.record import START, RunRecord
 from bench.report.store import is_complete
 from bench.search import Search
 from bench.spec import RunSpec
+from bench.storage import shared_storage, storage_faults
 from bench.trial import evaluator, failures_of, join, may_be_pruned
 from sweeps.worker import Sweep, TrialResult, settled, take
 
@@ -57,7 +58,10 @@ class Agenda:
 def open_agenda(plan: Plan, hooks: Hooks, *, retry: Retry | None) -> Agenda:
     """Open or join the studies of a plan; ``retry`` is None where no other process has opened them for this command."""
     each: Sequence[frozenset[int] | None] = [None] * len(plan.searches) if retry is None else retry
-    sweeps = tuple(join(plan, search, retry=known) for search, known in zip(plan.searches, each, strict=True))
+    storage = shared_storage(plan.request, hooks)
+    pairs = zip(plan.searches, each, strict=True)
+    with storage_faults():
+        sweeps = tuple(join(plan, search, hooks, storage=storage, retry=known) for search, known in pairs)
     return Agenda(plan=plan, hooks=hooks, sweeps=sweeps)
 
 
@@ -66,12 +70,15 @@ def work(agenda: Agenda) -> None:
 
     Raises:
         KeyboardInterrupt: a stop was asked for between two pieces of work.
+        RunError: the storage was away for longer than the request has patience.
     """
     while True:
         if agenda.hooks.should_stop():
             raise KeyboardInterrupt
         started = time.monotonic()
-        if _next_piece(agenda):
+        with storage_faults():
+            did = _next_piece(agenda)
+        if did:
             agenda.hooks.busy(started, time.monotonic())
         elif is_done(agenda):
             return
@@ -81,7 +88,8 @@ def work(agenda: Agenda) -> None:
 
 def is_done(agenda: Agenda) -> bool:
     """Say whether every result and record is there."""
-    pieces, everything = _open_pieces(agenda)
+    with storage_faults():
+        pieces, everything = _open_pieces(agenda)
     return everything and all(_is_present(agenda, piece) for piece in pieces)
 
 

@@ -27,7 +27,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One ``bench run``, as typed. ``workers`` is None for as many as pay on this machine."""
+    """One ``bench run``, as typed. ``workers`` is None for as many as pay on this machine.
+
+    ``patience``: seconds for which a storage may be away. ``lease``: seconds without a heartbeat after which a worker
+    counts as gone.
+    """
 
     losses: tuple[str, ...]
     sweep: str | None
@@ -47,6 +51,8 @@ class Request:
     resume: bool
     loss_files: tuple[Path, ...]
     pruner: PrunerName = "none"
+    patience: float = 300.0
+    lease: float = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,26 +2,37 @@
 
 from collections.abc import Callable, Sequence
 
+from optuna.storages import BaseStorage
+
 from bench.pipeline import Hooks, run
 from bench.plan import Plan
 from bench.report.record import START
 from bench.search import Search
 from bench.spec import RunSpec
+from bench.storage import patience_of
+from sweeps.errors import StorageAwayError
 from sweeps.pruning import report_rung
+from sweeps.storage import open_storage
 from sweeps.study import open_study
 from sweeps.worker import Outcome, Sweep, TrialResult, join_study
 
 
-def join(plan: Plan, search: Search, *, retry: frozenset[int] | None) -> Sweep:
-    """Open or join the study of a search; ``retry`` as in ``join_study``."""
-    request = plan.request
-    name, storage = plan.study_name(search), request.storage
+def join(
+    plan: Plan, search: Search, hooks: Hooks, *, storage: BaseStorage | None, retry: frozenset[int] | None
+) -> Sweep:
+    """Open or join the study of a search; ``retry`` as in ``join_study``. Without a storage it has its own journal."""
+    request, name = plan.request, plan.study_name(search)
     if storage is None:
-        folder = request.results / "studies" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        storage = str(folder / "journal.log")
+        journal = request.results / "studies" / name / "journal.log"
+        storage = open_storage(f"journal:{journal}", patience=patience_of(request, hooks))
     study = open_study(name, storage=storage, sampler=request.sampler, seed=0, protocol=plan.protocol, **search.design)
-    return join_study(study, trials=None if request.sampler == "grid" else plan.trials, retry=retry, **search.design)
+    return join_study(
+        study,
+        trials=None if request.sampler == "grid" else plan.trials,
+        retry=retry,
+        lease_seconds=request.lease,
+        **search.design,
+    )
 
 
 def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callable[[dict[str, float], int], Outcome]:
@@ -30,7 +41,13 @@ def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callabl
 
     def evaluate(point: dict[str, float], number: int) -> Outcome:
         def prune(step: int, score: float) -> bool:
-            return report_rung(sweep.ledger.study, number, step=step, score=score)
+            try:
+                return report_rung(sweep.ledger.study, number, step=step, score=score)
+            except StorageAwayError:
+                # Told to stop while the storage is away: the training goes on to where it saves its state.
+                if hooks.should_stop():
+                    return False
+                raise
 
         # What a sampler chose has no place of its own: nobody knows which trial is the last one.
         if point in search.points:

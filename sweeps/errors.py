@@ -21,6 +21,10 @@ class StudyError(SweepError):
     """A study or its storage cannot be opened, or was made on other terms."""
 
 
+class StorageAwayError(StudyError):
+    """A study's storage did not answer for longer than anybody should wait. What was finished is kept."""
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return «did you mean 'x'? known: …» for an unknown name."""
     names = sorted(known)

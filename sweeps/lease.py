@@ -6,13 +6,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+
+from sweeps.patience import PatientStorage
 
 WORKER = "worker"
 BEAT = "beat"
+MISSED_BEATS = 3
+
+
+@dataclass
+class Watch:
+    """A lease that seems over: its last beat, when that was looked at, and for how many seconds it has stood still."""
+
+    beat: float
+    looked: float
+    seconds: float = 0.0
 
 
 def worker_id() -> str:
@@ -29,31 +43,50 @@ def beat_seconds(lease_seconds: float) -> float:
     return min(lease_seconds / 5, 5.0)
 
 
-def is_stale(trial: FrozenTrial, *, now: float, lease_seconds: float) -> bool:
+def is_stale(trial: FrozenTrial, watches: dict[int, Watch], *, now: float, moment: float, lease_seconds: float) -> bool:
     """Say whether the worker of a running trial is gone: its process on this host, or its heartbeat on any.
 
-    ``now``: seconds since the epoch. Hosts that share a study need clocks that agree to within the lease.
+    A heartbeat that is too old by the clock is watched for a few beats more. No worker could beat while the storage
+    was away, and each has to be given the time to do so again; and a clock that goes wrong ends nobody's lease.
+
+    Args:
+        watches: what this worker watches, by number of the trial. Between two looks at most one beat's time counts.
+        now: seconds since the epoch. moment: of the monotonic clock.
     """
     if _is_gone(trial.user_attrs[WORKER]):
         return True
-    return now - trial.user_attrs[BEAT] > lease_seconds
+    beat = trial.user_attrs[BEAT]
+    if now - beat <= lease_seconds:
+        watches.pop(trial.number, None)
+        return False
+    every = beat_seconds(lease_seconds)
+    watch = watches.get(trial.number)
+    if watch is None or watch.beat != beat:
+        watches[trial.number] = Watch(beat, moment)
+        return False
+    watch.seconds += min(moment - watch.looked, every)
+    watch.looked = moment
+    return watch.seconds >= MISSED_BEATS * every
 
 
 @contextmanager
-def heartbeat(storage: optuna.storages.BaseStorage, trial_id: int, *, lease_seconds: float) -> Iterator[None]:
+def heartbeat(storage: BaseStorage, trial_id: int, *, lease_seconds: float) -> Iterator[None]:
     """Keep the lease of a running trial from a thread of its own, for as long as the body runs."""
     stop = threading.Event()
     every = beat_seconds(lease_seconds)
-    thread = threading.Thread(target=_beat, args=(storage, trial_id, stop, every), name="heartbeat", daemon=True)
+    # A beat is never made up for: where the storage is away, the next one is soon enough.
+    once = storage.once if isinstance(storage, PatientStorage) else storage
+    thread = threading.Thread(target=_beat, args=(once, trial_id, stop, every), name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        # A beat that hangs does no harm: what it writes to is finished, or its own trial.
+        thread.join(every)
 
 
-def _beat(storage: optuna.storages.BaseStorage, trial_id: int, stop: threading.Event, every: float) -> None:
+def _beat(storage: BaseStorage, trial_id: int, stop: threading.Event, every: float) -> None:
     while not stop.wait(every):
         try:
             storage.set_trial_user_attr(trial_id, BEAT, time.time())

@@ -4,6 +4,10 @@ A *slot* is one unit of the budget: a point of a grid, or the n-th trial of a sa
 trial that names its slot from birth. Every storage of Optuna creates trials in one total order and shows a worker
 all that were created before its own, so a worker creates its claim, looks, and owns the slot only if no earlier claim
 counts; otherwise it withdraws. (Popping WAITING trials is no alternative: on SQLite two processes can pop the same.)
+
+Where a storage goes away between doing and answering, a write is made twice. Each claim has a token of its own: of
+several trials with one token the first is the claim, and the others are its *echoes*, which count for nothing. To
+finish a trial a second time is refused, and the outcome that is stored then says who finished it.
 """
 
 import json
@@ -12,23 +16,20 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Literal, cast
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.lease import BEAT, WORKER, is_stale
+from sweeps.board import LOST, OUTCOME, RESULTS, SLOT, TOKEN, Board, look, status_of
+from sweeps.errors import StorageAwayError
+from sweeps.lease import BEAT, WORKER, Watch, is_stale
 from sweeps.outcome import Outcome, Status, TrialResult
 
-SLOT = "slot"
-_OUTCOME = "outcome"
-_TOKEN = "token"
 _STATES: Mapping[str, TrialState] = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
-_RESULTS = ("completed", "diverged", "pruned")
-_LOST: Mapping[str, object] = MappingProxyType({"status": "lost", "target": None, "run_key": "", "error": None})
 _ERROR_CHARACTERS = 4000
 
 
@@ -42,15 +43,20 @@ class Slot:
 
 @dataclass(frozen=True)
 class Ledger:
-    """A study seen by one worker. ``settled_before``: failed trials from before this call, which may be retried."""
+    """A study seen by one worker. ``settled_before``: failed trials from before this call, which may be retried.
+
+    ``board`` and ``watches`` hold what this worker has read so far, and which leases it watches run out.
+    """
 
     study: optuna.Study
     worker: str
     lease_seconds: float
     settled_before: frozenset[int]
+    board: Board = field(default_factory=Board)
+    watches: dict[int, Watch] = field(default_factory=dict)
 
     @property
-    def storage(self) -> optuna.storages.BaseStorage:
+    def storage(self) -> BaseStorage:
         """The study's storage, which alone can write to a trial from another thread or after its worker's death."""
         return self.study._storage
 
@@ -73,39 +79,16 @@ def sampled_slots(trials: int) -> tuple[Slot, ...]:
 def failed_numbers(study: optuna.Study) -> frozenset[int]:
     """Return the numbers of the trials that ended without a result and may be retried by a new call."""
     return frozenset(
-        trial.number for trial in claims(study) if trial.state is TrialState.FAIL and _status(trial) not in _RESULTS
+        trial.number
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        if SLOT in trial.user_attrs and status_of(trial) not in RESULTS
     )
 
 
-def claims(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the study's claims in their order of creation; trials made by hand or by other programs are none."""
-    return [trial for trial in study.get_trials(deepcopy=False) if SLOT in trial.user_attrs]
-
-
-def holders(ledger: Ledger, trials: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
-    """Return slot key -> the claim that holds it: the first that counts."""
-    held: dict[str, FrozenTrial] = {}
-    lost: set[str] = set()
-    for trial in trials:
-        key = trial.user_attrs[SLOT]
-        if not _is_void(trial, ledger, lost) and key not in held:
-            held[key] = trial
-    return held
-
-
-def _is_void(trial: FrozenTrial, ledger: Ledger, lost: set[str]) -> bool:
-    """Say whether a claim no longer counts. Only a finished trial can be void, and a void one stays so."""
-    if trial.state is not TrialState.FAIL:
-        return False
-    status, key = _status(trial), trial.user_attrs[SLOT]
-    if status in _RESULTS:
-        return False
-    if status in ("withdrawn", "interrupted") or trial.number in ledger.settled_before:
-        return True
-    # The second worker to die at one point while this call lasts is a sign that the point kills workers.
-    first_loss = status == "lost" and key not in lost
-    lost.add(key)
-    return first_loss
+def read(ledger: Ledger) -> Board:
+    """Read what is new in the study; return the board, which shows who holds what."""
+    look(ledger.board, ledger.study.get_trials(deepcopy=False), retried=ledger.settled_before)
+    return ledger.board
 
 
 def claim(
@@ -113,7 +96,7 @@ def claim(
 ) -> FrozenTrial | None:
     """Claim a slot; None when another worker's claim came first. ``params`` may be empty, to be sampled later."""
     token = uuid.uuid4().hex
-    attributes = {SLOT: slot.key, WORKER: ledger.worker, BEAT: time.time(), _TOKEN: token}
+    attributes = {SLOT: slot.key, WORKER: ledger.worker, BEAT: time.time(), TOKEN: token}
     ledger.study.add_trial(
         create_trial(
             state=TrialState.RUNNING,
@@ -122,18 +105,21 @@ def claim(
             user_attrs=attributes,
         )
     )
-    trials = claims(ledger.study)
-    mine = next(trial for trial in reversed(trials) if trial.user_attrs[_TOKEN] == token)
-    if holders(ledger, trials)[slot.key].number == mine.number:
-        return mine
-    put_back(ledger, mine, "withdrawn")
-    return None
+    board = read(ledger)
+    created = [trial for trial in (*board.running.values(), *board.echoes.values()) if trial.user_attrs[TOKEN] == token]
+    mine = min(created, key=lambda trial: trial.number, default=None)
+    # None where the storage was away for so long that another worker took the claim for that of a dead one.
+    held = mine is not None and board.held[slot.key].number == mine.number
+    for trial in created:
+        if trial is not mine or not held:
+            put_back(ledger.storage, trial, "withdrawn")
+    return mine if held else None
 
 
 def earlier_params(ledger: Ledger, slot: Slot, names: Sequence[str]) -> dict[str, float]:
     """Return what a sampler chose for this slot before its worker died or failed; empty when it chose nothing."""
-    for trial in claims(ledger.study):
-        if trial.user_attrs[SLOT] == slot.key and set(names) == set(trial.params):
+    for trial in ledger.board.claims.get(slot.key, {}).values():
+        if set(names) == set(trial.params):
             return {name: trial.params[name] for name in names}
     return {}
 
@@ -143,57 +129,73 @@ def settle(ledger: Ledger, trial: FrozenTrial, outcome: Outcome) -> bool:
     # A database need not take what JSON has no word for: a diverged run's target may be NaN.
     target = outcome.target if outcome.target is not None and math.isfinite(outcome.target) else None
     error = None if outcome.error is None else outcome.error[:_ERROR_CHARACTERS]
-    return _finish(ledger, trial, {**asdict(outcome), "target": target, "error": error})
+    return _finish(ledger.storage, trial, {**asdict(outcome), "target": target, "error": error})
 
 
-def put_back(ledger: Ledger, trial: FrozenTrial, why: Literal["withdrawn", "interrupted"]) -> bool:
+def put_back(storage: BaseStorage, trial: FrozenTrial, why: Literal["withdrawn", "interrupted"]) -> bool:
     """Finish a trial without a result, so that its slot is free again; False when it had finished already."""
-    return _finish(ledger, trial, {**_LOST, "status": why})
+    return _finish(storage, trial, {**LOST, "status": why})
 
 
 def release_stale(ledger: Ledger) -> list[FrozenTrial]:
-    """Finish every running trial whose worker is gone; return those that had stored no outcome."""
+    """Read what is new, and finish every running trial whose worker is gone; return those without an outcome."""
+    board = read(ledger)
+    for number in ledger.watches.keys() - board.running.keys():
+        del ledger.watches[number]
+    now, moment, lease = time.time(), time.monotonic(), ledger.lease_seconds
+    running = list(board.running.values())
+    gone = [trial for trial in running if is_stale(trial, ledger.watches, now=now, moment=moment, lease_seconds=lease)]
     lost = []
-    for trial in claims(ledger.study):
-        if trial.state is not TrialState.RUNNING:
-            continue
-        if not is_stale(trial, now=time.time(), lease_seconds=ledger.lease_seconds):
-            continue
+    for trial in gone:
         # A worker that died between storing its outcome and finishing the trial has done the work.
-        if _OUTCOME in trial.user_attrs:
-            _finish(ledger, trial, trial.user_attrs[_OUTCOME])
+        if OUTCOME in trial.user_attrs:
+            _finish(ledger.storage, trial, trial.user_attrs[OUTCOME])
         # It gets no outcome here: one that its worker, alive after all, stores at this moment must stay.
-        elif _tell(ledger, trial, TrialState.FAIL, None):
+        elif _tell(ledger.storage, trial, TrialState.FAIL, None):
             lost.append(trial)
+    echoes = list(board.echoes.values())
+    for echo in echoes:
+        put_back(ledger.storage, echo, "withdrawn")
+    if gone or echoes:
+        read(ledger)
     return lost
 
 
-def _finish(ledger: Ledger, trial: FrozenTrial, outcome: Mapping[str, object]) -> bool:
+def _finish(storage: BaseStorage, trial: FrozenTrial, outcome: Mapping[str, object]) -> bool:
     state = _STATES.get(str(outcome["status"]), TrialState.FAIL)
-    value = outcome["target"] if state is TrialState.COMPLETE else None
     try:
         # One attribute, written before the state, so that whoever finds the trial unfinished knows how it ends.
-        ledger.storage.set_trial_user_attr(trial._trial_id, _OUTCOME, dict(outcome))
+        storage.set_trial_user_attr(trial._trial_id, OUTCOME, dict(outcome))
+        value = cast(float | None, outcome["target"]) if state is TrialState.COMPLETE else None
+        if state is TrialState.PRUNED:
+            value = _last_score(storage.get_trial(trial._trial_id))
     except optuna.exceptions.UpdateFinishedTrialError:
-        return False
-    return _tell(ledger, trial, state, value)
+        finished = False
+    else:
+        finished = _tell(storage, trial, state, value)
+    # Where it was finished already, that may have been this very call, of which only the answer was lost.
+    return finished or storage.get_trial(trial._trial_id).user_attrs.get(OUTCOME) == dict(outcome)
 
 
-def _tell(ledger: Ledger, trial: FrozenTrial, state: TrialState, value: object) -> bool:
-    """Finish a trial; False when another worker had finished it already."""
+def _tell(storage: BaseStorage, trial: FrozenTrial, state: TrialState, value: float | None) -> bool:
+    """Finish a trial; False when it had been finished already."""
     try:
-        ledger.study.tell(trial.number, value, state=state)
-    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-        if not ledger.storage.get_trial(trial._trial_id).state.is_finished():
-            raise
+        storage.set_trial_state_values(trial._trial_id, state, None if value is None else [float(value)])
+    except optuna.exceptions.UpdateFinishedTrialError:
         return False
     return True
 
 
+def _last_score(trial: FrozenTrial) -> float | None:
+    """What Optuna takes for the value of a pruned trial: its score at the last rung, where that is a number."""
+    score = None if trial.last_step is None else trial.intermediate_values[trial.last_step]
+    return score if score is not None and math.isfinite(score) else None
+
+
 def result(trial: FrozenTrial) -> TrialResult:
     """Return a finished claim as a result."""
-    stored = trial.user_attrs.get(_OUTCOME, _LOST)
-    lost = stored is _LOST
+    stored = trial.user_attrs.get(OUTCOME, LOST)
+    lost = stored is LOST
     status: Status = "failed" if lost else stored["status"]
     return TrialResult(
         number=trial.number,
@@ -208,18 +210,19 @@ def result(trial: FrozenTrial) -> TrialResult:
 
 
 def guarded(evaluate: Callable[[dict[str, float], int], Outcome], params: dict[str, float], number: int) -> Outcome:
-    """Evaluate; an exception, or anything but an Outcome, becomes a failed outcome that tells what happened."""
+    """Evaluate; an exception, or anything but an Outcome, becomes a failed outcome that tells what happened.
+
+    Raises:
+        StorageAwayError: where the storage is away for too long, which is no fault of the trial.
+    """
     try:
         outcome = evaluate(params, number)
         if not isinstance(outcome, Outcome):
             raise TypeError(f"evaluate returned {type(outcome).__name__}, not an Outcome")
+    except StorageAwayError:
+        raise
     except Exception as error:
         lines = "".join(traceback.format_exception(error))
         summary = f"{type(error).__name__}: {error}"[: _ERROR_CHARACTERS // 2]
         return Outcome("failed", None, "", f"{summary}\n{lines[-(_ERROR_CHARACTERS // 2) + 1 :]}")
     return outcome
-
-
-def _status(trial: FrozenTrial) -> str:
-    """Return how a claim ended; a FAIL without an outcome was set from outside, and counts as lost."""
-    return trial.user_attrs.get(_OUTCOME, _LOST)["status"]

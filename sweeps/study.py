@@ -1,36 +1,29 @@
 """Owns the terms of a study: its storage, its sampler and pruner, and who may join."""
 
 import json
-import os
-import re
 import time
-import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalFileSymlinkLock
+from optuna.storages import BaseStorage
 
 from sweeps.errors import StudyError
 from sweeps.protocol import Direction, SamplerName, TuningProtocol
 from sweeps.pruning import build_pruner
+from sweeps.storage import open_storage
 
 __all__ = ["TERMS", "Direction", "SamplerName", "TuningProtocol", "build_sampler", "open_study"]
 
 TERMS = "terms"
 STARTUP_TRIALS = 5
 _TERMS_PATIENCE_SECONDS = 10.0
-_OPEN_ATTEMPTS = 20
-# What SQLite, PostgreSQL and MySQL say to a worker that makes the tables at the same time as another: the tables
-# are there, or nearly, when it looks again.
-_RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "is locked")
 
 
 def open_study(
     name: str,
     *,
-    storage: str,
+    storage: str | BaseStorage,
     sampler: SamplerName,
     seed: int,
     direction: Direction = "maximize",
@@ -40,17 +33,14 @@ def open_study(
 ) -> optuna.Study:
     """Make the study ``name``, or join the one that is there if it was made on the same terms.
 
-    ``storage``: an Optuna URL (``sqlite:///…``, ``postgresql://…``), or ``journal:PATH`` or a path ending in
-    ``.log`` for a journal file. The terms are all the other arguments; the protocol names the pruner. Optuna's own log
-    is quietened to warnings.
+    ``storage``: a URL (see ``open_storage``), or a storage that is open already, which studies of one process share.
+    The terms are all the other arguments; the protocol names the pruner.
 
     Raises:
         StudyError: for a storage that does not open, or a study made on other terms.
     """
-    if optuna.logging.get_verbosity() < optuna.logging.WARNING:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
     terms = _terms(sampler, seed, direction, points, distributions, protocol)
-    opened = _open_storage(storage)
+    opened = open_storage(storage) if isinstance(storage, str) else storage
     choosing = build_sampler(sampler, seed=seed)
     try:
         study = optuna.load_study(study_name=name, storage=opened, sampler=choosing)
@@ -99,7 +89,7 @@ def _terms(
 
 def _create(
     name: str,
-    storage: optuna.storages.BaseStorage,
+    storage: BaseStorage,
     direction: Direction,
     terms: dict[str, object],
     *,
@@ -149,61 +139,3 @@ def _short(value: object) -> str:
 
 def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def _open_storage(storage: str) -> optuna.storages.BaseStorage:
-    if storage.startswith("journal:") or ("://" not in storage and storage.endswith(".log")):
-        return _open_journal(Path(storage.removeprefix("journal:")))
-    if "://" not in storage:
-        raise StudyError(
-            f"storage {storage!r} is neither a URL nor a journal file",
-            fix="give sqlite:///FILE.db, postgresql://…, journal:FILE, or a path ending in .log",
-        )
-    return _open_database(storage)
-
-
-def _open_journal(path: Path) -> optuna.storages.BaseStorage:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = JournalFileSymlinkLock(str(path)) if _has_symlinks(path.parent) else JournalFileOpenLock(str(path))
-        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-    except (OSError, ValueError) as error:
-        raise StudyError(
-            f"journal {str(path)!r} does not open: {error}", fix="give a file that can be read and written"
-        ) from error
-
-
-def _has_symlinks(folder: Path) -> bool:
-    probe = folder / f".symlink-{uuid.uuid4().hex}"
-    try:
-        probe.symlink_to("probe")
-    except (OSError, NotImplementedError):
-        return False
-    probe.unlink()
-    return True
-
-
-def _open_database(url: str) -> optuna.storages.BaseStorage:
-    file = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", url)
-    # SQLite has one writer at a time: the others wait for it rather than fail.
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    for attempt in range(1, _OPEN_ATTEMPTS + 1):
-        try:
-            if file is not None and file[1] != ":memory:":
-                Path(file[1]).parent.mkdir(parents=True, exist_ok=True)
-            return optuna.storages.RDBStorage(url, engine_kwargs=dict(options))
-        # SQLAlchemy and each driver raise classes of their own, which are not imported here.
-        except Exception as error:
-            if attempt == _OPEN_ATTEMPTS or not any(sign in str(error) for sign in _RACE_SIGNS):
-                raise StudyError(
-                    f"storage {_without_password(url, url)} does not open: {_without_password(str(error), url)}",
-                    fix="check the URL, that its server runs and that its driver is installed",
-                ) from None
-            # Different from worker to worker, so that two do not meet again.
-            time.sleep(0.02 * attempt + 0.01 * (os.getpid() % 10))
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _without_password(text: str, url: str) -> str:
-    found = re.match(r"[^/]+://[^:/@]*:([^@]+)@", url)
-    return text if found is None else text.replace(found[1], "***")

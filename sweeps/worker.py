@@ -5,31 +5,33 @@ import itertools
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 
-from sweeps.errors import StudyError, SweepError
+from sweeps.board import Board
+from sweeps.errors import StorageAwayError, StudyError, SweepError
 from sweeps.lease import beat_seconds, heartbeat, worker_id
 from sweeps.ledger import (
     Ledger,
     Slot,
     claim,
-    claims,
     earlier_params,
     failed_numbers,
     grid_slots,
     guarded,
-    holders,
     put_back,
+    read,
     release_stale,
     result,
     sampled_slots,
     settle,
 )
 from sweeps.outcome import EventKind, Outcome, TrialEvent, TrialResult, best
+from sweeps.patience import PatientStorage
 from sweeps.study import TERMS, build_sampler
 
 __all__ = ["Outcome", "Sweep", "TrialEvent", "TrialResult", "best", "join_study", "run_trials", "settled", "take"]
@@ -83,16 +85,14 @@ def run_trials(
         if take(sweep, evaluate, catch_interrupt=catch_interrupt):
             said_waiting = False
             continue
-        held = holders(sweep.ledger, claims(study))
-        if wait and _count_settled(sweep, held) < len(sweep.slots):
+        board = sweep.ledger.board
+        if wait and _count_settled(sweep) < len(sweep.slots):
             if not said_waiting:
                 _emit(sweep, "waiting", None, {}, None)
             said_waiting = True
             time.sleep(min(1.0, beat_seconds(lease_seconds)))
             continue
-        return [
-            result(held[slot.key]) for slot in sweep.slots if slot.key in held and held[slot.key].state.is_finished()
-        ]
+        return [result(board.held[slot.key]) for slot in sweep.slots if board.is_settled(slot.key)]
 
 
 def join_study(
@@ -120,28 +120,27 @@ def join_study(
     sweep = Sweep(Ledger(study, worker_id(), lease_seconds, frozenset()), slots, spread, on_event)
     _release(sweep)
     again = failed_numbers(study) if retry is None else retry
-    return replace(sweep, ledger=replace(sweep.ledger, settled_before=again))
+    return replace(sweep, ledger=replace(sweep.ledger, settled_before=again, board=Board()))
 
 
 def take(sweep: Sweep, evaluate: Evaluate, *, catch_interrupt: bool = True) -> bool:
     """Work on the first free point; False when none is free: others are at work, or every point has a result."""
     for collisions in itertools.count():
         _release(sweep)
-        held = holders(sweep.ledger, claims(sweep.ledger.study))
-        free = [slot for slot in sweep.slots if slot.key not in held]
-        if not free:
+        slot = _choose(sweep, collisions)
+        if slot is None:
             return False
-        if _step(sweep, _choose(free, collisions, sweep.ledger.worker), evaluate, catch_interrupt=catch_interrupt):
+        if _step(sweep, slot, evaluate, catch_interrupt=catch_interrupt):
             return True
     raise AssertionError("the count never ends")
 
 
 def settled(sweep: Sweep) -> list[TrialResult] | None:
     """Return the results in the order of the points; None while one of them has none."""
-    held = holders(sweep.ledger, claims(sweep.ledger.study))
-    if _count_settled(sweep, held) < len(sweep.slots):
+    board = read(sweep.ledger)
+    if _count_settled(sweep) < len(sweep.slots):
         return None
-    return [result(held[slot.key]) for slot in sweep.slots]
+    return [result(board.held[slot.key]) for slot in sweep.slots]
 
 
 def _plan(
@@ -167,9 +166,16 @@ def _plan(
     return slots, {name: FloatDistribution(min(column), max(column)) for name, column in columns.items()}
 
 
-def _choose(free: Sequence[Slot], collisions: int, worker: str) -> Slot:
-    """Return the first free slot; after a collision, one that differs from worker to worker."""
-    return free[0] if collisions == 0 else free[zlib.crc32(f"{worker}/{collisions}".encode()) % len(free)]
+def _choose(sweep: Sweep, collisions: int) -> Slot | None:
+    """Return a free slot, None where there is none: the first one for a worker that is alone.
+
+    Where others are at work, it is one of the first so many, and not the same for all: workers that finish at the same
+    time would all go for the first one, and all but one would have to withdraw.
+    """
+    board, worker = sweep.ledger.board, sweep.ledger.worker
+    reach = max(1, len(board.running)) * (1 + collisions)
+    free = list(itertools.islice((slot for slot in sweep.slots if slot.key not in board.held), reach))
+    return free[zlib.crc32(f"{worker}/{board.looked}".encode()) % len(free)] if free else None
 
 
 def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool) -> bool:
@@ -186,12 +192,19 @@ def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool
             outcome = guarded(evaluate, dict(params), trial.number)
     except BaseException:
         if catch_interrupt:
-            put_back(ledger, trial, "interrupted")
+            _give_back(ledger, trial)
         raise
     kept = settle(ledger, trial, outcome)
     finished = result(ledger.storage.get_trial(trial._trial_id)) if kept else None
     _emit(sweep, "finished" if kept else "lost", trial.number, params, finished)
     return True
+
+
+def _give_back(ledger: Ledger, trial: FrozenTrial) -> None:
+    """Put a trial back on the way out, if the storage answers soon; otherwise its lease frees it."""
+    storage = ledger.storage
+    with suppress(StorageAwayError):
+        put_back(storage.hurried() if isinstance(storage, PatientStorage) else storage, trial, "interrupted")
 
 
 def _sampled(sweep: Sweep, trial: FrozenTrial, slot: Slot) -> dict[str, float]:
@@ -223,8 +236,8 @@ def _release(sweep: Sweep) -> None:
         _emit(sweep, "lost", trial.number, dict(trial.params), None)
 
 
-def _count_settled(sweep: Sweep, held: Mapping[str, FrozenTrial]) -> int:
-    return sum(slot.key in held and held[slot.key].state.is_finished() for slot in sweep.slots)
+def _count_settled(sweep: Sweep) -> int:
+    return sum(sweep.ledger.board.is_settled(slot.key) for slot in sweep.slots)
 
 
 def _emit(
@@ -232,5 +245,5 @@ def _emit(
 ) -> None:
     if sweep.on_event is None:
         return
-    done = _count_settled(sweep, holders(sweep.ledger, claims(sweep.ledger.study)))
-    sweep.on_event(TrialEvent(kind, number, params, finished, done, len(sweep.slots)))
+    read(sweep.ledger)
+    sweep.on_event(TrialEvent(kind, number, params, finished, _count_settled(sweep), len(sweep.slots)))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from optuna.distributions import FloatDistribution
 
+from sweeps.patience import Patience
+from sweeps.storage import open_storage
 from sweeps.study import open_study
 from sweeps.worker import Outcome, run_trials
 
@@ -22,12 +24,11 @@ def log(path, what, params):
 
 
 def main():
-    """Read the job as JSON from the command line: storage, log, sampler, points or trials, seconds, crash, hold."""
+    """Read the job as JSON from the command line: see ``JOB`` in ``tests.sweeps.joining``."""
     job = json.loads(sys.argv[1])
     spread = None if job["points"] else {"beta": FloatDistribution(0.01, 10.0, log=True)}
-    study = open_study(
-        "s", storage=job["storage"], sampler=job["sampler"], seed=7, points=job["points"], distributions=spread
-    )
+    storage = open_storage(job["storage"], patience=Patience(seconds=job["patience"], opening=20.0))
+    study = open_study("s", storage=storage, sampler=job["sampler"], seed=7, points=job["points"], distributions=spread)
     while job["go"] and not Path(job["go"]).exists():
         time.sleep(0.002)
 

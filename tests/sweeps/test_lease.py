@@ -5,7 +5,7 @@ import time
 import optuna
 import pytest
 
-from sweeps.lease import BEAT, WORKER, heartbeat, is_stale, worker_id
+from sweeps.lease import BEAT, WORKER, beat_seconds, heartbeat, is_stale, worker_id
 
 
 def test_the_heartbeat_beats_while_the_body_runs_and_stops_with_it(tmp_path):
@@ -17,6 +17,23 @@ def test_the_heartbeat_beats_while_the_body_runs_and_stops_with_it(tmp_path):
     assert time.time() - stopped < 0.3
     time.sleep(0.15)
     assert study.trials[0].user_attrs[BEAT] == stopped
+
+
+def running(worker, beat=1000.0, number=0):
+    trial = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.RUNNING, user_attrs={WORKER: worker, BEAT: beat, "token": "t"}
+    )
+    trial.number = number
+    return trial
+
+
+def looks(trial, *, ages, every):
+    """What each of several looks says, ``every`` seconds apart, at a heartbeat of these ages."""
+    watches = {}
+    return [
+        is_stale(trial, watches, now=1000.0 + age, moment=50.0 + every * count, lease_seconds=10.0)
+        for count, age in enumerate(ages)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -32,7 +49,21 @@ def test_the_heartbeat_beats_while_the_body_runs_and_stops_with_it(tmp_path):
     ids=["living", "quiet", "silent", "another process with its number", "another host", "another host, silent"],
 )
 def test_a_lease_ends_with_its_process_or_with_its_heartbeat(change, age, stale):
-    trial = optuna.trial.create_trial(
-        state=optuna.trial.TrialState.RUNNING, user_attrs={WORKER: change(worker_id()), BEAT: 1000.0}
-    )
-    assert is_stale(trial, now=1000.0 + age, lease_seconds=10.0) is stale
+    found = looks(running(change(worker_id())), ages=[age] * 4, every=beat_seconds(10.0))
+    assert found[-1] is stale
+
+
+def test_a_silent_worker_has_a_few_beats_more_to_show_itself():
+    assert looks(running("other:1:1"), ages=[20.0] * 5, every=2.0) == [False, False, False, True, True]
+
+
+def test_a_look_after_a_long_pause_counts_for_one_beat_only():
+    # As when the storage was away between the looks: nobody could beat then.
+    assert looks(running("other:1:1"), ages=[20.0, 500.0, 502.0, 504.0], every=500.0) == [False, False, False, True]
+
+
+def test_a_beat_ends_the_watch_and_clocks_that_disagree_end_no_lease():
+    watches = {}
+    for count in range(20):
+        trial = running("other:1:1", beat=1000.0 + 2 * count)
+        assert not is_stale(trial, watches, now=5000.0 + 2 * count, moment=2.0 * count, lease_seconds=10.0)

@@ -1,24 +1,17 @@
 """Owns the checks with real processes on real storages: joining, kill -9, Ctrl-C."""
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from optuna.distributions import FloatDistribution
 
 from sweeps.study import open_study
 from sweeps.worker import Outcome, run_trials
-
-ROOT = Path(__file__).parents[2]
-POINTS = [{"beta": round(0.1 * (index + 1), 1)} for index in range(8)]
-
+from tests.sweeps.joining import POINTS, evaluations, results_of, wait_for
 
 JOURNAL_ONLY = pytest.mark.parametrize("storage", ["journal"], indirect=True)
 
@@ -26,60 +19,6 @@ JOURNAL_ONLY = pytest.mark.parametrize("storage", ["journal"], indirect=True)
 @pytest.fixture(params=["sqlite", "journal"])
 def storage(request, tmp_path):
     return f"sqlite:///{tmp_path}/study.db" if request.param == "sqlite" else f"{tmp_path}/study.log"
-
-
-@pytest.fixture
-def join(tmp_path, storage):
-    """Return a function that starts a worker process; what is still running at the end is ended by its id."""
-    started = []
-
-    def start(*, points=POINTS, trials=None, sampler="grid", seconds=0.02, crash=None, hold=None, go="", lease=60.0):
-        job = {
-            "storage": storage,
-            "log": str(tmp_path / "evaluations"),
-            "points": points,
-            "trials": trials,
-            "sampler": sampler,
-            "seconds": seconds,
-            "crash": crash,
-            "hold": hold,
-            "go": go,
-            "lease": lease,
-        }
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.sweeps.joiner", json.dumps(job)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(worker)
-        return worker
-
-    yield start
-    for worker in started:
-        worker.kill()
-        worker.communicate()
-
-
-def results_of(worker):
-    out, error = worker.communicate(timeout=60)
-    assert worker.returncode == 0, error
-    assert error == ""
-    return json.loads(out)
-
-
-def evaluations(tmp_path, what):
-    path = tmp_path / "evaluations"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line.rsplit(" ", 1)[0].split(" ", 1)[1])["beta"] for line in lines if line.startswith(what)]
-
-
-def wait_for(condition, *, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.005)
 
 
 def never(_params, _number):

@@ -1,7 +1,6 @@
 """Owns the checks of the protocol, of opening a storage, and of who may join a study."""
 
 import multiprocessing
-import os
 
 import optuna
 import pytest
@@ -124,16 +123,6 @@ def test_a_password_is_never_shown():
         open_study("s", storage="nosuch://me:hunter2@server/db", sampler="grid", seed=1)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__cause__ is None
-
-
-def test_the_journal_works_where_symbolic_links_do_not(tmp_path, monkeypatch):
-    def refuse(*_args, **_kwargs):
-        raise OSError("no privilege")
-
-    monkeypatch.setattr(os, "symlink", refuse)
-    study = open_study("s", storage=f"{tmp_path}/study.log", sampler="grid", seed=1, points=POINTS)
-    study.add_trial(optuna.trial.create_trial(value=1.0))
-    assert len(open_study("s", storage=f"{tmp_path}/study.log", sampler="grid", seed=1, points=POINTS).trials) == 1
 
 
 def _open(storage, start):

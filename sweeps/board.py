@@ -1,0 +1,106 @@
+"""Owns which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from optuna.trial import FrozenTrial, TrialState
+
+SLOT = "slot"
+TOKEN = "token"
+OUTCOME = "outcome"
+RESULTS = ("completed", "diverged", "pruned")
+LOST: Mapping[str, object] = MappingProxyType({"status": "lost", "target": None, "run_key": "", "error": None})
+
+
+@dataclass(kw_only=True)
+class Board:
+    """The claims of a study as one process has read them, by slot and by number.
+
+    ``held``: the claim that holds each slot. ``running``: claims that may still change. ``echoes``: running trials
+    that a repeated write made (see ``sweeps.ledger``). ``claims``: those of slots that have no result yet.
+    """
+
+    held: dict[str, FrozenTrial] = field(default_factory=dict)
+    running: dict[int, FrozenTrial] = field(default_factory=dict)
+    echoes: dict[int, FrozenTrial] = field(default_factory=dict)
+    claims: dict[str, dict[int, FrozenTrial]] = field(default_factory=dict)
+    looked: int = 0
+
+    def is_settled(self, key: str) -> bool:
+        """Say whether a slot has its result. It keeps it: what is finished never changes."""
+        return key in self.held and self.held[key].state.is_finished()
+
+
+def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]) -> None:
+    """Take in a study's trials, of which only the new and the unfinished ones are looked at.
+
+    Args:
+        trials: all of them, in the order of their numbers, which begin at 0.
+        retried: numbers of failed trials that no longer count.
+    """
+    touched: dict[str, None] = {}
+    for number in (*board.running, *board.echoes, *range(board.looked, len(trials))):
+        trial = trials[number]
+        key = trial.user_attrs.get(SLOT)
+        # Trials made by hand or by other programs are no claims, and never become any.
+        if key is None:
+            continue
+        board.running.pop(number, None)
+        board.echoes.pop(number, None)
+        if trial.state is TrialState.RUNNING:
+            board.running[number] = trial
+        if not board.is_settled(key):
+            board.claims.setdefault(key, {})[number] = trial
+            touched[key] = None
+    board.looked = max(board.looked, len(trials))
+    for key in touched:
+        claims = board.claims[key]
+        for echo in _echoes(claims.values()):
+            if board.running.pop(echo.number, None) is not None:
+                board.echoes[echo.number] = echo
+        holder = first_that_counts(claims.values(), retried=retried)
+        board.held.pop(key, None)
+        if holder is not None:
+            board.held[key] = holder
+            if holder.state.is_finished():
+                del board.claims[key]
+
+
+def first_that_counts(claims: Iterable[FrozenTrial], *, retried: frozenset[int]) -> FrozenTrial | None:
+    """Return the claim that holds a slot, of all on it in the order of their numbers; None where it is free.
+
+    Only a finished claim can be void, and a void one stays so.
+    """
+    tokens: set[str] = set()
+    lost = False
+    for trial in claims:
+        token = trial.user_attrs[TOKEN]
+        if token in tokens:
+            continue
+        tokens.add(token)
+        if trial.state is not TrialState.FAIL or (status := status_of(trial)) in RESULTS:
+            return trial
+        if status in ("withdrawn", "interrupted") or trial.number in retried:
+            continue
+        # The second worker to die at one point while this call lasts is a sign that the point kills workers.
+        if status == "lost" and not lost:
+            lost = True
+            continue
+        return trial
+    return None
+
+
+def status_of(trial: FrozenTrial) -> str:
+    """Return how a claim ended; a FAIL without an outcome was set from outside, and counts as lost."""
+    return trial.user_attrs.get(OUTCOME, LOST)["status"]
+
+
+def _echoes(claims: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    seen: set[str] = set()
+    found = []
+    for trial in claims:
+        if trial.user_attrs[TOKEN] in seen:
+            found.append(trial)
+        seen.add(trial.user_attrs[TOKEN])
+    return found

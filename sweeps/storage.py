@@ -1,0 +1,162 @@
+"""Owns opening a storage by its URL: a journal file, a database, Optuna's gRPC proxy; and hiding its password."""
+
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import optuna
+
+from sweeps.errors import StorageAwayError, StudyError
+from sweeps.journal import SharedJournal
+from sweeps.patience import Patience, PatientStorage, insist
+
+Answer = TypeVar("Answer")
+KINDS = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, grpc://HOST:PORT, journal:FILE, or a path ending in .log"
+GRPC_PORT = 13000
+# What SQLite, PostgreSQL and MySQL say to a worker that makes the tables at the same time as another: the tables
+# are there, or nearly, when it looks again.
+_RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "is locked")
+_NEVER_SIGNS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "Access denied", "Unknown database")
+_EXTRAS = {"postgresql": "postgres", "grpc": "grpc"}
+
+
+def open_storage(url: str, *, patience: Patience | None = None) -> PatientStorage:
+    """Open ``sqlite:///…``, ``postgresql://…``, ``grpc://HOST:PORT``, ``journal:PATH`` or a path ending in ``.log``.
+
+    Every call to the storage waits out an outage for as long as ``patience`` says. Nothing in a message names the
+    password. Optuna's own log is quietened to errors.
+
+    Raises:
+        StudyError: no such kind of storage, a driver that is not installed, or a storage that does not open.
+    """
+    patience = patience or Patience()
+    # What they say of broken connections is told here, in words of our own.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    if url.startswith("journal:") or ("://" not in url and url.endswith(".log")):
+        return _open_journal(Path(url.removeprefix("journal:")), patience)
+    if url.startswith("grpc://"):
+        return _open_proxy(url, patience)
+    if "://" not in url:
+        raise StudyError(f"storage {shown(url)!r} is neither a URL nor a journal file", fix=f"give {KINDS}")
+    return _open_database(url, patience)
+
+
+def shown(url: str) -> str:
+    """Return a URL as it may be shown: without its password, wherever in it that stands."""
+    hidden = re.sub(r"(://[^:/?#]*):.*@(?=[^@]*$)", r"\1:***@", url)
+    return re.sub(r"([?&](?:password|passwd|sslpassword|token)=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+
+
+def without_password(text: str, url: str) -> str:
+    """Return a message about a storage without its URL's password."""
+    found = re.search(r"://[^:/?#]*:(.*)@[^@]*$", url)
+    secrets = [found[1]] if found is not None else []
+    secrets += re.findall(r"[?&](?:password|passwd|sslpassword|token)=([^&]+)", url, flags=re.IGNORECASE)
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _open_journal(path: Path, patience: Patience) -> PatientStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = optuna.storages.JournalStorage(SharedJournal(path))
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"journal {str(path)!r} does not open: {error}", fix="give a file that can be read and written"
+        ) from error
+    return PatientStorage(opened, name=str(path), is_outage=_is_file_outage, patience=patience)
+
+
+def _open_proxy(url: str, patience: Patience) -> PatientStorage:
+    place = re.fullmatch(r"grpc://([^/:@]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/?", url)
+    if place is None:
+        raise StudyError(f"storage {shown(url)!r} names no host and port", fix=f"for example grpc://head:{GRPC_PORT}")
+    try:
+        from sweeps.proxy import PromptProxy, is_proxy_outage
+    except ImportError as error:
+        raise StudyError(f"storage {url}: {error}", fix="pip install 'lossbench[grpc]'") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        proxy = PromptProxy(host=place[1], port=int(place[2] or GRPC_PORT))
+    _first_answer(proxy.get_all_studies, url, is_proxy_outage, patience)
+    return PatientStorage(proxy, name=url, is_outage=is_proxy_outage, patience=patience)
+
+
+def _open_database(url: str, patience: Patience) -> PatientStorage:
+    file = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", url)
+    if file is not None and file[1] != ":memory:":
+        try:
+            Path(file[1]).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StudyError(f"storage {url} does not open: {error}", fix="give a file that can be written") from None
+    may_come = partial(_may_come, local=url.startswith("sqlite"))
+    opened = _first_answer(
+        lambda: optuna.storages.RDBStorage(url, engine_kwargs=_options(url)), url, may_come, patience
+    )
+    cached = optuna.storages._CachedStorage(opened)
+    return PatientStorage(cached, name=shown(url), is_outage=_is_database_outage, patience=patience)
+
+
+def _options(url: str) -> dict[str, object]:
+    """How SQLAlchemy connects: SQLite has one writer at a time, and the others wait for it rather than fail.
+
+    A database server has room for some hundred connections in all, so a process keeps one; a second thread's is closed
+    after use. A connection is tried before use: a server that was restarted has ended it.
+    """
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": 60}}
+    options: dict[str, object] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 8, "pool_recycle": 600}
+    if re.match(r"postgresql(\+psycopg2?)?://", url):
+        # A host that lost its power never refuses: after half a minute without an answer it counts as away.
+        alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30000}
+        options["connect_args"] = {"connect_timeout": 10, **alive}
+    return options
+
+
+def _first_answer(
+    call: Callable[[], Answer], url: str, may_come: Callable[[Exception], bool], patience: Patience
+) -> Answer:
+    name = shown(url)
+    try:
+        return insist(call, name=name, is_outage=may_come, patience=patience, seconds=patience.opening)
+    except ImportError as error:
+        kind = re.split(r"[+:]", url, maxsplit=1)[0]
+        what = f"'lossbench[{_EXTRAS[kind]}]'" if kind in _EXTRAS else f"(its driver: {error.__cause__})"
+        raise StudyError(f"storage {name}: its driver is not installed", fix=f"pip install {what}") from None
+    except StorageAwayError as error:
+        raise StudyError(without_password(error.problem, url), fix="check the URL, and that its server runs") from None
+    # SQLAlchemy and each driver raise classes of their own.
+    except Exception as error:
+        raise StudyError(
+            f"storage {name} does not open: {without_password(str(error), url)}",
+            fix="check the URL, that its server runs and that its driver is installed",
+        ) from None
+
+
+def _may_come(error: Exception, *, local: bool) -> bool:
+    """Say whether a database that did not open may open later: others are making its tables, or it starts up."""
+    text = str(error)
+    if any(sign in text for sign in _RACE_SIGNS):
+        return True
+    return not local and _is_database_outage(error) and not any(sign in text for sign in _NEVER_SIGNS)
+
+
+def _is_database_outage(error: Exception) -> bool:
+    from sqlalchemy import exc
+
+    found = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    if isinstance(found, exc.OperationalError | exc.InterfaceError | exc.InternalError | exc.TimeoutError):
+        return True
+    # A connection that broke between two statements of a transaction shows as one of these.
+    broken = isinstance(found, exc.DBAPIError) and (found.connection_invalidated or type(found) is exc.DatabaseError)
+    return broken or isinstance(found, exc.PendingRollbackError | exc.ResourceClosedError)
+
+
+def _is_file_outage(error: Exception) -> bool:
+    return isinstance(error, OSError)
