@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from bench.report.store import load_records
-from sweeps.ledger import SLOT
+from sweeps.board import SLOT
 from tests.faults.processes import left_over, start, strike
 
 Storage = Literal["journal", "postgres"]
