@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.errors import BenchError, RunError
+from bench.errors import BenchError
 from bench.report.store import is_complete, write_text_whole, write_whole
 from bench.spec import Execution, RunSpec
 
@@ -122,31 +122,25 @@ def run_job(
         RunError: the step-0 parity gate failed, a cache row is missing, or the world size is not the one asked for.
     """
     import torch
-    from accelerate import Accelerator
 
     from bench.checkpoint import save_checkpoint
-    from bench.model import with_lora
+    from bench.ranks import gathered, join_ranks, named_weights, sharing_of
     from bench.train import train
     from losses import get, register_file
 
     for path in job.objective_files:
         register_file(path)
-    # Without a GPU accelerate joins the ranks only where it is told that they are on the CPU.
-    accelerator = Accelerator(cpu=job.execution.device == "cpu" or not torch.cuda.is_available())
-    if accelerator.num_processes != job.execution.processes:
-        raise RunError(
-            f"{job.execution.processes} processes were asked for, {accelerator.num_processes} are running",
-            fix="start with torchrun --nproc_per_node N, and give the same N to --processes",
-        )
+    accelerator = join_ranks(job.execution)
+    sharing = sharing_of(accelerator, job.execution)
+    sharded = sharing in ("fsdp2", "deepspeed")
     spec = job.spec
     torch.manual_seed(spec.seed)
     given = inputs(job)
-    model = given.model
-    if spec.train.lora is not None:
-        model = with_lora(model, spec.train.lora, seed=spec.seed)
+    model = _start(job, given)
     objective = get(spec.objective)
     progress = train(
-        model.to(accelerator.device),
+        # A model that is sharded may be larger than a device: its layers go there one by one.
+        model if sharing == "fsdp2" else model.to(accelerator.device),
         spec=spec,
         objective=objective,
         data=given.data,
@@ -158,7 +152,12 @@ def run_job(
         should_stop=should_stop,
         ends_early=lambda step: rungs is not None and rungs.ends(step, model),
     )
+    whole = gathered(dict(named_weights(model))) if sharded and progress.status == "completed" else {}
     if accelerator.is_main_process:
+        if whole:
+            model = _start(job, inputs(job))
+            for name, parameter in model.named_parameters():
+                parameter.data.copy_(whole[name])
         trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores}
         place = job.pruned_run if progress.status == "pruned" else job.run
         assert place is not None
@@ -174,6 +173,13 @@ def run_job(
 
         write_whole(place, write, stage="train")
     accelerator.wait_for_everyone()
+
+
+def _start(job: TrainJob, given: Inputs) -> Any:
+    from bench.model import with_lora
+
+    lora = job.spec.train.lora
+    return given.model if lora is None else with_lora(given.model, lora, seed=job.spec.seed)
 
 
 def write_job(job: TrainJob) -> Path:
