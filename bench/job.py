@@ -1,13 +1,9 @@
-"""Owns one training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done.
-
-``torchrun --nproc_per_node 2 -m bench.job WORK_DIR`` or ``accelerate launch -m bench.job WORK_DIR`` run it on ranks.
-"""
+"""Owns one training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done."""
 
 import contextlib
 import fcntl
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.errors import BenchError
 from bench.report.store import is_complete, write_text_whole, write_whole
 from bench.spec import Execution, RunSpec
 
@@ -63,20 +58,23 @@ class TrainJob(BaseModel):
 
 
 @contextlib.contextmanager
-def lease(job: TrainJob, *, wait: bool) -> Iterator[bool]:
+def lease(job: TrainJob, *, wait: bool, name: str = "lease") -> Iterator[bool]:
     """Hold the run's lease: of two processes that meet at one run, one trains and the other finds it done.
 
     The lease is a file lock, so a killed process gives it back. Yields False where ``wait`` is off and it is taken.
+
+    Args:
+        name: of the file. The process that ranks work for holds ``lease``, the first rank itself ``ranks``.
     """
     job.work.mkdir(parents=True, exist_ok=True)
-    with (job.work / "lease").open("w") as handle:
+    with (job.work / name).open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
         yield True
-        if job.finished is not None:
+        if name == "lease" and job.finished is not None:
             shutil.rmtree(job.work, ignore_errors=True)
 
 
@@ -187,33 +185,3 @@ def write_job(job: TrainJob) -> Path:
     job.work.mkdir(parents=True, exist_ok=True)
     write_text_whole(job.work / "job.json", job.model_dump_json(indent=1) + "\n")
     return job.work
-
-
-def main(arguments: list[str]) -> int:
-    """Run the job in the work folder that the command line names; progress goes to its ``progress.jsonl``."""
-    if len(arguments) != 1:
-        print("usage: torchrun --nproc_per_node N -m bench.job WORK_DIR", file=sys.stderr)
-        return 2
-    from bench.matmul import take_fastest_route
-
-    work = Path(arguments[0])
-    take_fastest_route()
-    try:
-        job = TrainJob.model_validate_json((work / "job.json").read_text(encoding="utf-8"))
-        with (work / "progress.jsonl").open("a", encoding="utf-8") as lines:
-
-            def report(step: int, row: dict[str, float | None]) -> None:
-                print(json.dumps(row), file=lines, flush=True)
-
-            run_job(job, report=report, should_stop=lambda: (work / "stop").exists())
-    except KeyboardInterrupt:
-        return 130
-    except BenchError as error:
-        (work / "error.txt").write_text(str(error), encoding="utf-8")
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

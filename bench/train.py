@@ -172,3 +172,11 @@ def lr_factor(step: int, steps: int, train: TrainSpec) -> float:
 def _count(progress: Progress, tokens: float, extra_tokens: int, *, live: bool) -> None:
     progress.tokens += int(tokens)
     progress.forward_tokens += (int(tokens) + extra_tokens) * (2 if live else 1)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from bench.rank import main
+
+    raise SystemExit(main(sys.argv[1:]))
