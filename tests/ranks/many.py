@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -19,15 +19,21 @@ def stop_after(step: int | None) -> Callable[[], bool]:
     return lambda: next(asked) == step
 
 
-def main(arguments: list[str]) -> None:
-    """Run each job of the command line to its end, or to where it is stopped."""
-    stop_at = next((int(each.partition("=")[2]) for each in arguments if each.startswith("--stop-at=")), None)
-    for folder in (each for each in arguments if not each.startswith("--")):
-        job = TrainJob.model_validate_json((Path(folder) / "job.json").read_text(encoding="utf-8"))
+def train_all(jobs: Iterable[TrainJob], *, stop_at: int | None = None) -> None:
+    """Run each job to its end, or to where it is stopped."""
+    for job in jobs:
         try:
             run_job(job, report=lambda step, row: None, should_stop=stop_after(stop_at))
         except Interrupted:
             assert stop_at is not None
+
+
+def main(arguments: list[str]) -> None:
+    """Run the jobs of the command line."""
+    stop_at = next((int(each.partition("=")[2]) for each in arguments if each.startswith("--stop-at=")), None)
+    folders = [Path(each) for each in arguments if not each.startswith("--")]
+    jobs = [TrainJob.model_validate_json((each / "job.json").read_text(encoding="utf-8")) for each in folders]
+    train_all(jobs, stop_at=stop_at)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

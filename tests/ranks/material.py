@@ -10,11 +10,14 @@ from typing import Any
 
 from bench.data.table import write_encoded
 from bench.job import TrainJob, write_job
+from bench.rank import ROUTE
 from bench.spec import Execution, LoraSpec, RunSpec
 from tests.bench.conftest import tiny_model, tiny_pairs, tiny_reference, tiny_spec
 from tests.bench.tiny_tokenizer import tiny_tokenizer
+from tests.ranks.many import train_all
 
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "LOSSBENCH_MATMUL": "none"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", ROUTE: "none"}
+PATIENCE_SECONDS = 900
 
 
 def spec_of(objective: str, **changes: Any) -> RunSpec:
@@ -27,8 +30,8 @@ def spec_of(objective: str, **changes: Any) -> RunSpec:
     return tiny_spec(objective, **{"learning_rate": 1e-3, "steps": 6} | changes)
 
 
-def job(folder: Path, spec: RunSpec, *, processes: int = 1, **execution: Any) -> TrainJob:
-    """A job with all that it reads below ``folder``; the same folder may be used for the same spec again."""
+def job(folder: Path, spec: RunSpec, *, results: str = "results", **execution: Any) -> TrainJob:
+    """A job with all that it reads below ``folder``, which may hold it already, for the same spec."""
     model = folder / "model"
     if not model.exists():
         data, start = tiny_pairs(), tiny_model()
@@ -39,36 +42,35 @@ def job(folder: Path, spec: RunSpec, *, processes: int = 1, **execution: Any) ->
         tiny_reference(start, data, spec, folder / "reference")
     return TrainJob(
         spec=spec,
-        execution=Execution(processes=processes, device="cpu", **{"micro_batch": 2} | execution),
+        execution=Execution(device="cpu", **{"micro_batch": 2} | execution),
         model=model,
         data=folder / "data",
         references=tuple(sorted((folder / "reference").iterdir())),
-        results=folder / "results",
+        results=folder / results,
     )
 
 
-def ranks_command(module: str, arguments: Sequence[str | Path], *, ranks: int) -> list[str]:
-    """The line that starts ranks of a module."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-    return [*command, "-m", module, *map(str, arguments)]
+def command(module: str, arguments: Sequence[str | Path], *, ranks: int) -> list[str]:
+    """The line that starts a module in this many ranks, or alone."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
+    return [sys.executable, *torchrun, "-m", module, *map(str, arguments)]
 
 
-def torchrun(
-    arguments: Sequence[str | Path], *, ranks: int, module: str = "bench.train"
-) -> subprocess.CompletedProcess[str]:
-    """Start ranks and wait for their end."""
+def started(module: str, arguments: Sequence[str | Path], *, ranks: int) -> subprocess.CompletedProcess[str]:
+    """Start a module and wait for its end."""
     return subprocess.run(
-        ranks_command(module, arguments, ranks=ranks),
-        capture_output=True, text=True, timeout=600, env={**os.environ, **ENVIRONMENT}, check=False,
+        command(module, arguments, ranks=ranks),
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, env={**os.environ, **ENVIRONMENT}, check=False,
     )  # fmt: skip
 
 
 def run_many(jobs: Sequence[TrainJob], *, stop_at: int | None = None) -> None:
-    """Train several jobs by the same ranks, one after the other, each to its end or to a step."""
-    folders = [write_job(each) for each in jobs]
-    extra = [] if stop_at is None else [f"--stop-at={stop_at}"]
-    done = torchrun([*extra, *folders], ranks=jobs[0].execution.processes, module="tests.ranks.many")
-    assert done.returncode == 0, done.stderr[-5000:]
+    """Train several jobs, each to its end or to a step: here, and those of two processes all by the same ranks."""
+    train_all([each for each in jobs if each.execution.processes == 1], stop_at=stop_at)
+    if folders := [write_job(each) for each in jobs if each.execution.processes == 2]:
+        extra = [] if stop_at is None else [f"--stop-at={stop_at}"]
+        done = started("tests.ranks.many", [*extra, *folders], ranks=2)
+        assert done.returncode == 0, done.stderr[-5000:]
 
 
 def trained(finished: TrainJob) -> dict[str, Any]:

@@ -1,72 +1,38 @@
-"""Two real gloo ranks under torchrun against one process."""
-
-import json
-import math
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Real gloo ranks under torchrun against one process, with and without a resume on other ranks."""
 
 import pytest
 
-from bench.data.table import write_encoded
-from bench.job import TrainJob, run_job, write_job
-from bench.spec import Execution
-from tests.bench.conftest import tiny_model, tiny_pairs, tiny_reference, tiny_spec
-from tests.bench.tiny_tokenizer import tiny_tokenizer
+from bench.job import write_job
+from tests.ranks.material import job, spec_of, started
+from tests.ranks.parity import CASES, STEPS, WAYS, differences
+
+FEW = [each for each in CASES if each.shape in ("unpaired, KL baseline", "running shift", "LoRA, moving reference")]
+FAST = ((None, "2 × DDP"), ("2 × FSDP2", "1 process"), ("1 process", "2 × FSDP2"))
 
 
-def job(folder: Path, objective: str, processes: int) -> TrainJob:
-    data, spec, start = tiny_pairs(), tiny_spec(objective, learning_rate=1e-3), tiny_model()
-    model = folder / "model"
-    start.save_pretrained(model)
-    tiny_tokenizer().save_pretrained(model)
-    (folder / "data").mkdir()
-    write_encoded(data, folder / "data")
-    tiny_reference(start, data, spec, folder / "reference")
-    return TrainJob(
-        spec=spec, execution=Execution(processes=processes, micro_batch=4, device="cpu"), model=model,
-        data=folder / "data", references=tuple((folder / "reference").iterdir()), results=folder / "results",
-    )  # fmt: skip
+def within_bounds(cases, ways, folder, *, steps):
+    found = differences(cases, ways, folder, steps=steps)
+    over = {
+        (case.shape, way): value
+        for case, row in zip(cases, found, strict=True)
+        for way, value in zip(ways, row, strict=True)
+        if not value <= case.bound
+    }
+    assert not over
 
 
-def torchrun(work: Path, ranks: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, "-m", "bench.job", str(work)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment,
-        check=False,
-    )
+def test_two_ranks_give_the_losses_of_one_process_and_take_over_from_each_other(tmp_path):
+    within_bounds(FEW, FAST, tmp_path, steps=6)
 
 
-def trained(finished: TrainJob) -> dict:
-    return json.loads((finished.run / "train.json").read_text())
-
-
-@pytest.mark.parametrize("objective", ["dpo", "ipo", "simpo", "kto", "aot", "bco_pair_shift"])
-def test_two_ranks_give_the_losses_of_one_process(tmp_path, objective):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    single = job(tmp_path / "one", objective, 1)
-    run_job(single, report=lambda step, row: None, should_stop=lambda: False)
-    double = job(tmp_path / "two", objective, 2)
-    done = torchrun(write_job(double), 2)
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = trained(single), trained(double)
-    assert two["world_size"] == 2
-    assert one["tokens"] == two["tokens"]
-    for name in ("loss", "margin", "grad_norm"):
-        for a, b in zip(one["curves"][name], two["curves"][name], strict=True):
-            assert math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-5), name
+@pytest.mark.slow
+def test_every_shape_of_objective_is_the_same_on_every_kind_of_ranks(tmp_path):
+    within_bounds(CASES, WAYS, tmp_path, steps=STEPS)
 
 
 def test_a_world_of_the_wrong_size_is_refused(tmp_path):
-    wanted = job(tmp_path, "dpo", 2)
-    done = torchrun(write_job(wanted), 1)
+    wanted = job(tmp_path, spec_of("dpo"), processes=2)
+    done = started("bench.train", [write_job(wanted)], ranks=1)
     assert done.returncode == 1
     assert "2 processes were asked for, 1 are running" in done.stderr
     assert not wanted.run.exists()
