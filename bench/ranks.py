@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from bench import zero
 from bench.errors import RunError, UsageError
 from bench.logprobs import CompletionLogProbs
 from bench.spec import Execution, TrainSpec
@@ -39,7 +40,11 @@ def join_ranks(execution: Execution) -> Accelerator:
     accelerator = Accelerator(
         cpu=on_cpu and not deepspeed,
         mixed_precision="no",  # the spec says where bf16 is used, whatever a launcher's configuration has
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=execution.rank_timeout))],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(
+                backend="gloo" if on_cpu and deepspeed else None, timeout=timedelta(seconds=execution.rank_timeout)
+            )
+        ],
     )
     if accelerator.num_processes != execution.processes:
         raise RunError(
@@ -84,7 +89,7 @@ def share(
         fused=True,
     )
     if sharing == "deepspeed":
-        configure_deepspeed(accelerator, train)
+        zero.configure(accelerator, train)
         return accelerator.prepare(model, optimizer)
     return (model if sharing == "fsdp2" else accelerator.prepare(model)), optimizer
 
@@ -111,30 +116,12 @@ def layers_of(model: CompletionLogProbs) -> list[nn.Module]:
     return [module for module in causal.modules() if type(module).__name__ in names]
 
 
-def configure_deepspeed(accelerator: Accelerator, train: TrainSpec) -> None:
-    """Give DeepSpeed's configuration what is this suite's to say; the rest stays as its file has it.
-
-    Raises:
-        UsageError: weights in half precision, or offloaded optimisers: both change the numbers of a run.
-    """
-    config = accelerator.state.deepspeed_plugin.deepspeed_config
-    for name in ("fp16", "bf16"):
-        if config.get(name, {}).get("enabled") is True:
-            raise UsageError(
-                f"DeepSpeed's configuration has {name} weights", fix="--set train.precision=bf16 rounds products only"
-            )
-    config["gradient_clipping"] = train.clip
-    config["gradient_accumulation_steps"] = 1  # the loop counts micro-batches itself
-    config["train_micro_batch_size_per_gpu"] = train.batch // accelerator.num_processes
-    config["zero_allow_untested_optimizer"] = True
-
-
 @contextmanager
 def accumulating(policy: nn.Module, *, last: bool) -> Iterator[None]:
     """Exchange gradients with the last micro-batch of a step only."""
     if isinstance(policy, FSDPModule):
         policy.set_requires_gradient_sync(last)
-    if _is_engine(policy):
+    if zero.is_engine(policy):
         policy.set_gradient_accumulation_boundary(last)  # type: ignore[operator]
     with policy.no_sync() if isinstance(policy, DistributedDataParallel) and not last else nullcontext():
         yield
@@ -142,7 +129,7 @@ def accumulating(policy: nn.Module, *, last: bool) -> Iterator[None]:
 
 def backward(policy: nn.Module, loss: Tensor) -> None:
     """Add a loss's gradient to the policy's."""
-    if _is_engine(policy):
+    if zero.is_engine(policy):
         policy.backward(loss)  # type: ignore[operator]
     else:
         loss.backward()
@@ -150,16 +137,15 @@ def backward(policy: nn.Module, loss: Tensor) -> None:
 
 def clipped(policy: nn.Module, clip: float) -> float:
     """Scale the gradients down to the norm ``clip`` where theirs is larger; return theirs, over all shards."""
-    if _is_engine(policy):  # DeepSpeed clips within its step, as its configuration says
+    if zero.is_engine(policy):  # DeepSpeed clips within its step, as its configuration says
         return 0.0
     return float(whole(torch.nn.utils.clip_grad_norm_(policy.parameters(), clip)))
 
 
 def update(policy: nn.Module, optimizer: torch.optim.Optimizer, norm: float) -> float:
     """Step the optimiser; return the norm of the gradients, which DeepSpeed knows afterwards only."""
-    if _is_engine(policy):
-        policy.step()  # type: ignore[operator]
-        return float(policy.get_global_grad_norm())  # type: ignore[operator]
+    if zero.is_engine(policy):
+        return zero.step(policy)
     optimizer.step()
     return norm
 
@@ -232,13 +218,18 @@ def put(place: Tensor, value: Tensor) -> None:
 
 def moments_of(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> list[dict[str, Tensor]]:
     """What the optimiser keeps of each trained parameter, by name."""
+    if zero.is_flat(optimizer):
+        return zero.moments_of(optimizer, trained)
     return [{name: torch.as_tensor(value) for name, value in optimizer.state.get(each, {}).items()} for each in trained]
 
 
 def put_moments(
     optimizer: torch.optim.Optimizer, trained: Sequence[Tensor], moments: Mapping[int, Mapping[str, Tensor]]
 ) -> None:
-    """Give the optimiser its moments back, each rank its own part."""
+    """Give the optimiser its moments back, each rank its own part; the weights are there already."""
+    if zero.is_flat(optimizer):
+        zero.put_moments(optimizer, trained, moments)
+        return
     parts = {
         place: {
             name: spread_like(value, trained[place]) if value.ndim else value for name, value in moments[place].items()
@@ -258,7 +249,3 @@ def move_reference(reference: nn.Module, policy: nn.Module, weight: float) -> No
 
 def _local(value: Tensor) -> Tensor:
     return value.to_local() if isinstance(value, DTensor) else value
-
-
-def _is_engine(policy: nn.Module) -> bool:
-    return hasattr(policy, "set_gradient_accumulation_boundary")
