@@ -1,32 +1,18 @@
 """Owns the way from token ids to an objective's batch: log-probs of policy and reference side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bench.data.collate import Row
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
-from bench.logprobs import CompletionLogProbs, Laid, completion_logits, lay, relative_entropy, spread, token_logps
-from bench.packed.forward import frozen_scores
-from bench.packed.head import Span
-from bench.packed.layout import Layout
+from bench.logprobs import CompletionLogProbs, Frozen, Laid, lay
 from bench.reference import ReferenceLogProbs
 from losses import Completion, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch, mapped
 
-
-class Reference(NamedTuple):
-    """The reference on a batch: log-probs ``[rows, width]``; where the whole vocabulary is needed, its logits at any
-    span of completion tokens ``[tokens, vocabulary]``, and its entropy ``[rows, width]``."""
-
-    logps: Tensor
-    logits: Callable[[Span], Tensor] | None
-    entropy: Tensor | None
-
-
-ReferenceSource = Callable[[Sequence[Row], Laid], Reference]
+ReferenceSource = Callable[[Sequence[Row], Laid], Frozen]
 """(rows, the same laid out) → the reference on them."""
 VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
@@ -34,28 +20,13 @@ VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 
 def cached(reference: ReferenceLogProbs) -> ReferenceSource:
     """Read the reference from its cache."""
-    return lambda rows, laid: Reference(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
+    return lambda rows, laid: Frozen(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
 
 
 def live(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:
     """Compute the reference now: it moved since the cache was made (sDPO, TR-DPO), or all its logits are needed."""
 
-    @torch.no_grad()
-    def source(rows: Sequence[Row], laid: Laid) -> Reference:
-        if isinstance(laid, Layout):
-            logps, entropy, logits_at = frozen_scores(model.model, laid, entropy=vocabulary)
-        else:
-            logits = completion_logits(model.model, laid.ids, laid.attended, laid.mask)
-            logps = token_logps(logits, laid.ids[:, 1:][laid.mask])
-            entropy = relative_entropy(logits) if vocabulary else None
-            logits_at = lambda span: logits[slice(*span)]  # noqa: E731
-        return Reference(
-            logps=spread(logps, laid.mask),
-            logits=logits_at if vocabulary else None,
-            entropy=None if entropy is None else spread(entropy, laid.mask),
-        )
-
-    return source
+    return lambda rows, laid: model.frozen(laid, vocabulary=vocabulary)
 
 
 def pair_rows(pairs: Sequence[EncodedPair]) -> list[Row]:

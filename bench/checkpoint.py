@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench import ranks
 from bench.model import merged
 from bench.report.store import is_complete, verify_folder, write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Trainable weights, AdamW's moments, the moving reference, the random state, and the progress so far."""
+    """Trainable weights, AdamW's moments, the moving reference, each rank's random state, and the progress so far.
+
+    Tensors are whole, whoever held which part of them: any number of ranks can go on from them, sharded or not.
+    """
 
     tensors: dict[str, Tensor]
     progress: dict[str, Any]
@@ -24,37 +30,55 @@ class TrainState:
     @classmethod
     def of(
         cls,
-        policy: torch.nn.Module,
+        policy: nn.Module,
         optimizer: torch.optim.Optimizer,
-        reference: torch.nn.Module | None,
+        reference: nn.Module | None,
         progress: dict[str, Any],
     ) -> "TrainState":
-        """Collect the state after a step."""
-        tensors = {f"policy.{name}": p.detach() for name, p in policy.named_parameters() if p.requires_grad}
-        for place, moments in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        """Collect the state after a step, on all ranks together; only the first one's is whole."""
+        places = ranks.named_weights(policy)
+        tensors = {f"policy.{name}": p for name, p in places if p.requires_grad}
+        trained = [p for _, p in places if p.requires_grad]
+        for place, moments in enumerate(ranks.moments_of(optimizer, trained)):
+            tensors |= {f"optimizer.{place}.{name}": value for name, value in moments.items()}
         if reference is not None:
-            tensors |= {f"reference.{name}": p.detach() for name, p in reference.named_parameters()}
-        tensors["rng"] = torch.get_rng_state()
-        return cls(tensors={k: v.clone().contiguous().cpu() for k, v in tensors.items()}, progress=dict(progress))
+            tensors |= {f"reference.{name}": p for name, p in ranks.named_weights(reference)}
+        return cls(tensors=ranks.gathered(tensors) | _random_states(), progress=dict(progress))
 
     @torch.no_grad()
-    def restore(
-        self, policy: torch.nn.Module, optimizer: torch.optim.Optimizer, reference: torch.nn.Module | None
-    ) -> None:
-        """Put everything back in place."""
-        for prefix, module in (("policy.", policy), ("reference.", reference)):
-            for name, parameter in module.named_parameters() if module is not None else ():
+    def restore(self, policy: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None) -> None:
+        """Put everything back in place, each rank its own part."""
+        places = ranks.named_weights(policy)
+        for prefix, named in (
+            ("policy.", places),
+            ("reference.", ranks.named_weights(reference) if reference is not None else []),
+        ):
+            for name, parameter in named:
                 if prefix + name in self.tensors:
-                    parameter.copy_(self.tensors[prefix + name])
+                    ranks.put(parameter, self.tensors[prefix + name])
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in self.tensors.items():
             if key.startswith("optimizer."):
                 _, place, name = key.split(".", 2)
                 moments.setdefault(int(place), {})[name] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        torch.set_rng_state(self.tensors["rng"])
+        ranks.put_moments(optimizer, [p for _, p in places if p.requires_grad], moments)
+        _set_random_state(self.tensors)
+
+
+def _random_states() -> dict[str, Tensor]:
+    """The state of each rank's generators: with dropout they have drawn different numbers."""
+    own = {"rng": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        own["cuda"] = torch.cuda.get_rng_state()
+    return {f"{name}.{rank}": value for rank, each in enumerate(gather_object([own])) for name, value in each.items()}
+
+
+def _set_random_state(tensors: dict[str, Tensor]) -> None:
+    saved = sum(key.startswith("rng.") for key in tensors)
+    place = PartialState().process_index % saved
+    torch.set_rng_state(tensors[f"rng.{place}"])
+    if torch.cuda.is_available() and f"cuda.{place}" in tensors:
+        torch.cuda.set_rng_state(tensors[f"cuda.{place}"])
 
 
 def save_state(folder: Path, state: TrainState) -> None:

@@ -24,8 +24,6 @@ from bench.worker import Order, Task, needs_reference, open_and_prepare, serve, 
 
 GRACE_SECONDS = 8.0
 """Time in which a worker that was told to stop saves what it has; then it is ended."""
-GRACE_OF_RANKS_SECONDS = 40.0
-"""The same for a worker whose training has ranks of its own, which it has to end first."""
 LOOK_SECONDS = 0.5
 
 
@@ -86,7 +84,7 @@ def run_fleet(plan: Plan, crew: Crew, progress: Progress, *, method: StartMethod
             _start(fleet, work_on)
         _follow(fleet, work_on)
     finally:
-        _end(list(fleet.workers.values()), ranks=plan.request.processes > 1)
+        _end(list(fleet.workers.values()))
     return retry, fleet.spans
 
 
@@ -166,12 +164,12 @@ def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
     _start(fleet, task)
 
 
-def _end(processes: Sequence[BaseProcess], *, ranks: bool) -> None:
+def _end(processes: Sequence[BaseProcess]) -> None:
     """End what still runs: asked first, so that a training saves its state; then, or at a second Ctrl-C, at once."""
     try:
         for process in processes:
             process.terminate()
-        deadline = time.monotonic() + (GRACE_OF_RANKS_SECONDS if ranks else GRACE_SECONDS)
+        deadline = time.monotonic() + GRACE_SECONDS
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))
     finally:

@@ -1,13 +1,9 @@
-"""Owns one training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done.
-
-``torchrun --nproc_per_node 2 -m bench.job WORK_DIR`` or ``accelerate launch -m bench.job WORK_DIR`` run it on ranks.
-"""
+"""Owns one training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done."""
 
 import contextlib
 import fcntl
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.errors import BenchError, RunError
 from bench.report.store import is_complete, write_text_whole, write_whole
 from bench.spec import Execution, RunSpec
 
@@ -63,20 +58,23 @@ class TrainJob(BaseModel):
 
 
 @contextlib.contextmanager
-def lease(job: TrainJob, *, wait: bool) -> Iterator[bool]:
+def lease(job: TrainJob, *, wait: bool, name: str = "lease") -> Iterator[bool]:
     """Hold the run's lease: of two processes that meet at one run, one trains and the other finds it done.
 
     The lease is a file lock, so a killed process gives it back. Yields False where ``wait`` is off and it is taken.
+
+    Args:
+        name: of the file. The process that ranks work for holds ``lease``, the first rank itself ``ranks``.
     """
     job.work.mkdir(parents=True, exist_ok=True)
-    with (job.work / "lease").open("w") as handle:
+    with (job.work / name).open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return
         yield True
-        if job.finished is not None:
+        if name == "lease" and job.finished is not None:
             shutil.rmtree(job.work, ignore_errors=True)
 
 
@@ -122,31 +120,25 @@ def run_job(
         RunError: the step-0 parity gate failed, a cache row is missing, or the world size is not the one asked for.
     """
     import torch
-    from accelerate import Accelerator
 
     from bench.checkpoint import save_checkpoint
-    from bench.model import with_lora
+    from bench.ranks import gathered, join_ranks, named_weights, sharing_of
     from bench.train import train
     from losses import get, register_file
 
     for path in job.objective_files:
         register_file(path)
-    # Without a GPU accelerate joins the ranks only where it is told that they are on the CPU.
-    accelerator = Accelerator(cpu=job.execution.device == "cpu" or not torch.cuda.is_available())
-    if accelerator.num_processes != job.execution.processes:
-        raise RunError(
-            f"{job.execution.processes} processes were asked for, {accelerator.num_processes} are running",
-            fix="start with torchrun --nproc_per_node N, and give the same N to --processes",
-        )
+    accelerator = join_ranks(job.execution)
+    sharing = sharing_of(accelerator, job.execution)
+    sharded = sharing in ("fsdp2", "deepspeed")
     spec = job.spec
     torch.manual_seed(spec.seed)
     given = inputs(job)
-    model = given.model
-    if spec.train.lora is not None:
-        model = with_lora(model, spec.train.lora, seed=spec.seed)
+    model = _start(job, given)
     objective = get(spec.objective)
     progress = train(
-        model.to(accelerator.device),
+        # A model that is sharded may be larger than a device: its layers go there one by one.
+        model if sharing == "fsdp2" else model.to(accelerator.device),
         spec=spec,
         objective=objective,
         data=given.data,
@@ -158,7 +150,12 @@ def run_job(
         should_stop=should_stop,
         ends_early=lambda step: rungs is not None and rungs.ends(step, model),
     )
+    whole = gathered(dict(named_weights(model))) if sharded and progress.status == "completed" else {}
     if accelerator.is_main_process:
+        if whole:
+            model = _start(job, inputs(job))
+            for name, parameter in model.named_parameters():
+                parameter.data.copy_(whole[name])
         trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores}
         place = job.pruned_run if progress.status == "pruned" else job.run
         assert place is not None
@@ -176,38 +173,15 @@ def run_job(
     accelerator.wait_for_everyone()
 
 
+def _start(job: TrainJob, given: Inputs) -> Any:
+    from bench.model import with_lora
+
+    lora = job.spec.train.lora
+    return given.model if lora is None else with_lora(given.model, lora, seed=job.spec.seed)
+
+
 def write_job(job: TrainJob) -> Path:
     """Write the job into its work folder, for ranks that other processes start."""
     job.work.mkdir(parents=True, exist_ok=True)
     write_text_whole(job.work / "job.json", job.model_dump_json(indent=1) + "\n")
     return job.work
-
-
-def main(arguments: list[str]) -> int:
-    """Run the job in the work folder that the command line names; progress goes to its ``progress.jsonl``."""
-    if len(arguments) != 1:
-        print("usage: torchrun --nproc_per_node N -m bench.job WORK_DIR", file=sys.stderr)
-        return 2
-    from bench.matmul import take_fastest_route
-
-    work = Path(arguments[0])
-    take_fastest_route()
-    try:
-        job = TrainJob.model_validate_json((work / "job.json").read_text(encoding="utf-8"))
-        with (work / "progress.jsonl").open("a", encoding="utf-8") as lines:
-
-            def report(step: int, row: dict[str, float | None]) -> None:
-                print(json.dumps(row), file=lines, flush=True)
-
-            run_job(job, report=report, should_stop=lambda: (work / "stop").exists())
-    except KeyboardInterrupt:
-        return 130
-    except BenchError as error:
-        (work / "error.txt").write_text(str(error), encoding="utf-8")
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -1,16 +1,29 @@
-"""Owns starting ranks: one job under torchrun, its progress followed, its faults told as ours."""
+"""Owns starting ranks, or waiting for those that a user starts: progress followed, faults told, none left behind."""
 
+import contextlib
 import json
+import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.errors import RunError
 from bench.job import Inputs, Report, TrainJob, run_job, write_job
+from bench.matmul import current_route
+from bench.rank import LAUNCHER, ROUTE
 from bench.rungs import Rungs
 from bench.train import Interrupted
+
+GRACE_SECONDS = 6.0
+"""Time in which ranks that were told to stop save their state; then torchrun ends them. A worker has eight seconds for
+all of it (``bench.fleet``)."""
+LOOK_SECONDS = 0.2
+Note = Callable[[str], None]
 
 
 def launch(
@@ -20,45 +33,110 @@ def launch(
     should_stop: Callable[[], bool],
     inputs: Callable[[TrainJob], Inputs],
     rungs: Rungs | None,
+    note: Note = lambda text: None,
 ) -> None:
-    """Train a job in this process, or under torchrun where ``execution.processes`` asks for ranks.
+    """Train a job in this process, or by ranks where ``execution.processes`` asks for them.
 
     ``inputs`` and ``rungs`` are this process's (see ``run_job``); ranks read from disk and are never ended early.
 
     Raises:
         RunError: what the ranks said. Interrupted: ``should_stop`` said so; the state is on disk.
     """
-    if job.execution.processes == 1:
+    if job.execution.launcher == "manual":
+        _wait(job, report=report, should_stop=should_stop, note=note)
+    elif job.execution.processes == 1:
         run_job(job, report=report, should_stop=should_stop, inputs=inputs, rungs=rungs)
+    else:
+        _start(job, report=report, should_stop=should_stop)
+
+
+def ranks_command(job: TrainJob) -> list[str]:
+    """The line that starts the ranks of a job on one machine."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc_per_node={job.execution.processes}", f"--shutdown-timeout={round(GRACE_SECONDS)}"]
+    return [*command, "-m", "bench.train", str(job.work)]
+
+
+def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
+    work = _clean(job)
+    environment = {**os.environ, LAUNCHER: str(os.getpid()), ROUTE: current_route()}
+    stopped = False
+    with (
+        (work / "ranks.log").open("w", encoding="utf-8") as log,
+        # A session of its own: Ctrl-C reaches this process alone, and the whole group can be ended.
+        _ended(
+            subprocess.Popen(ranks_command(job), stdout=log, stderr=log, env=environment, start_new_session=True)
+        ) as ranks,
+    ):
+        seen = 0
+        while ranks.poll() is None:
+            seen = _follow(work / "progress.jsonl", seen, report)
+            if not stopped and should_stop():
+                stopped = True
+                ranks.terminate()
+            time.sleep(LOOK_SECONDS)
+    _follow(work / "progress.jsonl", seen, report)
+    if job.finished is not None:
         return
+    if stopped:
+        raise Interrupted
+    problem, fix = _why(work, ranks.returncode)
+    raise RunError(problem, fix=fix)
+
+
+@contextlib.contextmanager
+def _ended(ranks: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """See that neither torchrun nor any rank is left: asked first, ended at last."""
+    try:
+        yield ranks
+    finally:
+        if ranks.poll() is None:
+            ranks.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                ranks.wait(timeout=GRACE_SECONDS + 1)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(ranks.pid, signal.SIGKILL)
+        ranks.wait()
+
+
+def _wait(job: TrainJob, *, report: Report, should_stop: Callable[[], bool], note: Note) -> None:
+    """Wait for ranks that the user starts on machines of his choice."""
+    work = _clean(job)
+    count = job.execution.processes
+    line = f"torchrun --nproc_per_node {count} -m bench.train {shlex.quote(str(work))}"
+    note(f"ready for {count} ranks, which you start: {line}")
+    seen = 0
+    while job.finished is None:
+        seen = _follow(work / "progress.jsonl", seen, report)
+        if (work / "error.txt").exists():
+            raise RunError((work / "error.txt").read_text(encoding="utf-8"))
+        if should_stop():
+            (work / "stop").touch()
+            raise Interrupted
+        time.sleep(LOOK_SECONDS)
+    _follow(work / "progress.jsonl", seen, report)
+
+
+def _clean(job: TrainJob) -> Path:
     work = write_job(job)
     for name in ("stop", "progress.jsonl", "error.txt"):
         (work / name).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc_per_node={job.execution.processes}", "-m", "bench.job", str(work)]
-    with (work / "ranks.log").open("w", encoding="utf-8") as log:
-        ranks = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            seen = 0
-            while ranks.poll() is None:
-                seen = _follow(work / "progress.jsonl", seen, report)
-                if should_stop():
-                    (work / "stop").touch()
-                time.sleep(0.2)
-            _follow(work / "progress.jsonl", seen, report)
-        finally:
-            if ranks.poll() is None:
-                ranks.terminate()
-                ranks.wait(timeout=30)
-    if (work / "stop").exists():
-        (work / "stop").unlink()
-        raise Interrupted
-    if ranks.returncode != 0:
-        told = work / "error.txt"
-        tail = (work / "ranks.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise RunError(
-            told.read_text(encoding="utf-8") if told.exists() else f"the ranks ended with {ranks.returncode}: {tail}"
+    return work
+
+
+def _why(work: Path, code: int) -> tuple[str, str | None]:
+    """Why the ranks ended: what a rank wrote, else who was killed as torchrun saw it, else the end of their log."""
+    log = (work / "ranks.log").read_text(encoding="utf-8", errors="replace")
+    killed = re.search(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*-(\d+)", log, flags=re.DOTALL)
+    if killed is not None:
+        return (
+            f"rank {killed[1]} was ended by signal {killed[2]}; the other ranks were stopped",
+            "signal 9 mostly means that memory is short: a smaller --set execution.micro_batch, or "
+            "--set execution.shard=fsdp2; the same command goes on from the last state (--set checkpoint_every=N)",
         )
+    if (work / "error.txt").exists():
+        return (work / "error.txt").read_text(encoding="utf-8"), None
+    return f"the ranks ended with {code}: {log[-2000:]}", None
 
 
 def _follow(path: Path, seen: int, report: Report) -> int:

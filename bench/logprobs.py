@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor, logsumexp
+from torch import Tensor, logsumexp, no_grad
 from torch.nn import Module
 
 from bench.data.collate import Padded, Row, collate_rows
-from bench.packed.forward import fused_loss, token_scores, why_padded
+from bench.packed.forward import frozen_scores, fused_loss, token_scores, why_padded
 from bench.packed.head import ChunkLoss, Span
 from bench.packed.layout import Layout, pack
 from bench.packed.pointwise import quicken
@@ -31,6 +31,15 @@ class TokenScores(NamedTuple):
     mask: Tensor
     collision: Tensor | None
     kl: Tensor | None
+
+
+class Frozen(NamedTuple):
+    """The reference on a batch: log-probs ``[rows, width]``; where the whole vocabulary is needed, its logits at any
+    span of completion tokens ``[tokens, vocabulary]``, and its entropy ``[rows, width]``."""
+
+    logps: Tensor
+    logits: Callable[[Span], Tensor] | None
+    entropy: Tensor | None
 
 
 class CompletionLogProbs(Module):
@@ -94,6 +103,22 @@ class CompletionLogProbs(Module):
             mask=mask,
             collision=spread(log_collision(logits), mask) if collision else None,
             kl=None if known is None else spread(token_kl(known, logits), mask),
+        )
+
+    @no_grad()
+    def frozen(self, laid: Laid, *, vocabulary: bool) -> Frozen:
+        """What this model says as a reference: log-probs, and with ``vocabulary`` its logits and their entropy."""
+        if isinstance(laid, Layout):
+            logps, entropy, logits_at = frozen_scores(self.model, laid, entropy=vocabulary)
+        else:
+            logits = completion_logits(self.model, laid.ids, laid.attended, laid.mask)
+            logps = token_logps(logits, laid.ids[:, 1:][laid.mask])
+            entropy = relative_entropy(logits) if vocabulary else None
+            logits_at = lambda span: logits[slice(*span)]  # noqa: E731
+        return Frozen(
+            logps=spread(logps, laid.mask),
+            logits=logits_at if vocabulary else None,
+            entropy=None if entropy is None else spread(entropy, laid.mask),
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench import assemble
 from bench.batches import Unit
 from bench.data.collate import Row
-from bench.logprobs import CompletionLogProbs, lay, spread
+from bench.logprobs import CompletionLogProbs, Frozen, lay, spread
 from bench.packed.forward import chunk_tokens
 from bench.packed.head import Scores, Slopes, Span
 from bench.spec import Execution, RunSpec
@@ -155,9 +155,7 @@ def _chunked(part: Sequence[Unit], *, tokens: int) -> Iterator[list[Unit]]:
         yield chunk
 
 
-def _completion(
-    scores: Scores, mask: Tensor, known: assemble.Reference | None, rows: slice, requires: Requires
-) -> Completion:
+def _completion(scores: Scores, mask: Tensor, known: Frozen | None, rows: slice, requires: Requires) -> Completion:
     mask = mask[:, : int(mask.sum(dim=1).max())]
     width = mask.shape[1]
     entropy = known.entropy if known is not None and Requires.ENTROPY in requires else None

@@ -155,6 +155,7 @@ def _train(workspace: Workspace, job: TrainJob, hooks: Hooks, *, tuning: TuningP
         should_stop=hooks.should_stop,
         inputs=lambda job: _resident(workspace, job),
         rungs=rungs,
+        note=hooks.note,
     )
 
 

@@ -161,6 +161,13 @@ class Execution(BaseModel):
         Literal["packed", "padded"], Field(description="packed: no padding and each prompt once, where the model can")
     ] = "packed"
     device: str | None = None
+    shard: Annotated[
+        Literal["ddp", "fsdp2"], Field(description="how ranks hold the policy: a copy each, or a shard each")
+    ] = "ddp"
+    launcher: Annotated[
+        Literal["torchrun", "manual"], Field(description="who starts the ranks: this command, or its user")
+    ] = "torchrun"
+    rank_timeout: Annotated[float, Field(gt=0, description="seconds that a rank waits for another one")] = 600.0
 
 
 def _without_sources(value: Any) -> Any:

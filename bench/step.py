@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench import assemble
+from bench import assemble, ranks
 from bench.batches import Unit
 from bench.coupled import couple, surrogate
 from bench.data.collate import mismatched
@@ -98,29 +98,28 @@ def optimiser_step(
     done = 0
     for number, part in enumerate(parts):
         # Ranks exchange gradients once a step, with the last micro-batch.
-        with contextlib.nullcontext() if number == len(parts) - 1 else accelerator.no_sync(policy):
+        with ranks.accumulating(policy, last=number == len(parts) - 1):
             if coupled is None and accelerator.unwrap_model(policy).packed:
                 loss, part_sums = fused(policy, part, setting=setting, source=source, baseline=baseline, scale=scale)
-                accelerator.backward(loss)
+                ranks.backward(policy, loss)
                 sums += part_sums
                 continue
             batch, tokens = kept or scored(policy, part, setting=setting, source=source, baseline=baseline)
             if coupled is None:
                 losses = objective(batch, **setting.spec.params).float()
-                accelerator.backward(losses.sum() * scale)
+                ranks.backward(policy, losses.sum() * scale)
             else:
                 losses = coupled.losses[done : done + batch.examples]
-                accelerator.backward(surrogate(batch, coupled.gradients[number]) * accelerator.num_processes)
+                ranks.backward(policy, surrogate(batch, coupled.gradients[number]) * accelerator.num_processes)
         done += batch.examples
         sums += sums_of(objective, batch, losses.detach(), tokens)
-    norm = float(accelerator.clip_grad_norm_(policy.parameters(), setting.spec.train.clip))
+    norm = ranks.clipped(policy, setting.spec.train.clip)
     total = dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
-    after = {} if coupled is None else coupled.state
-    result = StepResult(sums=total, examples=examples, grad_norm=norm, extra_tokens=extra, state=after)
-    if result.finite:
-        optimizer.step()
+    if math.isfinite(total["loss"]) and math.isfinite(norm):
+        norm = ranks.update(policy, optimizer, norm)
     optimizer.zero_grad(set_to_none=True)
-    return result
+    after = {} if coupled is None else coupled.state
+    return StepResult(sums=total, examples=examples, grad_norm=norm, extra_tokens=extra, state=after)
 
 
 @torch.no_grad()
@@ -140,15 +139,20 @@ def kl_baseline(
     sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     model = accelerator.unwrap_model(policy)  # a forward without backward must not wake DDP's gradient hooks
     mine = rows[accelerator.process_index :: accelerator.num_processes]
-    for part in micro_batches(mine, 2 * setting.execution.micro_batch):
+    size = 2 * setting.execution.micro_batch
+    # Ranks with fewer rows take part in the passes of the others: shards of the weights are exchanged in each.
+    for start in range(0, math.ceil(len(rows) / accelerator.num_processes), size):
+        part = mine[start : start + size]
         with setting.autocast():
             found, tokens = assemble.completions(
-                part,
+                part or rows[:1],
                 policy=model,
                 reference=source,
                 requires=Requires.REFERENCE,
                 pad_id=setting.pad_id,
             )
+        if not part:
+            continue
         sums += sums.new_tensor([float(found.log_ratio.double().sum()), len(part), tokens])
     total, count, tokens_seen = accelerator.reduce(sums, reduction="sum")
     return (total / count).clamp(min=0).float(), int(tokens_seen)

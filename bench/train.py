@@ -17,6 +17,7 @@ from bench.checkpoint import TrainState, load_state, save_state
 from bench.data.tokens import Encoded
 from bench.logprobs import CompletionLogProbs
 from bench.micro_batch import Setting
+from bench.ranks import any_rank, check_alike, move_reference, shard, share, sharing_of, start_afresh
 from bench.reference import ReferenceLogProbs
 from bench.spec import Execution, RunSpec, TrainSpec
 from bench.step import optimiser_step
@@ -49,6 +50,7 @@ class Progress:
     seconds: float = 0.0
     world_size: int = 1
     layout: str = "padded"
+    sharing: str = "alone"
     curves: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CURVES})
     objective_state: dict[str, float] | None = None
 
@@ -90,18 +92,23 @@ def train(
     if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
         logger.warning("rows are padded, which is slower: %s", scored.why)
     moving = copy.deepcopy(scored) if vocabulary or not schedule.is_frozen else None
-    policy, optimizer = _prepare(scored, train_spec, accelerator)
-    progress = Progress(world_size=accelerator.num_processes, layout=scored.layout)
+    sharing = sharing_of(accelerator, execution)
+    policy, optimizer = share(scored, train=train_spec, sharing=sharing, accelerator=accelerator)
+    if moving is not None:
+        moving = shard(moving, accelerator) if sharing == "fsdp2" else moving.to(accelerator.device)
+    progress = Progress()
     if (saved := load_state(state)) is not None:
         progress = Progress(**saved.progress)
         saved.restore(accelerator.unwrap_model(policy), optimizer, moving)
+    progress.world_size, progress.layout, progress.sharing = accelerator.num_processes, scored.layout, sharing
+    check_alike(accelerator, progress.steps)
     moved = any(schedule.weight_after(done, steps) > 0 for done in range(1, progress.steps + 1))
     clock = time.monotonic() - progress.seconds
     while progress.steps < steps:
         step = progress.steps
         _, first, length = stage_span(schedule, step, steps)
         if schedule.restart and step == first > 0:
-            policy, optimizer = _prepare(accelerator.unwrap_model(policy), train_spec, accelerator)
+            start_afresh(optimizer)
         rate = train_spec.learning_rate * lr_factor(step - first, length, train_spec)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -140,11 +147,15 @@ def train(
         if progress.steps < steps and ends_early(progress.steps):
             progress.status = "pruned"
             return progress
-        stop = should_stop()
+        stop = any_rank(accelerator, should_stop())
         due = execution.checkpoint_every > 0 and progress.steps % execution.checkpoint_every == 0
-        if (stop or due) and progress.steps < steps and accelerator.is_main_process:
-            save_state(state, TrainState.of(accelerator.unwrap_model(policy), optimizer, moving, vars(progress)))
+        if (stop or due) and progress.steps < steps:
+            current = TrainState.of(accelerator.unwrap_model(policy), optimizer, moving, vars(progress))
+            if accelerator.is_main_process:
+                save_state(state, current)
         if stop:
+            # A rank that ends makes torchrun end the others: none may go before the state is on disk.
+            accelerator.wait_for_everyone()
             raise Interrupted
     return progress
 
@@ -158,30 +169,14 @@ def lr_factor(step: int, steps: int, train: TrainSpec) -> float:
     return {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[train.lr_schedule]
 
 
-@torch.no_grad()
-def move_reference(reference: torch.nn.Module, policy: torch.nn.Module, weight: float) -> None:
-    """reference ← weight · policy + (1 − weight) · reference, parameter by parameter (arXiv 2404.09656)."""
-    for old, new in zip(reference.parameters(), policy.parameters(), strict=True):
-        old.lerp_(new.to(old.dtype), weight)
-
-
-def _prepare(
-    model: CompletionLogProbs, train: TrainSpec, accelerator: Accelerator
-) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    model.eval()
-    for name, module in model.named_modules():
-        # Dropout in the policy alone would break its parity with the reference; adapters' own is asked for.
-        module.training = "lora_dropout" in name
-    optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=train.learning_rate,
-        betas=(train.adam_beta1, train.adam_beta2),
-        weight_decay=train.weight_decay,
-        fused=True,
-    )
-    return accelerator.prepare(model, optimizer)
-
-
 def _count(progress: Progress, tokens: float, extra_tokens: int, *, live: bool) -> None:
     progress.tokens += int(tokens)
     progress.forward_tokens += (int(tokens) + extra_tokens) * (2 if live else 1)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from bench.rank import main
+
+    raise SystemExit(main(sys.argv[1:]))

@@ -22,10 +22,10 @@ from bench.logprobs import CompletionLogProbs
 from bench.matmul import current_route, take_fastest_route
 from bench.micro_batch import Setting
 from bench.model import load_model, model_hash
+from bench.ranks import share
 from bench.reference import open_reference, read_references
 from bench.spec import DataSpec, Execution, ModelSpec, RunSpec, TrainSpec
 from bench.step import optimiser_step
-from bench.train import _prepare
 from losses import Requires, get
 from tests.benchmarks.material import BATCH, EOS, PAD, batches_of
 from tests.benchmarks.objectives import Precision, Run
@@ -85,7 +85,12 @@ def prepare(run: Run, *, precision: Precision, cache: Path) -> Ours:
         if Requires.KL_BASELINE in objective.requires:
             rows += [row for batch in batches for row in _baseline_rows(batch, run.max_length)]
         source, seconds = _reference(run.model, rows, precision=precision, cache=cache, device=accelerator.device)
-    policy, optimizer = _prepare(CompletionLogProbs(load_model(run.model), packed=True), spec.train, accelerator)
+    policy, optimizer = share(
+        CompletionLogProbs(load_model(run.model), packed=True),
+        train=spec.train,
+        sharing="alone",
+        accelerator=accelerator,
+    )
     torch.backends.mkldnn.matmul.fp32_precision = before
     return Ours(
         policy=policy,

@@ -1,0 +1,251 @@
+"""Owns how ranks share a policy: a copy each (DDP), a shard each (FSDP2), DeepSpeed's way, or one process alone.
+
+What the loop asks of a policy, and what differs between these, is here: how it is prepared, when gradients are
+exchanged, how they are clipped, and how a tensor is made whole again.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+from accelerate.utils import DistributedType
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from bench import zero
+from bench.errors import RunError, UsageError
+from bench.logprobs import CompletionLogProbs
+from bench.spec import Execution, TrainSpec
+
+Sharing = Literal["alone", "ddp", "fsdp2", "deepspeed"]
+logger = logging.getLogger(__name__)
+
+
+def join_ranks(execution: Execution) -> Accelerator:
+    """Join the ranks that were started beside this process, if any.
+
+    Raises:
+        RunError: there are more or fewer of them than were asked for.
+    """
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    # Without a GPU accelerate joins the ranks only where it is told that they are on the CPU; with DeepSpeed never.
+    on_cpu = execution.device == "cpu" or not torch.cuda.is_available()
+    accelerator = Accelerator(
+        cpu=on_cpu and not deepspeed,
+        mixed_precision="no",  # the spec says where bf16 is used, whatever a launcher's configuration has
+        kwargs_handlers=[
+            InitProcessGroupKwargs(
+                backend="gloo" if on_cpu and deepspeed else None, timeout=timedelta(seconds=execution.rank_timeout)
+            )
+        ],
+    )
+    if accelerator.num_processes != execution.processes:
+        raise RunError(
+            f"{execution.processes} processes were asked for, {accelerator.num_processes} are running",
+            fix=f"start them with torchrun --nproc_per_node {execution.processes} -m bench.train RUN_DIR (accelerate "
+            "launch starts several ranks on GPUs only), or give the number that runs to --processes",
+        )
+    return accelerator
+
+
+def sharing_of(accelerator: Accelerator, execution: Execution) -> Sharing:
+    """How the policy is shared: as the launcher's configuration says, else as ``execution.shard`` says.
+
+    Raises:
+        UsageError: accelerate was told of the first FSDP, which is not supported.
+    """
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return "deepspeed"
+    by_launcher = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if by_launcher and os.environ.get("FSDP_VERSION", "1") != "2":
+        raise UsageError("accelerate's configuration has FSDP of version 1", fix="fsdp_version: 2 in that file")
+    if not torch.distributed.is_initialized():
+        return "alone"
+    return "fsdp2" if by_launcher else execution.shard
+
+
+def share(
+    model: CompletionLogProbs, *, train: TrainSpec, sharing: Sharing, accelerator: Accelerator
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Prepare a policy for its ranks, with an optimiser of what is trained in it."""
+    model.eval()
+    for name, module in model.named_modules():
+        # Dropout in the policy alone would break its parity with the reference; adapters' own is asked for.
+        module.training = "lora_dropout" in name
+    if sharing == "fsdp2":
+        shard(model, accelerator)
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=train.learning_rate,
+        betas=(train.adam_beta1, train.adam_beta2),
+        weight_decay=train.weight_decay,
+        fused=True,
+    )
+    if sharing == "deepspeed":
+        zero.configure(accelerator, train)
+        return accelerator.prepare(model, optimizer)
+    return (model if sharing == "fsdp2" else accelerator.prepare(model)), optimizer
+
+
+def shard(model: CompletionLogProbs, accelerator: Accelerator) -> CompletionLogProbs:
+    """Shard a model in place over all ranks with FSDP2: each layer for itself, the rest with the root.
+
+    The root keeps its weights whole from its forward to its backward pass, for the vocabulary projection reads them
+    directly. FSDP2 is applied here and not by accelerate, which leaves it out on CPUs.
+    """
+    mesh = torch.distributed.init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for layer in layers_of(model):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh, reshard_after_forward=False)
+    register_fsdp_forward_method(model, "frozen")
+    return model
+
+
+def layers_of(model: CompletionLogProbs) -> list[nn.Module]:
+    """The modules that transformers never splits over devices: a model's layers. Empty for a model without any."""
+    found: Any = model.model
+    causal = found.get_base_model() if hasattr(found, "get_base_model") else found
+    names = set(getattr(causal, "_no_split_modules", None) or ())
+    return [module for module in causal.modules() if type(module).__name__ in names]
+
+
+@contextmanager
+def accumulating(policy: nn.Module, *, last: bool) -> Iterator[None]:
+    """Exchange gradients with the last micro-batch of a step only."""
+    if isinstance(policy, FSDPModule):
+        policy.set_requires_gradient_sync(last)
+    if zero.is_engine(policy):
+        policy.set_gradient_accumulation_boundary(last)  # type: ignore[operator]
+    with policy.no_sync() if isinstance(policy, DistributedDataParallel) and not last else nullcontext():
+        yield
+
+
+def backward(policy: nn.Module, loss: Tensor) -> None:
+    """Add a loss's gradient to the policy's."""
+    if zero.is_engine(policy):
+        policy.backward(loss)  # type: ignore[operator]
+    else:
+        loss.backward()
+
+
+def clipped(policy: nn.Module, clip: float) -> float:
+    """Scale the gradients down to the norm ``clip`` where theirs is larger; return theirs, over all shards."""
+    if zero.is_engine(policy):  # DeepSpeed clips within its step, as its configuration says
+        return 0.0
+    return float(whole(torch.nn.utils.clip_grad_norm_(policy.parameters(), clip)))
+
+
+def update(policy: nn.Module, optimizer: torch.optim.Optimizer, norm: float) -> float:
+    """Step the optimiser; return the norm of the gradients, which DeepSpeed knows afterwards only."""
+    if zero.is_engine(policy):
+        return zero.step(policy)
+    optimizer.step()
+    return norm
+
+
+def start_afresh(optimizer: torch.optim.Optimizer) -> None:
+    """Forget moments and step counts, as a new optimiser has none."""
+    for moments in optimizer.state.values():
+        for value in moments.values():
+            if isinstance(value, Tensor):
+                value.zero_()
+
+
+def any_rank(accelerator: Accelerator, here: bool) -> bool:
+    """Whether any rank says so: all ranks then do the same thing in the same step."""
+    if accelerator.num_processes == 1:
+        return here
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device), reduction="sum") > 0)
+
+
+def check_alike(accelerator: Accelerator, steps: int) -> None:
+    """Refuse ranks that go on from different states.
+
+    Raises:
+        RunError: ranks on other machines do not see the first one's work folder.
+    """
+    if accelerator.num_processes == 1:
+        return
+    found = accelerator.gather(torch.tensor([steps], device=accelerator.device)).tolist()
+    if len(set(found)) > 1:
+        raise RunError(
+            f"the ranks found states after different numbers of steps: {', '.join(map(str, found))}",
+            fix="all machines have to see the same results folder: put --out on a file system that they share",
+        )
+
+
+def named_weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """A module's parameters by name, each rank's shard where they are sharded."""
+    if isinstance(module, FSDPModule):
+        module.reshard()  # a pass without gradient leaves the root's weights whole
+    return list(module.named_parameters())
+
+
+def whole(value: Tensor) -> Tensor:
+    """The whole of a tensor of which this rank may hold a shard. All ranks must ask together."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def spread_like(value: Tensor, like: Tensor) -> Tensor:
+    """This rank's part of ``value``, which all ranks hold whole, as ``like`` is sharded."""
+    if not isinstance(like, DTensor):
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whole copies of tensors in main memory, one after the other; on all ranks but the first, nothing."""
+    found = {}
+    for name, value in tensors.items():
+        copy = whole(value.detach())
+        if PartialState().is_main_process:
+            found[name] = copy.to("cpu", copy=True).contiguous()
+    return found
+
+
+@torch.no_grad()
+def put(place: Tensor, value: Tensor) -> None:
+    """Copy ``value``, which all ranks hold whole, to where this rank holds it or its part."""
+    place.copy_(spread_like(value, place))
+
+
+def moments_of(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """What the optimiser keeps of each trained parameter, by name."""
+    if zero.is_flat(optimizer):
+        return zero.moments_of(optimizer, trained)
+    return [{name: torch.as_tensor(value) for name, value in optimizer.state.get(each, {}).items()} for each in trained]
+
+
+def put_moments(
+    optimizer: torch.optim.Optimizer, trained: Sequence[Tensor], moments: Mapping[int, Mapping[str, Tensor]]
+) -> None:
+    """Give the optimiser its moments back, each rank its own part; the weights are there already."""
+    if zero.is_flat(optimizer):
+        zero.put_moments(optimizer, trained, moments)
+        return
+    parts = {
+        place: {
+            name: spread_like(value, trained[place]) if value.ndim else value for name, value in moments[place].items()
+        }
+        for place in moments
+    }
+    optimizer.load_state_dict({"state": parts, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+@torch.no_grad()
+def move_reference(reference: nn.Module, policy: nn.Module, weight: float) -> None:
+    """reference ← weight · policy + (1 − weight) · reference, parameter by parameter (arXiv 2404.09656)."""
+    pairs = zip(named_weights(reference), named_weights(policy), strict=True)
+    for (_, old), (_, new) in pairs:
+        _local(old).lerp_(_local(new).to(old.dtype), weight)
+
+
+def _local(value: Tensor) -> Tensor:
+    return value.to_local() if isinstance(value, DTensor) else value

@@ -1,0 +1,38 @@
+"""Real gloo ranks under torchrun against one process, with and without a resume on other ranks."""
+
+import pytest
+
+from bench.job import write_job
+from tests.ranks.material import job, spec_of, started
+from tests.ranks.parity import CASES, STEPS, WAYS, differences
+
+FEW = [each for each in CASES if each.shape in ("unpaired, KL baseline", "running shift", "LoRA, moving reference")]
+FAST = ((None, "2 × DDP"), ("2 × FSDP2", "1 process"), ("1 process", "2 × FSDP2"))
+
+
+def within_bounds(cases, ways, folder, *, steps):
+    found = differences(cases, ways, folder, steps=steps)
+    over = {
+        (case.shape, way): value
+        for case, row in zip(cases, found, strict=True)
+        for way, value in zip(ways, row, strict=True)
+        if not value <= case.bound
+    }
+    assert not over
+
+
+def test_two_ranks_give_the_losses_of_one_process_and_take_over_from_each_other(tmp_path):
+    within_bounds(FEW, FAST, tmp_path, steps=6)
+
+
+@pytest.mark.slow
+def test_every_shape_of_objective_is_the_same_on_every_kind_of_ranks(tmp_path):
+    within_bounds(CASES, WAYS, tmp_path, steps=STEPS)
+
+
+def test_a_world_of_the_wrong_size_is_refused(tmp_path):
+    wanted = job(tmp_path, spec_of("dpo"), processes=2)
+    done = started("bench.train", [write_job(wanted)], ranks=1)
+    assert done.returncode == 1
+    assert "2 processes were asked for, 1 are running" in done.stderr
+    assert not wanted.run.exists()
