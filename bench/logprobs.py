@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from torch import Tensor, logsumexp, no_grad
 from torch.nn import Module
 
 from bench.data.collate import Padded, Row, collate_rows
+from bench.gradient_checkpointing import checkpointed
 from bench.packed.forward import frozen_scores, fused_loss, token_scores, why_padded
 from bench.packed.head import ChunkLoss, Span
 from bench.packed.layout import Layout, pack
@@ -50,9 +52,10 @@ class CompletionLogProbs(Module):
     path has to equal, and the way for models that cannot be packed; ``why`` says why that is so.
     """
 
-    def __init__(self, model: Module, *, packed: bool = False) -> None:
+    def __init__(self, model: Module, *, packed: bool = False, checkpointing: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.checkpointing = checkpointing
         self.why = why_padded(model, lambda rows: _padded_logps(model, rows)) if packed else "so asked for"
         self.packed = self.why is None
         if self.packed:
@@ -90,13 +93,28 @@ class CompletionLogProbs(Module):
         if isinstance(laid, Layout):
             if fused is not None:
                 spans, loss = fused
-                return fused_loss(self.model, laid, spans, loss, collision=collision, reference_logits=reference_logits)
-            found = token_scores(self.model, laid, collision=collision, reference_logits=reference_logits)
+                return fused_loss(
+                    self.model,
+                    laid,
+                    spans,
+                    loss,
+                    collision=collision,
+                    reference_logits=reference_logits,
+                    checkpointing=self.checkpointing,
+                )
+            found = token_scores(
+                self.model,
+                laid,
+                collision=collision,
+                reference_logits=reference_logits,
+                checkpointing=self.checkpointing,
+            )
             logps, kl, far = (None if each is None else spread(each, laid.mask) for each in found)
             assert logps is not None
             return TokenScores(logps=logps, mask=laid.mask, collision=far, kl=kl)
         mask = laid.mask
-        logits = completion_logits(self.model, laid.ids, laid.attended, mask)
+        with checkpointed(self.model) if self.checkpointing else nullcontext():
+            logits = completion_logits(self.model, laid.ids, laid.attended, mask)
         known = None if reference_logits is None else reference_logits((0, len(logits)))
         return TokenScores(
             logps=spread(token_logps(logits, laid.ids[:, 1:][mask]), mask),

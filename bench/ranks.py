@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench import zero
 from bench.errors import RunError, UsageError
+from bench.gradient_checkpointing import layers_of
 from bench.logprobs import CompletionLogProbs
 from bench.spec import Execution, TrainSpec
 
@@ -101,19 +102,11 @@ def shard(model: CompletionLogProbs, accelerator: Accelerator) -> CompletionLogP
     directly. FSDP2 is applied here and not by accelerate, which leaves it out on CPUs.
     """
     mesh = torch.distributed.init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for layer in layers_of(model):
+    for layer in layers_of(model.model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     register_fsdp_forward_method(model, "frozen")
     return model
-
-
-def layers_of(model: CompletionLogProbs) -> list[nn.Module]:
-    """The modules that transformers never splits over devices: a model's layers. Empty for a model without any."""
-    found: Any = model.model
-    causal = found.get_base_model() if hasattr(found, "get_base_model") else found
-    names = set(getattr(causal, "_no_split_modules", None) or ())
-    return [module for module in causal.modules() if type(module).__name__ in names]
 
 
 @contextmanager

@@ -160,6 +160,9 @@ class Execution(BaseModel):
     layout: Annotated[
         Literal["packed", "padded"], Field(description="packed: no padding and each prompt once, where the model can")
     ] = "packed"
+    gradient_checkpointing: Annotated[
+        bool, Field(description="layers keep their inputs alone and are computed again: less memory, a third slower")
+    ] = False
     device: str | None = None
     shard: Annotated[
         Literal["ddp", "fsdp2"], Field(description="how ranks hold the policy: a copy each, or a shard each")

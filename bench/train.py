@@ -88,7 +88,9 @@ def train(
     setting = Setting(spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id)
     units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
     vocabulary = bool(objective.requires & assemble.VOCABULARY)
-    scored = CompletionLogProbs(model, packed=execution.layout == "packed")
+    scored = CompletionLogProbs(
+        model, packed=execution.layout == "packed", checkpointing=execution.gradient_checkpointing
+    )
     if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
         logger.warning("rows are padded, which is slower: %s", scored.why)
     moving = copy.deepcopy(scored) if vocabulary or not schedule.is_frozen else None

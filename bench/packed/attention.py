@@ -14,19 +14,20 @@ from bench.packed.tiles import Plan, Tile, plan
 
 NAME = "lossbench_packed"
 """As transformers knows it."""
-Kind = tuple[int, int, int | None, torch.dtype]
-_current: ContextVar[tuple[Layout, dict[Kind, Plan]]] = ContextVar("current")
+Plans = dict[tuple[int, int, int | None, torch.dtype], Plan]
+"""How a layout is cut into tiles, by heads, heads of keys, window and type of the products."""
+_current: ContextVar[tuple[Layout, Plans]] = ContextVar("current")
 
 
 @contextmanager
-def packed_attention(model: Any, layout: Layout) -> Iterator[None]:
-    """Let a transformers model attend as ``layout`` says; afterwards it attends as before."""
+def packed_attention(model: Any, layout: Layout, plans: Plans) -> Iterator[None]:
+    """Let a transformers model attend as ``layout`` says; afterwards it attends as before. ``plans`` are added to."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, _no_mask)
     before = model.config._attn_implementation
-    token = _current.set((layout, {}))
+    token = _current.set((layout, plans))
     model.config._attn_implementation = NAME
     try:
         yield

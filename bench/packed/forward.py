@@ -1,13 +1,15 @@
 """Owns the packed forward pass of a transformers model, and whether a model can be packed at all."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bench.packed.attention import packed_attention
+from bench.gradient_checkpointing import checkpointed
+from bench.packed.attention import Plans, packed_attention
 from bench.packed.head import ChunkLoss, FusedLoss, Head, Span, TokenScores
 from bench.packed.last_layer import only_read_tokens
 from bench.packed.layout import Layout, pack
@@ -79,16 +81,33 @@ def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> s
     return None
 
 
-def hidden_states(parts: Parts, layout: Layout) -> Tensor:
-    """The last hidden state at the tokens that predict a completion token, ``[completion tokens, size]``."""
-    with packed_attention(parts.causal, layout), quick_rotary(parts.backbone), only_read_tokens(parts.backbone, layout):
+def hidden_states(parts: Parts, layout: Layout, *, checkpointing: bool = False) -> Tensor:
+    """The last hidden state at the tokens that predict a completion token, ``[completion tokens, size]``.
+
+    With ``checkpointing`` each layer keeps its inputs alone, and is computed again in the backward pass.
+    """
+    plans: Plans = {}
+
+    @contextmanager
+    def as_packed() -> Iterator[None]:
+        backbone = parts.backbone
+        with packed_attention(parts.causal, layout, plans), quick_rotary(backbone), only_read_tokens(backbone, layout):
+            yield
+
+    layers = checkpointed(parts.causal, within=as_packed) if checkpointing else nullcontext()
+    with as_packed(), layers:
         found = parts.backbone(input_ids=layout.ids, position_ids=layout.positions, use_cache=False)
     picked = found.last_hidden_state[0].index_select(0, layout.sources)
     return picked if parts.factor == 1.0 else picked * parts.factor
 
 
 def token_scores(
-    model: Any, layout: Layout, *, collision: bool, reference_logits: Callable[[Span], Tensor] | None
+    model: Any,
+    layout: Layout,
+    *,
+    collision: bool,
+    reference_logits: Callable[[Span], Tensor] | None,
+    checkpointing: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Log-probs, KL from the reference and log-collision of every completion token, each ``[completion tokens]``.
 
@@ -96,7 +115,8 @@ def token_scores(
     """
     parts = _parts(model)
     head = _head(parts, layout, chunks(layout, parts.head.out_features), collision, reference_logits)
-    logps, kl, far = TokenScores.apply(hidden_states(parts, layout), parts.head.weight, parts.head.bias, head)
+    hidden = hidden_states(parts, layout, checkpointing=checkpointing)
+    logps, kl, far = TokenScores.apply(hidden, parts.head.weight, parts.head.bias, head)
     return logps, kl if reference_logits is not None else None, far if collision else None
 
 
@@ -108,6 +128,7 @@ def fused_loss(
     *,
     collision: bool,
     reference_logits: Callable[[Span], Tensor] | None,
+    checkpointing: bool = False,
 ) -> Tensor:
     """The sum of the chunks' losses, a scalar whose gradient is at hand already.
 
@@ -116,7 +137,8 @@ def fused_loss(
     """
     parts = _parts(model)
     head = _head(parts, layout, spans, collision, reference_logits)
-    return FusedLoss.apply(hidden_states(parts, layout), parts.head.weight, parts.head.bias, head, loss)
+    hidden = hidden_states(parts, layout, checkpointing=checkpointing)
+    return FusedLoss.apply(hidden, parts.head.weight, parts.head.bias, head, loss)
 
 
 @torch.no_grad()

@@ -85,7 +85,7 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
     def run(
         spec: RunSpec, *, micro_batch: int = 8, data: Encoded | None = None, checkpoint_every: int = 0,
         should_stop: Callable[[], bool] = lambda: False, state: Path | None = None, model: Any = None,
-        start: Any = None, ends_early: Callable[[int], bool] = lambda step: False,
+        start: Any = None, ends_early: Callable[[int], bool] = lambda step: False, gradient_checkpointing: bool = False,
     ) -> tuple[Progress, Any]:  # fmt: skip
         data = data or tiny_pairs()
         start = start or tiny_model()
@@ -97,7 +97,11 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
             policy = with_lora(policy, spec.train.lora, seed=spec.seed)
         progress = train(
             policy, spec=spec, objective=get(spec.objective), data=data, reference=reference,
-            execution=Execution(micro_batch=micro_batch, checkpoint_every=checkpoint_every),
+            execution=Execution(
+                micro_batch=micro_batch,
+                checkpoint_every=checkpoint_every,
+                gradient_checkpointing=gradient_checkpointing,
+            ),
             accelerator=Accelerator(cpu=True), state=state or tmp_path / "state",
             report=lambda step, row: None, should_stop=should_stop, ends_early=ends_early,
         )  # fmt: skip
