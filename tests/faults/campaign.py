@@ -15,7 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from bench.report.store import load_records
 from sweeps.board import SLOT
-from tests.faults.processes import left_over, start, strike
+from tests.faults.processes import alive, left_over, start, strike
 
 Storage = Literal["journal", "postgres"]
 OBJECTIVES, BETAS = ("dpo", "kto"), (0.03, 0.1, 0.3)
@@ -25,6 +25,8 @@ SWEEP = (
     "--set", "evaluation.pairs=8", "--set", "lm_eval=[]", "--set", "checkpoint_every=3",
 )  # fmt: skip
 PAUSE_SECONDS = (0.2, 5.0)
+EARLY = 0.2
+"""Share of the blows that do not wait until somebody is at work, but may meet the command while it loads."""
 ROUND_KILLS = 6
 """At most so many in one sweep, so that it comes to its end."""
 ROUND_SECONDS = 600.0
@@ -121,6 +123,8 @@ def _one_sweep(told: Told, place: Path, *, server: Server | None, chance: random
         command = start(arguments, log=place / "said.txt")
         told.starts += 1
         while command.poll() is None and hits < ROUND_KILLS and told.killed.total() < case.kills:
+            if chance.random() > EARLY:
+                _until_at_work(command, case, place)
             time.sleep(chance.uniform(*PAUSE_SECONDS))
             if (kind := strike(command, chance=chance)) is not None:
                 told.killed[kind] += 1
@@ -138,6 +142,16 @@ def _one_sweep(told: Told, place: Path, *, server: Server | None, chance: random
         if command.returncode == 0:
             return
         assert time.monotonic() < deadline, (place / "said.txt").read_text(errors="replace")[-3000:]
+
+
+def _until_at_work(command: subprocess.Popen[bytes], case: Case, place: Path) -> None:
+    """Wait until a run is in work and, where there are to be several processes, one of them is there."""
+    several = case.workers > 1 or case.processes > 1
+    while command.poll() is None:
+        others = any(kind in ("worker", "rank") for _, kind in alive(command.pid))
+        if any(place.glob("work/*")) and (others or not several):
+            return
+        time.sleep(0.05)
 
 
 def _arguments(place: Path, *, workers: int, processes: int, url: str | None) -> list[str]:
