@@ -1,24 +1,27 @@
 """Owns the projection: from measured pieces and a described job to memory, disk, traffic and time, each by a formula."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.scaling.pieces import Pieces
 
 HEARTBEAT_SECONDS = 5.0
 """Between two heartbeats of a trial (``sweeps.lease.beat_seconds``)."""
-LOGITS = 1 << 22
-"""Logits that a chunk of the head holds, or 128 tokens' (``bench.packed.forward``)."""
-FEWEST = 128
+LOGITS, FEWEST = 1 << 22, 128
+"""Logits that a chunk of the head holds, or so many tokens' (``bench.packed.forward``)."""
 CHUNK_COPIES = 3
 """Logits in the precision of the products, in float32, and their derivative."""
+OPERATIONS = 8
+"""By weight and token: two forward, four backward, two for layers that are computed again."""
+GIGA = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A sweep on paper. Assumed and not measured: ``flops``, what a GPU reaches, operations a second.
+    """A sweep on paper. Assumed and not measured: ``flops``, operations a second that one GPU reaches.
 
-    tokens: of a pair, packed (prompt once). completion: those of both completions. rank_pairs: in a rank's micro-batch.
-    gpus: of all trainings together; ranks: of one training.
+    embedded: parameters of embedding and head. tokens: of a pair, packed (its prompt once). completion: those of both
+    completions. rank_pairs: in a rank's micro-batch. ranks: of one training. gpus: of all trainings together.
     """
 
     name: str
@@ -26,8 +29,8 @@ class Job:
     layers: int
     hidden: int
     vocabulary: int
+    embedded: float
     pairs: int
-    epochs: int
     tokens: int
     completion: int
     rank_pairs: int
@@ -37,71 +40,75 @@ class Job:
     flops: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What a job needs, in GB, hours, and requests a second."""
-
-    state: float
-    layer: float
-    activations: float
-    recomputed: float
-    head: float
-    cache: float
-    saved: float
-    weights: float
-    trial_hours: float
-    sweep_days: float
-    reference_hours: float
-    commits: float
-    database: float
-
-
-GIGA = 1e9
-
-
-def needs_of(job: Job, pieces: Pieces) -> Needs:
-    """Apply the formulas of docs/scaling.md."""
-    by_layer = (job.parameters - job.vocabulary * job.hidden) / job.layers
+def needs_of(job: Job, pieces: Pieces) -> dict[str, str]:
+    """What a job needs, by name, as docs/scaling.md explains it."""
+    layer = (job.parameters - job.embedded) / job.layers
     held = job.rank_pairs * job.tokens
-    chunk = max(FEWEST * job.vocabulary, LOGITS)
-    tokens = job.pairs * job.epochs * job.tokens
-    # Two operations a weight forward, four backward.
-    seconds = 6 * job.parameters * tokens / (job.flops * job.ranks)
+    kept = pieces.activations["bf16"]
     at_once = job.gpus // job.ranks
-    return Needs(
-        state=pieces.state * job.parameters / job.ranks / GIGA,
-        # Weights and gradient of the layer at work and weights of the next one, and embedding with head: float32.
-        layer=4 * (3 * by_layer + 2 * job.vocabulary * job.hidden) / GIGA,
-        activations=pieces.activations["bf16"] * held * job.layers * job.hidden / GIGA,
-        recomputed=(4 * job.layers + pieces.activations["bf16"]) * held * job.hidden / GIGA,
-        head=4 * CHUNK_COPIES * chunk / GIGA,
-        cache=pieces.cache * job.pairs * job.completion / GIGA,
-        saved=12 * job.parameters / GIGA,
-        weights=4 * job.parameters / GIGA,
-        trial_hours=seconds / 3600,
-        sweep_days=seconds * job.trials / at_once / 86400,
-        reference_hours=2 * job.parameters * job.pairs * job.tokens / (job.flops * job.ranks) / 3600,
-        commits=at_once / HEARTBEAT_SECONDS + pieces.commits * at_once / seconds,
-        database=(pieces.rows * job.trials) / GIGA,
-    )
+    speed = job.flops * job.ranks
+    seconds = OPERATIONS * job.parameters * job.pairs * job.tokens / speed
+    commits = at_once / HEARTBEAT_SECONDS + pieces.commits * at_once / seconds
+    gigabytes = {
+        "a rank: its share of weights, gradient and moments": pieces.state * job.parameters / job.ranks,
+        "a rank: weights of two layers and a gradient, embedding and head": 4 * (3 * layer + 2 * job.embedded),
+        "a rank: activations, all kept": kept * held * job.layers * job.hidden,
+        "a rank: the same, with gradient checkpointing": (4 * job.layers + kept) * held * job.hidden,
+        "a rank: a chunk of the head": 4.0 * CHUNK_COPIES * max(FEWEST * job.vocabulary, LOGITS),
+        "disk: the reference's log-probs, once for all trials": pieces.cache * job.pairs * job.completion,
+        "disk: a state for resuming (weights and moments)": 12 * job.parameters,
+        "disk: weights of a finished run": 4 * job.parameters,
+        "disk: weights of all finished runs": 4 * job.parameters * job.trials,
+        "database: the study": pieces.rows * job.trials,
+    }
+    return {
+        "trainings, at once": f"{job.trials:,}, {at_once}",
+        "pairs of a rank's micro-batch": str(job.rank_pairs),
+        **{name: _size(value) for name, value in gigabytes.items()},
+        "database: transactions a second": f"{commits:.1f}",
+        "time: one pass of the reference, once for all trials": _time(2 / OPERATIONS * seconds),
+        "time: one training, one epoch": _time(seconds),
+        "time: all trainings": _time(seconds * job.trials / at_once),
+    }
 
 
-def table(job: Job, needs: Needs) -> str:
-    """The needs of one job as Markdown."""
-    rows = (
-        ("training state of a rank: weights, gradient, moments", f"{needs.state:,.1f} GB"),
-        ("layers in transit: two gathered, one gradient, embedding and head", f"{needs.layer:,.1f} GB"),
-        (f"activations of {job.rank_pairs} pairs, all kept", f"{needs.activations:,.1f} GB"),
-        ("the same, layers computed again in the backward pass", f"{needs.recomputed:,.1f} GB"),
-        ("a chunk of the head", f"{needs.head:,.2f} GB"),
-        ("the reference's log-probs, once for all trials", f"{needs.cache:,.2f} GB"),
-        ("one pass of the reference, once for all trials", f"{needs.reference_hours:,.1f} h"),
-        ("state for resuming: weights and two moments, float32", f"{needs.saved:,.0f} GB"),
-        ("a finished run's weights, float32", f"{needs.weights:,.0f} GB"),
-        ("one training", f"{needs.trial_hours:,.1f} h"),
-        (f"{job.trials:,} trainings on {job.gpus:,} GPUs", f"{needs.sweep_days:,.1f} days"),
-        ("transactions a second at the database", f"{needs.commits:,.1f}"),
-        ("size of the study in the database", f"{needs.database * 1000:,.1f} MB"),
-    )
-    lines = [f"| {job.name} | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]
+def table(jobs: Sequence[Job], pieces: Pieces) -> str:
+    """The needs of jobs as Markdown, a column each."""
+    columns = [needs_of(job, pieces) for job in jobs]
+    lines = [f"| | {' | '.join(job.name for job in jobs)} |", f"|---|{'---|' * len(jobs)}"]
+    lines += [f"| {name} | {' | '.join(column[name] for column in columns)} |" for name in columns[0]]
     return "\n".join(lines) + "\n"
+
+
+def pieces_table(pieces: Pieces, *, model: str, sharded: float) -> str:
+    """What was measured, as Markdown."""
+    rows = (
+        ("training state, one process", f"{pieces.state:.1f} bytes by parameter"),
+        ("the same, a rank of two under FSDP2", f"{sharded:.1f} bytes by parameter"),
+        *(
+            (
+                f"activations kept for the backward pass, {precision}",
+                f"{value:.0f} bytes by token, layer and hidden size",
+            )
+            for precision, value in pieces.activations.items()
+        ),
+        ("the reference's log-probs on disk", f"{pieces.cache:.2f} bytes by completion token"),
+        ("PostgreSQL, tables and indices", f"{pieces.rows:,.0f} bytes by trial"),
+        ("PostgreSQL, transactions", f"{pieces.commits:.1f} by trial, and one each {HEARTBEAT_SECONDS:g} s"),
+    )
+    lines = [f"| measured ({model}) | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _size(value: float) -> str:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if value >= factor:
+            return f"{value / factor:,.3g} {unit}"
+    return f"{value / 1e3:,.3g} kB"
+
+
+def _time(seconds: float) -> str:
+    for unit, factor in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * factor:
+            return f"{seconds / factor:,.3g} {unit}"
+    return f"{seconds:,.3g} s"
