@@ -1,4 +1,4 @@
-"""Owns the projection: from measured pieces and a described job to memory, disk, traffic and time, each by a formula."""
+"""Owns the projection: from measured pieces and a job on paper to memory, disk, traffic and time, each by a formula."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
