@@ -37,7 +37,7 @@ class TrainState:
     ) -> "TrainState":
         """Collect the state after a step, on all ranks together; only the first one's is whole."""
         places = ranks.named_weights(policy)
-        tensors = {f"policy.{name}": p for name, p in places if p.requires_grad}
+        tensors: dict[str, Tensor] = {f"policy.{name}": p for name, p in places if p.requires_grad}
         trained = [p for _, p in places if p.requires_grad]
         for place, moments in enumerate(ranks.moments_of(optimizer, trained)):
             tensors |= {f"optimizer.{place}.{name}": value for name, value in moments.items()}

@@ -161,11 +161,13 @@ def _alone(job: TrainJob) -> Iterator[None]:
 
 
 def alive(process: int) -> bool:
-    """Whether a process of this machine still runs."""
+    """Whether a process of this machine still runs; one that has ended and waits for its parent does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):  # systems without /proc
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

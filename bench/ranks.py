@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -100,7 +101,7 @@ def shard(model: CompletionLogProbs, accelerator: Accelerator) -> CompletionLogP
     The root keeps its weights whole from its forward to its backward pass, for the vocabulary projection reads them
     directly. FSDP2 is applied here and not by accelerate, which leaves it out on CPUs.
     """
-    mesh = torch.distributed.init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for layer in layers_of(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
