@@ -4,8 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from bench.job import write_job
-from tests.ranks.material import DDP, FSDP2, ONE, job, spec_of, started
+from tests.ranks.material import DDP, FSDP2, ONE
 from tests.ranks.parity import CASES, DEEPSPEED_WAYS, STEPS, WAYS, differences
 
 FEW = [each for each in CASES if each.shape in ("unpaired, KL baseline", "running shift", "LoRA, moving reference")]
@@ -36,11 +35,3 @@ def test_every_shape_of_objective_is_the_same_on_every_kind_of_ranks(tmp_path):
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
 def test_deepspeed_gives_the_losses_of_one_process_and_takes_over_from_others(tmp_path):
     within_bounds(CASES, DEEPSPEED_WAYS, tmp_path, steps=STEPS)
-
-
-def test_a_world_of_the_wrong_size_is_refused(tmp_path):
-    wanted = job(tmp_path, spec_of("dpo"), processes=2)
-    done = started("bench.train", [write_job(wanted)], ranks=1)
-    assert done.returncode == 1
-    assert "2 processes were asked for, 1 are running" in done.stderr
-    assert not wanted.run.exists()
