@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bench import ranks
+from bench import shards
 from bench.model import merged
 from bench.report.store import is_complete, verify_folder, write_whole
 
@@ -36,32 +36,32 @@ class TrainState:
         progress: dict[str, Any],
     ) -> "TrainState":
         """Collect the state after a step, on all ranks together; only the first one's is whole."""
-        places = ranks.named_weights(policy)
-        tensors = {f"policy.{name}": p for name, p in places if p.requires_grad}
+        places = shards.named_weights(policy)
+        tensors: dict[str, Tensor] = {f"policy.{name}": p for name, p in places if p.requires_grad}
         trained = [p for _, p in places if p.requires_grad]
-        for place, moments in enumerate(ranks.moments_of(optimizer, trained)):
+        for place, moments in enumerate(shards.moments_of(optimizer, trained)):
             tensors |= {f"optimizer.{place}.{name}": value for name, value in moments.items()}
         if reference is not None:
-            tensors |= {f"reference.{name}": p for name, p in ranks.named_weights(reference)}
-        return cls(tensors=ranks.gathered(tensors) | _random_states(), progress=dict(progress))
+            tensors |= {f"reference.{name}": p for name, p in shards.named_weights(reference)}
+        return cls(tensors=shards.gathered(tensors) | _random_states(), progress=dict(progress))
 
     @torch.no_grad()
     def restore(self, policy: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None) -> None:
         """Put everything back in place, each rank its own part."""
-        places = ranks.named_weights(policy)
+        places = shards.named_weights(policy)
         for prefix, named in (
             ("policy.", places),
-            ("reference.", ranks.named_weights(reference) if reference is not None else []),
+            ("reference.", shards.named_weights(reference) if reference is not None else []),
         ):
             for name, parameter in named:
                 if prefix + name in self.tensors:
-                    ranks.put(parameter, self.tensors[prefix + name])
+                    shards.put(parameter, self.tensors[prefix + name])
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in self.tensors.items():
             if key.startswith("optimizer."):
                 _, place, name = key.split(".", 2)
                 moments.setdefault(int(place), {})[name] = value
-        ranks.put_moments(optimizer, [p for _, p in places if p.requires_grad], moments)
+        shards.put_moments(optimizer, [p for _, p in places if p.requires_grad], moments)
         _set_random_state(self.tensors)
 
 

@@ -122,7 +122,8 @@ def run_job(
     import torch
 
     from bench.checkpoint import save_checkpoint
-    from bench.ranks import gathered, join_ranks, named_weights, sharing_of
+    from bench.ranks import join_ranks, sharing_of
+    from bench.shards import gathered, named_weights
     from bench.train import train
     from losses import get, register_file
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.errors import RunError
-from bench.job import Inputs, Report, TrainJob, run_job, write_job
+from bench.job import Inputs, Report, TrainJob, lease, run_job, write_job
 from bench.matmul import current_route
 from bench.rank import LAUNCHER, ROUTE
 from bench.rungs import Rungs
@@ -45,7 +45,9 @@ def launch(
     if job.execution.launcher == "manual":
         _wait(job, report=report, should_stop=should_stop, note=note)
     elif job.execution.processes == 1:
-        run_job(job, report=report, should_stop=should_stop, inputs=inputs, rungs=rungs)
+        with lease(job, wait=True, name="ranks"):  # ranks that a user started may be at it
+            if job.finished is None:
+                run_job(job, report=report, should_stop=should_stop, inputs=inputs, rungs=rungs)
     else:
         _start(job, report=report, should_stop=should_stop)
 
@@ -53,13 +55,16 @@ def launch(
 def ranks_command(job: TrainJob) -> list[str]:
     """The line that starts the ranks of a job on one machine."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc_per_node={job.execution.processes}", f"--shutdown-timeout={round(GRACE_SECONDS)}"]
-    return [*command, "-m", "bench.train", str(job.work)]
+    return [*command, f"--nproc_per_node={job.execution.processes}", "-m", "bench.train", str(job.work)]
 
 
 def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
-    work = _clean(job)
-    environment = {**os.environ, LAUNCHER: str(os.getpid()), ROUTE: current_route()}
+    work = write_job(job)
+    for name in ("progress.jsonl", "error.txt"):
+        (work / name).unlink(missing_ok=True)
+    # By the environment, for torchrun before 2.12 has no such option and ends ranks after 30 seconds.
+    grace = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(GRACE_SECONDS))}
+    environment = {**os.environ, **grace, LAUNCHER: str(os.getpid()), ROUTE: current_route()}
     stopped = False
     with (
         (work / "ranks.log").open("w", encoding="utf-8") as log,
@@ -100,28 +105,21 @@ def _ended(ranks: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _wait(job: TrainJob, *, report: Report, should_stop: Callable[[], bool], note: Note) -> None:
-    """Wait for ranks that the user starts on machines of his choice."""
-    work = _clean(job)
+    """Wait for ranks that the user starts on machines of his choice. They are his: a stop ends the waiting alone."""
+    work = write_job(job)
+    (work / "error.txt").unlink(missing_ok=True)
+    seen = _follow(work / "progress.jsonl", 0, lambda step, row: None)
     count = job.execution.processes
     line = f"torchrun --nproc_per_node {count} -m bench.train {shlex.quote(str(work))}"
     note(f"ready for {count} ranks, which you start: {line}")
-    seen = 0
     while job.finished is None:
         seen = _follow(work / "progress.jsonl", seen, report)
         if (work / "error.txt").exists():
             raise RunError((work / "error.txt").read_text(encoding="utf-8"))
         if should_stop():
-            (work / "stop").touch()
             raise Interrupted
         time.sleep(LOOK_SECONDS)
     _follow(work / "progress.jsonl", seen, report)
-
-
-def _clean(job: TrainJob) -> Path:
-    work = write_job(job)
-    for name in ("stop", "progress.jsonl", "error.txt"):
-        (work / name).unlink(missing_ok=True)
-    return work
 
 
 def _why(work: Path, code: int) -> tuple[str, str | None]:

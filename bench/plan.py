@@ -102,6 +102,7 @@ def make_plan(request: Request) -> Plan:
     if train_changes.pop("lora", False) or settings.sections["lora"]:
         train_changes["lora"] = apply(LoraSpec(), settings.sections["lora"], section="lora").model_dump()
     execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
+    request = replace(request, processes=execution.processes)  # --set may have the last word
     train = apply(suite.train, train_changes, section="train")
     if train.batch % request.processes:
         raise UsageError(
@@ -128,7 +129,7 @@ def make_plan(request: Request) -> Plan:
         raise UsageError(
             f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random"))
         )
-    _check_pruner(request, steps=train.steps)
+    _check_pruner(request, steps=train.steps, ranks=request.processes > 1 or execution.launcher == "manual")
     preset, terms = suite.preset(request.protocol)
     trials = request.trials or terms.trials
     finals = terms.final_seeds if request.seeds is None else request.seeds
@@ -171,16 +172,16 @@ def _objective(name: str) -> Objective:
         raise UsageError(f"--loss: {error}") from error
 
 
-def _check_pruner(request: Request, *, steps: int) -> None:
+def _check_pruner(request: Request, *, steps: int, ranks: bool) -> None:
     """Refuse a pruner that there is not, or that has nothing to work on."""
     if request.pruner not in PRUNERS:
         raise UsageError(f"unknown pruner {request.pruner!r}", fix=did_you_mean(request.pruner, PRUNERS))
     if request.pruner == "none":
         return
-    if request.processes > 1:
+    if ranks:
         raise UsageError(
-            f"--pruner {request.pruner}: a training of {request.processes} ranks cannot be ended early",
-            fix="--processes 1, or --pruner none",
+            f"--pruner {request.pruner}: a training by ranks cannot be ended early",
+            fix="--processes 1 in this process (execution.launcher=torchrun), or --pruner none",
         )
     if not rungs_of(request.pruner, steps=steps):
         raise UsageError(f"--pruner {request.pruner}: {steps} steps leave nothing to end", fix="--pruner none")

@@ -104,18 +104,18 @@ def _run(work: Path, wish: Wish) -> None:
 
     from bench.matmul import take_fastest_route, take_route
 
-    route = os.environ.get(ROUTE)
-    take_fastest_route() if route is None else take_route(route)
     job = _read(work)
     if job.finished is not None:
         return
+    route = os.environ.get(ROUTE)
+    take_fastest_route() if route is None else take_route(route)
     agent, launcher = os.getppid(), int(os.environ.get(LAUNCHER, "0"))
 
     def should_stop() -> bool:
         wish.training = True
         # Whoever started the ranks may have been killed: nobody is left then who would end them.
         orphaned = os.getppid() != agent or (launcher > 0 and not alive(launcher))
-        return wish.asked or orphaned or (work / "stop").exists()
+        return wish.asked or orphaned
 
     with _alone(job), (work / "progress.jsonl").open("a", encoding="utf-8") as lines:
 
@@ -154,6 +154,7 @@ def _alone(job: TrainJob) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise RunError(f"other ranks are at {job.work}", fix="wait for them, or stop them: the state is kept")
             time.sleep(0.2)
+        (job.work / "error.txt").unlink(missing_ok=True)
         waited_for = LAUNCHER in os.environ or job.execution.launcher == "manual"
         if not waited_for and not held.enter_context(lease(job, wait=False)):
             raise RunError(f"another command is at {job.work}", fix="wait for it: it ends with the finished run")
@@ -161,11 +162,13 @@ def _alone(job: TrainJob) -> Iterator[None]:
 
 
 def alive(process: int) -> bool:
-    """Whether a process of this machine still runs."""
+    """Whether a process of this machine still runs; one that has ended and waits for its parent does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError):  # systems without /proc
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True

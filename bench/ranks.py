@@ -1,32 +1,31 @@
 """Owns how ranks share a policy: a copy each (DDP), a shard each (FSDP2), DeepSpeed's way, or one process alone.
 
 What the loop asks of a policy, and what differs between these, is here: how it is prepared, when gradients are
-exchanged, how they are clipped, and how a tensor is made whole again.
+exchanged, how they are clipped. What a rank holds of a tensor is in ``bench.shards``.
 """
 
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Literal
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from bench import zero
 from bench.errors import RunError, UsageError
 from bench.gradient_checkpointing import layers_of
 from bench.logprobs import CompletionLogProbs
+from bench.shards import whole
 from bench.spec import Execution, TrainSpec
 
 Sharing = Literal["alone", "ddp", "fsdp2", "deepspeed"]
-logger = logging.getLogger(__name__)
 
 
 def join_ranks(execution: Execution) -> Accelerator:
@@ -101,7 +100,7 @@ def shard(model: CompletionLogProbs, accelerator: Accelerator) -> CompletionLogP
     The root keeps its weights whole from its forward to its backward pass, for the vocabulary projection reads them
     directly. FSDP2 is applied here and not by accelerate, which leaves it out on CPUs.
     """
-    mesh = torch.distributed.init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for layer in layers_of(model.model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
@@ -172,73 +171,3 @@ def check_alike(accelerator: Accelerator, steps: int) -> None:
             f"the ranks found states after different numbers of steps: {', '.join(map(str, found))}",
             fix="all machines have to see the same results folder: put --out on a file system that they share",
         )
-
-
-def named_weights(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """A module's parameters by name, each rank's shard where they are sharded."""
-    if isinstance(module, FSDPModule):
-        module.reshard()  # a pass without gradient leaves the root's weights whole
-    return list(module.named_parameters())
-
-
-def whole(value: Tensor) -> Tensor:
-    """The whole of a tensor of which this rank may hold a shard. All ranks must ask together."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def spread_like(value: Tensor, like: Tensor) -> Tensor:
-    """This rank's part of ``value``, which all ranks hold whole, as ``like`` is sharded."""
-    if not isinstance(like, DTensor):
-        return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-
-def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole copies of tensors in main memory, one after the other; on all ranks but the first, nothing."""
-    found = {}
-    for name, value in tensors.items():
-        copy = whole(value.detach())
-        if PartialState().is_main_process:
-            found[name] = copy.to("cpu", copy=True).contiguous()
-    return found
-
-
-@torch.no_grad()
-def put(place: Tensor, value: Tensor) -> None:
-    """Copy ``value``, which all ranks hold whole, to where this rank holds it or its part."""
-    place.copy_(spread_like(value, place))
-
-
-def moments_of(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-    """What the optimiser keeps of each trained parameter, by name."""
-    if zero.is_flat(optimizer):
-        return zero.moments_of(optimizer, trained)
-    return [{name: torch.as_tensor(value) for name, value in optimizer.state.get(each, {}).items()} for each in trained]
-
-
-def put_moments(
-    optimizer: torch.optim.Optimizer, trained: Sequence[Tensor], moments: Mapping[int, Mapping[str, Tensor]]
-) -> None:
-    """Give the optimiser its moments back, each rank its own part; the weights are there already."""
-    if zero.is_flat(optimizer):
-        zero.put_moments(optimizer, trained, moments)
-        return
-    parts = {
-        place: {
-            name: spread_like(value, trained[place]) if value.ndim else value for name, value in moments[place].items()
-        }
-        for place in moments
-    }
-    optimizer.load_state_dict({"state": parts, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-@torch.no_grad()
-def move_reference(reference: nn.Module, policy: nn.Module, weight: float) -> None:
-    """reference ← weight · policy + (1 − weight) · reference, parameter by parameter (arXiv 2404.09656)."""
-    pairs = zip(named_weights(reference), named_weights(policy), strict=True)
-    for (_, old), (_, new) in pairs:
-        _local(old).lerp_(_local(new).to(old.dtype), weight)
-
-
-def _local(value: Tensor) -> Tensor:
-    return value.to_local() if isinstance(value, DTensor) else value

@@ -17,8 +17,9 @@ from bench.checkpoint import TrainState, load_state, save_state
 from bench.data.tokens import Encoded
 from bench.logprobs import CompletionLogProbs
 from bench.micro_batch import Setting
-from bench.ranks import any_rank, check_alike, move_reference, shard, share, sharing_of, start_afresh
+from bench.ranks import any_rank, check_alike, shard, share, sharing_of, start_afresh
 from bench.reference import ReferenceLogProbs
+from bench.shards import move_reference
 from bench.spec import Execution, RunSpec, TrainSpec
 from bench.step import optimiser_step
 from losses import Objective, Requires
@@ -151,7 +152,7 @@ def train(
             return progress
         stop = any_rank(accelerator, should_stop())
         due = execution.checkpoint_every > 0 and progress.steps % execution.checkpoint_every == 0
-        if (stop or due) and progress.steps < steps:
+        if stop or (due and progress.steps < steps):
             current = TrainState.of(accelerator.unwrap_model(policy), optimizer, moving, vars(progress))
             if accelerator.is_main_process:
                 save_state(state, current)

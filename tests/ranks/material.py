@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.data.table import write_encoded
@@ -17,7 +19,36 @@ from tests.bench.tiny_tokenizer import tiny_tokenizer
 from tests.ranks.many import train_all
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", ROUTE: "none"}
-PATIENCE_SECONDS = 900
+DEEPSPEED = {
+    "ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "DS_ACCELERATOR": "cpu",
+}  # fmt: skip
+"""What ``accelerate launch`` tells its ranks of a configuration with DeepSpeed."""
+PATIENCE_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How many processes train, and how they share the policy."""
+
+    name: str
+    processes: int
+    sharing: str
+
+    @property
+    def deepspeed(self) -> bool:
+        """Whether it is the launcher that decides."""
+        return self.sharing == "deepspeed"
+
+    @property
+    def execution(self) -> dict[str, Any]:
+        """Fields of ``Execution``; the whole batch at once where one process has it."""
+        if self.processes == 1:
+            return {"micro_batch": 8}
+        return {"processes": 2, "micro_batch": 2, "shard": "fsdp2" if self.sharing == "fsdp2" else "ddp"}
+
+
+ONE, DDP = Kind("1 process", 1, "alone"), Kind("2 × DDP", 2, "ddp")
+FSDP2, ZERO = Kind("2 × FSDP2", 2, "fsdp2"), Kind("2 × ZeRO-2", 2, "deepspeed")
 
 
 def spec_of(objective: str, **changes: Any) -> RunSpec:
@@ -56,21 +87,27 @@ def command(module: str, arguments: Sequence[str | Path], *, ranks: int) -> list
     return [sys.executable, *torchrun, "-m", module, *map(str, arguments)]
 
 
-def started(module: str, arguments: Sequence[str | Path], *, ranks: int) -> subprocess.CompletedProcess[str]:
+def started(
+    module: str, arguments: Sequence[str | Path], *, ranks: int, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     """Start a module and wait for its end."""
     return subprocess.run(
         command(module, arguments, ranks=ranks),
-        capture_output=True, text=True, timeout=PATIENCE_SECONDS, env={**os.environ, **ENVIRONMENT}, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, env={**os.environ, **ENVIRONMENT, **environment},
+        check=False,
     )  # fmt: skip
 
 
-def run_many(jobs: Sequence[TrainJob], *, stop_at: int | None = None) -> None:
+def run_many(jobs: Sequence[tuple[TrainJob, Kind]], *, stop_at: int | None = None) -> None:
     """Train several jobs, each to its end or to a step: here, and those of two processes all by the same ranks."""
-    train_all([each for each in jobs if each.execution.processes == 1], stop_at=stop_at)
-    if folders := [write_job(each) for each in jobs if each.execution.processes == 2]:
-        extra = [] if stop_at is None else [f"--stop-at={stop_at}"]
-        done = started("tests.ranks.many", [*extra, *folders], ranks=2)
-        assert done.returncode == 0, done.stderr[-5000:]
+    train_all([each for each, kind in jobs if kind.processes == 1], stop_at=stop_at)
+    extra = [] if stop_at is None else [f"--stop-at={stop_at}"]
+    for deepspeed in (False, True):
+        folders = [write_job(each) for each, kind in jobs if kind.processes == 2 and kind.deepspeed == deepspeed]
+        if folders:
+            environment = DEEPSPEED if deepspeed else {}
+            done = started("tests.ranks.many", [*extra, *folders], ranks=2, environment=environment)
+            assert done.returncode == 0, done.stderr[-5000:]
 
 
 def trained(finished: TrainJob) -> dict[str, Any]:

@@ -6,11 +6,12 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bench.job import TrainJob
-from tests.ranks.material import job, run_many, spec_of, trained
+from tests.ranks.material import DDP, FSDP2, ONE, ZERO, Kind, job, run_many, spec_of, trained
 
 STEPS = 20
 BOUND, LOOSE = 1e-5, 2e-2
@@ -18,25 +19,17 @@ BOUND, LOOSE = 1e-5, 2e-2
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ranks.md"
 BEGIN, END = "<!-- parity: begin -->", "<!-- parity: end -->"
 
-Kind = str
-EXECUTIONS: Mapping[Kind, Mapping[str, Any]] = {
-    "1 process": {"processes": 1, "micro_batch": 8},
-    "2 × DDP": {"processes": 2, "shard": "ddp", "micro_batch": 2},
-    "2 × FSDP2": {"processes": 2, "shard": "fsdp2", "micro_batch": 2},
-}
-SHARING: Mapping[Kind, str] = {"1 process": "alone", "2 × DDP": "ddp", "2 × FSDP2": "fsdp2"}
 Way = tuple[Kind | None, Kind]
 """How a run begins, up to a stop in the middle (None: without one), and how it ends."""
 WAYS: tuple[Way, ...] = (
-    ("1 process", "1 process"),
-    (None, "2 × DDP"),
-    ("2 × DDP", "2 × DDP"),
-    (None, "2 × FSDP2"),
-    ("2 × FSDP2", "2 × FSDP2"),
-    ("2 × FSDP2", "1 process"),
-    ("1 process", "2 × FSDP2"),
-    ("2 × DDP", "2 × FSDP2"),
-)
+    (ONE, ONE), (None, DDP), (DDP, DDP), (None, FSDP2), (FSDP2, FSDP2), (FSDP2, ONE), (ONE, FSDP2), (DDP, FSDP2),
+)  # fmt: skip
+DEEPSPEED_WAYS: tuple[Way, ...] = ((None, ZERO), (ZERO, ZERO), (ZERO, ONE), (FSDP2, ZERO))
+
+
+def ways_here() -> tuple[Way, ...]:
+    """All ways, with DeepSpeed where it is installed."""
+    return WAYS if find_spec("deepspeed") is None else WAYS + DEEPSPEED_WAYS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,18 +79,17 @@ def differences(cases: Sequence[Case], ways: Sequence[Way], folder: Path, *, ste
         changes = dict(found.changes)
         layout = changes.pop("layout", "packed")
         spec = spec_of(found.objective, steps=steps, **changes)
-        return job(folder / str(place), spec, results=results, layout=layout, **EXECUTIONS[kind])
+        return job(folder / str(place), spec, results=results, layout=layout, **kind.execution)
 
     places = range(len(cases))
     named = {way: f"way-{number}" for number, way in enumerate(ways)}
-    run_many(
-        [made(place, named[way], way[0]) for place in places for way in ways if way[0] is not None], stop_at=steps // 2
-    )
-    ended = {(place, way): made(place, named[way], way[1]) for place in places for way in ways}
-    whole = [made(place, "whole", "1 process") for place in places]
-    run_many([*whole, *ended.values()])
+    begun = [(place, way) for place in places for way in ways]
+    run_many([(made(p, named[w], w[0]), w[0]) for p, w in begun if w[0] is not None], stop_at=steps // 2)
+    ended = {(p, w): made(p, named[w], w[1]) for p, w in begun}
+    whole = [made(place, "whole", ONE) for place in places]
+    run_many([*((each, ONE) for each in whole), *((each, way[1]) for (_, way), each in ended.items())])
     for (_, way), each in ended.items():
-        assert trained(each)["sharing"] == SHARING[way[1]]
+        assert trained(each)["sharing"] == way[1].sharing
     return [[_largest(trained(whole[place]), trained(ended[place, way])) for way in ways] for place in places]
 
 
@@ -110,7 +102,7 @@ def _largest(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 def table(cases: Sequence[Case], ways: Sequence[Way], found: Sequence[Sequence[float]]) -> str:
     """The differences as a Markdown table."""
-    heads = [end if begin is None else f"{begin} → {end}" for begin, end in ways]
+    heads = [end.name if begin is None else f"{begin.name} → {end.name}" for begin, end in ways]
     lines = [f"| shape | objective | {' | '.join(heads)} |", "|---|---|" + "---|" * len(ways)]
     for each, row in zip(cases, found, strict=True):
         figures = ["0" if value == 0 else f"{value:.0e}" for value in row]
@@ -121,8 +113,9 @@ def table(cases: Sequence[Case], ways: Sequence[Way], found: Sequence[Sequence[f
 def main() -> None:
     """Measure, print, and write the table between its marks."""
     with tempfile.TemporaryDirectory() as folder:
-        found = differences(CASES, WAYS, Path(folder), steps=STEPS)
-    text = table(CASES, WAYS, found)
+        ways = ways_here()
+        found = differences(CASES, ways, Path(folder), steps=STEPS)
+    text = table(CASES, ways, found)
     print(text)
     before, rest = DOCUMENT.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]

@@ -1,13 +1,14 @@
 """Real gloo ranks under torchrun against one process, with and without a resume on other ranks."""
 
+from importlib.util import find_spec
+
 import pytest
 
-from bench.job import write_job
-from tests.ranks.material import job, spec_of, started
-from tests.ranks.parity import CASES, STEPS, WAYS, differences
+from tests.ranks.material import DDP, FSDP2, ONE
+from tests.ranks.parity import CASES, DEEPSPEED_WAYS, STEPS, WAYS, differences
 
 FEW = [each for each in CASES if each.shape in ("unpaired, KL baseline", "running shift", "LoRA, moving reference")]
-FAST = ((None, "2 × DDP"), ("2 × FSDP2", "1 process"), ("1 process", "2 × FSDP2"))
+FAST = ((None, DDP), (ONE, FSDP2))
 
 
 def within_bounds(cases, ways, folder, *, steps):
@@ -30,9 +31,7 @@ def test_every_shape_of_objective_is_the_same_on_every_kind_of_ranks(tmp_path):
     within_bounds(CASES, WAYS, tmp_path, steps=STEPS)
 
 
-def test_a_world_of_the_wrong_size_is_refused(tmp_path):
-    wanted = job(tmp_path, spec_of("dpo"), processes=2)
-    done = started("bench.train", [write_job(wanted)], ranks=1)
-    assert done.returncode == 1
-    assert "2 processes were asked for, 1 are running" in done.stderr
-    assert not wanted.run.exists()
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
+def test_deepspeed_gives_the_losses_of_one_process_and_takes_over_from_others(tmp_path):
+    within_bounds(CASES, DEEPSPEED_WAYS, tmp_path, steps=STEPS)
