@@ -28,8 +28,12 @@ class Board:
     looked: int = 0
 
     def is_settled(self, key: str) -> bool:
-        """Say whether a slot has its result. It keeps it: what is finished never changes."""
+        """Say whether a slot has a result, or has failed for good as far as this call goes."""
         return key in self.held and self.held[key].state.is_finished()
+
+    def is_final(self, key: str) -> bool:
+        """Say whether a slot has a result, which it keeps; a failure may yet be retried by another command."""
+        return key in self.held and has_result(self.held[key])
 
 
 def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]) -> None:
@@ -50,7 +54,7 @@ def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]
         board.echoes.pop(number, None)
         if trial.state is TrialState.RUNNING:
             board.running[number] = trial
-        if not board.is_settled(key):
+        if not board.is_final(key):
             board.claims.setdefault(key, {})[number] = trial
             touched[key] = None
     board.looked = max(board.looked, len(trials))
@@ -63,32 +67,43 @@ def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]
         board.held.pop(key, None)
         if holder is not None:
             board.held[key] = holder
-            if holder.state.is_finished():
+            if has_result(holder):
                 del board.claims[key]
 
 
 def first_that_counts(claims: Iterable[FrozenTrial], *, retried: frozenset[int]) -> FrozenTrial | None:
     """Return the claim that holds a slot, of all on it in the order of their numbers; None where it is free.
 
-    Only a finished claim can be void, and a void one stays so.
+    The first one that runs or has a result; where there is none, the last one that failed. So commands that retry
+    different failures agree as soon as one of them tries again. Only a finished claim can be void, and a void one
+    stays so.
     """
     tokens: set[str] = set()
     lost = False
+    failed: FrozenTrial | None = None
     for trial in claims:
         token = trial.user_attrs[TOKEN]
         if token in tokens:
             continue
         tokens.add(token)
-        if trial.state is not TrialState.FAIL or (status := status_of(trial)) in RESULTS:
+        if has_result(trial) or not trial.state.is_finished():
             return trial
+        status = status_of(trial)
         if status in ("withdrawn", "interrupted") or trial.number in retried:
             continue
         # The second worker to die at one point while this call lasts is a sign that the point kills workers.
         if status == "lost" and not lost:
             lost = True
             continue
-        return trial
-    return None
+        failed = trial
+    return failed
+
+
+def has_result(trial: FrozenTrial) -> bool:
+    """Say whether a claim ended with what counts: a value, or a divergence, which is one too."""
+    if trial.state is TrialState.FAIL:
+        return status_of(trial) in RESULTS
+    return trial.state.is_finished()
 
 
 def status_of(trial: FrozenTrial) -> str:
