@@ -1,5 +1,6 @@
 """Owns which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -8,8 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 SLOT = "slot"
 TOKEN = "token"
+WORKER = "worker"
 OUTCOME = "outcome"
 RESULTS = ("completed", "diverged", "pruned")
+RECENT = 200
 LOST: Mapping[str, object] = MappingProxyType({"status": "lost", "target": None, "run_key": "", "error": None})
 
 
@@ -19,12 +22,14 @@ class Board:
 
     ``held``: the claim that holds each slot. ``running``: claims that may still change. ``echoes``: running trials
     that a repeated write made (see ``sweeps.ledger``). ``claims``: those of slots that have no result yet.
+    ``recent``: who made the last claims.
     """
 
     held: dict[str, FrozenTrial] = field(default_factory=dict)
     running: dict[int, FrozenTrial] = field(default_factory=dict)
     echoes: dict[int, FrozenTrial] = field(default_factory=dict)
     claims: dict[str, dict[int, FrozenTrial]] = field(default_factory=dict)
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT))
     looked: int = 0
 
     def is_settled(self, key: str) -> bool:
@@ -57,6 +62,8 @@ def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]
         if not board.is_final(key):
             board.claims.setdefault(key, {})[number] = trial
             touched[key] = None
+    first = max(board.looked, len(trials) - RECENT)
+    board.recent.extend(trial.user_attrs[WORKER] for trial in trials[first:] if SLOT in trial.user_attrs)
     board.looked = max(board.looked, len(trials))
     for key in touched:
         claims = board.claims[key]
