@@ -2,23 +2,41 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bench.identity import evaluation_key, start_spec
 from bench.pipeline import Hooks, try_run
 from bench.plan import Plan
+from bench.posted import post_plan
 from bench.report.record import START, RunRecord
 from bench.report.store import is_complete
 from bench.search import Search
 from bench.spec import RunSpec
-from bench.storage import shared_storage, storage_faults
+from bench.storage import posts_storage, shared_storage, storage_faults
 from bench.trial import evaluator, failures_of, join, may_be_pruned
 from sweeps.worker import Sweep, TrialResult, settled, take
 
 PAUSE_SECONDS = 0.2
 Retry = Sequence[frozenset[int]]
 """For each search, the failed trials of earlier commands that this one tries again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When a worker leaves before the plan is done: after ``most`` settings and finals, or ``idle`` seconds of wait."""
+
+    most: int | None = None
+    idle: float | None = None
+
+    def share(self, place: int, *, workers: int) -> "Limits":
+        """What of ``most`` falls to one of several processes."""
+        if self.most is None:
+            return self
+        return replace(self, most=self.most // workers + (place < self.most % workers))
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -62,28 +80,39 @@ def open_agenda(plan: Plan, hooks: Hooks, *, retry: Retry | None) -> Agenda:
     pairs = zip(plan.searches, each, strict=True)
     with storage_faults():
         sweeps = tuple(join(plan, search, hooks, storage=storage, retry=known) for search, known in pairs)
+        if retry is None and plan.request.study is not None:
+            post_plan(plan, posts_storage(plan.request, hooks, storage))
     return Agenda(plan=plan, hooks=hooks, sweeps=sweeps)
 
 
-def work(agenda: Agenda) -> None:
+def work(agenda: Agenda, limits: Limits = NO_LIMITS) -> bool:
     """Do what is free, and wait where only others can go on, until every result and record is there.
+
+    Returns:
+        Whether the plan is done; False where a limit came first.
 
     Raises:
         KeyboardInterrupt: a stop was asked for between two pieces of work.
         RunError: the storage was away for longer than the request has patience.
     """
-    while True:
+    done, last = 0, time.monotonic()
+    while limits.most is None or done < limits.most:
         if agenda.hooks.should_stop():
             raise KeyboardInterrupt
         started = time.monotonic()
         with storage_faults():
             did = _next_piece(agenda)
         if did:
-            agenda.hooks.busy(started, time.monotonic())
+            last = time.monotonic()
+            agenda.hooks.busy(started, last)
+            done += did != START
         elif is_done(agenda):
-            return
+            return True
+        elif limits.idle is not None and time.monotonic() - last > limits.idle:
+            return False
         else:
             time.sleep(PAUSE_SECONDS)
+    return is_done(agenda)
 
 
 def is_done(agenda: Agenda) -> bool:
@@ -129,8 +158,8 @@ def splits_of(plan: Plan) -> tuple[str, ...]:
     return ("validation", "test") if plan.final_seeds else ("validation",)
 
 
-def _next_piece(agenda: Agenda) -> bool:
-    """Do one piece of work; False where none is free.
+def _next_piece(agenda: Agenda) -> str | None:
+    """Do one piece of work and say of which objective, of the start model too; None where nothing is free.
 
     Trials of all searches come first: finals have to wait for trials, so they are what fills the time in which a
     worker would wait for the last trials of others.
@@ -138,12 +167,12 @@ def _next_piece(agenda: Agenda) -> bool:
     plan = agenda.plan
     agenda.hooks.place(0, 0)
     if _did(agenda, Piece(start_spec(plan.workspace), "validation")):
-        return True
+        return START
     for place, (search, sweep) in enumerate(zip(plan.searches, agenda.sweeps, strict=True)):
         if place not in agenda.results and take(sweep, evaluator(plan, search, sweep, agenda.hooks)):
-            return True
+            return search.objective.name
     pieces, _ = _open_pieces(agenda)
-    return any(_did(agenda, piece) for piece in pieces)
+    return next((piece.spec.objective for piece in pieces if _did(agenda, piece)), None)
 
 
 def _open_pieces(agenda: Agenda) -> tuple[list[Piece], bool]:

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from bench.agenda import Retry
+from bench.agenda import NO_LIMITS, Limits, Retry
 from bench.assemble import rows_of
 from bench.crew import Crew, StartMethod
 from bench.errors import RunError, UsageError
@@ -49,11 +49,23 @@ class _Fleet:
     deaths: int = 0
 
 
-def run_fleet(plan: Plan, crew: Crew, progress: Progress, *, method: StartMethod) -> tuple[Retry, list[Span]]:
+def run_fleet(
+    plan: Plan,
+    crew: Crew,
+    progress: Progress,
+    *,
+    method: StartMethod,
+    retry: Retry | None = None,
+    limits: Limits = NO_LIMITS,
+) -> tuple[Retry, list[Span]]:
     """Have ``crew.workers`` processes do a plan together. Returns what they tried again, and when each one worked.
 
     This process computes nothing, so that it stays fit to be forked: what all workers share is computed by a first
     child and then loaded here. A worker that is killed is replaced, and its trial tried once more.
+
+    Args:
+        retry: failed trials to be tried again; None: those that the studies have now.
+        limits: for all workers together.
 
     Raises:
         RunError, UsageError: what a worker said. RunError: workers are killed again and again.
@@ -64,7 +76,7 @@ def run_fleet(plan: Plan, crew: Crew, progress: Progress, *, method: StartMethod
         request=plan.request,
         crew=crew,
         route=current_route(),
-        retry=None,
+        retry=retry,
         parent=os.getpid(),
     )
     fleet = _Fleet(order=order, method=method, progress=progress)
@@ -74,18 +86,18 @@ def run_fleet(plan: Plan, crew: Crew, progress: Progress, *, method: StartMethod
             _load(plan)
         _follow(fleet, open_and_prepare)
         assert fleet.opened is not None
-        retry, done = fleet.opened
+        found, done = fleet.opened
         if done:
-            return retry, []
-        fleet.order = replace(order, retry=retry)
+            return found, []
         if method == "fork":
             _load_references(plan)
-        for _ in range(crew.workers):
+        for place in range(crew.workers):
+            fleet.order = replace(order, retry=found, limits=limits.share(place, workers=crew.workers))
             _start(fleet, work_on)
         _follow(fleet, work_on)
     finally:
         _end(list(fleet.workers.values()))
-    return retry, fleet.spans
+    return found, fleet.spans
 
 
 def _load(plan: Plan) -> None:

@@ -22,6 +22,8 @@ from sweeps.pruning import rungs_of
 from sweeps.search import Axis
 
 ALL = "all"
+LONGEST_STUDY = 64
+"""Characters of a study's name; file systems take 255 for name, objective and hash together."""
 PRUNERS = ("none", "median", "halving")
 FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
@@ -87,6 +89,8 @@ def make_plan(request: Request) -> Plan:
         UsageError: with what was given, what would be right, and what to do.
     """
     request = _with_files(request)
+    if request.study is not None:
+        check_study_name(request.study)
     for path in request.loss_files:
         try:
             register_file(path)
@@ -158,9 +162,19 @@ def _with_files(request: Request) -> Request:
     return replace(request, losses=losses, loss_files=tuple(dict.fromkeys((*request.loss_files, *files))))
 
 
+def check_study_name(name: str) -> None:
+    """Refuse a name that is no plain file name, for studies are folders too. Raises UsageError."""
+    if not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{LONGEST_STUDY - 1}}}", name):
+        raise UsageError(
+            f"--study {name[:80]!r} is no name of a study",
+            fix=f"up to {LONGEST_STUDY} letters, digits and _ . - of which the first is no . or -, as in --study night",
+        )
+
+
 def _as_file_name(name: str) -> str:
-    """Of an expression only what any file system takes; the study's hash tells the rest apart."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+    """Of an expression what any file system takes, and a hash of the rest, so that two never share a study."""
+    found = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:LONGEST_STUDY]
+    return found if found == name else f"{found}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _objective(name: str) -> Objective:

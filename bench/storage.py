@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from optuna.storages import BaseStorage
 
@@ -39,3 +40,16 @@ def shared_storage(request: Request, hooks: Hooks) -> BaseStorage | None:
         return None
     with storage_faults():
         return open_storage(request.storage, patience=patience_of(request, hooks))
+
+
+def posts_storage(request: Request, hooks: Hooks, shared: BaseStorage | None) -> BaseStorage:
+    """The storage that says what a named study is: the shared one, or a journal in the results folder."""
+    if shared is not None:
+        return shared
+    with storage_faults():
+        return open_storage(posts_url(request.study or "", None, request.results), patience=patience_of(request, hooks))
+
+
+def posts_url(study: str, storage: str | None, results: Path) -> str:
+    """Where a worker that knows a study's name alone finds what it is."""
+    return storage or f"journal:{results / 'studies' / study / 'journal.log'}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.agenda import Retry, is_done, open_agenda, work
+from bench.agenda import NO_LIMITS, Limits, Retry, is_done, open_agenda, work
 from bench.assemble import rows_of
 from bench.crew import Crew
 from bench.errors import BenchError, UsageError
@@ -28,7 +28,10 @@ STOPPED = 130
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a worker is given. A forked one has its parent's plan in memory; another one makes it from the request."""
+    """What a worker is given. A forked one has its parent's plan in memory; another one makes it from the request.
+
+    ``retry``: None where the failures of earlier commands are still to be looked up.
+    """
 
     plan: Plan | None
     request: Request
@@ -36,6 +39,7 @@ class Order:
     route: str
     retry: Retry | None
     parent: int
+    limits: Limits = NO_LIMITS
 
 
 Message = tuple[str, tuple[Any, ...]]
@@ -65,7 +69,7 @@ def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -
     """
     import torch
 
-    agenda = open_agenda(plan, hooks, retry=None)
+    agenda = open_agenda(plan, hooks, retry=order.retry)
     done = is_done(agenda)
     pipe.send(("opened", (agenda.retry, done)))
     if not done and needs_reference(plan):
@@ -76,11 +80,11 @@ def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -
 
 
 def work_on(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
-    """Work on the plan until it is done."""
+    """Work on the plan until it is done, or a limit is reached."""
     import torch
 
     torch.set_num_threads(order.crew.threads)
-    work(open_agenda(plan, hooks, retry=order.retry))
+    work(open_agenda(plan, hooks, retry=order.retry), order.limits)
 
 
 def needs_reference(plan: Plan) -> bool:

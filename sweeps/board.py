@@ -1,5 +1,6 @@
 """Owns which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -8,8 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 SLOT = "slot"
 TOKEN = "token"
+WORKER = "worker"
 OUTCOME = "outcome"
 RESULTS = ("completed", "diverged", "pruned")
+RECENT = 200
 LOST: Mapping[str, object] = MappingProxyType({"status": "lost", "target": None, "run_key": "", "error": None})
 
 
@@ -19,17 +22,23 @@ class Board:
 
     ``held``: the claim that holds each slot. ``running``: claims that may still change. ``echoes``: running trials
     that a repeated write made (see ``sweeps.ledger``). ``claims``: those of slots that have no result yet.
+    ``recent``: who made the last claims.
     """
 
     held: dict[str, FrozenTrial] = field(default_factory=dict)
     running: dict[int, FrozenTrial] = field(default_factory=dict)
     echoes: dict[int, FrozenTrial] = field(default_factory=dict)
     claims: dict[str, dict[int, FrozenTrial]] = field(default_factory=dict)
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT))
     looked: int = 0
 
     def is_settled(self, key: str) -> bool:
-        """Say whether a slot has its result. It keeps it: what is finished never changes."""
+        """Say whether a slot has a result, or has failed for good as far as this call goes."""
         return key in self.held and self.held[key].state.is_finished()
+
+    def is_final(self, key: str) -> bool:
+        """Say whether a slot has a result, which it keeps; a failure may yet be retried by another command."""
+        return key in self.held and has_result(self.held[key])
 
 
 def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]) -> None:
@@ -50,9 +59,11 @@ def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]
         board.echoes.pop(number, None)
         if trial.state is TrialState.RUNNING:
             board.running[number] = trial
-        if not board.is_settled(key):
+        if not board.is_final(key):
             board.claims.setdefault(key, {})[number] = trial
             touched[key] = None
+    first = max(board.looked, len(trials) - RECENT)
+    board.recent.extend(trial.user_attrs[WORKER] for trial in trials[first:] if SLOT in trial.user_attrs)
     board.looked = max(board.looked, len(trials))
     for key in touched:
         claims = board.claims[key]
@@ -63,32 +74,43 @@ def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]
         board.held.pop(key, None)
         if holder is not None:
             board.held[key] = holder
-            if holder.state.is_finished():
+            if has_result(holder):
                 del board.claims[key]
 
 
 def first_that_counts(claims: Iterable[FrozenTrial], *, retried: frozenset[int]) -> FrozenTrial | None:
     """Return the claim that holds a slot, of all on it in the order of their numbers; None where it is free.
 
-    Only a finished claim can be void, and a void one stays so.
+    The first one that runs or has a result; where there is none, the last one that failed. So commands that retry
+    different failures agree as soon as one of them tries again. Only a finished claim can be void, and a void one
+    stays so.
     """
     tokens: set[str] = set()
     lost = False
+    failed: FrozenTrial | None = None
     for trial in claims:
         token = trial.user_attrs[TOKEN]
         if token in tokens:
             continue
         tokens.add(token)
-        if trial.state is not TrialState.FAIL or (status := status_of(trial)) in RESULTS:
+        if has_result(trial) or not trial.state.is_finished():
             return trial
+        status = status_of(trial)
         if status in ("withdrawn", "interrupted") or trial.number in retried:
             continue
         # The second worker to die at one point while this call lasts is a sign that the point kills workers.
         if status == "lost" and not lost:
             lost = True
             continue
-        return trial
-    return None
+        failed = trial
+    return failed
+
+
+def has_result(trial: FrozenTrial) -> bool:
+    """Say whether a claim ended with what counts: a value, or a divergence, which is one too."""
+    if trial.state is TrialState.FAIL:
+        return status_of(trial) in RESULTS
+    return trial.state.is_finished()
 
 
 def status_of(trial: FrozenTrial) -> str:

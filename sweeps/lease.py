@@ -13,9 +13,9 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from sweeps.board import WORKER
 from sweeps.patience import PatientStorage
 
-WORKER = "worker"
 BEAT = "beat"
 MISSED_BEATS = 3
 

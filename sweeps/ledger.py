@@ -24,9 +24,9 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.board import LOST, OUTCOME, RESULTS, SLOT, TOKEN, Board, look, status_of
+from sweeps.board import LOST, OUTCOME, RESULTS, SLOT, TOKEN, WORKER, Board, look, status_of
 from sweeps.errors import StorageAwayError
-from sweeps.lease import BEAT, WORKER, Watch, is_stale
+from sweeps.lease import BEAT, Watch, is_stale
 from sweeps.outcome import Outcome, Status, TrialResult
 
 _STATES: Mapping[str, TrialState] = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,10 +97,11 @@ def _open_database(url: str, patience: Patience) -> PatientStorage:
         except OSError as error:
             raise StudyError(f"storage {url} does not open: {error}", fix="give a file that can be written") from None
     may_come = partial(_may_come, local=url.startswith("sqlite"))
-    opened = _first_answer(
-        lambda: optuna.storages.RDBStorage(url, engine_kwargs=_options(url)), url, may_come, patience
-    )
-    cached = optuna.storages._CachedStorage(opened)
+    # Plain «postgresql» is psycopg 3 to SQLAlchemy; whoever has only psycopg2, as the extra installs it, gets that.
+    if url.startswith(("postgresql://", "postgres://")) and find_spec("psycopg") is None:
+        url = f"postgresql+psycopg2://{url.partition('://')[2]}"
+    connect = partial(optuna.storages.RDBStorage, url, engine_kwargs=_options(url))
+    cached = optuna.storages._CachedStorage(_first_answer(connect, url, may_come, patience))
     return PatientStorage(cached, name=shown(url), is_outage=_is_database_outage, patience=patience)
 
 
@@ -107,11 +109,12 @@ def _options(url: str) -> dict[str, object]:
     """How SQLAlchemy connects: SQLite has one writer at a time, and the others wait for it rather than fail.
 
     A database server has room for some hundred connections in all, so a process keeps one; a second thread's is closed
-    after use. A connection is tried before use: a server that was restarted has ended it.
+    after use. Connections are not tried before use, which would be one more question for each: where a restarted
+    server has ended one, the call is made again anyway.
     """
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60}}
-    options: dict[str, object] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 8, "pool_recycle": 600}
+    options: dict[str, object] = {"pool_size": 1, "max_overflow": 8, "pool_recycle": 600}
     if re.match(r"postgresql(\+psycopg2?)?://", url):
         # A host that lost its power never refuses: after half a minute without an answer it counts as away.
         alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30000}

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 
-from sweeps.board import Board
+from sweeps.board import WORKER, Board
 from sweeps.errors import StorageAwayError, StudyError, SweepError
 from sweeps.lease import beat_seconds, heartbeat, worker_id
 from sweeps.ledger import (
@@ -36,6 +36,8 @@ from sweeps.study import TERMS, build_sampler
 
 __all__ = ["Outcome", "Sweep", "TrialEvent", "TrialResult", "best", "join_study", "run_trials", "settled", "take"]
 
+SPREAD = 8
+"""Free points for each worker that it may choose from: one claim in so many, or fewer, meets another one."""
 Evaluate = Callable[[dict[str, float], int], Outcome]
 OnEvent = Callable[[TrialEvent], None]
 
@@ -167,13 +169,15 @@ def _plan(
 
 
 def _choose(sweep: Sweep, collisions: int) -> Slot | None:
-    """Return a free slot, None where there is none: the first one for a worker that is alone.
+    """Return a free slot, None where there is none: the first one for a worker that is alone, or one of two.
 
-    Where others are at work, it is one of the first so many, and not the same for all: workers that finish at the same
-    time would all go for the first one, and all but one would have to withdraw.
+    Where more are at work, it is one of the first few for each, and not the same for all: workers that finish at the
+    same time would all go for the first one, and all but one would have to withdraw.
     """
     board, worker = sweep.ledger.board, sweep.ledger.worker
-    reach = max(1, len(board.running)) * (1 + collisions)
+    # Running claims alone are too few: a worker that waits to claim has none.
+    others = len({*board.recent, *(trial.user_attrs[WORKER] for trial in board.running.values())} - {worker})
+    reach = (1 if others < 2 else SPREAD * others) * (1 + collisions)
     free = list(itertools.islice((slot for slot in sweep.slots if slot.key not in board.held), reach))
     return free[zlib.crc32(f"{worker}/{board.looked}".encode()) % len(free)] if free else None
 
@@ -195,6 +199,8 @@ def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool
             _give_back(ledger, trial)
         raise
     kept = settle(ledger, trial, outcome)
+    if sweep.on_event is None:
+        return True
     finished = result(ledger.storage.get_trial(trial._trial_id)) if kept else None
     _emit(sweep, "finished" if kept else "lost", trial.number, params, finished)
     return True

@@ -16,3 +16,16 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", help="Results folder. Example: --out results", show_default=True)]
+
+STORAGE_VARIABLE = "LOSSBENCH_STORAGE"
+"""May hold the storage, so that a password is neither typed nor written into scripts."""
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        envvar=STORAGE_VARIABLE,
+        show_envvar=True,
+        help="Where the studies are; default: journals in --out. "
+        "Example: --storage sqlite:///s.db, postgresql://USER@HOST/DB, grpc://HOST:13000, journal:FILE",
+    ),
+]

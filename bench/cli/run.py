@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Out, app
+from bench.cli.app import Out, Storage, app
 
 
 @app.command()
@@ -64,12 +64,19 @@ def run(
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the Optuna study to open or join. Example: --study night")
     ] = None,
-    storage: Annotated[
-        str | None,
+    storage: Storage = None,
+    patience: Annotated[
+        float,
         typer.Option(
-            "--storage", help="Optuna storage; default: a journal in --out. Example: --storage sqlite:///s.db"
+            "--patience", min=0, help="Seconds for which the storage may be away in a sweep. Example: --patience 600"
         ),
-    ] = None,
+    ] = 300.0,
+    lease: Annotated[
+        float,
+        typer.Option(
+            "--lease", min=1, help="Seconds of silence after which a worker counts as gone. Example: --lease 60"
+        ),
+    ] = 120.0,
     sampler: Annotated[
         str, typer.Option("--sampler", help="grid, tpe or random. Example: --sampler tpe --trials 20")
     ] = "grid",
@@ -144,5 +151,7 @@ def run(
         resume=resume,
         loss_files=tuple(loss_file or ()),
         pruner=pruner,  # type: ignore[arg-type]  # likewise
+        patience=patience,
+        lease=lease,
     )
     run_command(request, dry_run=dry_run)

@@ -5,7 +5,8 @@ import time
 import optuna
 import pytest
 
-from sweeps.lease import BEAT, WORKER, beat_seconds, heartbeat, is_stale, worker_id
+from sweeps.board import WORKER
+from sweeps.lease import BEAT, beat_seconds, heartbeat, is_stale, worker_id
 
 
 def test_the_heartbeat_beats_while_the_body_runs_and_stops_with_it(tmp_path):

@@ -8,9 +8,9 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from sweeps.board import SLOT, WORKER
 from sweeps.errors import SweepError
-from sweeps.lease import BEAT, WORKER, worker_id
-from sweeps.ledger import SLOT
+from sweeps.lease import BEAT, worker_id
 from sweeps.study import open_study
 from sweeps.worker import Outcome, run_trials
 
