@@ -95,14 +95,14 @@ def show_loss(name: str) -> None:
     """``bench losses show NAME``."""
     from bench.catalogue import page
     from losses import get, names
-    from losses.grammar import ExpressionError
+    from losses.grammar import EXPRESSIONS, ExpressionError
 
     try:
         objective = get(name)
     except KeyError as error:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
     except ExpressionError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error), fix=EXPRESSIONS) from error
     Console(highlight=False, markup=False).print(page(objective), soft_wrap=True)
 
 
@@ -171,6 +171,10 @@ def reproduce_known(name: str | None, out: Path | None, *, to: Path | None) -> N
 
 def writable(results: Path) -> None:
     """Refuse an output folder that cannot be written before anything is computed."""
+    if not str(results).isprintable():
+        raise UsageError(
+            f"results folder {str(results)!r}: the name has characters that cannot be shown", fix="--out results"
+        )
     try:
         results.mkdir(parents=True, exist_ok=True)
         probe = results / f".write-{os.getpid()}"

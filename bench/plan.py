@@ -16,7 +16,7 @@ from bench.spec import Execution, LoraSpec
 from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Requires, Singles, get, names, register_file
-from losses.grammar import ExpressionError
+from losses.grammar import EXPRESSIONS, ExpressionError
 from sweeps.protocol import TuningProtocol
 from sweeps.pruning import rungs_of
 from sweeps.search import Axis
@@ -168,7 +168,7 @@ def _objective(name: str) -> Objective:
     except KeyError as error:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
     except ExpressionError as error:
-        raise UsageError(f"--loss: {error}") from error
+        raise UsageError(f"--loss: {error}", fix=EXPRESSIONS) from error
 
 
 def _check_pruner(request: Request, *, steps: int) -> None:
