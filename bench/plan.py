@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -80,8 +81,11 @@ class Plan:
         return f"{self.workspace.suite.name}-{_as_file_name(search.objective.name)}-{digest}"
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: None) -> Plan:
     """Check a request whole and resolve it.
+
+    Args:
+        note: told where something on disk was damaged and is made again.
 
     Raises:
         UsageError: with what was given, what would be right, and what to do.
@@ -121,6 +125,7 @@ def make_plan(request: Request) -> Plan:
         train=train,
         evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
         execution=execution,
+        note=note,
     )
     for objective in objectives:
         _check_data(objective, workspace)
