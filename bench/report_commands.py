@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.commands import writable
-from bench.errors import RunError, UsageError
+from bench.errors import RunError, UsageError, plain
 from bench.report.record import RunRecord
 from bench.report.store import load_records
 from bench.report.written import remember
@@ -87,13 +87,13 @@ def verify_results(results: Path) -> None:
         raise UsageError(f"no results folder {results}", fix="name it with --out")
     problems = check(results)
     for problem in problems:
-        Console(stderr=True).print(str(problem), highlight=False, markup=False)
+        Console(stderr=True).print(plain(str(problem)), highlight=False, markup=False, soft_wrap=True)
     if problems:
         raise RunError(
             f"{len(problems)} files are not what was written",
             fix="remove the folders (of tables and figures: the files) named above and run the same command again",
         )
-    Console().print(f"everything in {results} is as it was written", highlight=False)
+    Console().print(f"everything in {results} is as it was written", highlight=False, markup=False, soft_wrap=True)
 
 
 def _records(results: Path) -> list[RunRecord]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import hypothesis  # noqa: F401  # before a command leaves its filters of warnings: its plugin imports it at the end
+
 from bench.errors import BenchError, plain
 
 SECONDS = 20.0

@@ -1,6 +1,5 @@
 """A real results folder: one flipped bit in any file is found and named; what is damaged is made again or refused."""
 
-import os
 import random
 import shutil
 import subprocess
@@ -61,7 +60,9 @@ def flip(path: Path, draw: random.Random) -> bytes:
 
 def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(made: Path) -> None:
     files = [path for path in sorted(made.rglob("*")) if path.is_file() and path.stat().st_size]
-    assert {"data", "models", "reference", "runs", "studies", "work", "report.html"} <= set(os.listdir(made))
+    assert {"data", "models", "reference", "runs", "studies", "work", "report.html"} <= {
+        path.name for path in made.iterdir()
+    }
     assert len(files) > 60
     every_flip_is_found(made, files)
 
@@ -69,9 +70,9 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(made: Path) -> No
 def test_a_flipped_bit_in_published_records_tables_figures_and_page_is_found(made: Path) -> None:
     published = made.parent / "published"
     files = [path for path in sorted(published.rglob("*")) if path.is_file() and path.stat().st_size]
-    assert {"records.jsonl.gz", "leaderboard.csv", "report.html", "figures", "written.json"} <= set(
-        os.listdir(published)
-    )
+    assert {"records.jsonl.gz", "leaderboard.csv", "report.html", "figures", "written.json"} <= {
+        path.name for path in published.iterdir()
+    }
     every_flip_is_found(published, files)
 
 
@@ -187,7 +188,7 @@ def test_a_folder_that_vanishes_under_a_run_is_told_and_nothing_is_made_up(tmp_p
         deadline = time.monotonic() + 60
         while not list(out.glob("work/*/state-*")) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
-        os.rename(out, tmp_path / "gone")
+        out.rename(tmp_path / "gone")
         told, err = process.communicate(timeout=120)
     assert process.returncode == 1, told + err
     assert "Traceback" not in err
