@@ -20,9 +20,8 @@ SECONDS = 600
 def main(arguments: list[str]) -> int:
     """Audit the requirements; print what was found."""
     files = [Path(given) for given in arguments] or [HERE.parent / "constraints.txt"]
-    pins = sorted(
-        {pin for path in files for line in path.read_text(encoding="utf-8").splitlines() if (pin := pinned(line))}
-    )
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    pins = sorted({pin for line in lines if (pin := pinned(line)) is not None})
     answered, problem = ask(pins)
     known = [each for each in answered if "skip_reason" not in each]
     if not known:
