@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.errors import RunError, UsageError, did_you_mean
+from bench.errors import RunError, UsageError, did_you_mean, plain
 from bench.heap import loading
 from bench.quiet import quiet_libraries
 from bench.report.store import load_records
@@ -36,9 +36,10 @@ def run_command(request: Request, *, dry_run: bool) -> None:
         from bench.report.page import write_page
         from bench.report.pruning import pruning_of, pruning_text
         from bench.report.summary import summary_table
+        from bench.report.written import remember
 
         writable(request.results)
-        plan = make_plan(request)
+        plan = make_plan(request, note=lambda text: console.print(plain(text), highlight=False, markup=False))
         crew = crew_for(plan)
         if crew.workers == 1:
             torch.set_num_threads(threads)
@@ -51,11 +52,14 @@ def run_command(request: Request, *, dry_run: bool) -> None:
     with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
         records, failures = compare(plan, progress, crew=crew)
     tables = write_leaderboard(request.results)
-    pictures = [path for path in write_figures(request.results) if path.suffix == ".png"]
+    drawn = write_figures(request.results)
+    pictures = [path for path in drawn if path.suffix == ".png"]
     console.print(summary_table(records))
     for found in pruning_of(records):
         console.print(pruning_text(found), highlight=False, markup=False)
-    for path in (*tables.written, *pictures, write_page(request.results)):
+    page = write_page(request.results)
+    remember(request.results, (*tables.written, *drawn, page))
+    for path in (*tables.written, *pictures, page):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise RunError(
@@ -95,14 +99,14 @@ def show_loss(name: str) -> None:
     """``bench losses show NAME``."""
     from bench.catalogue import page
     from losses import get, names
-    from losses.grammar import ExpressionError
+    from losses.grammar import EXPRESSIONS, ExpressionError
 
     try:
         objective = get(name)
     except KeyError as error:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
     except ExpressionError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error), fix=EXPRESSIONS) from error
     Console(highlight=False, markup=False).print(page(objective), soft_wrap=True)
 
 
@@ -145,6 +149,7 @@ def reproduce_known(name: str | None, out: Path | None, *, to: Path | None) -> N
     from bench.matmul import take_fastest_route
     from bench.report.bundle import write_bundle
     from bench.report.reproduced import write_reproduced
+    from bench.report.written import remember
 
     console = Console()
     if name is None:
@@ -162,15 +167,22 @@ def reproduce_known(name: str | None, out: Path | None, *, to: Path | None) -> N
     reproduce(known, results, console)
     console.print(Text(f"{known.title} ({known.paper})\n{known.claim}"))
     written = write_reproduced(name, results)
+    remember(results, written)
     if to is not None:
         writable(to)
-        written += [write_bundle(load_records(results), to), *write_reproduced(name, to, formats=("pdf", "png"))]
+        passed_on = [write_bundle(load_records(results), to), *write_reproduced(name, to, formats=("pdf", "png"))]
+        remember(to, passed_on)
+        written += passed_on
     for path in written:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def writable(results: Path) -> None:
     """Refuse an output folder that cannot be written before anything is computed."""
+    if not str(results).isprintable():
+        raise UsageError(
+            f"results folder {str(results)!r}: the name has characters that cannot be shown", fix="--out results"
+        )
     try:
         results.mkdir(parents=True, exist_ok=True)
         probe = results / f".write-{os.getpid()}"

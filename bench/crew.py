@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import struct
 import sys
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def this_machine() -> Machine:
 def threads_asked_for() -> int | None:
     """Threads that OMP_NUM_THREADS asks for, None where it is unset or no number."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else None
+    return int(first) if re.fullmatch(r"[0-9]{1,6}", first) and int(first) > 0 else None
 
 
 def start_method(*, cuda: bool) -> StartMethod:

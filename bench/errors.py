@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from bench.secrets import hidden
+
 
 class BenchError(Exception):
     """A fault told to the user as one message. ``exit_code`` 1: the run failed; 2: the request was wrong."""
@@ -25,6 +27,19 @@ class UsageError(BenchError):
     """The request itself cannot be right: an unknown name, a value out of range, an unreadable file."""
 
     exit_code = 2
+
+
+LONGEST = 1000
+"""As many characters of a line as are shown of a message: a quoted input may be of any length."""
+MOST_LINES = 60
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
+
+
+def plain(text: str) -> str:
+    """Return a message as a terminal may be given it: no control characters, no more than ``LONGEST``, no secrets."""
+    told = hidden(text).translate(_CONTROL)
+    lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} … {line[-200:]}" for line in told.split("\n")]
+    return "\n".join(lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 2], "…", lines[-1]])
 
 
 FEW = 24

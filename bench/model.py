@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RunError, UsageError
+from bench.model_files import check_model_files
+from bench.report.store import verify_folder
 from bench.spec import LoraSpec
 
 if TYPE_CHECKING:
@@ -35,8 +38,7 @@ def find_model(given: str, *, results: Path) -> Path:
             f"model {given!r}: no such folder",
             fix="give a local folder with config.json, tokenizer.json and *.safetensors, or run:KEY for a finished run",
         )
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"model folder {folder} has no config.json", fix="save it with save_pretrained()")
+    check_model_files(folder)
     if not list(folder.glob("*.safetensors")):
         pickled = [path.name for path in folder.glob("*.bin")]
         reason = f"; {pickled[0]} is a pickle, which is never loaded" if pickled else ""
@@ -62,7 +64,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     _know_own_kind(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise UsageError(
             f"model folder {folder}: its tokenizer cannot be loaded ({error})",
@@ -87,7 +89,6 @@ def load_model(folder: Path) -> "Module":
         RunError: the weights cannot be read, or do not fill the architecture.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     from bench.packed.pointwise import quicken
@@ -98,10 +99,13 @@ def load_model(folder: Path) -> "Module":
             folder,
             dtype=torch.float32,
             local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
             attn_implementation=None if torch.cuda.is_available() else _cpu_attention(folder),
         )
-    except (OSError, SafetensorError, RuntimeError, ValueError, json.JSONDecodeError) as error:
+    # Whatever a loader meets: a config of another kind ends in KeyError, TypeError, ImportError, ZeroDivisionError, …
+    except Exception as error:
         raise RunError(
             f"model folder {folder} cannot be loaded: {type(error).__name__}: {error}",
             fix="the file is truncated or corrupted: save the model again",
@@ -133,7 +137,11 @@ def _cpu_attention(folder: Path) -> str | None:
     """``eager`` for a short context, else None: the library's choice."""
     from transformers import AutoConfig
 
-    context = getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "max_position_embeddings", None)
+    context = getattr(
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
+        "max_position_embeddings",
+        None,
+    )
     return "eager" if context is not None and context <= LONGEST_EAGER else None
 
 
@@ -159,8 +167,10 @@ def merged(model: Any) -> Any:
 
 
 def _run_checkpoint(key: str, results: Path) -> Path:
-    runs = sorted(path for path in (results / "runs").glob(f"{key}*") if (path / "manifest.json").is_file())
-    if not key or not runs:
+    # A key is digits: whatever else could name a place outside of the runs.
+    runs = sorted((results / "runs").glob(f"{key}*/manifest.json")) if re.fullmatch("[0-9a-f]{1,16}", key) else []
+    runs = [path.parent for path in runs]
+    if not runs:
         raise UsageError(
             f"model 'run:{key}': no finished run of that key in {results / 'runs'}",
             fix="`bench leaderboard` lists the runs; --out names their folder",
@@ -171,4 +181,6 @@ def _run_checkpoint(key: str, results: Path) -> Path:
         )
     if not (runs[0] / "checkpoint").is_dir():
         raise UsageError(f"run {runs[0].name} diverged: it has no checkpoint", fix="choose another run")
+    if problems := verify_folder(runs[0], stage="train"):
+        raise RunError(f"run {runs[0].name} is damaged: {problems[0]}", fix=f"remove {runs[0]} and run it again")
     return runs[0] / "checkpoint"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench.spec import Execution, LoraSpec
 from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Requires, Singles, get, names, register_file
-from losses.grammar import ExpressionError
+from losses.grammar import EXPRESSIONS, ExpressionError
 from sweeps.protocol import TuningProtocol
 from sweeps.pruning import rungs_of
 from sweeps.search import Axis
@@ -82,8 +83,11 @@ class Plan:
         return f"{self.workspace.suite.name}-{_as_file_name(search.objective.name)}-{digest}"
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: None) -> Plan:
     """Check a request whole and resolve it.
+
+    Args:
+        note: told where something on disk was damaged and is made again.
 
     Raises:
         UsageError: with what was given, what would be right, and what to do.
@@ -126,6 +130,7 @@ def make_plan(request: Request) -> Plan:
         train=train,
         evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
         execution=execution,
+        note=note,
     )
     for objective in objectives:
         _check_data(objective, workspace)
@@ -183,7 +188,7 @@ def _objective(name: str) -> Objective:
     except KeyError as error:
         raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
     except ExpressionError as error:
-        raise UsageError(f"--loss: {error}") from error
+        raise UsageError(f"--loss: {error}", fix=EXPRESSIONS) from error
 
 
 def _check_pruner(request: Request, *, steps: int, ranks: bool) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -212,5 +213,15 @@ def read_references(entries: Sequence[Path]) -> ReferenceLogProbs:
 
 def reference_cost(folder: Path, *, model: str) -> float:
     """Seconds spent on all entries of a model, shared by every run on it."""
-    abouts = (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/about.json"))
-    return sum(about["seconds"] for about in abouts if about["model"] == model)
+    return sum(
+        about["seconds"] for about in map(_about, folder.glob("[!.]*/about.json")) if about.get("model") == model
+    )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What an entry says of itself; nothing where it is being replaced or is damaged: it is made again when needed."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) and isinstance(about.get("seconds"), int | float) else {}

@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.commands import writable
-from bench.errors import RunError, UsageError
+from bench.errors import RunError, UsageError, plain
 from bench.report.record import RunRecord
 from bench.report.store import load_records
+from bench.report.written import remember
 
 
 def make_leaderboard(
@@ -21,6 +22,7 @@ def make_leaderboard(
     records = _records(results)
     console = Console()
     paths = write_leaderboard(results, protocol=protocol, formats=formats)
+    remember(results, paths.written)
     console.print(summary_table(records, protocol=protocol))
     for path in paths.written:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
@@ -36,7 +38,9 @@ def make_figures(results: Path, *, style: str, formats: str, columns: int | None
     style_of(style, columns=columns)
     kinds = formats_of(formats)
     _records(results)
-    for path in write_figures(results, style=style, formats=kinds, columns=columns):
+    written = write_figures(results, style=style, formats=kinds, columns=columns)
+    remember(results, written)
+    for path in written:
         Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -45,7 +49,9 @@ def make_page(results: Path) -> None:
     from bench.report.page import write_page
 
     _records(results)
-    Console().print(f"  {write_page(results)}", highlight=False, markup=False, soft_wrap=True)
+    written = write_page(results)
+    remember(results, [written])
+    Console().print(f"  {written}", highlight=False, markup=False, soft_wrap=True)
 
 
 def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
@@ -57,6 +63,9 @@ def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
     from bench.report.ranking import choose_groups
     from bench.report.whole import write_text_whole
 
+    if to.resolve() == results.resolve():
+        # The bundle would give every record a second time.
+        raise UsageError(f"{to} is the results folder itself", fix="name another folder to publish into")
     groups = choose_groups(_records(results), protocol=protocol)
     writable(to)
     written = [write_bundle([record for group in groups for record in group.records], to)]
@@ -65,6 +74,7 @@ def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
     written += write_figures(to, formats=("pdf", "png"))
     # completions lie with the runs, not in the bundle
     write_text_whole(to / PAGE, page_html(_records(to), results=results, figures=to))
+    remember(to, (*written, to / PAGE))
     for path in (*written, to / PAGE):
         Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
@@ -77,12 +87,13 @@ def verify_results(results: Path) -> None:
         raise UsageError(f"no results folder {results}", fix="name it with --out")
     problems = check(results)
     for problem in problems:
-        Console(stderr=True).print(str(problem), highlight=False, markup=False)
+        Console(stderr=True).print(plain(str(problem)), highlight=False, markup=False, soft_wrap=True)
     if problems:
         raise RunError(
-            f"{len(problems)} files are not what was written", fix="remove the folders named above and run again"
+            f"{len(problems)} files are not what was written",
+            fix="remove the folders (of tables and figures: the files) named above and run the same command again",
         )
-    Console().print(f"everything in {results} is as it was written", highlight=False)
+    Console().print(f"everything in {results} is as it was written", highlight=False, markup=False, soft_wrap=True)
 
 
 def _records(results: Path) -> list[RunRecord]:

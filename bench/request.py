@@ -1,6 +1,7 @@
 """Owns what a user asks for, and turns ``--set`` and ``--sweep`` texts into checked values before anything runs."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ SamplerName = Literal["grid", "tpe", "random"]
 PrunerName = Literal["none", "median", "halving"]
 LEARNING_RATE = "lr"
 AUTO = "auto"
+LARGEST = 2**53
+"""The largest whole number that ``--set`` takes: a float still tells it from its neighbours."""
+MOST_WORKERS = 1024
 SECTIONS: dict[str, type[BaseModel]] = {
     "train": TrainSpec,
     "evaluation": EvaluationSpec,
@@ -84,7 +88,7 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
             raise UsageError(
                 f"--set {text!r} is no key=value", fix="for example --set beta=0.05 or --set train.steps=100"
             )
-        value = _value(given.strip())
+        value = _value(given.strip(), text)
         if name == LEARNING_RATE:
             name = "train.learning_rate"
         if name in params:
@@ -105,8 +109,12 @@ def worker_count(text: str) -> int | None:
     """Read ``--workers``: a number, or None for «auto». Raises UsageError for anything else."""
     if text == AUTO:
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError(f"--workers {text!r} is neither auto nor a number of processes", fix="--workers auto, or 2")
+    # Not isdigit(): it takes ² for a digit, and int() does not.
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_WORKERS:
+        raise UsageError(
+            f"--workers {text!r} is neither auto nor a number of processes from 1 to {MOST_WORKERS}",
+            fix="--workers auto, or 2",
+        )
     return int(text)
 
 
@@ -138,11 +146,18 @@ def _field(name: str, text: str, params: Sequence[str]) -> tuple[str, str]:
     raise UsageError(f"--set {text}: nothing is called {name!r}", fix=did_you_mean(name, known))
 
 
-def _value(text: str) -> Any:
+def _value(given: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(given)
     except json.JSONDecodeError:
-        return text
+        return given
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+        raise UsageError(
+            f"--set {text[:60]}…: {str(error).split(';')[0]}", fix="give a number, a word or a list"
+        ) from error
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise UsageError(f"--set {text[:60]}: nothing takes so large a number", fix=f"give at most {LARGEST}")
+    return value
 
 
 def _whole(value: Any, text: str) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def make_search(
             f"--sweep {','.join(map(str, axes))}, for {objective.name}: {error.problem}", fix=error.fix
         ) from error
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(
+            str(error), fix="give another value: --set or --sweep; `bench losses show NAME` has the ranges"
+        ) from error
     if doubled := sorted({axis.name for axis in axes} & set(fixed)):
         raise UsageError(f"{doubled[0]!r} is both swept and set", fix="drop it from --sweep or from --set")
     if drawn is not None:

@@ -44,7 +44,7 @@ class ProblemSpec(Spec):
         Literal["sampled", "deterministic", "population"],
         Field(description="drawn, the higher reward always, or every pair in exact proportion"),
     ] = "sampled"
-    pairs: Annotated[int, Field(gt=0, description="training pairs, where they are drawn")] = 4096
+    pairs: Annotated[int, Field(gt=0, le=10**8, description="training pairs, where they are drawn")] = 4096
     temperature: Annotated[float, Field(gt=0, description="of the labels")] = 1.0
     flips: Annotated[float, Field(ge=0, lt=0.5, description="share of labels turned round")] = 0.0
     ties: Annotated[float, Field(ge=0, lt=1, description="share of pairs, the closest, labelled by a coin")] = 0.0
@@ -163,7 +163,7 @@ class Execution(BaseModel):
     gradient_checkpointing: Annotated[
         bool, Field(description="layers keep their inputs alone and are computed again: less memory, a third slower")
     ] = False
-    device: str | None = None
+    device: Annotated[str | None, Field(pattern=r"^(cpu|mps|cuda(:[0-9]{1,3})?)$")] = None
     shard: Annotated[
         Literal["ddp", "fsdp2"], Field(description="how ranks hold the policy: a copy each, or a shard each")
     ] = "ddp"

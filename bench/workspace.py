@@ -18,8 +18,9 @@ from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
 from bench.model import find_model, load_model, load_tokenizer, model_hash
-from bench.report.store import is_complete, write_whole
+from bench.report.store import is_complete, verify_folder, write_whole
 from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, ProblemSpec, TrainSpec
+from bench.suites.build.assets import check_assets
 from bench.suites.pairs import load_pairs, load_prompts
 from bench.suites.suite import Suite
 
@@ -29,6 +30,11 @@ KEPT_REFERENCES = 4
 """Sets of reference log-probs in memory: training data, both held-out splits, and a KL baseline."""
 # Share of a user's own prompts that is trained on, selected by and reported on.
 FRACTIONS = (0.8, 0.1, 0.1)
+Note = Callable[[str], None]
+
+
+def _silent(text: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +99,24 @@ def open_workspace(
     train: TrainSpec,
     evaluation: EvaluationSpec,
     execution: Execution,
+    note: Note = _silent,
 ) -> Workspace:
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
 
+    Args:
+        note: told where something on disk was damaged and is made again.
+
     Raises:
-        UsageError: the model, the data or their combination cannot be right.
+        UsageError: the model, the data or their combination cannot be right. RunError: the suite's assets are damaged.
     """
     if suite.problem is not None:
         _refuse_files(suite, model, data)
         if train.lora is not None:
             raise UsageError(f"suite {suite.name} trains a table, which has no layer for LoRA", fix="leave lora out")
         return _open_problem(
-            suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution
+            suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution, note=note
         )
+    check_assets(suite.folder)
     folder = suite.folder / "model" if model is None else find_model(model, results=results)
     tokenizer = load_tokenizer(folder)
     context = _context(folder)
@@ -134,7 +145,7 @@ def open_workspace(
         tokenizer=tokenizer,
         data=rows,
         data_spec=DataSpec(kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows)),
-        data_folder=_keep(rows, results),
+        data_folder=_keep(rows, results, note),
         held_out={split: parts[split] for split in SPLITS if rows.kind == "pairs" and parts[split].rows},
         prompts={split: _prompts(suite, split, tokenizer, own)[: evaluation.prompts] for split in SPLITS},
         train=train,
@@ -151,12 +162,12 @@ def _open_problem(
     train: TrainSpec,
     evaluation: EvaluationSpec,
     execution: Execution,
+    note: Note,
 ) -> Workspace:
     """The workspace of an enumerable problem: its start model and its pairs are made from its dials."""
     problem = make_problem(dials)
     folder = results / "models" / f"{suite.name}-{dials.digest()}"
-    if not is_complete(folder):
-        write_whole(folder, lambda partial: write_start_model(problem, partial), stage="prepare")
+    _make_sound(folder, lambda partial: write_start_model(problem, partial), note=note)
     parts = {split: encode_problem(problem, split) for split in ("train", *SPLITS)}
     rows = parts["train"]
     prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in SPLITS}
@@ -171,7 +182,7 @@ def _open_problem(
         data_spec=DataSpec(
             kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows), problem=dials
         ),
-        data_folder=_keep(rows, results),
+        data_folder=_keep(rows, results, note),
         held_out={split: parts[split] for split in SPLITS},
         prompts=prompts,
         train=train,
@@ -190,13 +201,22 @@ def _refuse_files(suite: Suite, model: str | None, data: Path | None) -> None:
             )
 
 
-def _keep(rows: Encoded, results: Path) -> Path:
+def _keep(rows: Encoded, results: Path, note: Note) -> Path:
     """Write the encoded rows under their content's name; return where they lie."""
     key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
     folder = results / "data" / key
-    if not is_complete(folder):
-        write_whole(folder, lambda partial: write_encoded(rows, partial), stage="prepare")
+    _make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
     return folder
+
+
+def _make_sound(folder: Path, write: Callable[[Path], None], *, note: Note) -> None:
+    """Write a folder of the prepare stage where it is not there, or not what was written."""
+    if is_complete(folder):
+        problems = verify_folder(folder, stage="prepare")
+        if not problems:
+            return
+        note(f"{problems[0]}: damaged, so {folder} is made again")
+    write_whole(folder, write, stage="prepare")
 
 
 def _suite_pairs(suite: Suite, split: str, tokenizer: Any, own: bool, max_length: int) -> Encoded:

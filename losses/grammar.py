@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from losses.schedule import ValueSchedule, parse_schedule
 
 EXAMPLE = "for example 'dpo+nll(0.2)', 'ipo+wpo' or '0.8*dpo(beta=0.1)+0.2*bco_pair+sft'"
+EXPRESSIONS = "correct the expression; `bench losses` lists the objectives, `bench losses show NAME` their parameters"
+"""What to do about any ``ExpressionError``."""
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _INSIDE = r"(?:[^()]|\([^()]*\))*"
 _TERM = re.compile(rf"\s*(?:({_NUMBER})\s*\*)?\s*([A-Za-z_]\w*)\s*(?:\(({_INSIDE})\))?\s*")
@@ -79,6 +81,8 @@ def parse(text: str) -> tuple[Term, ...]:
             raise ExpressionError(f"cannot read {text!r} at {text[place:]!r}: a name is expected there; {EXAMPLE}")
         weight, name, inside = match.groups()
         values = tuple(_read(part, text) for part in split_expressions(inside or ""))
+        if weight is not None and not math.isfinite(float(weight)):
+            raise ExpressionError(f"cannot read {text!r}: the weight {weight[:20]} is no finite number; {EXAMPLE}")
         terms.append(Term(1.0 if weight is None else float(weight), name, values))
         place = match.end()
         if place == len(text):

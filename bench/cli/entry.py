@@ -1,10 +1,11 @@
 """Owns what a command's end looks like: its exit code, and one clear message where something is wrong."""
 
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from bench.cli.app import app
-from bench.errors import BenchError
+from bench.errors import BenchError, plain
 
 # Each registers its commands, in the order in which --help shows them.
 # isort: off
@@ -41,8 +42,10 @@ def main() -> NoReturn:
         if debug:
             raise
         code = getattr(error, "exit_code", None)
-        if hasattr(error, "show"):
+        if hasattr(error, "show") and getattr(error, "ctx", None) is not None:
             error.show()
+        elif hasattr(error, "format_message"):
+            _tell(f"{error.format_message()}\n  → add --help for the options and their values")
         else:
             _tell(f"{type(error).__name__}: {error}\n  → add --debug for the traceback")
         sys.exit(code if code is not None else 1)
@@ -50,4 +53,6 @@ def main() -> NoReturn:
 
 
 def _tell(text: str) -> None:
-    print(f"error: {text}" if not text.startswith("stopped") else text, file=sys.stderr)
+    # A closed or full stderr must not hide the exit code behind a traceback.
+    with suppress(OSError, ValueError):
+        print(f"error: {plain(text)}" if not text.startswith("stopped") else text, file=sys.stderr, flush=True)

@@ -47,11 +47,13 @@ def run(
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="Settings per objective. Example: --trials 9")
+        int | None, typer.Option("--trials", min=1, max=100_000, help="Settings per objective. Example: --trials 9")
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", min=0, help="Fresh seeds of the best setting, on test prompts. Example: --seeds 5"),
+        typer.Option(
+            "--seeds", min=0, max=10_000, help="Fresh seeds of the best setting, on test prompts. Example: --seeds 5"
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -95,7 +97,10 @@ def run(
         ),
     ] = "none",
     processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Ranks of each training, by torchrun. Example: --processes 2")
+        int,
+        typer.Option(
+            "--processes", min=1, max=4096, help="Ranks of each training, by torchrun. Example: --processes 2"
+        ),
     ] = 1,
     loss_file: Annotated[
         list[Path] | None,

@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +12,9 @@ from bench.errors import UsageError, did_you_mean
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _BOM = b"\xef\xbb\xbf"
 _SIBLINGS_SHOWN = 10
+_COLUMNS_SHOWN = 12
+LONGEST_LINE = 2**26
+"""Bytes of the longest line that is read: without a limit a small gzip file could fill the memory."""
 
 
 class RowError(Exception):
@@ -32,14 +35,21 @@ def shorten(value: object, *, width: int = 60) -> str:
     return f"{text[:head]}…{text[-(width - 1 - head) :]}"
 
 
+def listed(columns: Iterable[object]) -> str:
+    """Return the columns of a row as they are told: the first ones, and each cut to a readable length."""
+    names = [name if isinstance(name, str) and len(name) <= 60 else shorten(name) for name in columns]
+    more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
+    return ", ".join(map(str, names[:_COLUMNS_SHOWN])) + more
+
+
 def raw_rows(path: Path) -> Iterator[tuple[int, object]]:
     """Yield (row, value) for each row of ``path``; an unreadable row comes as a ``RowError`` in place of its value.
 
     Rows count from 1; in JSONL the row is the line's number, so that it agrees with an editor (blank lines are passed
     over). Raises UsageError for a file that is absent, of an unknown suffix, or unreadable as a whole.
     """
-    _check_file(path)
     try:
+        _check_file(path)
         if path.name.endswith(".parquet"):
             yield from _parquet_rows(path)
         elif path.name.endswith(".json"):
@@ -52,6 +62,9 @@ def raw_rows(path: Path) -> Iterator[tuple[int, object]]:
                 yield from _json_lines(lines)
     except PermissionError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", fix="give yourself the right to read it") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{shorten(str(path))} cannot be read: {reason}", fix="correct the path") from None
 
 
 def _check_file(path: Path) -> None:
@@ -61,6 +74,8 @@ def _check_file(path: Path) -> None:
         if not path.parent.is_dir():
             raise UsageError(f"{path} does not exist, nor does its directory", fix="correct the path")
         raise UsageError(f"{path} does not exist", fix=_siblings(path.parent, near=path.name))
+    if not path.is_file():
+        raise UsageError(f"{path} is a pipe or a device, which cannot be read twice", fix="save the rows in a file")
     if not path.name.endswith(SUFFIXES):
         given = "".join(path.suffixes[-2:]) or "none"
         raise UsageError(
@@ -102,7 +117,7 @@ def _json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]
     row, start = 0, 0
     while True:
         try:
-            line = lines.readline()
+            line = lines.readline(LONGEST_LINE + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             problem = f"the gzip stream is broken after row {row}: {error}"
             yield row + 1, RowError(problem, fix="the file is truncated or damaged: copy or download it again")
@@ -110,6 +125,10 @@ def _json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]
         if not line:
             return
         row += 1
+        if len(line) > LONGEST_LINE:
+            problem = f"it has more than {LONGEST_LINE // 2**20} MiB and no line end"
+            yield row, RowError(problem, fix="write one row a line; a list of rows belongs in a .json file")
+            return
         content = line.removeprefix(_BOM) if row == 1 else line
         if content.strip():
             yield row, _json_value(content, start=start + len(line) - len(content))
@@ -120,11 +139,20 @@ def _json_value(content: bytes, *, start: int) -> object:
     text = ""
     try:
         text = content.decode("utf-8").rstrip("\r\n")
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once_each)
     except UnicodeDecodeError as error:
         return _encoding_fault(error, start=start)
     except (ValueError, RecursionError) as error:
         return _json_fault(error, text, lines=False)
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"field {shorten(double)} stands twice in one object")
+    return found
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -135,7 +163,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
     text = ""
     try:
         text = content.decode("utf-8")
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_once_each)
     except UnicodeDecodeError as error:
         fault = _encoding_fault(error, start=len(data) - len(content))
         line = content[: error.start].count(b"\n") + 1
@@ -159,7 +187,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
 
     row = 0
     try:
-        with parquet.ParquetFile(path) as table:
+        with path.open("rb") as file, parquet.ParquetFile(file) as table:
             for batch in table.iter_batches(batch_size=1024):
                 for value in batch.to_pylist():
                     row += 1

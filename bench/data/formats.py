@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bench.data.files import RowError
+from bench.data.files import RowError, listed
 
 ACCEPTED = (
     "accepted are pairs (prompt, chosen, rejected; optional chosen_score, rejected_score) and "
@@ -52,7 +52,7 @@ def refuse_format(raw: Mapping[str, object], fields: Mapping[str, object]) -> No
 
     ``fields`` are the columns of ``raw`` that are not null.
     """
-    found = f"columns found: {', '.join(map(str, raw)) or 'none'}"
+    found = f"columns found: {listed(raw) or 'none'}"
     if "prompt" not in fields and {"completion", "label"} <= fields.keys():
         raise RowError(f"field 'prompt' is missing ({found})", fix=ACCEPTED)
     for columns, name, advice in _FOREIGN:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from bench.data.files import RowError, shorten
+from bench.data.files import RowError, listed, shorten
 from bench.data.formats import ACCEPTED, refuse_format
 from bench.errors import did_you_mean
 
@@ -65,7 +65,7 @@ def parse_row(raw: object, *, row: int) -> Pair | Single:
         refuse_format(raw, fields)
     if paired and single:
         raise RowError(
-            f"the row has fields of both formats ({', '.join(sorted(fields))})",
+            f"the row has fields of both formats ({listed(sorted(fields))})",
             fix="leave either chosen and rejected, or completion and label",
         )
     prompt = _text(fields, "prompt")
@@ -95,7 +95,7 @@ def parse_row(raw: object, *, row: int) -> Pair | Single:
 
 def _required(fields: Mapping[str, object], name: str) -> object:
     if name not in fields:
-        raise RowError(f"field '{name}' is missing (columns found: {', '.join(fields)})", fix=ACCEPTED)
+        raise RowError(f"field '{name}' is missing (columns found: {listed(fields)})", fix=ACCEPTED)
     return fields[name]
 
 
@@ -134,7 +134,7 @@ def _message(value: object, name: str) -> Message:
     extra = sorted(key for key, each in value.items() if key not in ("role", "content") and each not in (None, [], {}))
     if extra:
         fix = "leave role and content only: what a template would make of the rest is not compared here"
-        raise RowError(f"field '{name}': the message also has {', '.join(map(repr, extra))}", fix=fix)
+        raise RowError(f"field '{name}': the message also has {listed(map(repr, extra))}", fix=fix)
     return {"role": role, "content": _encodable(content, f"{name}.content")}
 
 

@@ -19,7 +19,9 @@ def write_encoded(encoded: Encoded, folder: Path) -> None:
     columns = {name: [getattr(row, name) for row in encoded.rows] for name in names}
     about = {name: getattr(encoded, name) for name in ("kind", "eos_id", "pad_id", "content_hash")}
     table = pa.table(columns).replace_schema_metadata({"lossbench": json.dumps(about)})
-    pq.write_table(table, folder / FILE)
+    # A file and not a path: pyarrow takes a path with a colon for the address of a file system.
+    with (folder / FILE).open("wb") as file:
+        pq.write_table(table, file)
 
 
 def read_encoded(folder: Path) -> Encoded:
@@ -29,9 +31,10 @@ def read_encoded(folder: Path) -> Encoded:
         RunError: the file is absent or damaged.
     """
     try:
-        table = pq.read_table(folder / FILE)
+        with (folder / FILE).open("rb") as file:
+            table = pq.read_table(file)
         about = json.loads(table.schema.metadata[b"lossbench"])
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder / FILE} cannot be read: {error}", fix="remove its folder and run again") from error
     kind: Any = EncodedPair if about["kind"] == "pairs" else EncodedSingle
     rows: tuple[Any, ...] = tuple(

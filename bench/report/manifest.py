@@ -43,6 +43,8 @@ def seal(folder: Path, *, stage: str) -> Manifest:
     with told(folder, "finish"):
         for path in files_of(folder):
             sync(path)
+        for below in (path for path in folder.rglob("*") if path.is_dir()):
+            sync(below)
         manifest = manifest_of(folder, stage=stage)
         write_text_whole(folder / MANIFEST, manifest.text())
     return manifest

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from bench.errors import RunError
-from bench.report.bundle import read_bundle
+from bench.report.bundle import BUNDLE, read_bundle
 from bench.report.manifest import (
     MANIFEST,
     Manifest,
@@ -25,6 +25,7 @@ from bench.report.manifest import (
 )
 from bench.report.record import RECORD_VERSION, RunRecord
 from bench.report.whole import sibling_of, sync, told, write_bytes_whole, write_text_whole
+from bench.report.written import WRITTEN, changed
 
 __all__ = [
     "Manifest",
@@ -52,6 +53,7 @@ PLACES = (
     ("reference/*", "reference"),
     ("runs/*", "train"),
     ("runs/*/evals/*", "evaluate"),
+    ("work/*/state-*", "state"),
 )
 """Where finished folders lie under the results folder, and the stage that writes each."""
 
@@ -119,11 +121,23 @@ def verify_folder(folder: Path, *, stage: str | None = None) -> list[Problem]:
 
 
 def verify_results(results: Path) -> list[Problem]:
-    """Check every finished folder under ``results``; unfinished ones are no problem. Sorted by path."""
+    """Check every finished folder under ``results``, the bundle and the loose files. Sorted by path.
+
+    Unfinished folders are no problem, nor are folders that a run removes meanwhile, as it does with its states.
+    """
     problems = []
     for place, stage in PLACES:
         for folder in finished(results, place):
-            problems += verify_folder(folder, stage=stage)
+            found = verify_folder(folder, stage=stage)
+            problems += found if folder.is_dir() else []
+    try:
+        read_bundle(results)
+    except RunError as error:
+        problems.append(Problem(results / BUNDLE, "unreadable", error.problem))
+    try:
+        problems += [Problem(path, "changed", detail) for path, detail in changed(results)]
+    except RunError as error:
+        problems.append(Problem(results / WRITTEN, "unreadable", error.problem))
     return sorted(problems)
 
 
@@ -168,20 +182,23 @@ def record_order(record: RunRecord) -> tuple[str, ...]:
 def read_record(folder: Path) -> RunRecord:
     """Return the record of a finished evaluation. Raises RunError where it is not what was written there."""
     path = folder / RECORD
+    fix = f"delete {folder} and run the same command again: the checkpoint is evaluated again, not trained again"
     entry = read_manifest(folder).files.get(RECORD)
     with told(path, "read"):
         content = path.read_bytes()
     if entry is None or hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise RunError(f"{path} is damaged: it is not what was written")
+        raise RunError(f"{path} is damaged: it is not what was written", fix=fix)
     try:
         record = RunRecord.model_validate_json(content)
     except ValidationError as error:
-        raise RunError(f"{path} is no record of version {RECORD_VERSION}: {first_fault(error)}") from error
+        raise RunError(f"{path} is no record of version {RECORD_VERSION}: {first_fault(error)}", fix=fix) from error
     if record.record_version != RECORD_VERSION:
-        raise RunError(f"{path} has record version {record.record_version}; this program reads {RECORD_VERSION}")
+        problem = f"{path} has record version {record.record_version}; this program reads {RECORD_VERSION}"
+        raise RunError(problem, fix=fix)
     names = (folder.parent.parent.name, folder.name)
     if (record.key, record.evaluation_key) != names:
-        raise RunError(f"{path} names itself {record.key}/{record.evaluation_key}, but lies under {'/'.join(names)}")
+        problem = f"{path} names itself {record.key}/{record.evaluation_key}, but lies under {'/'.join(names)}"
+        raise RunError(problem, fix=fix)
     return record
 
 

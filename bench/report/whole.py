@@ -24,7 +24,9 @@ def told(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason, fix = REASONS.get(error.errno or 0, (error.strerror or str(error), None))
+        reason, fix = REASONS.get(
+            error.errno or 0, (error.strerror or str(error), "check the path, and the disk under it")
+        )
         where = path if error.filename is None or not str(error.filename).startswith(str(path)) else error.filename
         raise RunError(f"cannot {doing} {where}: {reason}", fix=fix) from error
 

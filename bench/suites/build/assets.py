@@ -53,6 +53,12 @@ def write_provenance(
     return provenance
 
 
+def check_assets(folder: Path) -> None:
+    """``verify_assets`` where a suite has a provenance, which says what its assets are."""
+    if (folder / PROVENANCE).exists():
+        verify_assets(folder)
+
+
 def verify_assets(folder: Path) -> None:
     """Hash every file of the assets again and compare with ``provenance.json``.
 
@@ -61,11 +67,11 @@ def verify_assets(folder: Path) -> None:
     """
     try:
         recorded = json.loads((folder / PROVENANCE).read_bytes())["files"]
-    except (OSError, ValueError, KeyError) as error:
+        faults = damaged_files(folder, recorded)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{folder / PROVENANCE} cannot be read: {error}", fix="reinstall, or build the assets again"
         ) from error
-    faults = damaged_files(folder, recorded)
     present = {f"{stage}/{name}" for stage in STAGES for name in file_table(folder / stage)}
     faults += [f"{name}: not recorded" for name in sorted(present - set(recorded))]
     if faults:
