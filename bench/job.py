@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError, RunError
+from bench.logs import join_log
 from bench.report.store import is_complete, write_text_whole, write_whole
 from bench.spec import Execution, RunSpec
 
@@ -125,6 +126,7 @@ def run_job(
     from accelerate import Accelerator
 
     from bench.checkpoint import save_checkpoint
+    from bench.energy import energy_of, start_meter
     from bench.model import with_lora
     from bench.train import train
     from losses import get, register_file
@@ -145,6 +147,7 @@ def run_job(
     if spec.train.lora is not None:
         model = with_lora(model, spec.train.lora, seed=spec.seed)
     objective = get(spec.objective)
+    meter = start_meter(job.execution, accelerator.device)
     progress = train(
         model.to(accelerator.device),
         spec=spec,
@@ -159,7 +162,8 @@ def run_job(
         ends_early=lambda step: rungs is not None and rungs.ends(step, model),
     )
     if accelerator.is_main_process:
-        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores}
+        energy = energy_of(meter, seconds=progress.seconds).model_dump(mode="json")
+        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores, "energy": energy}
         place = job.pruned_run if progress.status == "pruned" else job.run
         assert place is not None
 
@@ -192,6 +196,7 @@ def main(arguments: list[str]) -> int:
 
     work = Path(arguments[0])
     take_fastest_route()
+    join_log()
     try:
         job = TrainJob.model_validate_json((work / "job.json").read_text(encoding="utf-8"))
         with (work / "progress.jsonl").open("a", encoding="utf-8") as lines:

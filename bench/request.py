@@ -47,6 +47,7 @@ class Request:
     resume: bool
     loss_files: tuple[Path, ...]
     pruner: PrunerName = "none"
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

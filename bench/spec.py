@@ -161,6 +161,8 @@ class Execution(BaseModel):
         Literal["packed", "padded"], Field(description="packed: no padding and each prompt once, where the model can")
     ] = "packed"
     device: str | None = None
+    watts_per_core: Annotated[float, Field(ge=0, description="of a busy core, where no counter measures it")] = 10.0
+    watts_per_gpu: Annotated[float, Field(ge=0, description="of a GPU at work, where no counter measures it")] = 400.0
 
 
 def _without_sources(value: Any) -> Any:

@@ -7,6 +7,7 @@ from bench.plan import Plan
 from bench.report.record import START
 from bench.search import Search
 from bench.spec import RunSpec
+from bench.trial_log import logged_trial, tell_retried, trial_log
 from sweeps.pruning import report_rung
 from sweeps.study import open_study
 from sweeps.worker import Outcome, Sweep, TrialResult, join_study
@@ -21,7 +22,10 @@ def join(plan: Plan, search: Search, *, retry: frozenset[int] | None) -> Sweep:
         folder.mkdir(parents=True, exist_ok=True)
         storage = str(folder / "journal.log")
     study = open_study(name, storage=storage, sampler=request.sampler, seed=0, protocol=plan.protocol, **search.design)
-    return join_study(study, trials=None if request.sampler == "grid" else plan.trials, retry=retry, **search.design)
+    trials = None if request.sampler == "grid" else plan.trials
+    sweep = join_study(study, trials=trials, retry=retry, on_event=trial_log(name), **search.design)
+    tell_retried(name, sweep, first=retry is None)
+    return sweep
 
 
 def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callable[[dict[str, float], int], Outcome]:
@@ -50,7 +54,7 @@ def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callabl
         targets = [metric.value for record in records if (metric := record.metric("target")) is not None]
         return Outcome(status="completed", target=sum(targets) / len(targets), run_key=records[0].key, error=None)
 
-    return evaluate
+    return logged_trial(plan.study_name(search), evaluate)
 
 
 def may_be_pruned(plan: Plan, spec: RunSpec, split: str) -> bool:

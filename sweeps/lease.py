@@ -34,7 +34,7 @@ def is_stale(trial: FrozenTrial, *, now: float, lease_seconds: float) -> bool:
 
     ``now``: seconds since the epoch. Hosts that share a study need clocks that agree to within the lease.
     """
-    if _is_gone(trial.user_attrs[WORKER]):
+    if is_gone(trial.user_attrs[WORKER]):
         return True
     return now - trial.user_attrs[BEAT] > lease_seconds
 
@@ -73,7 +73,8 @@ def _host() -> str:
     return "/".join(part for part in (platform.node() or "localhost", boot, namespace) if part)
 
 
-def _is_gone(worker: str) -> bool:
+def is_gone(worker: str) -> bool:
+    """Say whether the process of a ``worker_id`` is known to be gone; of another host's nothing is known."""
     host, pid, start = worker.rsplit(":", 2)
     return host == _host() and _process(int(pid)) not in (start, "unknown")
 

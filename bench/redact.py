@@ -1,0 +1,62 @@
+"""Owns what never appears in a log or a message: passwords in URLs, tokens, keys, and the environment's secrets."""
+
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, quote_plus
+
+HIDDEN = "***"
+SECRET_ENDS = ("TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD")
+"""The value of an environment variable whose name ends so is a secret."""
+SHORTEST = 4
+"""A shorter value is not looked for: it would stand in half of all words."""
+# Up to the last @ before a blank or a quote: a password may hold one itself.
+_IN_URL = re.compile(r"([a-zA-Z][\w+.-]*://[^\s:/@'\"]*):[^\s'\"]*@")
+_USER_IN_HTTP = re.compile(r"(https?://)[^\s/@:'\"]+@")
+# A name in capitals that ends in _KEY is a secret, «run_key» is none.
+_SECRET_NAME = (
+    r"(?:(?i:[\w.-]{0,60}(?:password|passwd|secret|token|(?:api|access|auth|private)[_-]?key))|[A-Z][A-Z0-9_]*_KEY)"
+)
+_ASSIGNED = re.compile(rf"((?<![\w]){_SECRET_NAME}['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s'\"&,;]+)")
+_BEARER = re.compile(r"((?i:bearer|basic)\s+)[\w.~+/=-]{8,}")
+_SHAPES = re.compile(r"\b(hf_|sk-|ghp_|gho_|github_pat_|glpat-|xox[abp]-)[A-Za-z0-9_-]{12,}")
+
+
+def redacted(text: str) -> str:
+    """Return ``text`` without its secrets, each as ``***``.
+
+    Secrets are passwords in URLs, values given to names such as ``password``, ``token`` or ``api_key``, what follows
+    «Bearer», tokens of a known shape, and the values of environment variables whose names end in ``SECRET_ENDS``.
+    """
+    for value in _secrets():
+        text = text.replace(value, HIDDEN)
+    text = _IN_URL.sub(rf"\1:{HIDDEN}@", text)
+    text = _USER_IN_HTTP.sub(rf"\1{HIDDEN}@", text)
+    # «Authorization: Bearer …» first: the colon's value alone would be the word «Bearer».
+    text = _BEARER.sub(rf"\1{HIDDEN}", text)
+    text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
+    return _SHAPES.sub(HIDDEN, text)
+
+
+def redacted_values(value: object) -> object:
+    """Return plain data (mappings, sequences, texts, numbers) with every text in it redacted."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return {redacted(str(name)): _of_name(str(name), each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redacted_values(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float) else redacted(str(value))
+
+
+def _of_name(name: str, value: object) -> object:
+    secret = re.fullmatch(_SECRET_NAME, name) is not None and isinstance(value, str)
+    return HIDDEN if secret else redacted_values(value)
+
+
+def _secrets() -> list[str]:
+    """Return the environment's secrets as they are and as a URL would hold them, the longest first."""
+    given = [value for name, value in os.environ.items() if name.upper().endswith(SECRET_ENDS)]
+    long = [value.strip() for value in given if len(value.strip()) >= SHORTEST]
+    forms = {form for value in long for form in (value, quote(value, safe=""), quote_plus(value))}
+    return sorted(forms, key=lambda form: (-len(form), form))
