@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
@@ -18,6 +18,7 @@ _SECRET_NAME = (
     r"(?:(?i:[\w.-]{0,60}(?:password|passwd|secret|token|(?:api|access|auth|private)[_-]?key))|[A-Z][A-Z0-9_]*_KEY)"
 )
 _ASSIGNED = re.compile(rf"((?<![\w]){_SECRET_NAME}['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s'\"&,;]+)")
+_ASSIGNMENT_LIKELY = re.compile(r"(?i:password|passwd|secret|token|key)['\"]?\s*[=:]")
 _BEARER = re.compile(r"((?i:bearer|basic)\s+)[\w.~+/=-]{8,}")
 _SHAPES = re.compile(r"\b(hf_|sk-|ghp_|gho_|github_pat_|glpat-|xox[abp]-)[A-Za-z0-9_-]{12,}")
 
@@ -28,30 +29,41 @@ def redacted(text: str) -> str:
     Secrets are passwords in URLs, values given to names such as ``password``, ``token`` or ``api_key``, what follows
     «Bearer», tokens of a known shape, and the values of environment variables whose names end in ``SECRET_ENDS``.
     """
-    for value in _secrets():
+    return _clean(text, _secrets())
+
+
+def _clean(text: str, secrets: Sequence[str]) -> str:
+    for value in secrets:
         text = text.replace(value, HIDDEN)
-    text = _IN_URL.sub(rf"\1:{HIDDEN}@", text)
-    text = _USER_IN_HTTP.sub(rf"\1{HIDDEN}@", text)
+    if "://" in text:
+        text = _IN_URL.sub(rf"\1:{HIDDEN}@", text)
+        text = _USER_IN_HTTP.sub(rf"\1{HIDDEN}@", text)
     # «Authorization: Bearer …» first: the colon's value alone would be the word «Bearer».
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
-    text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
+    # Looking for the names from each place of a long text takes long, and most texts have none.
+    if _ASSIGNMENT_LIKELY.search(text):
+        text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
     return _SHAPES.sub(HIDDEN, text)
 
 
 def redacted_values(value: object) -> object:
     """Return plain data (mappings, sequences, texts, numbers) with every text in it redacted."""
-    if isinstance(value, str):
-        return redacted(value)
+    return _cleaned(value, _secrets())
+
+
+def _cleaned(value: object, secrets: Sequence[str]) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, Mapping):
-        return {redacted(str(name)): _of_name(str(name), each) for name, each in value.items()}
+        return {_clean(str(name), secrets): _of_name(str(name), each, secrets) for name, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [redacted_values(each) for each in value]
-    return value if value is None or isinstance(value, bool | int | float) else redacted(str(value))
+        return [_cleaned(each, secrets) for each in value]
+    return _clean(str(value), secrets)
 
 
-def _of_name(name: str, value: object) -> object:
-    secret = re.fullmatch(_SECRET_NAME, name) is not None and isinstance(value, str)
-    return HIDDEN if secret else redacted_values(value)
+def _of_name(name: str, value: object, secrets: Sequence[str]) -> object:
+    secret = isinstance(value, str) and re.fullmatch(_SECRET_NAME, name) is not None
+    return HIDDEN if secret else _cleaned(value, secrets)
 
 
 def _secrets() -> list[str]:
