@@ -72,7 +72,7 @@ def command_log(results: Path, command: str, *, arguments: Sequence[str], make: 
     A folder that is not there, or cannot be written, gets no log: that is not what the command fails of.
 
     Args:
-        make: whether the results folder is made where there is none.
+        make: whether a log is kept, and the folder made, also where no run lies in it yet.
     """
     path = _new_log(results, command, make=make)
     if path is None or not _attach(path):
@@ -139,7 +139,8 @@ class _Appender(logging.Handler):
 
 def _new_log(results: Path, command: str, *, make: bool) -> Path | None:
     folder = results / FOLDER
-    if not make and not results.is_dir():
+    # A folder of published results stays as it was published.
+    if not make and not (results / "runs").is_dir():
         return None
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Owns what never appears in a log or a message: passwords in URLs, tokens, keys, and the environment's secrets."""
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -52,8 +53,11 @@ def redacted_values(value: object) -> object:
 
 
 def _cleaned(value: object, secrets: Sequence[str]) -> object:
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, float):
+        # JSON has no word for these.
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
         return {_clean(str(name), secrets): _of_name(str(name), each, secrets) for name, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -56,7 +56,7 @@ def test_no_secret_reaches_a_log_file(tmp_path, monkeypatch):
     monkeypatch.setenv("SESAME_TOKEN", SECRET)
 
     def command() -> None:
-        with command_log(tmp_path, "run", arguments=["--storage", f"a://b:{SECRET}@c", SECRET]):
+        with command_log(tmp_path, "run", arguments=["--storage", f"a://b:{SECRET}@c", SECRET], make=True):
             tell("note", {"deep": [{"x": SECRET}]}, message=f"said {SECRET}")
             logging.getLogger("bench.any").warning("and %s", SECRET)
             raise UsageError(f"bad {SECRET}")
@@ -81,8 +81,7 @@ def test_a_killed_sweep_and_its_second_command_log_the_claim_lost_and_the_checkp
 
 
 def test_a_stage_that_breaks_off_says_why_and_after_how_long(tmp_path):
-    tmp_path.joinpath("logs").mkdir()
-    with command_log(tmp_path, "run", arguments=[]):  # noqa: SIM117
+    with command_log(tmp_path, "run", arguments=[], make=True):  # noqa: SIM117
         with pytest.raises(ZeroDivisionError), bound({"study": "s"}), stage("train", {"run": "k"}):
             raise ZeroDivisionError("no")
     (row,) = named(lines(tmp_path), "stage_broken_off")
@@ -90,12 +89,12 @@ def test_a_stage_that_breaks_off_says_why_and_after_how_long(tmp_path):
 
 
 def test_nothing_new_is_on_the_terminal_and_warnings_still_are(tmp_path, capfd):
-    with command_log(tmp_path, "run", arguments=[]):
+    with command_log(tmp_path, "run", arguments=[], make=True):
         before = list(logging.getLogger().handlers)
         tell("run_diverged", {"reason": "nan"}, level=logging.WARNING)
         # What a user's terminal has: no handler of pytest's at the root.
         logging.getLogger().handlers[:] = []
-    with command_log(tmp_path, "run", arguments=[]):
+    with command_log(tmp_path, "run", arguments=[], make=True):
         logging.getLogger("bench.train").warning("rows are padded")
     logging.getLogger().handlers[:] = before
     out, error = capfd.readouterr()
@@ -109,10 +108,10 @@ def test_without_a_log_events_go_nowhere(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_that_is_not_there_gets_no_log_unless_a_command_makes_it(tmp_path):
-    with command_log(tmp_path / "none", "leaderboard", arguments=[]):
+def test_a_folder_without_runs_gets_no_log_unless_a_command_makes_it(tmp_path):
+    with command_log(tmp_path / "none", "leaderboard", arguments=[]), command_log(tmp_path, "page", arguments=[]):
         pass
-    assert not (tmp_path / "none").exists()
+    assert list(tmp_path.iterdir()) == []
     with command_log(tmp_path / "new", "run", arguments=[], make=True):
         pass
     assert len(lines(tmp_path / "new")) == 2
@@ -121,7 +120,7 @@ def test_a_folder_that_is_not_there_gets_no_log_unless_a_command_makes_it(tmp_pa
 
 def test_a_folder_that_cannot_be_written_gets_no_log(tmp_path):
     (tmp_path / "logs").write_text("a file where the folder would be")
-    with command_log(tmp_path, "run", arguments=[]):
+    with command_log(tmp_path, "run", arguments=[], make=True):
         tell("anything")
 
 
@@ -133,7 +132,7 @@ def _many(count: int) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_lines_of_several_processes_never_mix(tmp_path, method):
-    with command_log(tmp_path, "run", arguments=[]):
+    with command_log(tmp_path, "run", arguments=[], make=True):
         context = get_context(method)
         processes = [context.Process(target=_many, args=(100,)) for _ in range(3)]
         for process in processes:
@@ -147,7 +146,7 @@ def test_lines_of_several_processes_never_mix(tmp_path, method):
 
 def test_a_log_ends_to_grow_and_warnings_still_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "LIMIT_BYTES", 2000)
-    with command_log(tmp_path, "run", arguments=[]):
+    with command_log(tmp_path, "run", arguments=[], make=True):
         for _ in range(100):
             tell("chatter", {"text": "x" * 100})
         tell("bad", level=logging.WARNING)
@@ -163,7 +162,7 @@ def test_only_the_newest_logs_are_kept(tmp_path, monkeypatch):
         path = tmp_path / "logs" / f"run-{number}.jsonl"
         path.write_text("{}\n")
         os.utime(path, (number, number))
-    with command_log(tmp_path, "run", arguments=sys.argv):
+    with command_log(tmp_path, "run", arguments=sys.argv, make=True):
         pass
     kept = sorted(path.name for path in tmp_path.glob("logs/*"))
     assert len(kept) == 3
