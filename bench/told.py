@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench.logs import tell
 from bench.report.record import RunRecord
+from bench.spec import Execution
 from bench.trackers import Tracked, open_trackers, track_result
 from sweeps.lease import worker_id
 
@@ -50,6 +51,10 @@ def telling(job: "TrainJob", *, trackers: Sequence[str]) -> Iterator["Report"]:
             tracked.append(open_trackers(trackers, results=job.results, spec=spec, first_step=step))
         for one in tracked:
             one.log(row, step)
+        if _before_a_state(step, job.execution):
+            # A training that is killed goes on after that state, and does not tell of the steps before it again.
+            for one in tracked:
+                one.flush()
 
     try:
         yield report
@@ -70,6 +75,12 @@ def tell_record(record: RunRecord, *, results: Path, trackers: Sequence[str]) ->
     bad = record.status in ("diverged", "failed")
     tell(f"run_{record.status}", fields, level=logging.WARNING if bad else logging.INFO)
     track_result(trackers, results=results, record=record)
+
+
+def _before_a_state(step: int, execution: Execution) -> bool:
+    """Say whether a state is saved at this logged step, or before the next one."""
+    every, until = execution.checkpoint_every, step + execution.log_every - 1
+    return every > 0 and (step - 1) // every != until // every
 
 
 class _Lines:

@@ -29,8 +29,11 @@ class Tracker(Protocol):
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Take the numbers of a step."""
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Write what is not written yet."""
+
+    def close(self) -> None:
+        """Write what is not written yet, and end."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Tracked:
         values = {f"train/{name}": value for name, value in row.items() if value is not None and name not in UNTRACKED}
         for tracker in self.trackers:
             tracker.log(values, step)
+
+    def flush(self) -> None:
+        """Have every one write what it holds: what follows may end with this process's death."""
+        for tracker in self.trackers:
+            tracker.flush()
 
     def close(self) -> None:
         """Close every one."""
@@ -144,8 +152,12 @@ class EventFile:
         each = [self._summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._write(self._event(wall_time=time.time(), step=step, summary=self._summary(value=each)))
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self._writer.flush()
-            self._flushed = time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        self._writer.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Write what is not written yet, and close the file."""
@@ -163,6 +175,9 @@ class _Accelerated:
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.tracker.log({name: value for name, value in values.items() if math.isfinite(value)}, step=step)
+
+    def flush(self) -> None:
+        """Nothing: these send by themselves."""
 
     def close(self) -> None:
         self.tracker.finish()

@@ -159,7 +159,23 @@ def test_a_step_pays_less_than_a_thousandth_of_60_ms_for_its_lines_and_events(tm
     assert best["events"] < 600e-6  # 40 µs measured: a hundredth of a step is the bound
 
 
+@pytest.mark.parametrize(("every", "logged"), [(20, 1), (20, 3), (3, 5), (7, 4)])
+def test_what_was_told_is_written_before_each_state(every, logged):
+    """A state is saved after a step; the row that was logged last before it has been flushed with all before it."""
+    from bench.spec import Execution
+    from bench.told import _before_a_state
+
+    execution, flushed, last = Execution(checkpoint_every=every, log_every=logged), 0, 0
+    for step in range(1, 100):
+        if step % logged == 0:
+            last = step
+            flushed = step if _before_a_state(step, execution) else flushed
+        if step % every == 0:
+            assert flushed == last
+    assert not any(_before_a_state(step, Execution(checkpoint_every=0)) for step in range(99))
+
+
 def test_tensorboard_is_not_loaded_before_the_first_step():
-    probe = "import sys, bench.compare, bench.cli.run\nassert not {n for n in sys.modules if n.startswith('tensorb')}"
+    probe = "import sys, bench.told, bench.trackers\nassert not {n for n in sys.modules if n.startswith('tensorb')}"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
