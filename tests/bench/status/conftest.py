@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.status.overview import Overview, overview
+from tests.bench.test_fleet import in_session, wait_for
 
 SECRET = "open-sesame/4711"
 SWEEP = [
@@ -67,6 +68,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+    wait_for(lambda: not in_session(process.pid))
     after = overview(out)
     text = subprocess.run(
         [sys.executable, "-m", "bench", "status", "--out", str(out)],
