@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from sweeps.lease import worker_id
 if TYPE_CHECKING:
     from bench.job import Report, TrainJob
 
+logger = logging.getLogger(__name__)
 ABOUT = "training.json"
 LINES = "progress.jsonl"
 EVERY_SECONDS = 1.0
@@ -41,28 +42,33 @@ def telling(job: "TrainJob", *, trackers: Sequence[str]) -> Iterator["Report"]:
         (job.work / ABOUT).write_text(text, encoding="utf-8")
     # Ranks write the lines themselves, and this process reads them.
     lines = _Lines(job.work / LINES) if job.execution.processes == 1 else None
-    tracked: list[Tracked] = []
+    tracked: Tracked | None = None
+    failed = False
 
-    def report(step: int, row: dict[str, float | None]) -> None:
-        if lines is not None:
-            lines.add({**row, "time": round(time.time(), 3)})
-        if trackers and not tracked:
+    def track(step: int, row: dict[str, float | None]) -> None:
+        nonlocal tracked
+        if tracked is None:
             # Not before the first step: trackers ask accelerate for the main process, which the job's ranks set up.
-            tracked.append(open_trackers(trackers, results=job.results, spec=spec, first_step=step))
-        for one in tracked:
-            one.log(row, step)
+            tracked = open_trackers(trackers, results=job.results, spec=spec, first_step=step)
+        tracked.log(row, step)
         if _before_a_state(step, job.execution):
             # A training that is killed goes on after that state, and does not tell of the steps before it again.
-            for one in tracked:
-                one.flush()
+            tracked.flush()
+
+    def report(step: int, row: dict[str, float | None]) -> None:
+        nonlocal failed
+        if lines is not None:
+            lines.add({**row, "time": round(time.time(), 3)})
+        if trackers and not failed:
+            failed = not _tried(lambda: track(step, row))
 
     try:
         yield report
     finally:
         if lines is not None:
             lines.close()
-        for one in tracked:
-            one.close()
+        if tracked is not None:
+            _tried(tracked.close)
 
 
 def tell_record(record: RunRecord, *, results: Path, trackers: Sequence[str]) -> None:
@@ -74,7 +80,18 @@ def tell_record(record: RunRecord, *, results: Path, trackers: Sequence[str]) ->
     fields |= {"target": None if metric is None else metric.value, "train_seconds": record.cost.train_seconds}
     bad = record.status in ("diverged", "failed")
     tell(f"run_{record.status}", fields, level=logging.WARNING if bad else logging.INFO)
-    track_result(trackers, results=results, record=record)
+    _tried(lambda: track_result(trackers, results=results, record=record))
+
+
+def _tried(action: Callable[[], None]) -> bool:
+    """Do what a tracker is asked for; False, with a warning, where it failed: a run is worth more than its picture."""
+    try:
+        action()
+    # A full disk, a server that is away, a service that refuses: each package has exceptions of its own.
+    except Exception as error:
+        logger.warning("a tracker failed, this training goes on without: %s: %s", type(error).__name__, error)
+        return False
+    return True
 
 
 def _before_a_state(step: int, execution: Execution) -> bool:

@@ -159,6 +159,26 @@ def test_a_step_pays_less_than_a_thousandth_of_60_ms_for_its_lines_and_events(tm
     assert best["events"] < 600e-6  # 40 µs measured: a hundredth of a step is the bound
 
 
+def test_a_tracker_that_fails_costs_a_warning_and_not_the_training(tmp_path, caplog):
+    from bench.job import TrainJob
+    from bench.spec import Execution
+    from bench.told import telling
+
+    (tmp_path / "tensorboard").write_text("a file where the folder would be")
+    job = TrainJob(
+        spec=run_spec(), execution=Execution(), model=tmp_path, data=tmp_path, references=(), results=tmp_path
+    )  # fmt: skip
+    job.work.mkdir(parents=True)
+    with telling(job, trackers=("tensorboard",)) as report:
+        for step in (1, 2, 3):
+            report(step, {**ROW, "step": float(step)})
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "a tracker failed, this training goes on without"
+    ]
+    lines = [json.loads(line) for line in (job.work / "progress.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+
+
 @pytest.mark.parametrize(("every", "logged"), [(20, 1), (20, 3), (3, 5), (7, 4)])
 def test_what_was_told_is_written_before_each_state(every, logged):
     """A state is saved after a step; the row that was logged last before it has been flushed with all before it."""
