@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench import shards
+from bench.logs import tell
 from bench.model import merged
 from bench.report.store import is_complete, verify_folder, write_whole
 
@@ -90,6 +91,7 @@ def save_state(folder: Path, state: TrainState) -> None:
 
     fresh = folder / f"state-{state.progress['steps']:08d}"
     write_whole(fresh, write, stage="state")
+    tell("checkpoint_written", {"run": folder.name, "step": state.progress["steps"]})
     for old in folder.glob("state-*"):
         if old.name != fresh.name:
             shutil.rmtree(old, ignore_errors=True)
@@ -100,6 +102,7 @@ def load_state(folder: Path) -> TrainState | None:
     for path in sorted(folder.glob("state-*"), reverse=True):
         if is_complete(path) and not verify_folder(path):
             progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+            tell("checkpoint_resumed_from", {"run": folder.name, "step": progress["steps"]})
             return TrainState(tensors=load_file(path / "state.safetensors"), progress=progress)
     return None
 

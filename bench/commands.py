@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from rich import box
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from bench.errors import RunError, UsageError, did_you_mean, plain
 from bench.heap import loading
+from bench.logs import command_log
 from bench.quiet import quiet_libraries
 from bench.report.store import load_records
 from bench.request import Request
@@ -31,6 +33,7 @@ def run_command(request: Request, *, dry_run: bool) -> None:
         from bench.matmul import take_fastest_route
         from bench.plan import make_plan
         from bench.progress import Progress
+        from bench.report.costs import write_costs
         from bench.report.figures import write_figures
         from bench.report.leaderboard import write_leaderboard
         from bench.report.page import write_page
@@ -58,8 +61,9 @@ def run_command(request: Request, *, dry_run: bool) -> None:
     for found in pruning_of(records):
         console.print(pruning_text(found), highlight=False, markup=False)
     page = write_page(request.results)
-    remember(request.results, (*tables.written, *drawn, page))
-    for path in (*tables.written, *pictures, page):
+    costs = write_costs(request.results, load_records(request.results))
+    remember(request.results, (*tables.written, costs, *drawn, page))
+    for path in (*tables.written, costs, *pictures, page):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise RunError(
@@ -164,7 +168,8 @@ def reproduce_known(name: str | None, out: Path | None, *, to: Path | None) -> N
     writable(results)
     take_fastest_route()
     known = RESULTS[name]
-    reproduce(known, results, console)
+    with command_log(results, "reproduce", arguments=sys.argv[1:], make=True):
+        reproduce(known, results, console)
     console.print(Text(f"{known.title} ({known.paper})\n{known.claim}"))
     written = write_reproduced(name, results)
     remember(results, written)

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from bench.secrets import hidden
+from bench.redact import redacted
 
 
 class BenchError(Exception):
@@ -37,7 +37,7 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 
 def plain(text: str) -> str:
     """Return a message as a terminal may be given it: no control characters, no more than ``LONGEST``, no secrets."""
-    told = hidden(text).translate(_CONTROL)
+    told = redacted(text).translate(_CONTROL)
     lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} … {line[-200:]}" for line in told.split("\n")]
     return "\n".join(lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 2], "…", lines[-1]])
 

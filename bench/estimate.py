@@ -30,6 +30,7 @@ def plan_table(plan: Plan) -> Table:
         "steps",
         "policy tokens",
         "time",
+        "device h",
         title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
         f"model {workspace.model_spec.source}",
         caption=f"time: steps at {seconds:.2g} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation",
@@ -48,11 +49,11 @@ def plan_table(plan: Plan) -> Table:
             str(done),
             str(steps),
             f"{steps * tokens:,.0f}",
-            _clock(cost),
+            *_times(plan, cost),
         )
         total = [a + b for a, b in zip(total, (runs, done, steps, steps * tokens, cost), strict=True)]
     table.add_section()
-    table.add_row("all", "", str(total[0]), str(total[1]), str(total[2]), f"{total[3]:,.0f}", _clock(total[4]))
+    table.add_row("all", "", str(total[0]), str(total[1]), str(total[2]), f"{total[3]:,.0f}", *_times(plan, total[4]))
     return table
 
 
@@ -93,6 +94,11 @@ def _done(plan: Plan, search: Search) -> int:
 
 def _point(point: dict[str, float]) -> str:
     return " ".join(f"{name}={value:g}" for name, value in point.items()) or "defaults"
+
+
+def _times(plan: Plan, seconds: float) -> tuple[str, str]:
+    """Time of one worker, and hours of all devices: each rank of a training has one."""
+    return _clock(seconds), f"{seconds / 3600 * plan.workspace.execution.processes:.3f}"
 
 
 def _clock(seconds: float) -> str:

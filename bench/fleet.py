@@ -1,6 +1,7 @@
 """Owns the worker processes of a command: started from one resident parent, followed, replaced, and ended with it."""
 
 import gc
+import logging
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from bench.assemble import rows_of
 from bench.crew import Crew, StartMethod
 from bench.errors import RunError, UsageError
 from bench.hooks import SIGNALS
+from bench.logs import tell
 from bench.matmul import current_route
 from bench.plan import Plan
 from bench.progress import Progress
@@ -172,6 +174,7 @@ def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
             f"worker processes end again and again, the last one by {how}",
             fix="signal 9 mostly means that memory is short: --workers 1, or a smaller --set execution.micro_batch",
         )
+    tell("worker_died", {"pid": process.pid, "how": how}, level=logging.WARNING)
     fleet.progress.note(f"a worker ended by {how}; another one takes its place")
     _start(fleet, task)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from bench.logs import tell
 from bench.pipeline import Hooks
 from bench.plan import Plan
 from bench.spec import RunSpec
@@ -29,6 +30,7 @@ def stoppable(*, by: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Stop]:
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
+        tell("signal_received", {"signal": signal.Signals(number).name, "training": stop.training})
         if stop.asked or not stop.training:
             raise KeyboardInterrupt
         stop.asked = True
@@ -69,7 +71,14 @@ def hooks_of(
             f"{what} · {'evaluating' if number == steps else f'step {number}/{steps}'} · loss {row['loss']:.4g}",
         )
 
-    return Hooks(step=step, note=note, should_stop=lambda: stop.asked or orphaned(), busy=busy, place=place)
+    return Hooks(
+        step=step,
+        note=note,
+        should_stop=lambda: stop.asked or orphaned(),
+        busy=busy,
+        place=place,
+        trackers=plan.request.trackers,
+    )
 
 
 def plan_units(plan: Plan) -> int:

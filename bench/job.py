@@ -122,6 +122,7 @@ def run_job(
     import torch
 
     from bench.checkpoint import save_checkpoint
+    from bench.energy import energy_of, start_meter
     from bench.ranks import join_ranks, sharing_of
     from bench.shards import gathered, named_weights
     from bench.train import train
@@ -137,6 +138,7 @@ def run_job(
     given = inputs(job)
     model = _start(job, given)
     objective = get(spec.objective)
+    meter = start_meter(job.execution, accelerator.device)
     progress = train(
         # A model that is sharded may be larger than a device: its layers go there one by one.
         model if sharing == "fsdp2" else model.to(accelerator.device),
@@ -157,7 +159,8 @@ def run_job(
             model = _start(job, inputs(job))
             for name, parameter in model.named_parameters():
                 parameter.data.copy_(whole[name])
-        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores}
+        energy = energy_of(meter, seconds=progress.seconds).model_dump(mode="json")
+        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores, "energy": energy}
         place = job.pruned_run if progress.status == "pruned" else job.run
         assert place is not None
 

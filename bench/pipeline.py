@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cost import cost_of, evaluation_meter
 from bench.errors import RunError
 from bench.evaluate.checkpoint import Evaluated
 from bench.evaluate.harness import task_versions
@@ -17,17 +18,18 @@ from bench.heap import give_back_memory
 from bench.identity import evaluation_key, start_spec
 from bench.job import Inputs, TrainJob, lease
 from bench.launch import launch
+from bench.logs import stage
 from bench.matmul import current_route
 from bench.measure import SAMPLES, frontiers, measure, training_metrics
 from bench.model import load_model
 from bench.packed.kernels import kernels
-from bench.provenance import environment, peak_memory_bytes
-from bench.reference import reference_cost
+from bench.provenance import environment
 from bench.reference_stage import training_entries
-from bench.report.record import START, Cost, RunRecord
+from bench.report.record import START, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
 from bench.rungs import Prune, Rungs, rung_score
 from bench.spec import EvaluationSpec, RunSpec
+from bench.told import tell_record, telling
 from bench.workspace import Workspace
 from losses import get
 from losses.fingerprint import fingerprint
@@ -39,7 +41,7 @@ class Hooks:
     """How a run tells of itself, and how it is told to stop.
 
     ``busy`` is told when a piece of work began and ended, seconds of the monotonic clock. ``place`` is told, before a
-    run, its position among all of its kind and how many these are.
+    run, its position among all of its kind and how many these are. ``trackers`` follow each training, by name.
     """
 
     step: Callable[[RunSpec, int, dict[str, float | None]], None]
@@ -47,6 +49,7 @@ class Hooks:
     should_stop: Callable[[], bool]
     busy: Callable[[float, float], None] = lambda started, ended: None
     place: Callable[[int, int], None] = lambda position, total: None
+    trackers: tuple[str, ...] = ()
 
 
 def run(
@@ -99,7 +102,8 @@ def try_run(
         if not held:
             return None
         if job.finished is None:
-            _train(workspace, job, hooks, tuning=tuning, prune=prune)
+            with stage("train", {"run": spec.key, "objective": spec.objective, "seed": spec.seed}):
+                _train(workspace, job, hooks, tuning=tuning, prune=prune)
         elif problems := verify_folder(job.finished):
             raise RunError(
                 f"run {job.finished.name} is damaged: {problems[0]}", fix=f"remove {job.finished} and run again"
@@ -108,7 +112,8 @@ def try_run(
         place = job.finished / "evals" / name
         give_back_memory()
         if not is_complete(place) and not reissue(place, evaluation, tuning):
-            _evaluate(workspace, job, evaluation, place, hooks, tuning=tuning)
+            with stage("evaluate", {"run": spec.key, "objective": spec.objective, "split": split}):
+                _evaluate(workspace, job, evaluation, place, hooks, tuning=tuning)
     return read_record(place)
 
 
@@ -149,14 +154,20 @@ def _train(workspace: Workspace, job: TrainJob, hooks: Hooks, *, tuning: TuningP
     rungs = None
     if prune is not None:
         rungs = Rungs(steps=tuning.rungs, score=lambda model: rung_score(model, workspace, job.spec), prune=prune)
-    launch(
-        ready,
-        report=lambda step, row: hooks.step(job.spec, step, row),
-        should_stop=hooks.should_stop,
-        inputs=lambda job: _resident(workspace, job),
-        rungs=rungs,
-        note=hooks.note,
-    )
+    with telling(ready, trackers=hooks.trackers) as told:
+
+        def report(step: int, row: dict[str, float | None]) -> None:
+            told(step, row)
+            hooks.step(job.spec, step, row)
+
+        launch(
+            ready,
+            report=report,
+            should_stop=hooks.should_stop,
+            inputs=lambda job: _resident(workspace, job),
+            rungs=rungs,
+            note=hooks.note,
+        )
 
 
 def _resident(workspace: Workspace, job: TrainJob) -> Inputs:
@@ -184,7 +195,7 @@ def _evaluate(
     if spec.objective != START and trained["status"] == "completed":
         # Only now: another worker may well have measured the start model while this run trained.
         baseline = run(workspace, start_spec(workspace), evaluation.split, hooks, tuning=tuning)
-    started = time.monotonic()
+    started, meter = time.monotonic(), evaluation_meter(workspace)
     found = Evaluated()
     if trained["status"] == "completed":
         model = workspace.start_model if spec.objective == START else load_model(job.run / "checkpoint")
@@ -202,7 +213,7 @@ def _evaluate(
         metrics=(*found.metrics, *training_metrics(spec, evaluation, trained)),
         scores=dict(found.scores),
         curves=trained["curves"],
-        cost=_cost(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, job=job),
+        cost=cost_of(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, meter=meter),
         provenance={
             **environment(),
             "fp32_matmul": current_route(),
@@ -220,6 +231,7 @@ def _evaluate(
         write_samples(partial / SAMPLES, found.rows)
 
     write_whole(place, write, stage="evaluate")
+    tell_record(record, results=workspace.results, trackers=hooks.trackers)
 
 
 def _trained(job: TrainJob) -> dict[str, Any]:
@@ -229,20 +241,3 @@ def _trained(job: TrainJob) -> dict[str, Any]:
         numbers = ("steps", "tokens", "forward_tokens", "clipped_steps", "seconds")
         return {"status": "completed", "error": None, "curves": {}, **dict.fromkeys(numbers, 0)}
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _cost(
-    workspace: Workspace, spec: RunSpec, trained: dict[str, Any], *, evaluate_seconds: float, job: TrainJob
-) -> Cost:
-    parameters = sum(p.numel() for p in workspace.start_model.parameters())
-    extra = trained["forward_tokens"] - trained["tokens"]
-    return Cost(
-        train_seconds=round(trained["seconds"], 3),
-        evaluate_seconds=round(evaluate_seconds, 3),
-        reference_seconds=round(reference_cost(workspace.results / "reference", model=workspace.model_spec.content), 3),
-        tokens=trained["tokens"],
-        forward_tokens=trained["forward_tokens"],
-        flops=parameters * (6.0 * trained["tokens"] + 2.0 * extra),
-        peak_memory_bytes=peak_memory_bytes(),
-        device=str(workspace.device),
-    )

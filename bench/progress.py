@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from bench.logs import tell
+
 PLAIN_EVERY_SECONDS = 10.0
 
 
@@ -67,7 +69,8 @@ class Progress:
             self._bar.update(self._task, total=self._total)
 
     def note(self, text: str) -> None:
-        """Print one line above the bar."""
+        """Print one line above the bar, and log it."""
+        tell("note", message=text)
         if not self._quiet:
             self._console.print(text, highlight=False, markup=False)
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from bench.errors import BenchError, RunError, UsageError
 from bench.job import TrainJob, lease, run_job
+from bench.logs import join_log
 
 USAGE = "usage: torchrun --nproc_per_node N -m bench.train RUN_DIR"
 LAUNCHER, ROUTE = "LOSSBENCH_LAUNCHER", "LOSSBENCH_MATMUL"
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     work = Path(arguments[0])
+    join_log()
     try:
         with heeding() as wish:
             try:

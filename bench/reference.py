@@ -23,6 +23,7 @@ from torch import Tensor
 from bench.data.collate import Row
 from bench.errors import RunError
 from bench.logprobs import CompletionLogProbs
+from bench.logs import tell
 from bench.report.store import is_complete, verify_folder, write_whole
 
 VERSION = 2
@@ -113,7 +114,9 @@ def open_reference(
     if is_complete(entry):
         problems = verify_folder(entry)
         if not problems:
+            tell("cache_hit", {"cache": "reference", "entry": entry.name})
             return entry
+        tell("cache_damaged", {"cache": "reference", "entry": entry.name, "problem": str(problems[0])})
         note(f"the cache entry is damaged ({problems[0]}); it is made again")
         shutil.rmtree(entry)
     with _computing(entry):
@@ -163,6 +166,8 @@ def _compute_entry(
         (partial / "about.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
 
     write_whole(entry, write, stage="reference")
+    seconds = round(time.monotonic() - started, 3)
+    tell("cache_built", {"cache": "reference", "entry": entry.name, "rows": len(distinct), "seconds": seconds})
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ def make_leaderboard(
     results: Path, *, protocol: str | None = None, formats: Sequence[str] = ("csv", "md", "tex")
 ) -> None:
     """``bench leaderboard``."""
+    from bench.report.costs import write_costs
     from bench.report.leaderboard import write_leaderboard
     from bench.report.summary import summary_table
 
@@ -24,7 +25,7 @@ def make_leaderboard(
     paths = write_leaderboard(results, protocol=protocol, formats=formats)
     remember(results, paths.written)
     console.print(summary_table(records, protocol=protocol))
-    for path in paths.written:
+    for path in (*paths.written, *([write_costs(results, records)] if "md" in formats else [])):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -57,6 +57,7 @@ class Request:
     pruner: PrunerName = "none"
     patience: float = 300.0
     lease: float = 120.0
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,6 +171,8 @@ class Execution(BaseModel):
         Literal["torchrun", "manual"], Field(description="who starts the ranks: this command, or its user")
     ] = "torchrun"
     rank_timeout: Annotated[float, Field(gt=0, description="seconds that a rank waits for another one")] = 600.0
+    watts_per_core: Annotated[float, Field(ge=0, description="of a busy core, where no counter measures it")] = 10.0
+    watts_per_gpu: Annotated[float, Field(ge=0, description="of a GPU at work, where no counter measures it")] = 400.0
 
 
 def _without_sources(value: Any) -> Any:

@@ -146,7 +146,7 @@ def train(
         if progress.steps % execution.log_every == 0 or progress.steps == steps:
             for name in CURVES:
                 progress.curves[name].append(row[name])
-            report(progress.steps, row)
+            report(progress.steps, {**row, "tokens": float(progress.tokens), "seconds": progress.seconds})
         if progress.steps < steps and ends_early(progress.steps):
             progress.status = "pruned"
             return progress

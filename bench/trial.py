@@ -10,6 +10,7 @@ from bench.report.record import START
 from bench.search import Search
 from bench.spec import RunSpec
 from bench.storage import patience_of
+from bench.trial_log import logged_trial, tell_retried, trial_log
 from sweeps.errors import StorageAwayError
 from sweeps.pruning import report_rung
 from sweeps.storage import open_storage
@@ -26,13 +27,16 @@ def join(
         journal = request.results / "studies" / name / "journal.log"
         storage = open_storage(f"journal:{journal}", patience=patience_of(request, hooks))
     study = open_study(name, storage=storage, sampler=request.sampler, seed=0, protocol=plan.protocol, **search.design)
-    return join_study(
+    sweep = join_study(
         study,
         trials=None if request.sampler == "grid" else plan.trials,
         retry=retry,
+        on_event=trial_log(name),
         lease_seconds=request.lease,
         **search.design,
     )
+    tell_retried(name, sweep, first=retry is None)
+    return sweep
 
 
 def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callable[[dict[str, float], int], Outcome]:
@@ -67,7 +71,7 @@ def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callabl
         targets = [metric.value for record in records if (metric := record.metric("target")) is not None]
         return Outcome(status="completed", target=sum(targets) / len(targets), run_key=records[0].key, error=None)
 
-    return evaluate
+    return logged_trial(plan.study_name(search), evaluate)
 
 
 def may_be_pruned(plan: Plan, spec: RunSpec, split: str) -> bool:

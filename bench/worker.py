@@ -1,5 +1,6 @@
 """Owns what a worker process does from its first line to its exit code: prepare what all share, or work on the plan."""
 
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from bench.assemble import rows_of
 from bench.crew import Crew
 from bench.errors import BenchError, UsageError
 from bench.hooks import SIGNALS, Stop, hooks_of, stoppable
+from bench.logs import join_log, tell
 from bench.matmul import take_route
 from bench.pipeline import Hooks
 from bench.plan import Plan, make_plan
@@ -52,14 +54,19 @@ def serve(task: Task, order: Order, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stoppable(by=(signal.SIGTERM,)) as stop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        join_log()
+        tell("worker_started", {"task": task.__name__})
         try:
             plan = _plan(order)
             task(plan, order, pipe, _hooks(plan, order, pipe, stop))
         except (KeyboardInterrupt, BrokenPipeError):
+            tell("worker_stopped", {"task": task.__name__})
             sys.exit(STOPPED)
         except Exception as error:
+            tell("worker_failed", {"task": task.__name__, "error": str(error)}, level=logging.ERROR)
             _tell(error, pipe)
             sys.exit(1)
+        tell("worker_ended", {"task": task.__name__})
 
 
 def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:

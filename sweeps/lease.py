@@ -53,7 +53,7 @@ def is_stale(trial: FrozenTrial, watches: dict[int, Watch], *, now: float, momen
         watches: what this worker watches, by number of the trial. Between two looks at most one beat's time counts.
         now: seconds since the epoch. moment: of the monotonic clock.
     """
-    if _is_gone(trial.user_attrs[WORKER]):
+    if is_gone(trial.user_attrs[WORKER]):
         return True
     beat = trial.user_attrs[BEAT]
     if now - beat <= lease_seconds:
@@ -106,7 +106,8 @@ def _host() -> str:
     return "/".join(part for part in (platform.node() or "localhost", boot, namespace) if part)
 
 
-def _is_gone(worker: str) -> bool:
+def is_gone(worker: str) -> bool:
+    """Say whether the process of a ``worker_id`` is known to be gone; of another host's nothing is known."""
     host, pid, start = worker.rsplit(":", 2)
     return host == _host() and _process(int(pid)) not in (start, "unknown")
 

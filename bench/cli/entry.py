@@ -11,6 +11,7 @@ from bench.errors import BenchError, plain
 # isort: off
 import bench.cli.run
 import bench.cli.worker
+import bench.cli.status
 import bench.cli.catalogue
 import bench.cli.reports  # noqa: F401
 # isort: on

@@ -1,11 +1,13 @@
 """Owns the options of the commands that read records: leaderboard, figures, page, publish, reproduce, verify."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.cli.app import Out, app
+from bench.logs import command_log
 
 
 @app.command()
@@ -28,7 +30,8 @@ def leaderboard(
     """
     from bench.report_commands import make_leaderboard
 
-    make_leaderboard(out, protocol=protocol, formats=[name.strip() for name in formats.split(",")])
+    with command_log(out, "leaderboard", arguments=sys.argv[1:]):
+        make_leaderboard(out, protocol=protocol, formats=[name.strip() for name in formats.split(",")])
 
 
 @app.command()
@@ -54,7 +57,8 @@ def figures(
     """
     from bench.report_commands import make_figures
 
-    make_figures(out, style=style, formats=formats, columns=columns)
+    with command_log(out, "figures", arguments=sys.argv[1:]):
+        make_figures(out, style=style, formats=formats, columns=columns)
 
 
 @app.command()
@@ -62,7 +66,8 @@ def page(out: Out = Path("results")) -> None:
     """Make the page again, from the records alone: report.html, all in one file.  Example: bench page --out results"""
     from bench.report_commands import make_page
 
-    make_page(out)
+    with command_log(out, "page", arguments=sys.argv[1:]):
+        make_page(out)
 
 
 @app.command()
@@ -81,7 +86,8 @@ def publish(
     """
     from bench.report_commands import publish_results
 
-    publish_results(out, to, protocol=protocol)
+    with command_log(out, "publish", arguments=sys.argv[1:]):
+        publish_results(out, to, protocol=protocol)
 
 
 @app.command()
@@ -109,4 +115,5 @@ def verify(out: Out = Path("results")) -> None:
     """Hash everything that was written again; exit code 1 if anything changed.  Example: bench verify --out results"""
     from bench.report_commands import verify_results
 
-    verify_results(out)
+    with command_log(out, "verify", arguments=sys.argv[1:]):
+        verify_results(out)

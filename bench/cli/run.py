@@ -1,5 +1,6 @@
 """Owns the options of ``bench run``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -110,6 +111,14 @@ def run(
         bool,
         typer.Option("--resume/--no-resume", help="Keep finished runs, or compute them again. Example: --no-resume"),
     ] = True,
+    tracker: Annotated[
+        str,
+        typer.Option(
+            "--tracker",
+            help="What follows each training: tensorboard, any that accelerate knows, none. "
+            "Example: --tracker wandb,tensorboard",
+        ),
+    ] = "tensorboard",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with its cost and stop. Example: --dry-run")
     ] = False,
@@ -134,7 +143,9 @@ def run(
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import run_command
+    from bench.logs import command_log
     from bench.request import Request, worker_count
+    from bench.trackers import read_trackers
     from losses.grammar import split_expressions
 
     request = Request(
@@ -158,5 +169,7 @@ def run(
         pruner=pruner,  # type: ignore[arg-type]  # likewise
         patience=patience,
         lease=lease,
+        trackers=read_trackers(tracker),
     )
-    run_command(request, dry_run=dry_run)
+    with command_log(out, "run", arguments=sys.argv[1:], make=True):
+        run_command(request, dry_run=dry_run)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.spec import EvaluationSpec, RunSpec
 
@@ -25,6 +25,16 @@ class Metric(BaseModel):
     higher_is_better: bool | None = None
 
 
+class Energy(BaseModel):
+    """The energy of a run: by counters of the machine, or estimated from a stated power; ``method`` says which."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    joules: Annotated[float, Field(ge=0)]
+    source: Literal["measured", "estimated"]
+    method: str
+
+
 class Cost(BaseModel):
     """What the run cost, all stages together."""
 
@@ -38,6 +48,14 @@ class Cost(BaseModel):
     flops: Annotated[float, Field(description="6 · parameters · tokens + 2 · parameters · (forward tokens − tokens)")]
     peak_memory_bytes: int
     device: str
+    devices: Annotated[int | None, Field(description="ranks that trained, each on a device of its own")] = None
+    energy: Annotated[Energy | None, Field(description="of training and evaluation, the cache left out")] = None
+
+    @model_serializer(mode="wrap")
+    def _without_unknowns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Records from before these were known keep their bytes.
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if v is not None or k not in ("devices", "energy")}
 
 
 class RunRecord(BaseModel):
