@@ -22,6 +22,11 @@ def post(storage: BaseStorage, name: str, key: str, value: object) -> None:
     storage.set_study_user_attr(number, key, value)
 
 
+def is_board(study: str) -> bool:
+    """Say whether a study is none, but what posts hang on."""
+    return study.endswith(_BOARD.format(""))
+
+
 def posts(storage: BaseStorage, name: str) -> dict[str, object]:
     """Return all that was left under ``name``.
 

@@ -16,6 +16,7 @@ from bench.redact import redacted
 from sweeps.board import SLOT, WORKER
 from sweeps.lease import BEAT, is_gone
 from sweeps.ledger import result
+from sweeps.posts import is_board
 from sweeps.study import TERMS
 
 LEASE_SECONDS = 120.0
@@ -99,6 +100,8 @@ def read_studies(
             opened, trouble = _open(place)
             problems += trouble
             for one in opened.get_all_studies():
+                if is_board(one.study_name):
+                    continue
                 if study is None or one.study_name == study or one.study_name.startswith(f"{study}-"):
                     trials = opened.get_all_trials(one._study_id, deepcopy=False)
                     found.append(_study(one.study_name, place, one.user_attrs, trials, now=moment))
