@@ -33,7 +33,8 @@ def plan_table(plan: Plan) -> Table:
         "device h",
         title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
         f"model {workspace.model_spec.source}",
-        caption=f"time: steps at {seconds:.2g} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation",
+        caption=f"time: steps at {seconds:.2g} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation; "
+        "the start model's evaluation and the reference cache come on top",
     )
     total = [0, 0, 0, 0.0, 0.0]
     for search in plan.searches:

@@ -55,7 +55,7 @@ def overview(results: Path, *, storage: str | None = None, study: str | None = N
     runs, records, damaged = _runs(results, sizes)
     workers = _workers(studies, trainings, now=now)
     at_work = sum(not worker.stale for worker in workers)
-    left, finals = time_left(studies, workers=at_work, now=now)
+    left, finals = time_left(studies, workers=at_work, now=now, run_seconds=run_seconds(trainings, now=now))
     return Overview(
         folder=str(results),
         time=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
@@ -71,22 +71,33 @@ def overview(results: Path, *, storage: str | None = None, study: str | None = N
     )
 
 
-def time_left(studies: Sequence[Study], *, workers: int, now: float) -> tuple[float | None, float | None]:
+def run_seconds(trainings: Sequence[Training], *, now: float) -> float | None:
+    """Return what a run will take by how far those at work have come; None where none has begun to train."""
+    moving = [one for one in trainings if one.state == "at work" and one.step and one.started is not None]
+    times = [(now - (one.started or now)) * one.steps / one.step for one in moving]
+    return sum(times) / len(times) if times else None
+
+
+def time_left(
+    studies: Sequence[Study], *, workers: int, now: float, run_seconds: float | None = None
+) -> tuple[float | None, float | None]:
     """Return the seconds that trials without a result will take, and fresh seeds after them, both on ``workers``.
 
-    A trial counts for what its study's settled trials took on average, else those of all. None where no trial is
-    settled, or nobody is at work.
+    A trial counts for what its study's settled trials took on average, else those of all, else a run of each of its
+    seeds at ``run_seconds``. None where nothing of that is known, or nobody is at work.
     """
     known = [study.trial_seconds for study in studies if study.trial_seconds is not None]
-    if not known or workers == 0:
+    usual = sum(known) / len(known) if known else None
+    if workers == 0 or (usual is None and run_seconds is None):
         return None, None
-    usual = sum(known) / len(known)
     left = finals = 0.0
     for study in studies:
-        each = study.trial_seconds if study.trial_seconds is not None else usual
         missing = study.total - study.settled
         if not missing:
             continue
+        each = study.trial_seconds if study.trial_seconds is not None else usual
+        if each is None:
+            each = (run_seconds or 0.0) * len(study.protocol.get("seeds") or [0])
         done = sum(min(each, now - one.since) for one in study.running if not one.stale and one.since is not None)
         left += each * missing - done
         seeds = len(study.protocol.get("seeds") or [0])

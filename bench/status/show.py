@@ -122,7 +122,11 @@ def _left(found: Overview) -> str:
     if not missing:
         return "every setting has a result" if found.studies else ""
     if found.seconds_left is None:
-        why = "nobody is at work" if not any(not worker.stale for worker in found.workers) else "no setting is settled"
+        why = (
+            "nobody is at work"
+            if not any(not worker.stale for worker in found.workers)
+            else "no training has come far enough"
+        )
         return f"{missing} settings have no result yet; time left unknown: {why}"
     finals = f", then {clock(found.finals_seconds)} of fresh seeds" if found.finals_seconds else ""
     return f"{missing} settings have no result yet: about {clock(found.seconds_left)} left{finals}"

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 from datetime import datetime, timedelta
 from multiprocessing import get_context
@@ -167,3 +168,14 @@ def test_only_the_newest_logs_are_kept(tmp_path, monkeypatch):
     kept = sorted(path.name for path in tmp_path.glob("logs/*"))
     assert len(kept) == 3
     assert {"run-4.jsonl", "run-5.jsonl"} < set(kept)
+
+
+def test_a_signal_is_logged_with_what_it_met(tmp_path):
+    from bench.hooks import stoppable
+
+    with command_log(tmp_path, "run", arguments=[], make=True), stoppable() as stop:
+        stop.training = True
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.asked
+    (row,) = named(lines(tmp_path), "signal_received")
+    assert (row["signal"], row["training"]) == ("SIGTERM", True)

@@ -278,6 +278,8 @@ def test_time_left_is_what_settled_trials_took_for_each_that_is_missing():
     assert time_left([study(5, 5, 10.0)], workers=1, now=0.0) == (0.0, 0.0)
     assert time_left([study(2, 5, 10.0)], workers=0, now=0.0) == (None, None)
     assert time_left([study(0, 5, None)], workers=2, now=0.0) == (None, None)
+    # Before anything is settled: by how far the trainings have come, both seeds of each setting.
+    assert time_left([study(0, 5, None)], workers=2, now=0.0, run_seconds=3.0) == (15.0, 1.5)
 
 
 def test_bad_requests_are_refused(tmp_path):
