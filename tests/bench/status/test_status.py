@@ -150,7 +150,7 @@ def damaged(whole: Path, to: Path) -> Path:
 
 def test_a_broken_line_of_a_journal_is_told_and_what_stands_before_it_is_shown(whole, tmp_path):
     out = damaged(whole, tmp_path / "out")
-    (journal,) = out.glob("studies/*/journal.log")
+    (journal,) = out.glob("studies/*-dpo/journal.log")
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:4]) + b'{"op_code": 4, "work\n' + b"".join(lines[4:]))
     found = overview(out)
@@ -161,7 +161,7 @@ def test_a_broken_line_of_a_journal_is_told_and_what_stands_before_it_is_shown(w
 
 def test_a_half_written_last_line_is_no_damage(whole, tmp_path):
     out = damaged(whole, tmp_path / "out")
-    (journal,) = out.glob("studies/*/journal.log")
+    (journal,) = out.glob("studies/*-dpo/journal.log")
     journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "work')
     assert overview(out).problems == ()
 
