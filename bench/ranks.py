@@ -33,7 +33,10 @@ def join_ranks(execution: Execution) -> Accelerator:
 
     Raises:
         RunError: there are more or fewer of them than were asked for.
+        UsageError: accelerate was told of the first FSDP, which is not supported.
     """
+    if _fsdp_by_launcher() and os.environ.get("FSDP_VERSION", "1") != "2":
+        raise UsageError("accelerate's configuration has FSDP of version 1", fix="fsdp_version: 2 in that file")
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     # Without a GPU accelerate joins the ranks only where it is told that they are on the CPU; with DeepSpeed never.
     on_cpu = execution.device == "cpu" or not torch.cuda.is_available()
@@ -56,19 +59,16 @@ def join_ranks(execution: Execution) -> Accelerator:
 
 
 def sharing_of(accelerator: Accelerator, execution: Execution) -> Sharing:
-    """How the policy is shared: as the launcher's configuration says, else as ``execution.shard`` says.
-
-    Raises:
-        UsageError: accelerate was told of the first FSDP, which is not supported.
-    """
+    """How the policy is shared: as the launcher's configuration says, else as ``execution.shard`` says."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return "deepspeed"
-    by_launcher = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    if by_launcher and os.environ.get("FSDP_VERSION", "1") != "2":
-        raise UsageError("accelerate's configuration has FSDP of version 1", fix="fsdp_version: 2 in that file")
     if not torch.distributed.is_initialized():
         return "alone"
-    return "fsdp2" if by_launcher else execution.shard
+    return "fsdp2" if _fsdp_by_launcher() else execution.shard
+
+
+def _fsdp_by_launcher() -> bool:
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def share(

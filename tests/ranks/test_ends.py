@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.errors import RunError
@@ -46,8 +47,7 @@ def reported_steps(given: TrainJob) -> int:
 
 
 def children(process: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
+    return [each.pid for each in psutil.Process(process).children()]
 
 
 def wait_until(holds: Callable[[], object], *, seconds: float = 240) -> None:
@@ -58,14 +58,14 @@ def wait_until(holds: Callable[[], object], *, seconds: float = 240) -> None:
 
 
 @contextmanager
-def running(given: TrainJob) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
-    """A user's own torchrun that has saved its first state, and its ranks."""
+def running(given: TrainJob, *, after: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
+    """A user's own torchrun that has saved a state of more than ``after`` steps, and its ranks."""
     line = command("bench.train", [write_job(given)], ranks=given.execution.processes)
     with (given.work / "log").open("w") as log:
         agent = subprocess.Popen(line, stderr=log, stdout=log, env={**os.environ, **ENVIRONMENT})
     ranks: list[int] = []
     try:
-        wait_until(lambda: saved_steps(given) or agent.poll() is not None)
+        wait_until(lambda: max(saved_steps(given), default=0) > after or agent.poll() is not None)
         assert agent.poll() is None, (given.work / "log").read_text()[-3000:]
         ranks = children(agent.pid)
         assert len(ranks) == given.execution.processes
@@ -136,9 +136,10 @@ def test_a_killed_rank_ends_the_others_with_a_message_and_costs_the_steps_since_
     (kept,) = saved_steps(given)
     assert 0 <= reported_steps(given) - kept <= EVERY
     assert f"rank {1 - victim} lost another rank" in (given.work / "error.txt").read_text()
-    with running(given) as (agent, _):  # the same line goes on
+    before = reported_steps(given)
+    with running(given, after=kept):  # the same line goes on from there
         rows = [json.loads(line) for line in (given.work / "progress.jsonl").read_text().splitlines()]
-        assert rows[-1]["step"] > kept
+    assert rows[before]["step"] == kept + 1
 
 
 @pytest.mark.slow
