@@ -11,7 +11,9 @@ SHORTEST = 6
 _NAMES = re.compile(
     r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL|(^|_)(AUTH|PWD)($|_)", re.IGNORECASE
 )
-_IN_URL = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^\s:/@'\"]*):(?P<password>[^\s/'\"]+)@")
+_IN_URL = re.compile(
+    r"(?P<scheme>\b[A-Za-z][\w+.-]{0,40}://)(?P<user>[^\s:/@'\"]{0,200}):(?P<password>[^\s/'\"]{1,500})@"
+)
 _IN_QUERY = re.compile(
     r"(?P<name>[?&;](?:password|passwd|pwd|token|secret|api_?key|sslpassword)=)(?P<value>[^\s&;'\"]+)", re.IGNORECASE
 )
