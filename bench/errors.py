@@ -42,6 +42,11 @@ def plain(text: str) -> str:
     return "\n".join(lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 2], "…", lines[-1]])
 
 
+def shown(name: str) -> str:
+    """Return a name as it may stand in a table: what cannot be seen, or turns the text round, as its escape."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
+
+
 FEW = 24
 """As many names as an error message lists."""
 

@@ -11,11 +11,15 @@ SECRET_ENDS = ("TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "CR
 """The value of an environment variable whose name ends so is a secret."""
 SHORTEST = 4
 """A shorter value is not looked for: it would stand in half of all words."""
-# Up to the last @ before a blank or a quote: a password may hold one itself.
-_IN_URL = re.compile(r"([a-zA-Z][\w+.-]*://[^\s:/@'\"]*):[^\s'\"]*@")
+# Up to the last @ before a blank or a quote, for a password may hold one itself; a port is none. Bounded, for texts
+# may be long.
+_IN_URL = re.compile(r"(\b[a-zA-Z][\w+.-]{0,40}://[^\s:/@'\"]{0,200}):(?!\d{1,5}/)[^\s'\"]{1,500}@")
 _USER_IN_HTTP = re.compile(r"(https?://)[^\s/@:'\"]+@")
 # A name in capitals that ends in _KEY is a secret, «run_key» is none.
-_SECRET_NAME = r"(?:(?i:[\w.-]{0,60}(?:password|passwd|\bpwd|secret|token|(?:api|access|auth|private)[_-]?key))|[A-Z][A-Z0-9_]*_KEY)"
+_SECRET_NAME = (
+    r"(?:(?i:[\w.-]{0,60}(?:password|passwd|\bpwd|secret|token|(?:api|access|auth|private)[_-]?key))"
+    r"|[A-Z][A-Z0-9_]*_KEY)"
+)
 _ASSIGNED = re.compile(rf"((?<![\w]){_SECRET_NAME}['\"]?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s'\"&,;]+)")
 _ASSIGNMENT_LIKELY = re.compile(r"(?i:password|passwd|pwd|secret|token|key)['\"]?\s*[=:]")
 _BEARER = re.compile(r"((?i:bearer|basic)\s+)[\w.~+/=-]{8,}")

@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 
 from optuna.storages import BaseStorage
 
+from bench.errors import RunError
 from bench.pipeline import Hooks, run
 from bench.plan import Plan
+from bench.redact import redacted
 from bench.report.record import START
 from bench.search import Search
 from bench.spec import RunSpec
@@ -44,6 +46,16 @@ def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callabl
     workspace, tuning, files = plan.workspace, plan.protocol, plan.request.loss_files
 
     def evaluate(point: dict[str, float], number: int) -> Outcome:
+        try:
+            return evaluated(point, number)
+        except Exception as error:
+            told = redacted(str(error))
+            if told == str(error):
+                raise
+        # What a study stores of a failure is the message with its traceback: neither may hold a key or a password.
+        raise RunError(told)
+
+    def evaluated(point: dict[str, float], number: int) -> Outcome:
         def prune(step: int, score: float) -> bool:
             try:
                 return report_rung(sweep.ledger.study, number, step=step, score=score)

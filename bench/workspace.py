@@ -11,7 +11,7 @@ from typing import Any
 from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
 from bench.data.preferences import read_preferences
 from bench.data.table import write_encoded
-from bench.errors import UsageError
+from bench.errors import UsageError, shown
 from bench.evaluate.gold import Gold, load_gold
 from bench.evaluate.lm_tasks import ReadyTasks, ready_tasks
 from bench.exact.labels import encode_problem
@@ -133,7 +133,7 @@ def open_workspace(
         encoded = encode(read_preferences(data), tokenizer, max_length=train.max_length)
         train_part, validation, test = split_by_prompt(encoded, fractions=FRACTIONS, seed=0)
         parts = {"train": train_part, "validation": validation, "test": test}
-        source = data.name
+        source = shown(data.name)
     rows = parts["train"]
     if not rows.rows:
         raise UsageError(f"{source} leaves no prompt to train on", fix="give at least ten rows with different prompts")
@@ -141,7 +141,7 @@ def open_workspace(
         suite=suite,
         results=results,
         model=folder,
-        model_spec=ModelSpec(source=model or f"suite {suite.name}", content=model_hash(folder)),
+        model_spec=ModelSpec(source=shown(model or f"suite {suite.name}"), content=model_hash(folder)),
         tokenizer=tokenizer,
         data=rows,
         data_spec=DataSpec(kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows)),

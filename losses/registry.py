@@ -184,7 +184,11 @@ def register_file(path: str | Path) -> tuple[Objective, ...]:
         DuplicateObjective: when a name is taken; the message says where.
     """
     path = Path(path)
-    if path.suffix != ".py" or not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:  # a name that is too long
+        raise ObjectiveFileError(f"cannot read objectives from {str(path)[:80]}…: {error.strerror}") from error
+    if path.suffix != ".py" or not found:
         why = "is not a Python file (.py)" if path.suffix != ".py" else "does not exist"
         raise ObjectiveFileError(f"cannot read objectives from {path}: it {why}")
     return _REGISTRY.load_file(path.resolve())
@@ -199,7 +203,7 @@ def _run(path: Path) -> None:
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except (DuplicateObjective, ObjectiveFileError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ObjectiveFileError(f"{path} failed: {type(error).__name__}: {error}") from error
 
 

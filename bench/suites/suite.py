@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from bench.errors import RunError, UsageError, did_you_mean
+from bench.report.manifest import first_fault
 from bench.spec import EvaluationSpec, ProblemSpec, Spec, TrainSpec
 
 HERE = Path(__file__).parent
@@ -68,7 +69,19 @@ def get_suite(name: str) -> Suite:
     path = HERE / name / "suite.toml"
     if name not in suite_names():
         raise UsageError(f"unknown suite {name!r}", fix=did_you_mean(name, suite_names()))
+    return read_suite(path)
+
+
+def read_suite(path: Path) -> Suite:
+    """Return the suite that a ``suite.toml`` describes. Raises RunError where it is damaged."""
+    fix = "correct the file, or install lossbench again"
     try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise RunError(f"{path} is damaged: {error}", fix="install lossbench again") from error
+        suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise RunError(f"{path} is damaged: {first_fault(error)}", fix=fix) from error
+    except (OSError, ValueError, RecursionError) as error:  # among them what TOML and UTF-8 refuse
+        raise RunError(f"{path} is damaged: {error}", fix=fix) from error
+    # The name is part of paths: of the assets' folder, and of folders in the results.
+    if suite.name != path.parent.name:
+        raise RunError(f"{path} is damaged: it names the suite {suite.name!r}, which its folder does not", fix=fix)
+    return suite

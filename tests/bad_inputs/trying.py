@@ -16,7 +16,7 @@ import hypothesis  # noqa: F401  # before a command leaves its filters of warnin
 
 from bench.errors import BenchError, plain
 
-SECONDS = 20.0
+SECONDS = 60.0
 """Longest that anything may take that is refused."""
 LONGEST = 4000
 """Characters of the longest message that somebody still reads."""
