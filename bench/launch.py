@@ -1,8 +1,8 @@
 """Owns starting ranks: one job under torchrun, its progress followed, its faults told as ours."""
 
 import json
+import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.errors import RunError
 from bench.job import Inputs, Report, TrainJob, run_job, write_job
 from bench.rungs import Rungs
+from bench.slurm import torchrun
 from bench.train import Interrupted
 
 
@@ -21,7 +22,8 @@ def launch(
     inputs: Callable[[TrainJob], Inputs],
     rungs: Rungs | None,
 ) -> None:
-    """Train a job in this process, or under torchrun where ``execution.processes`` asks for ranks.
+    """Train a job in this process, or under torchrun where ``execution.processes`` asks for ranks, on all nodes of a
+    Slurm job.
 
     ``inputs`` and ``rungs`` are this process's (see ``run_job``); ranks read from disk and are never ended early.
 
@@ -34,8 +36,7 @@ def launch(
     work = write_job(job)
     for name in ("stop", "progress.jsonl", "error.txt"):
         (work / name).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc_per_node={job.execution.processes}", "-m", "bench.job", str(work)]
+    command = torchrun(job.execution.processes, work, os.environ)
     with (work / "ranks.log").open("w", encoding="utf-8") as log:
         ranks = subprocess.Popen(command, stdout=log, stderr=log)
         try:

@@ -10,6 +10,7 @@ from bench.errors import BenchError
 # isort: off
 import bench.cli.run
 import bench.cli.worker
+import bench.cli.launch
 import bench.cli.catalogue
 import bench.cli.reports  # noqa: F401
 # isort: on
