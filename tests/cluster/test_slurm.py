@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bench.errors import UsageError
 from bench.report.store import load_records
 from bench.slurm import Resources, torchrun, training_script, worker_script
+from bench.submit import WorkerTask, submit_tasks
 from tests.cluster.conftest import STUDY, bench, wait_for
 from tests.cluster.scheduler import FOLDER, options_of
 
@@ -132,3 +134,27 @@ def test_a_training_on_two_nodes_is_stopped_requeued_and_finished(tmp_path, slur
     assert codes["0"][-1] == 0
     (trained,) = out.glob("runs/*/train.json")
     assert json.loads(trained.read_text(encoding="utf-8"))["world_size"] == 2
+
+
+def test_submitit_runs_workers_here_where_there_is_no_slurm(tmp_path):
+    program = tmp_path / "work.py"
+    program.write_text(f"import os, pathlib\npathlib.Path('{tmp_path}', f'ran-{{os.getpid()}}').touch()\n")
+    tasks = [WorkerTask((sys.executable, str(program))) for _ in range(2)]
+    jobs = submit_tasks(tasks, tmp_path, Resources(cpus=1, time="00:10:00"), name="night", setup=(), cluster="local")
+    assert [job.result() for job in jobs] == [0, 0]
+    assert len(list(tmp_path.glob("ran-*"))) == 2
+    with pytest.raises(UsageError, match="is unknown"):
+        submit_tasks(tasks, tmp_path, Resources(), name="night", setup=(), cluster="moon")
+
+
+def test_a_preempted_task_of_submitit_stops_its_worker_and_is_submitted_again(tmp_path):
+    program = tmp_path / "work.py"
+    program.write_text(WORK.format(folder=tmp_path))
+    task = WorkerTask((sys.executable, str(program)))
+    thread = threading.Thread(target=task)
+    thread.start()
+    wait_for((tmp_path / "started").exists)
+    again = task.checkpoint()
+    thread.join()
+    assert (tmp_path / "saved").exists()
+    assert again.result() == 0
