@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -70,6 +71,27 @@ def run_command(request: Request, *, dry_run: bool) -> None:
             f"{len(failures)} of {sum(search.trials for search in plan.searches)} settings failed; {failures[0]}",
             fix="mend the cause; the same command does only what is missing",
         )
+
+
+def open_command(request: Request) -> None:
+    """``bench run --open``: check everything and open the study, so that workers find what to do."""
+    quiet_libraries()
+    console = Console()
+    if request.study is None:
+        raise UsageError("--open needs a name that workers join by", fix="--study NAME")
+    with loading():
+        from bench.agenda import open_agenda
+        from bench.hooks import hooks_of, stoppable
+        from bench.plan import make_plan
+
+        writable(request.results)
+        plan = make_plan(request)
+    with stoppable() as stop:
+        note = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        open_agenda(plan, hooks_of(plan, advance=lambda units, text: None, note=note, stop=stop), retry=None)
+        note(f"study {request.study} is open: {plan.runs} trainings; join it with")
+        place = "" if request.storage is None else " --storage …"
+        note(f"  bench worker --study {request.study} --out {request.results.absolute()}{place}")
 
 
 def list_losses(*, paired: bool, unpaired: bool, reference_free: bool, needed: list[str], as_json: bool) -> None:

@@ -7,7 +7,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from bench.job import Inputs, Report, TrainJob, lease, run_job, write_job
 from bench.matmul import current_route
 from bench.rank import LAUNCHER, ROUTE
 from bench.rungs import Rungs
+from bench.slurm import torchrun
 from bench.train import Interrupted
 
 GRACE_SECONDS = 6.0
@@ -35,7 +35,8 @@ def launch(
     rungs: Rungs | None,
     note: Note = lambda text: None,
 ) -> None:
-    """Train a job in this process, or by ranks where ``execution.processes`` asks for them.
+    """Train a job in this process, or by ranks where ``execution.processes`` asks for them: on this machine, or on all
+    nodes of a Slurm job.
 
     ``inputs`` and ``rungs`` are this process's (see ``run_job``); ranks read from disk and are never ended early.
 
@@ -52,26 +53,19 @@ def launch(
         _start(job, report=report, should_stop=should_stop)
 
 
-def ranks_command(job: TrainJob) -> list[str]:
-    """The line that starts the ranks of a job on one machine."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*command, f"--nproc_per_node={job.execution.processes}", "-m", "bench.train", str(job.work)]
-
-
 def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
     work = write_job(job)
     for name in ("progress.jsonl", "error.txt"):
         (work / name).unlink(missing_ok=True)
     # By the environment, for torchrun before 2.12 has no such option and ends ranks after 30 seconds.
     grace = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(GRACE_SECONDS))}
+    command = torchrun(job.execution.processes, work, os.environ)
     environment = {**os.environ, **grace, LAUNCHER: str(os.getpid()), ROUTE: current_route()}
     stopped = False
     with (
         (work / "ranks.log").open("w", encoding="utf-8") as log,
         # A session of its own: Ctrl-C reaches this process alone, and the whole group can be ended.
-        _ended(
-            subprocess.Popen(ranks_command(job), stdout=log, stderr=log, env=environment, start_new_session=True)
-        ) as ranks,
+        _ended(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)) as ranks,
     ):
         seen = 0
         while ranks.poll() is None:

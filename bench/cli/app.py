@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bench.variables import STORAGE
+
 app = typer.Typer(
     name="bench",
     no_args_is_help=True,
@@ -17,13 +19,11 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Results folder. Example: --out results", show_default=True)]
 
-STORAGE_VARIABLE = "LOSSBENCH_STORAGE"
-"""May hold the storage, so that a password is neither typed nor written into scripts."""
 Storage = Annotated[
     str | None,
     typer.Option(
         "--storage",
-        envvar=STORAGE_VARIABLE,
+        envvar=STORAGE,
         show_envvar=True,
         help="Where the studies are; default: journals in --out. "
         "Example: --storage sqlite:///s.db, postgresql://USER@HOST/DB, grpc://HOST:13000, journal:FILE",

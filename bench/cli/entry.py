@@ -14,6 +14,7 @@ from bench.redact import redacted
 # isort: off
 import bench.cli.run
 import bench.cli.worker
+import bench.cli.launch
 import bench.cli.status
 import bench.cli.catalogue
 import bench.cli.reports  # noqa: F401

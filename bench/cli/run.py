@@ -122,6 +122,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with its cost and stop. Example: --dry-run")
     ] = False,
+    open_only: Annotated[
+        bool, typer.Option("--open", help="Open the study for `bench worker` and stop. Example: --study night --open")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Example: --debug")] = False,
 ) -> None:
     """Train objectives, sweep their parameters, score every checkpoint, and write leaderboard and figures.
@@ -142,7 +145,7 @@ def run(
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
-    from bench.commands import run_command
+    from bench.commands import open_command, run_command
     from bench.logs import command_log
     from bench.request import Request, worker_count
     from bench.trackers import read_trackers
@@ -172,4 +175,7 @@ def run(
         trackers=read_trackers(tracker),
     )
     with command_log(out, "run", arguments=sys.argv[1:], make=True):
-        run_command(request, dry_run=dry_run)
+        if open_only:
+            open_command(request)
+        else:
+            run_command(request, dry_run=dry_run)

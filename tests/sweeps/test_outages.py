@@ -42,7 +42,7 @@ def check_whole(storage, results, tmp_path, *, points=MANY):
     assert sorted(trial.params["beta"] for trial in counted) == [point["beta"] for point in points]
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("mode", [pytest.param("fast", marks=pytest.mark.slow), "immediate"])
 def test_no_trial_is_lost_or_done_twice_while_the_database_is_restarted(postgres, starts, tmp_path, mode):
     workers = [starts(postgres.url, points=MANY, seconds=0.4) for _ in range(3)]
     for count in (2, 5, 8):
@@ -119,7 +119,7 @@ def proxy(tmp_path, request):
     end()
 
 
-@pytest.mark.parametrize("proxy", ["sqlite", "journal"], indirect=True)
+@pytest.mark.parametrize("proxy", ["sqlite", pytest.param("journal", marks=pytest.mark.slow)], indirect=True)
 def test_no_trial_is_lost_while_the_grpc_proxy_is_killed_and_started_again(proxy, starts, tmp_path):
     url, end, start = proxy
     workers = [starts(url, points=MANY, seconds=0.3) for _ in range(2)]

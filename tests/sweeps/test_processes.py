@@ -95,8 +95,8 @@ def test_a_waiting_worker_takes_over_from_one_that_is_killed(join, tmp_path):
 
 
 @JOURNAL_ONLY
-def test_a_stopped_worker_loses_its_trial_when_the_lease_ends(join, tmp_path):
-    silent = join(points=POINTS[:1], seconds=60.0, lease=1.0)
+def test_a_stopped_worker_loses_its_trial_when_the_lease_ends_and_overwrites_nothing(join, tmp_path, storage):
+    silent = join(points=POINTS[:1], seconds=8.0, lease=1.0)
     wait_for(lambda: evaluations(tmp_path, "start") == [0.1])
     silent.send_signal(signal.SIGSTOP)
     try:
@@ -105,6 +105,11 @@ def test_a_stopped_worker_loses_its_trial_when_the_lease_ends(join, tmp_path):
         silent.send_signal(signal.SIGCONT)
     assert results[0]["status"] == "completed"
     assert evaluations(tmp_path, "start") == [0.1, 0.1]
+    # Awake again, it finds that its trial was taken away, and has the other one's result.
+    assert results_of(silent) == results
+    study = open_study("s", storage=storage, sampler="grid", seed=7, points=POINTS[:1])
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+    assert "outcome" not in study.trials[0].user_attrs
 
 
 @JOURNAL_ONLY
