@@ -73,7 +73,7 @@ def _kind(process: psutil.Process, *, root: int) -> Kind | None:
         return "command"
     if "torch.distributed.run" in words:
         return "launcher"
-    if "bench.job" in words:
+    if "bench.train" in words:
         return "rank"
     # A forked worker has its parent's words; multiprocessing's own helpers and gcc have others.
     return "worker" if "bench" in words or "multiprocessing.spawn" in " ".join(words) else None
