@@ -147,6 +147,8 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         make_search(objective, request, axes, settings.params, trials=trials, suite=suite, steps=train.steps)
         for objective in objectives
     )
+    # Values that were given by number are as many as they are, whatever the budget of a protocol.
+    trials = max((search.trials for search in searches), default=trials)
     return Plan(
         request=request,
         workspace=workspace,
