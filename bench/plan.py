@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -95,6 +96,7 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     request = _with_files(request)
     if request.study is not None:
         check_study_name(request.study)
+    _check_seconds(request)
     for path in request.loss_files:
         try:
             register_file(path)
@@ -176,6 +178,12 @@ def check_study_name(name: str) -> None:
             f"--study {name[:80]!r} is no name of a study",
             fix=f"up to {LONGEST_STUDY} letters, digits and _ . - of which the first is no . or -, as in --study night",
         )
+
+
+def _check_seconds(request: Request) -> None:
+    for name, value, least in (("patience", request.patience, 0.0), ("lease", request.lease, 1.0)):
+        if not (math.isfinite(value) and value >= least):
+            raise UsageError(f"--{name} {value:g} is no number of seconds", fix=f"give {least:g} or more")
 
 
 def _as_file_name(name: str) -> str:

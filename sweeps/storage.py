@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 
@@ -18,6 +18,7 @@ from sweeps.patience import Patience, PatientStorage, insist
 Answer = TypeVar("Answer")
 KINDS = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, grpc://HOST:PORT, journal:FILE, or a path ending in .log"
 GRPC_PORT = 13000
+PAUSED_SECONDS = 30
 # What SQLite, PostgreSQL and MySQL say to a worker that makes the tables at the same time as another: the tables
 # are there, or nearly, when it looks again.
 _RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "is locked")
@@ -101,7 +102,10 @@ def _open_database(url: str, patience: Patience) -> PatientStorage:
     if url.startswith(("postgresql://", "postgres://")) and find_spec("psycopg") is None:
         url = f"postgresql+psycopg2://{url.partition('://')[2]}"
     connect = partial(optuna.storages.RDBStorage, url, engine_kwargs=_options(url))
-    cached = optuna.storages._CachedStorage(_first_answer(connect, url, may_come, patience))
+    opened = _first_answer(connect, url, may_come, patience)
+    if url.startswith("postgresql"):
+        _end_paused_transactions(opened.engine)
+    cached = optuna.storages._CachedStorage(opened)
     return PatientStorage(cached, name=shown(url), is_outage=_is_database_outage, patience=patience)
 
 
@@ -120,6 +124,21 @@ def _options(url: str) -> dict[str, object]:
         alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30000}
         options["connect_args"] = {"connect_timeout": 10, **alive}
     return options
+
+
+def _end_paused_transactions(engine: Any) -> None:
+    """Have the server end a transaction that its client leaves open: a worker that is paused in the middle of a claim
+    would hold the study's lock, and so everybody, until it is awake again."""
+    from sqlalchemy import event
+
+    def limit(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {PAUSED_SECONDS * 1000}")
+        cursor.close()
+        connection.commit()
+
+    event.listen(engine, "connect", limit)
+    engine.dispose()
 
 
 def _first_answer(

@@ -96,6 +96,21 @@ def test_a_database_that_stays_away_is_told_and_finished_work_is_kept(postgres, 
     assert len(done) >= 3
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_paused_in_a_claim_holds_nobody_up_for_long(postgres):
+    from sqlalchemy import text
+
+    open_study("s", storage=postgres.url, sampler="grid", seed=7, points=MANY[:1])
+    with open_storage(postgres.url).once._backend.engine.connect() as paused:
+        paused.execute(text("SELECT * FROM studies FOR UPDATE"))
+        study = open_study("s", storage=postgres.url, sampler="grid", seed=7, points=MANY[:1])
+        started = time.monotonic()
+        done = run_trials(study, evaluate=lambda p, n: Outcome("completed", p["beta"], "", None), points=MANY[:1])
+        assert [result.status for result in done] == ["completed"]
+        assert 20 < time.monotonic() - started < 60
+        paused.invalidate()
+
+
 @pytest.fixture
 def proxy(tmp_path, request):
     """A process with Optuna's gRPC server in front of a storage: its URL, and functions that end and start it."""
