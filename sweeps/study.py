@@ -166,11 +166,38 @@ def _open_journal(path: Path) -> optuna.storages.BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = JournalFileSymlinkLock(str(path)) if _has_symlinks(path.parent) else JournalFileOpenLock(str(path))
+        _drop_torn_end(path, lock)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     except (OSError, ValueError) as error:
         raise StudyError(
             f"journal {str(path)!r} does not open: {error}", fix="give a file that can be read and written"
         ) from error
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StudyError(
+            f"journal {str(path)!r} is damaged: {type(error).__name__}: {error}",
+            fix="delete it and run the same command again: finished runs are kept, and only looked up",
+        ) from error
+
+
+def _drop_torn_end(path: Path, lock: JournalFileSymlinkLock | JournalFileOpenLock) -> None:
+    """Cut off a last line without an end: whoever wrote it died at it, and the next line would be joined to it."""
+    if not _is_torn(path):
+        return
+    lock.acquire()  # nobody is in the middle of a line now
+    try:
+        if _is_torn(path):
+            content = path.read_bytes()
+            os.truncate(path, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _is_torn(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def _has_symlinks(folder: Path) -> bool:
