@@ -72,6 +72,12 @@ def _open_journal(path: Path, patience: Patience) -> PatientStorage:
         raise StudyError(
             f"journal {str(path)!r} does not open: {error}", fix="give a file that can be read and written"
         ) from error
+    # What Optuna meets in lines that are JSON and none of a journal's.
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StudyError(
+            f"journal {str(path)!r} is damaged: {type(error).__name__}: {error}",
+            fix="delete it and run the same command again: finished runs are kept, and only looked up",
+        ) from error
     return PatientStorage(opened, name=str(path), is_outage=_is_file_outage, patience=patience)
 
 

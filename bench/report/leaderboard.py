@@ -1,6 +1,7 @@
 """Owns the leaderboard's files: ranked within what may be compared, as CSV, Markdown and LaTeX, and every trial."""
 
 import math
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FORMATS = ("csv", "md", "tex")
+FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.]+(?:[eE][+-]?[0-9]+)?$)")
 COSTS = (
     "train_seconds",
     "evaluate_seconds",
@@ -115,7 +117,20 @@ def write_leaderboard(
 
 def csv_text(frame: "DataFrame") -> str:
     """Return ``frame`` as CSV with six significant digits and plain line ends: equal numbers give equal bytes."""
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return without_formulas(frame).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def without_formulas(frame: "DataFrame") -> "DataFrame":
+    """Return ``frame`` with an apostrophe before each text that a spreadsheet would compute: data files have any name."""
+    for name in frame.columns:
+        # Other columns stay as they are: a new column of the same values could have another type.
+        if any(map(_is_formula, frame[name])):
+            frame = frame.assign(**{name: [f"'{cell}" if _is_formula(cell) else cell for cell in frame[name]]})
+    return frame
+
+
+def _is_formula(cell: object) -> bool:
+    return isinstance(cell, str) and FORMULA.match(cell) is not None
 
 
 def _frame(compared: list[Compared]) -> "DataFrame":

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bench.report.columns import Cell
-from bench.report.leaderboard import COSTS
+from bench.report.leaderboard import COSTS, without_formulas
 from bench.report.record import RunRecord
 from bench.report.settings import Group, Setting
 
@@ -40,7 +40,7 @@ def trials(groups: Iterable[Group]) -> "DataFrame":
 
 def trials_text(groups: Iterable[Group]) -> str:
     """Return the trials as CSV, with all digits: a number read back is the number of the record."""
-    return trials(groups).to_csv(index=False, lineterminator="\n")
+    return without_formulas(trials(groups)).to_csv(index=False, lineterminator="\n")
 
 
 def _rows(group: Group, setting: Setting, record: RunRecord) -> list[dict[str, Cell]]:

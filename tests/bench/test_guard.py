@@ -60,7 +60,8 @@ def test_nothing_is_unpickled_in_a_sweep_with_judge_lora_and_lm_eval(tmp_path: P
     task = tmp_path / "cache"
     done = watched(
         "run", "--loss", "dpo,kto", "--sweep", "beta=0.1,0.2", "--seeds", "0", "--workers", "2",
-        "--out", tmp_path / "out", *SMALL, "--set", "lora.rank=2", "--set", 'lm_eval=["blimp"]', environment={"LM_HARNESS_CACHE_PATH": str(task)},
+        "--out", tmp_path / "out", *SMALL, "--set", "lora.rank=2", "--set", 'lm_eval=["blimp"]',
+        environment={"LM_HARNESS_CACHE_PATH": str(task)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "UNPICKLED" not in done.stderr, done.stderr[:3000]
@@ -202,7 +203,10 @@ class Elements(HTMLParser):
         self.handlers += [str(value) for _, value in attrs if (value or "").lower().startswith("javascript:")]
 
 
-NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(1)>| a | b |\n=HYPERLINK("http://x")\t\\input{x} $ % & # _ { } ~ ^ \x1b[31m[bold red]markup[/] \u202e\ufeff'
+NASTY = (
+    '</script><script>alert(1)</script><img src=x onerror=alert(1)>| a | b |\n=HYPERLINK("http://x")\t'
+    "\\input{x} $ % & # _ { } ~ ^ \x1b[31m[bold red]markup[/] \u202e\ufeff"
+)
 
 
 def test_hostile_texts_and_names_stay_texts_in_page_tables_and_terminal(tmp_path: Path) -> None:
