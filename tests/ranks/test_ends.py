@@ -16,7 +16,7 @@ import pytest
 from bench.errors import RunError
 from bench.job import TrainJob, read_inputs, write_job
 from bench.launch import launch
-from bench.rank import alive
+from bench.rank import LAUNCHER, alive
 from bench.train import Interrupted
 from tests.ranks.many import train_all
 from tests.ranks.material import DDP, ENVIRONMENT, FSDP2, Kind, command, job, spec_of, trained
@@ -58,11 +58,14 @@ def wait_until(holds: Callable[[], object], *, seconds: float = 240) -> None:
 
 
 @contextmanager
-def running(given: TrainJob, *, after: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
+def running(
+    given: TrainJob, *, after: int = 0, launcher: int | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
     """A user's own torchrun that has saved a state of more than ``after`` steps, and its ranks."""
     line = command("bench.train", [write_job(given)], ranks=given.execution.processes)
     with (given.work / "log").open("w") as log:
-        agent = subprocess.Popen(line, stderr=log, stdout=log, env={**os.environ, **ENVIRONMENT})
+        known = {} if launcher is None else {LAUNCHER: str(launcher)}
+        agent = subprocess.Popen(line, stderr=log, stdout=log, env={**os.environ, **ENVIRONMENT, **known})
     ranks: list[int] = []
     try:
         wait_until(lambda: max(saved_steps(given), default=0) > after or agent.poll() is not None)
@@ -166,6 +169,17 @@ def test_ranks_whose_torchrun_is_killed_save_and_end(tmp_path):
         agent.wait()
         wait_until(lambda: not any(map(alive, ranks)), seconds=STOPS_WITHIN_SECONDS)
     assert saved_steps(given) == [reported_steps(given)]
+
+
+@pytest.mark.slow
+def test_ranks_whose_command_is_killed_save_and_end(tmp_path):
+    given = job_of(tmp_path, DDP, steps=LONG)
+    parent = subprocess.Popen(["sleep", "1000"])
+    with running(given, launcher=parent.pid) as (agent, ranks):
+        parent.kill()  # and nobody asks how it ended: it stays as a zombie
+        wait_until(lambda: not any(map(alive, (agent.pid, *ranks))), seconds=STOPS_WITHIN_SECONDS)
+    assert saved_steps(given) == [reported_steps(given)]
+    parent.wait()
 
 
 @pytest.mark.slow
