@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.identity import evaluation_key, start_spec
+from bench.limits import NO_LIMITS, Limits
 from bench.pipeline import Hooks, try_run
 from bench.plan import Plan
 from bench.posted import post_plan
@@ -20,23 +21,6 @@ from sweeps.worker import Sweep, TrialResult, settled, take
 PAUSE_SECONDS = 0.2
 Retry = Sequence[frozenset[int]]
 """For each search, the failed trials of earlier commands that this one tries again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """When a worker leaves before the plan is done: after ``most`` settings and finals, or ``idle`` seconds of wait."""
-
-    most: int | None = None
-    idle: float | None = None
-
-    def share(self, place: int, *, workers: int) -> "Limits":
-        """What of ``most`` falls to one of several processes."""
-        if self.most is None:
-            return self
-        return replace(self, most=self.most // workers + (place < self.most % workers))
-
-
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from bench.agenda import NO_LIMITS, Limits, Retry
+from bench.agenda import Retry
 from bench.assemble import rows_of
 from bench.crew import Crew, StartMethod
 from bench.errors import RunError, UsageError
 from bench.hooks import SIGNALS
+from bench.limits import NO_LIMITS, Limits
 from bench.logs import tell
 from bench.matmul import current_route
 from bench.plan import Plan

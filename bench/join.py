@@ -14,8 +14,8 @@ from bench.heap import loading
 from bench.quiet import quiet_libraries
 
 if TYPE_CHECKING:
-    from bench.agenda import Limits
     from bench.crew import Crew
+    from bench.limits import Limits
     from bench.plan import Plan
     from bench.posted import Posted
     from bench.progress import Progress
@@ -65,9 +65,9 @@ def join_command(joining: Joining) -> None:
         # Of this process workers may be forked: see ``bench.commands``.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        from bench.agenda import Limits
         from bench.commands import writable
         from bench.compare import crew_for, plan_units
+        from bench.limits import Limits
         from bench.matmul import take_fastest_route
         from bench.plan import check_study_name, make_plan
         from bench.posted import check_agrees, request_of

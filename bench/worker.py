@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.agenda import NO_LIMITS, Limits, Retry, is_done, open_agenda, work
+from bench.agenda import Retry, is_done, open_agenda, work
 from bench.assemble import rows_of
 from bench.crew import Crew
 from bench.errors import BenchError, UsageError
 from bench.hooks import SIGNALS, Stop, hooks_of, stoppable
+from bench.limits import NO_LIMITS, Limits
 from bench.logs import join_log, tell
 from bench.matmul import take_route
 from bench.pipeline import Hooks

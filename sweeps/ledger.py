@@ -10,7 +10,6 @@ several trials with one token the first is the claim, and the others are its *ec
 finish a trial a second time is refused, and the outcome that is stored then says who finished it.
 """
 
-import json
 import math
 import time
 import traceback
@@ -28,17 +27,10 @@ from sweeps.board import LOST, OUTCOME, RESULTS, SLOT, TOKEN, WORKER, Board, loo
 from sweeps.errors import StorageAwayError
 from sweeps.lease import BEAT, Watch, is_stale
 from sweeps.outcome import Outcome, Status, TrialResult
+from sweeps.slots import Slot
 
 _STATES: Mapping[str, TrialState] = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 _ERROR_CHARACTERS = 4000
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One unit of the budget; ``params`` is None where a sampler is still to choose them."""
-
-    key: str
-    params: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -59,21 +51,6 @@ class Ledger:
     def storage(self) -> BaseStorage:
         """The study's storage, which alone can write to a trial from another thread or after its worker's death."""
         return self.study._storage
-
-
-def grid_slots(points: Sequence[Mapping[str, float]]) -> tuple[Slot, ...]:
-    """Return a slot for each different point, named by its values, in the order given."""
-    slots = {}
-    for point in points:
-        params = {name: float(value) for name, value in point.items()}
-        key = json.dumps(params, sort_keys=True)
-        slots[key] = Slot(key, params)
-    return tuple(slots.values())
-
-
-def sampled_slots(trials: int) -> tuple[Slot, ...]:
-    """Return ``trials`` slots, named by their rank, whose parameters a sampler chooses."""
-    return tuple(Slot(str(rank), None) for rank in range(trials))
 
 
 def failed_numbers(study: optuna.Study) -> frozenset[int]:

@@ -17,21 +17,19 @@ from sweeps.errors import StorageAwayError, StudyError, SweepError
 from sweeps.lease import beat_seconds, heartbeat, worker_id
 from sweeps.ledger import (
     Ledger,
-    Slot,
     claim,
     earlier_params,
     failed_numbers,
-    grid_slots,
     guarded,
     put_back,
     read,
     release_stale,
     result,
-    sampled_slots,
     settle,
 )
 from sweeps.outcome import EventKind, Outcome, TrialEvent, TrialResult, best
 from sweeps.patience import PatientStorage
+from sweeps.slots import Slot, slots_of
 from sweeps.study import TERMS, build_sampler
 
 __all__ = ["Outcome", "Sweep", "TrialEvent", "TrialResult", "best", "join_study", "run_trials", "settled", "take"]
@@ -118,7 +116,7 @@ def join_study(
     """
     if lease_seconds <= 0:
         raise SweepError(f"lease_seconds={lease_seconds} is not a time", fix="give a number of seconds above 0")
-    slots, spread = _plan(points, distributions, trials)
+    slots, spread = slots_of(points, distributions, trials)
     sweep = Sweep(Ledger(study, worker_id(), lease_seconds, frozenset()), slots, spread, on_event)
     _release(sweep)
     again = failed_numbers(study) if retry is None else retry
@@ -143,29 +141,6 @@ def settled(sweep: Sweep) -> list[TrialResult] | None:
     if _count_settled(sweep) < len(sweep.slots):
         return None
     return [result(board.held[slot.key]) for slot in sweep.slots]
-
-
-def _plan(
-    points: Sequence[Mapping[str, float]] | None,
-    distributions: Mapping[str, BaseDistribution] | None,
-    trials: int | None,
-) -> tuple[tuple[Slot, ...], Mapping[str, BaseDistribution]]:
-    if (points is None) == (distributions is None):
-        raise SweepError("points and distributions are both given, or neither", fix="give exactly one of them")
-    if points is None:
-        if distributions is None or trials is None or trials < 1:
-            raise SweepError(f"a sampled study got trials={trials}", fix="give its number of trials, 1 or more")
-        return sampled_slots(trials), distributions
-    slots = grid_slots(points)
-    if trials is not None and trials != len(slots):
-        raise SweepError(
-            f"a grid of {len(slots)} points got trials={trials}", fix="leave trials out: a grid's budget is its points"
-        )
-    columns: dict[str, list[float]] = {}
-    for slot in slots:
-        for name, value in (slot.params or {}).items():
-            columns.setdefault(name, []).append(value)
-    return slots, {name: FloatDistribution(min(column), max(column)) for name, column in columns.items()}
 
 
 def _choose(sweep: Sweep, collisions: int) -> Slot | None:

@@ -1,5 +1,6 @@
 """Storages that go away in the middle of trials: real servers, real worker processes, nothing lost, nothing twice."""
 
+import fcntl
 import re
 import signal
 import socket
@@ -173,3 +174,15 @@ def test_whoever_is_told_to_stop_waits_for_no_storage(tmp_path):
     asked.append(True)
     with pytest.raises(StorageAwayError, match="has not answered for 0 s"):
         study.set_user_attr("more", 1)
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_stopped_with_the_journals_lock_holds_the_others_up_for_half_a_minute(tmp_path):
+    terms = {"storage": f"{tmp_path}/study.log", "sampler": "grid", "seed": 7, "points": MANY}
+    study = open_study("s", **terms)
+    with Path(tmp_path / "study.log").open("rb") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        started = time.monotonic()
+        study.set_user_attr("more", 1)
+        assert 25 < time.monotonic() - started < 60
+    assert open_study("s", **terms).user_attrs["more"] == 1
