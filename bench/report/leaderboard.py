@@ -121,7 +121,7 @@ def csv_text(frame: "DataFrame") -> str:
 
 
 def without_formulas(frame: "DataFrame") -> "DataFrame":
-    """Return ``frame`` with an apostrophe before each text that a spreadsheet would compute: data files have any name."""
+    """Return ``frame`` with an apostrophe before each text that a spreadsheet would compute (files have any name)."""
     for name in frame.columns:
         # Other columns stay as they are: a new column of the same values could have another type.
         if any(map(_is_formula, frame[name])):
