@@ -1,5 +1,6 @@
 """Owns ``bench worker``: what a study is, read from its storage; this machine's part of the work, without reports."""
 
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from bench.errors import BenchError, RunError, UsageError
 from bench.heap import loading
+from bench.logs import command_log
 from bench.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Joining:
     data: Path | None
     loss_files: tuple[Path, ...]
     settings: tuple[str, ...]
+    trackers: tuple[str, ...]
 
     @property
     def own(self) -> Mapping[str, Any]:
@@ -48,6 +51,7 @@ class Joining:
             "data": self.data,
             "loss_files": self.loss_files or None,
             "settings": self.settings,
+            "trackers": self.trackers,
         }
 
 
@@ -89,7 +93,10 @@ def join_command(joining: Joining) -> None:
         if crew.workers == 1:
             torch.set_num_threads(threads)
         take_fastest_route()
-        with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
+        with (
+            command_log(results, "worker", arguments=sys.argv[1:], make=True),
+            Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress,
+        ):
             done = join_plan(plan, crew, progress, Limits(most=joining.most, idle=joining.idle))
         names = ", ".join(search.objective.name for search in plan.searches)
         what = "done; the `bench run` that opened it writes its leaderboard" if done else "left to the other workers"

@@ -29,3 +29,11 @@ Storage = Annotated[
         "Example: --storage sqlite:///s.db, postgresql://USER@HOST/DB, grpc://HOST:13000, journal:FILE",
     ),
 ]
+Tracker = Annotated[
+    str,
+    typer.Option(
+        "--tracker",
+        help="What follows each training: tensorboard, any that accelerate knows, none. "
+        "Example: --tracker wandb,tensorboard",
+    ),
+]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Out, Storage, app
+from bench.cli.app import Out, Storage, Tracker, app
 
 
 @app.command()
@@ -111,14 +111,7 @@ def run(
         bool,
         typer.Option("--resume/--no-resume", help="Keep finished runs, or compute them again. Example: --no-resume"),
     ] = True,
-    tracker: Annotated[
-        str,
-        typer.Option(
-            "--tracker",
-            help="What follows each training: tensorboard, any that accelerate knows, none. "
-            "Example: --tracker wandb,tensorboard",
-        ),
-    ] = "tensorboard",
+    tracker: Tracker = "tensorboard",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with its cost and stop. Example: --dry-run")
     ] = False,

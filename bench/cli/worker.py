@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Storage, app
+from bench.cli.app import Storage, Tracker, app
 
 
 @app.command()
@@ -47,6 +47,7 @@ def worker(
         list[str] | None,
         typer.Option("--set", help="How this machine computes. Example: --set execution.micro_batch=2"),
     ] = None,
+    tracker: Tracker = "tensorboard",
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Example: --debug")] = False,
 ) -> None:
     """Join a study that `bench run` opened, from any machine, and work until it is done.
@@ -61,6 +62,7 @@ def worker(
     """
     from bench.join import Joining, join_command
     from bench.request import worker_count
+    from bench.trackers import read_trackers
 
     join_command(
         Joining(
@@ -74,5 +76,6 @@ def worker(
             data=data,
             loss_files=tuple(loss_file or ()),
             settings=tuple(settings or ()),
+            trackers=read_trackers(tracker),
         )
     )

@@ -16,7 +16,9 @@ from bench.redact import redacted
 from sweeps.board import SLOT, WORKER
 from sweeps.lease import BEAT, is_gone
 from sweeps.ledger import result
+from sweeps.patience import Patience
 from sweeps.posts import is_board
+from sweeps.storage import open_storage
 from sweeps.study import TERMS
 
 LEASE_SECONDS = 120.0
@@ -145,6 +147,8 @@ def _open(place: str) -> tuple[optuna.storages.BaseStorage, list[str]]:
         backend = SoundLines(path)
         said = f"{path}: line {backend.broken} is no JSON; what stands before it is shown"
         return optuna.storages.JournalStorage(backend), [] if backend.broken is None else [said]
+    if place.startswith("grpc://"):
+        return open_storage(place, patience=Patience(opening=0)), []
     if "://" not in place:
         raise ValueError("neither a URL nor a journal file; for example sqlite:///studies.db")
     if place.startswith("sqlite:///"):
