@@ -2,12 +2,13 @@
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench.errors import RunError
+from bench.errors import BenchError, RunError
 
 REASONS = {
     errno.ENOSPC: ("no space is left on the disk", "free some space, or write to another disk; finished work is kept"),
@@ -24,11 +25,22 @@ def told(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason, fix = REASONS.get(
-            error.errno or 0, (error.strerror or str(error), "check the path, and the disk under it")
-        )
         where = path if error.filename is None or not str(error.filename).startswith(str(path)) else error.filename
-        raise RunError(f"cannot {doing} {where}: {reason}", fix=fix) from error
+        raise _named(error, error.errno, where, doing) from error
+    except BenchError:
+        raise
+    except Exception as error:
+        # safetensors and tokenizers write in Rust: their errors have the system's number in the text alone.
+        found = re.search(r"(?:os error|code:) (\d+)", str(error))
+        if found is None:
+            raise
+        raise _named(error, int(found[1]), path, doing) from error
+
+
+def _named(error: Exception, number: int | None, where: object, doing: str) -> RunError:
+    said = getattr(error, "strerror", None) or str(error)
+    reason, fix = REASONS.get(number or 0, (said, "check the path, and the disk under it"))
+    return RunError(f"cannot {doing} {where}: {reason}", fix=fix)
 
 
 def write_text_whole(path: Path, text: str) -> None:

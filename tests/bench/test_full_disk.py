@@ -18,7 +18,7 @@ subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)],
 write_whole(place / "data" / "kept", lambda folder: (folder / "a").write_text("kept") and None, stage="prepare")
 tries = {
     "weights": lambda: write_whole(
-        place / "runs" / "k", lambda folder: save_file({"x": torch.zeros(10**6)}, folder / "w.safetensors"), stage="train"
+        place / "runs" / "k", lambda folder: save_file({"x": torch.zeros(10**6)}, folder / "w"), stage="train"
     ),
     "text": lambda: write_text_whole(place / "leaderboard.csv", "x" * 10**6),
     "python": lambda: write_whole(

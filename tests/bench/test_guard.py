@@ -166,8 +166,7 @@ def test_no_secret_reaches_an_output_a_record_a_journal_or_a_page(tmp_path: Path
         run("--loss", "dpo", "--storage", url, "--workers", "1"),
         run("--loss", "dpo", "--storage", url, "--workers", "1", "--debug"),
         run("--loss", "dpo", "--storage", "nonsense://user:marksecret@x", "--workers", "1"),
-        run("--loss", "dpo", "--storage", "sqlite:////nowhere/marksecret?password=marksecretquery", "--workers", "1")
-        .replace("/nowhere/marksecret", ""),
+        run("--loss", "dpo", "--storage", "sqlite:////dev/null/x.db?password=marksecretquery", "--workers", "1"),
         run("--loss", "dpo", "--set", "beta=hf_marksecretmarksecret"),
     ]  # fmt: skip
     assert told[0].startswith("1\n")
@@ -232,8 +231,9 @@ def test_hostile_texts_and_names_stay_texts_in_page_tables_and_terminal(tmp_path
                 for cell in row:
                     assert not cell.startswith(("=", "@", "\t", "\r")), (path, cell)
                     assert not (cell.startswith(("+", "-")) and not is_number(cell)), (path, cell)
-    lines = [line for line in (out / "leaderboard.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    for table in (out / "leaderboard.md").read_text(encoding="utf-8").split("\n\n"):
+        lines = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, table
     assert "<script>" not in (out / "leaderboard.md").read_text(encoding="utf-8")
     for path in (*out.glob("*.tex"), *out.glob("*.md"), *out.glob("*.csv"), *out.glob("runs/*/evals/*/record.json")):
         assert "\x1b" not in path.read_text(encoding="utf-8"), path
