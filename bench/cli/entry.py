@@ -9,6 +9,7 @@ from bench.errors import BenchError
 # Each registers its commands, in the order in which --help shows them.
 # isort: off
 import bench.cli.run
+import bench.cli.evaluate
 import bench.cli.catalogue
 import bench.cli.reports  # noqa: F401
 # isort: on
