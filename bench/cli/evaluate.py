@@ -37,6 +37,14 @@ def evaluate(
         Path | None,
         typer.Option("--gamed", help="Length control: alpaca-eval's df_gamed.csv. Example: --gamed df_gamed.csv"),
     ] = None,
+    join: Annotated[
+        str,
+        typer.Option(
+            "--join",
+            help="Length control: a question's difficulty by the row's position (as AlpacaEval publishes) or by its "
+            "index; the same where no question is absent. Example: --join index",
+        ),
+    ] = "position",
     judge: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,6 +75,7 @@ def evaluate(
             judgements=tuple(judgements or ()),
             difficulty=difficulty,
             gamed=gamed,
+            join=join,
             judges=tuple(judge or ()),
             out=out,
         )

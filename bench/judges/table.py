@@ -1,0 +1,141 @@
+"""Owns the table of win rates: one row each judge and model, as values, as CSV and as it is printed."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from bench.judges.judgements import Judgements
+from bench.judges.length_control import UNKNOWN, Controlled, LengthControl, length_controlled
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinRate:
+    """One model beside the baseline, in percent (50: as good as it); NaN where a number cannot be told.
+
+    ``n``: judged questions; ``missing``: questions without a judgement. ``avg_length``: characters of all its answers.
+    """
+
+    model: str
+    n: int
+    win_rate: float
+    standard_error: float
+    length_controlled_winrate: float
+    avg_length: float
+    lc_standard_error: float
+    wins: int
+    ties: int
+    missing: int
+    baseline: str
+    judge: str
+
+
+def win_rates(
+    judgements: Sequence[Judgements], *, control: LengthControl | None, by_index: bool = False
+) -> tuple[list[WinRate], list[str]]:
+    """Return one row each judge and model, judges in the order given, the best model first; and what to know of them.
+
+    Raises:
+        UsageError: as ``length_controlled``.
+        RunError: as ``length_controlled``.
+    """
+    found = [_row(given, control=control, by_index=by_index) for given in judgements]
+    notes = [
+        note
+        for given, (row, controlled) in zip(judgements, found, strict=True)
+        for note in _notes(given, row, controlled)
+    ]
+    judges = list(dict.fromkeys(row.judge for row, _ in found))
+    rows = sorted((row for row, _ in found), key=lambda row: (judges.index(row.judge), *_from_best(row)))
+    return rows, notes
+
+
+def csv_of(rows: Sequence[WinRate]) -> str:
+    """Return the rows as CSV, with every digit; NaN is empty."""
+    text = io.StringIO()
+    names = [field.name for field in fields(WinRate)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: "" if value != value else value for name, value in asdict(row).items()})
+    return text.getvalue()
+
+
+def printed(rows: Sequence[WinRate]) -> Table:
+    """Return the rows as a table for the terminal: win rates ± one standard error."""
+    table = Table(box=box.SIMPLE_HEAD)
+    judges = len({row.judge for row in rows}) > 1
+    for name in (*(["judge"] if judges else []), "model"):
+        table.add_column(name, overflow="fold")
+    for name in ("n", "win rate %", "LC win rate %", "characters", "ties", "missing"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            *([row.judge] if judges else []),
+            row.model,
+            str(row.n),
+            _with_error(row.win_rate, row.standard_error),
+            _with_error(row.length_controlled_winrate, row.lc_standard_error),
+            "–" if math.isnan(row.avg_length) else f"{row.avg_length:.0f}",
+            str(row.ties),
+            str(row.missing),
+        )
+    return table
+
+
+def _row(given: Judgements, *, control: LengthControl | None, by_index: bool) -> tuple[WinRate, Controlled]:
+    judged = given.preferences[given.judged]
+    controlled = UNKNOWN if control is None else length_controlled(given, control, by_index=by_index)
+    row = WinRate(
+        model=given.model,
+        n=len(judged),
+        win_rate=100.0 * float(judged.mean()) if len(judged) else math.nan,
+        standard_error=100.0 * float(judged.std(ddof=1)) / math.sqrt(len(judged)) if len(judged) > 1 else math.nan,
+        length_controlled_winrate=controlled.rate,
+        avg_length=float(given.lengths.mean()),
+        lc_standard_error=controlled.stderr,
+        wins=int((judged > 0.5).sum()),
+        ties=int((judged == 0.5).sum()),
+        missing=int(len(given.preferences) - len(judged)),
+        baseline=given.baseline,
+        judge=given.judge,
+    )
+    return row, controlled
+
+
+def _notes(given: Judgements, row: WinRate, controlled: Controlled) -> list[str]:
+    notes = []
+    if row.missing:
+        notes.append(
+            f"{row.model}: {row.missing} of {len(given.preferences)} questions have no judgement; they count nowhere"
+        )
+    if given.repeated:
+        notes.append(f"{row.model}: {given.repeated} rows said the same as another and were left out")
+    if controlled.extreme:
+        notes.append(f"{row.model}: length control changes much; alpaca-eval calls that a sign that it failed")
+    if not math.isnan(controlled.rate) and given.index is not None and not _whole(given.index):
+        notes.append(
+            f"{row.model}: {len(given.index)} questions, not numbered 0 to {len(given.index) - 1}: which way their "
+            "difficulty is joined matters (--join position, as AlpacaEval publishes; --join index, by the number)"
+        )
+    return notes
+
+
+def _whole(index: "np.ndarray") -> bool:
+    return bool((index == np.arange(len(index))).all())
+
+
+def _from_best(row: WinRate) -> tuple[float, str]:
+    rate = row.win_rate if math.isnan(row.length_controlled_winrate) else row.length_controlled_winrate
+    return (math.inf if math.isnan(rate) else -rate, row.model)
+
+
+def _with_error(value: float, error: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2f}" if math.isnan(error) else f"{value:.2f} ± {error:.2f}"
