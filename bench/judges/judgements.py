@@ -1,7 +1,6 @@
 """Owns stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
 
 import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
+from bench.judges.answers import parsed_records
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -183,23 +183,10 @@ def _table(path: Path) -> "DataFrame":
     except (EOFError, ValueError) as error:
         raise UsageError(f"judgements {path}: damaged ({error})", fix=FORMS) from error
     if ".csv" not in path.suffixes:
-        return pd.DataFrame.from_records(_records(text, path=path))
+        return pd.DataFrame.from_records(parsed_records(text, path=path))
     try:
         import io
 
         return pd.read_csv(io.StringIO(text))
     except ValueError as error:
         raise UsageError(f"judgements {path}: not a CSV table ({error})", fix=FORMS) from error
-
-
-def _records(text: str, *, path: Path) -> list[dict[str, Any]]:
-    try:
-        if text.lstrip().startswith("["):
-            records = json.loads(text)
-        else:
-            records = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise UsageError(f"judgements {path}: not JSON ({error})", fix=FORMS) from error
-    if not all(isinstance(record, dict) for record in records):
-        raise UsageError(f"judgements {path}: not a list of records", fix=FORMS)
-    return records
