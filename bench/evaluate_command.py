@@ -19,29 +19,104 @@ class Evaluation:
     gamed: Path | None = None
     join: str = "position"
     judges: tuple[str, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    baseline: Path | None = None
+    questions: Path | None = None
+    mt_bench: bool = False
+    both_orders: bool = False
+    tokens: int = 512
+    temperature: float = 0.7
+    seed: int = 0
+    cache: Path | None = None
+    dry_run: bool = False
+    max_cost: float | None = None
     out: Path = Path("results")
 
 
 def evaluate_command(request: Evaluation) -> None:
     """``bench evaluate``. Raises UsageError: nothing to do, or options that do not go together."""
+    if request.join not in JOINS:
+        raise UsageError(f"--join {request.join!r}", fix=did_you_mean(request.join, JOINS))
+    kinds = {"--tasks": request.tasks is not None, "--judgements": request.judgements, "--judge": request.judges}
+    asked = [name for name, given in kinds.items() if given]
+    if len(asked) != 1:
+        raise UsageError(
+            f"{' and '.join(asked)} at once" if asked else "nothing to evaluate",
+            fix="give one of --tasks, --judgements and --judge; `bench evaluate -h` shows how",
+        )
     if request.tasks is not None:
-        from bench.evaluate_tasks import evaluate_tasks
+        _tasks(request, request.tasks)
+    elif request.judgements:
+        _judgements(request)
+    elif request.mt_bench:
+        _mt_bench(request)
+    else:
+        _judges(request)
 
-        if request.checkpoint is None:
-            raise UsageError("--tasks needs a model", fix="bench evaluate run:KEY --tasks hellaswag")
-        evaluate_tasks(request.checkpoint, tasks=request.tasks, out=request.out)
-        return
-    if request.judgements:
-        from bench.evaluate_judgements import evaluate_judgements
 
-        if request.join not in JOINS:
-            raise UsageError(f"--join {request.join!r}", fix=did_you_mean(request.join, JOINS))
-        evaluate_judgements(
-            request.judgements,
+def _tasks(request: Evaluation, tasks: str) -> None:
+    from bench.evaluate_tasks import evaluate_tasks
+
+    if request.checkpoint is None:
+        raise UsageError("--tasks needs a model", fix="bench evaluate run:KEY --tasks hellaswag")
+    evaluate_tasks(request.checkpoint, tasks=tasks, out=request.out)
+
+
+def _judgements(request: Evaluation) -> None:
+    from bench.evaluate_judgements import evaluate_judgements
+
+    evaluate_judgements(
+        request.judgements,
+        difficulty=request.difficulty,
+        gamed=request.gamed,
+        by_index=request.join == "index",
+        out=request.out,
+    )
+
+
+def _judges(request: Evaluation) -> None:
+    from bench.evaluate_judges import JudgeRequest, evaluate_judges
+    from bench.quiet import quiet_libraries
+
+    quiet_libraries()
+    evaluate_judges(
+        JudgeRequest(
+            judges=request.judges,
+            outputs=request.outputs,
+            baseline=request.baseline,
+            questions=request.questions,
+            checkpoint=request.checkpoint,
+            tokens=request.tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            both_orders=request.both_orders,
             difficulty=request.difficulty,
             gamed=request.gamed,
             by_index=request.join == "index",
+            cache=request.cache,
+            dry_run=request.dry_run,
+            max_cost=request.max_cost,
             out=request.out,
         )
-        return
-    raise UsageError("nothing to evaluate", fix="give --tasks, --judgements or --judge; `bench evaluate -h` shows how")
+    )
+
+
+def _mt_bench(request: Evaluation) -> None:
+    from bench.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
+    from bench.quiet import quiet_libraries
+
+    quiet_libraries()
+    evaluate_mt_bench(
+        GradeRequest(
+            judges=request.judges,
+            outputs=request.outputs,
+            checkpoint=request.checkpoint,
+            tokens=request.tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            cache=request.cache,
+            dry_run=request.dry_run,
+            max_cost=request.max_cost,
+            out=request.out,
+        )
+    )

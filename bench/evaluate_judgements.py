@@ -55,11 +55,16 @@ def told_apart(paths: Sequence[Path]) -> list[Judgements]:
 
 
 def tell_win_rates(
-    judgements: Sequence[Judgements], *, control: LengthControl | None, by_index: bool = False, out: Path
+    judgements: Sequence[Judgements],
+    *,
+    control: LengthControl | None,
+    by_index: bool = False,
+    lengths_alone: bool = False,
+    out: Path,
 ) -> None:
     """Print and write the table of win rates; of several judges, print how far they agree. Raises as ``win_rates``."""
     console = Console()
-    rows, notes = win_rates(judgements, control=control, by_index=by_index)
+    rows, notes = win_rates(judgements, control=control, by_index=by_index, lengths_alone=lengths_alone)
     console.print(printed(rows))
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)

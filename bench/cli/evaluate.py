@@ -53,6 +53,51 @@ def evaluate(
             "agreement. Example: --judge api:llama@http://localhost:8000/v1",
         ),
     ] = None,
+    outputs: Annotated[
+        list[Path] | None,
+        typer.Option("--outputs", help="Models' answers to judge, JSON or JSON lines. Example: --outputs mine.json"),
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", help="The answers to compare with. Example: --baseline start.json")
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            "--questions", help="Instructions of answers that only number them. Example: --questions set.jsonl"
+        ),
+    ] = None,
+    mt_bench: Annotated[
+        bool,
+        typer.Option(
+            "--mt-bench",
+            help="MT-Bench's 80 questions of two turns, graded 1 to 10. Example: bench evaluate run:3f9c --mt-bench "
+            "--judge judge.toml",
+        ),
+    ] = False,
+    both_orders: Annotated[
+        bool,
+        typer.Option(
+            "--both-orders",
+            help="Show each pair in both orders, not by a coin. Example: --judge lm:FOLDER --both-orders",
+        ),
+    ] = False,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, help="The longest answer of a checkpoint. Example: --tokens 256")
+    ] = 512,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="Of a checkpoint's answers. Example: --temperature 0")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option("--seed", help="Of answers and of the orders. Example: --seed 1")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Verdicts to use again; default: in --out. Example: --cache ~/verdicts"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what judges would cost and stop. Example: --dry-run")
+    ] = False,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", help="Ask nothing if it may cost more. Example: --max-cost 20")
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="Table (CSV), or results folder with --tasks. Example: --out table.csv")
     ] = Path("results"),
@@ -65,6 +110,12 @@ def evaluate(
 
         bench evaluate --judgements annotations.json --difficulty instruction_difficulty.csv --gamed df_gamed.csv
         --out table.csv
+
+        bench evaluate --judgements gpt4.csv --judgements llama.csv
+
+        bench evaluate run:3f9c --judge lm:judge-model --judge reward:reward-model --baseline start.json
+
+        bench evaluate --judge api:llama@http://localhost:8000/v1 --outputs mine.json --baseline start.json --out judged
     """
     from bench.evaluate_command import Evaluation, evaluate_command
 
@@ -77,6 +128,17 @@ def evaluate(
             gamed=gamed,
             join=join,
             judges=tuple(judge or ()),
+            outputs=tuple(outputs or ()),
+            baseline=baseline,
+            questions=questions,
+            mt_bench=mt_bench,
+            both_orders=both_orders,
+            tokens=tokens,
+            temperature=temperature,
+            seed=seed,
+            cache=cache,
+            dry_run=dry_run,
+            max_cost=max_cost,
             out=out,
         )
     )

@@ -58,7 +58,7 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
 
 
 def _client(spec: JudgeSpec) -> Any:
-    from openai import OpenAI
+    from openai import Omit, OpenAI
 
     # A key goes only where the user sends it: none is taken from the environment unasked.
     key = "none" if spec.key_env is None else os.environ.get(spec.key_env)
@@ -70,8 +70,8 @@ def _client(spec: JudgeSpec) -> Any:
         return OpenAI(
             base_url=spec.url,
             api_key=key,
-            organization="",
-            project="",
+            # nor an organisation or project
+            default_headers={"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()},
             timeout=spec.timeout,
             max_retries=spec.retries,
         )

@@ -10,6 +10,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from bench.evaluate.judge import length_controlled as by_lengths
 from bench.judges.judgements import Judgements
 from bench.judges.length_control import UNKNOWN, Controlled, LengthControl, length_controlled
 
@@ -33,18 +34,28 @@ class WinRate:
     missing: int
     baseline: str
     judge: str
+    length_control: str
 
 
 def win_rates(
-    judgements: Sequence[Judgements], *, control: LengthControl | None, by_index: bool = False
+    judgements: Sequence[Judgements],
+    *,
+    control: LengthControl | None,
+    by_index: bool = False,
+    lengths_alone: bool = False,
 ) -> tuple[list[WinRate], list[str]]:
     """Return one row each judge and model, judges in the order given, the best model first; and what to know of them.
+
+    Args:
+        control: AlpacaEval's length control; None for question sets that it has no files for.
+        by_index: as ``length_controlled``.
+        lengths_alone: without ``control``, control for lengths alone (``bench.evaluate.judge.length_controlled``).
 
     Raises:
         UsageError: as ``length_controlled``.
         RunError: as ``length_controlled``.
     """
-    found = [_row(given, control=control, by_index=by_index) for given in judgements]
+    found = [_row(given, control=control, by_index=by_index, lengths_alone=lengths_alone) for given in judgements]
     notes = [
         note
         for given, (row, controlled) in zip(judgements, found, strict=True)
@@ -88,9 +99,16 @@ def printed(rows: Sequence[WinRate]) -> Table:
     return table
 
 
-def _row(given: Judgements, *, control: LengthControl | None, by_index: bool) -> tuple[WinRate, Controlled]:
+def _row(
+    given: Judgements, *, control: LengthControl | None, by_index: bool, lengths_alone: bool
+) -> tuple[WinRate, Controlled]:
     judged = given.preferences[given.judged]
-    controlled = UNKNOWN if control is None else length_controlled(given, control, by_index=by_index)
+    if control is not None:
+        controlled, how = length_controlled(given, control, by_index=by_index), "alpaca_eval"
+    elif lengths_alone and len(judged):
+        controlled, how = _by_lengths(given), "lengths"
+    else:
+        controlled, how = UNKNOWN, ""
     row = WinRate(
         model=given.model,
         n=len(judged),
@@ -104,8 +122,15 @@ def _row(given: Judgements, *, control: LengthControl | None, by_index: bool) ->
         missing=int(len(given.preferences) - len(judged)),
         baseline=given.baseline,
         judge=given.judge,
+        length_control=how,
     )
     return row, controlled
+
+
+def _by_lengths(given: Judgements) -> Controlled:
+    difference = (given.lengths - given.baseline_lengths)[given.judged]
+    rate, error = by_lengths(given.preferences[given.judged], difference)
+    return Controlled(rate=rate, stderr=error)
 
 
 def _notes(given: Judgements, row: WinRate, controlled: Controlled) -> list[str]:

@@ -1,4 +1,4 @@
-"""Owns what a judge is: something that is shown an instruction with two answers and says which is better, or nothing."""
+"""Owns what a judge is: it is shown an instruction with two answers and says which is better, or says nothing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
