@@ -6,6 +6,8 @@ from pathlib import Path
 from bench.errors import UsageError, did_you_mean
 
 JOINS = ("position", "index")
+DEFAULT = 0.7
+"""Temperature of a checkpoint's answers; MT-Bench has one for each category."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Evaluation:
     mt_bench: bool = False
     both_orders: bool = False
     tokens: int = 512
-    temperature: float = 0.7
+    temperature: float | None = None
     seed: int = 0
     cache: Path | None = None
     dry_run: bool = False
@@ -87,7 +89,7 @@ def _judges(request: Evaluation) -> None:
             questions=request.questions,
             checkpoint=request.checkpoint,
             tokens=request.tokens,
-            temperature=request.temperature,
+            temperature=DEFAULT if request.temperature is None else request.temperature,
             seed=request.seed,
             both_orders=request.both_orders,
             difficulty=request.difficulty,

@@ -85,8 +85,13 @@ def evaluate(
         int, typer.Option("--tokens", min=1, help="The longest answer of a checkpoint. Example: --tokens 256")
     ] = 512,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="Of a checkpoint's answers. Example: --temperature 0")
-    ] = 0.7,
+        float | None,
+        typer.Option(
+            "--temperature",
+            min=0.0,
+            help="Of a checkpoint's answers; default: 0.7; --mt-bench: by category. Example: --temperature 0",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of answers and of the orders. Example: --seed 1")] = 0,
     cache: Annotated[
         Path | None,

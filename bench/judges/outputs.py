@@ -23,11 +23,16 @@ def answers_of(given: str, questions: Answers, *, results: Path, tokens: int, te
     texts = said(given, [[instruction] for instruction in questions.instructions], results=results,
                  tokens=tokens, temperature=temperature, seed=seed)  # fmt: skip
     return Answers(
-        model=given.removeprefix("run:").rstrip("/").rpartition("/")[2],
+        model=name_of(given),
         index=questions.index,
         instructions=questions.instructions,
         outputs=tuple(texts),
     )
+
+
+def name_of(given: str) -> str:
+    """Return what a model is called in tables: its folder's name, or its run's key."""
+    return given.removeprefix("run:").rstrip("/").rpartition("/")[2]
 
 
 def said(

@@ -81,7 +81,7 @@ def _direct(said: str, template: Template) -> float | None:
     # what a model that thinks aloud put before its answer
     words = said.rpartition("</think>")[2].strip(QUOTES).split()
     word = words[0].strip(QUOTES) if words else ""
-    return {template.answers[0]: 1.0, template.answers[1]: 0.0}.get(word)
+    return {template.answers[0].strip(): 1.0, template.answers[1].strip(): 0.0}.get(word)
 
 
 def _last(said: str, template: Template) -> float | None:
