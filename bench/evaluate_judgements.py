@@ -65,13 +65,13 @@ def tell_win_rates(
     """Print and write the table of win rates; of several judges, print how far they agree. Raises as ``win_rates``."""
     console = Console()
     rows, notes = win_rates(judgements, control=control, by_index=by_index, lengths_alone=lengths_alone)
+    path = out if out.suffix == ".csv" else out / "judgements.csv"
+    write_text_whole(path, csv_of(rows))
     console.print(printed(rows))
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)
     if found := agreements(judgements):
         console.print(_agreement_table(found))
-    path = out if out.suffix == ".csv" else out / "judgements.csv"
-    write_text_whole(path, csv_of(rows))
     console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -82,7 +82,7 @@ def _agreement_table(found: Sequence[Agreement]) -> Table:
     for name in ("judge", "and"):
         table.add_column(name)
     for name in ("models", "Kendall τ", "95 %", "same side", "of"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in found:
         table.add_row(
             row.first,

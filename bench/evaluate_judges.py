@@ -91,7 +91,7 @@ def evaluate_judges(request: JudgeRequest) -> None:
 
 
 def _judged(judge: Judge, each: Paired, request: JudgeRequest, *, cache: Path, console: Console) -> list[Annotation]:
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {each.model}", total=None)
         return annotate(
             judge,

@@ -104,7 +104,7 @@ def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: 
     assert judge.grade is not None
     turns = _turns(dialogue)
     verdicts: list[Verdict | None] = [None] * len(turns)
-    with Progress(console=console, transient=True, disable=console is None) as bar:
+    with Progress(console=console, transient=True, disable=console is None or not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {dialogue.model}", total=len(turns))
         shown = [asked(question, answers, turn=turn) for question, answers, turn in turns]
         for number, verdict in remembered(judge.grade, f"{judge.identity} grade", shown, cache=cache):

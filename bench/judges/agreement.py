@@ -71,7 +71,7 @@ def _tau(first: Array, second: Array) -> float:
     if known.sum() < 2:
         return math.nan
     # rounded: full agreement is 1, not 0.9999999999999999
-    return round(float(kendalltau(first[known], second[known], method="asymptotic").statistic), 12)
+    return round(float(kendalltau(first[known], second[known]).statistic), 12)
 
 
 def _shared(
@@ -112,7 +112,8 @@ def _interval(first: Array, second: Array) -> tuple[float, float]:
         # a model without a judgement among the questions drawn has no rank there
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            return _tau(np.nanmean(first[:, drawn], axis=1), np.nanmean(second[:, drawn], axis=1))
+            found = _tau(np.nanmean(first[:, drawn], axis=1), np.nanmean(second[:, drawn], axis=1))
+        return 0.0 if math.isnan(found) else found  # all models tie: no order to agree on
 
     found = bootstrap(
         (np.arange(questions),),

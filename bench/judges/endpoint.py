@@ -71,7 +71,7 @@ def _client(spec: JudgeSpec) -> Any:
             base_url=spec.url,
             api_key=key,
             # nor an organisation or project
-            default_headers={"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()},
+            default_headers={"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()},  # type: ignore[dict-item]  # leaves them out
             timeout=spec.timeout,
             max_retries=spec.retries,
         )

@@ -83,8 +83,8 @@ def printed(rows: Sequence[WinRate]) -> Table:
     judges = len({row.judge for row in rows}) > 1
     for name in (*(["judge"] if judges else []), "model"):
         table.add_column(name, overflow="fold")
-    for name in ("n", "win rate %", "LC win rate %", "characters", "ties", "missing"):
-        table.add_column(name, justify="right")
+    for name in ("n", "win rate %", "LC %", "length", "ties", "missing"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             *([row.judge] if judges else []),
