@@ -16,6 +16,12 @@ class Evaluation:
 
     checkpoint: str | None = None
     tasks: str | None = None
+    include: Path | None = None
+    num_fewshot: int | None = None
+    limit: float | None = None
+    batch_size: str = "auto"
+    data: Path | None = None
+    results: Path = Path("results")
     judgements: tuple[Path, ...] = ()
     difficulty: Path | None = None
     gamed: Path | None = None
@@ -32,7 +38,7 @@ class Evaluation:
     cache: Path | None = None
     dry_run: bool = False
     max_cost: float | None = None
-    out: Path = Path("results")
+    out: Path | None = None
 
 
 def evaluate_command(request: Evaluation) -> None:
@@ -61,7 +67,17 @@ def _tasks(request: Evaluation, tasks: str) -> None:
 
     if request.checkpoint is None:
         raise UsageError("--tasks needs a model", fix="bench evaluate run:KEY --tasks hellaswag")
-    evaluate_tasks(request.checkpoint, tasks=tasks, out=request.out)
+    evaluate_tasks(
+        request.checkpoint,
+        tasks=[tasks],
+        include=request.include,
+        num_fewshot=request.num_fewshot,
+        limit=request.limit,
+        batch_size=request.batch_size,
+        out=request.out,
+        data=request.data,
+        results=request.results,
+    )
 
 
 def _judgements(request: Evaluation) -> None:
@@ -72,7 +88,7 @@ def _judgements(request: Evaluation) -> None:
         difficulty=request.difficulty,
         gamed=request.gamed,
         by_index=request.join == "index",
-        out=request.out,
+        out=request.out or request.results,
     )
 
 
@@ -98,7 +114,8 @@ def _judges(request: Evaluation) -> None:
             cache=request.cache,
             dry_run=request.dry_run,
             max_cost=request.max_cost,
-            out=request.out,
+            results=request.results,
+            out=request.out or request.results,
         )
     )
 
@@ -119,6 +136,7 @@ def _mt_bench(request: Evaluation) -> None:
             cache=request.cache,
             dry_run=request.dry_run,
             max_cost=request.max_cost,
-            out=request.out,
+            results=request.results,
+            out=request.out or request.results,
         )
     )

@@ -50,6 +50,7 @@ class JudgeRequest:
     cache: Path | None = None
     dry_run: bool = False
     max_cost: float | None = None
+    results: Path = Path("results")
     out: Path = Path("results")
 
 
@@ -163,7 +164,7 @@ def _of_checkpoint(request: JudgeRequest, baseline: Answers) -> Answers:
     answers = answers_of(
         request.checkpoint,
         baseline,
-        results=folder,
+        results=request.results,
         tokens=request.tokens,
         temperature=request.temperature,
         seed=request.seed,

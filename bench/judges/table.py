@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.evaluate.judge import length_controlled as by_lengths
 from bench.judges.judgements import Judgements
-from bench.judges.length_control import UNKNOWN, Controlled, LengthControl, length_controlled
+from bench.judges.length_control import BASELINE, UNKNOWN, Controlled, LengthControl, length_controlled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +141,8 @@ def _notes(given: Judgements, row: WinRate, controlled: Controlled) -> list[str]
         )
     if given.repeated:
         notes.append(f"{row.model}: {given.repeated} rows said the same as another and were left out")
+    if row.length_control == "alpaca_eval" and given.baseline not in (BASELINE, given.model):
+        notes.append(f"{row.model}: beside {given.baseline}, while length control's files are about {BASELINE}")
     if controlled.extreme:
         notes.append(f"{row.model}: length control changes much; alpaca-eval calls that a sign that it failed")
     if not math.isnan(controlled.rate) and given.index is not None and not _whole(given.index):
