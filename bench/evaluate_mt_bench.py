@@ -1,25 +1,19 @@
 """Owns ``bench evaluate --mt-bench``: a model's answers to 80 questions of two turns, graded 1 to 10 by judges."""
 
-import csv
-import io
 import json
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from bench.errors import UsageError
 from bench.evaluate_judges import judges_of, tell_cost
 from bench.judges.annotate import remembered
 from bench.judges.cache import kept, key_of
+from bench.judges.grades import Graded, csv_of, grade_rows, printed
 from bench.judges.mt_bench import TEMPERATURES, TOKENS, Dialogue, Question, asked, grade_in, questions, read_dialogues
 from bench.judges.verdict import Cost, Judge, Verdict
 from bench.report.whole import write_text_whole
@@ -41,20 +35,6 @@ class GradeRequest:
     max_cost: float | None = None
     results: Path = Path("results")
     out: Path = Path("results")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Graded:
-    """One turn graded: 1 to 10, or None with the judge's words as they were."""
-
-    judge: str
-    model: str
-    question: int
-    category: str
-    turn: int
-    grade: float | None
-    outcome: str
-    said: str
 
 
 def evaluate_mt_bench(request: GradeRequest) -> None:
@@ -91,8 +71,8 @@ def evaluate_mt_bench(request: GradeRequest) -> None:
     )
     rows = grade_rows(graded)
     path = request.out if request.out.suffix == ".csv" else folder / "mt_bench.csv"
-    write_text_whole(path, _csv(rows))
-    console.print(_printed(rows))
+    write_text_whole(path, csv_of(rows))
+    console.print(printed(rows))
     for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
         example = next(row for row in graded if row.grade is None and row.outcome == name)
         console.print(f"  {count} × {name}, e.g. {example.said[:160]}", highlight=False, markup=False)
@@ -118,34 +98,8 @@ def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: 
     ]
 
 
-def grade_rows(graded: Sequence[Graded]) -> list[dict[str, Any]]:
-    """Return one row each judge and model: mean grade with its standard error over questions, by turn, by category.
-
-    A question's grade is the mean of its graded turns: two turns of one question are no two independent grades.
-    """
-    categories = list(dict.fromkeys(question.category for question in questions()))
-    rows = []
-    for judge, model in dict.fromkeys((row.judge, row.model) for row in graded):
-        mine = [row for row in graded if (row.judge, row.model) == (judge, model)]
-        whole = _by_question(mine)
-        row: dict[str, Any] = {
-            "model": model,
-            "judge": judge,
-            "n": sum(one.grade is not None for one in mine),
-            "missing": sum(one.grade is None for one in mine),
-            "score": float(np.mean(whole)) if whole else math.nan,
-            "standard_error": float(np.std(whole, ddof=1)) / math.sqrt(len(whole)) if len(whole) > 1 else math.nan,
-        }
-        for turn in (1, 2):
-            row[f"turn_{turn}"] = _mean([one.grade for one in mine if one.turn == turn])
-        rows.append(row | {name: _mean([one.grade for one in mine if one.category == name]) for name in categories})
-    return sorted(
-        rows, key=lambda row: (row["judge"], -row["score"] if row["score"] == row["score"] else 0.0, row["model"])
-    )
-
-
 def _graded(judge: Judge, dialogue: Dialogue, question: Question, turn: int, verdict: Verdict) -> Graded:
-    grade = grade_in(verdict.said) if verdict.outcome == "judged" or not verdict.outcome else None
+    grade = grade_in(verdict.said) if verdict.outcome == "judged" else None
     outcome = "malformed" if verdict.outcome == "judged" and grade is None else verdict.outcome
     return Graded(
         judge=judge.name,
@@ -210,44 +164,3 @@ def _by_temperature(given: float | None) -> dict[float, list[Question]]:
     for question in questions():
         groups.setdefault(TEMPERATURES.get(question.category, 0.0) if given is None else given, []).append(question)
     return groups
-
-
-def _by_question(rows: Sequence[Graded]) -> list[float]:
-    found: dict[int, list[float]] = {}
-    for row in rows:
-        if row.grade is not None:
-            found.setdefault(row.question, []).append(row.grade)
-    return [float(np.mean(grades)) for grades in found.values()]
-
-
-def _mean(grades: Sequence[float | None]) -> float:
-    known = [grade for grade in grades if grade is not None]
-    return float(np.mean(known)) if known else math.nan
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: "" if value != value else value for name, value in row.items()})
-    return text.getvalue()
-
-
-def _printed(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="MT-Bench", box=box.SIMPLE_HEAD)
-    for name in ("judge", "model"):
-        table.add_column(name, overflow="fold")
-    for name in ("score", "turn 1", "turn 2", "grades", "missing"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row["judge"],
-            row["model"],
-            f"{row['score']:.2f} ± {row['standard_error']:.2f}",
-            f"{row['turn_1']:.2f}",
-            f"{row['turn_2']:.2f}",
-            str(row["n"]),
-            str(row["missing"]),
-        )
-    return table

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import UsageError
-from bench.evaluate_mt_bench import Graded, GradeRequest, evaluate_mt_bench, grade_rows
+from bench.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
+from bench.judges.grades import Graded, grade_rows
 from bench.judges.mt_bench import asked, grade_in, questions, read_dialogues
 from tests.bench.judges.server import completion, serving
 
