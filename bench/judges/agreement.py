@@ -3,7 +3,7 @@
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,20 +77,25 @@ def _tau(first: Array, second: Array) -> float:
 def _shared(
     models: Sequence[str], mine: dict[str, Judgements], theirs: dict[str, Judgements]
 ) -> tuple[Array, Array] | None:
-    """Return both judges' preferences ``[models, questions]``, NaN where one is absent; None without numbers."""
-    judged = [side[name] for side in (mine, theirs) for name in models]
-    numbers = [given.index for given in judged if given.index is not None]
-    if not models or len(numbers) < len(judged):
+    """Return both judges' preferences ``[models, questions]``, NaN where one is absent; None where unknown."""
+    keys = _questions([side[name] for side in (mine, theirs) for name in models])
+    if not models or keys is None:
         return None
-    width = max(int(index.max()) for index in numbers) + 1
-    first, second = (np.full((len(models), width), np.nan) for _ in range(2))
-    for table, side in ((first, mine), (second, theirs)):
-        for row, name in enumerate(models):
-            index = side[name].index
-            assert index is not None
-            table[row, index] = side[name].preferences
-    used = ~(np.isnan(first) & np.isnan(second)).all(axis=0)
-    return first[:, used], second[:, used]
+    places = {key: place for place, key in enumerate(dict.fromkeys(key for row in keys for key in row))}
+    tables = np.full((2 * len(models), len(places)), np.nan)
+    for row, (side, name) in enumerate((side, name) for side in (mine, theirs) for name in models):
+        tables[row, [places[key] for key in keys[row]]] = side[name].preferences
+    return tables[: len(models)], tables[len(models) :]
+
+
+def _questions(judged: Sequence[Judgements]) -> list[Sequence[Hashable]] | None:
+    """Return what tells the questions of each apart: their texts, or their numbers; None where neither is known."""
+    texts = [given.instructions for given in judged if given.instructions is not None]
+    numbers = [given.index.tolist() for given in judged if given.index is not None]
+    for known in (texts, numbers):
+        if len(known) == len(judged):
+            return list(known)
+    return None
 
 
 def _same(first: Array, second: Array) -> tuple[float, int]:

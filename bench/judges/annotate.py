@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.judges.answers import Paired
 from bench.judges.cache import keep, kept, key_of
-from bench.judges.judgements import Judgements
+from bench.judges.judgements import Judgements, distinct_texts
 from bench.judges.verdict import Judge, Messages, Outcome, Pair, Verdict
 
 FIRST = ("baseline", "model")
@@ -171,6 +171,7 @@ def judgements_of(annotations: Sequence[Annotation], *, judge: str, model: str, 
         index=np.array([one.index for one in annotations], dtype=np.int64),
         lengths=np.array([len(one.output) for one in annotations], dtype=np.float64),
         baseline_lengths=np.array([len(one.reference) for one in annotations], dtype=np.float64),
+        instructions=distinct_texts(one.instruction for one in annotations),
     )
 
 

@@ -1,7 +1,7 @@
 """Owns stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ class Judgements:
 
     ``preferences``: probability that the model's answer is the better one, NaN where there is no judgement, ``[rows]``.
     ``index``: the question's number, rising; None where the file has none. Lengths in characters, NaN where unknown,
-    ``[rows]``. ``repeated``: rows left out because they say the same as another.
+    ``[rows]``. ``instructions``: the questions' texts, None where they are unknown or not all different. ``repeated``:
+    rows left out because they say the same as another.
     """
 
     judge: str
@@ -36,6 +37,7 @@ class Judgements:
     index: NDArray[np.int64] | None
     lengths: Array
     baseline_lengths: Array
+    instructions: tuple[str, ...] | None = None
     repeated: int = 0
 
     @property
@@ -70,6 +72,12 @@ def read_judgements(path: Path) -> list[Judgements]:
     ]
 
 
+def distinct_texts(texts: Iterable[str]) -> tuple[str, ...] | None:
+    """Return the texts, None where one occurs twice: then they do not say which question is which."""
+    given = tuple(texts)
+    return given if len(set(given)) == len(given) else None
+
+
 def _of_one(rows: "DataFrame", *, path: Path, judge: str, model: str) -> Judgements:
     where = f"judgements {path}, model {model!r}"
     baselines = rows["generator_1"].dropna().unique() if "generator_1" in rows else ["baseline"]
@@ -93,6 +101,7 @@ def _of_one(rows: "DataFrame", *, path: Path, judge: str, model: str) -> Judgeme
         index=None if index is None else index[kept],
         lengths=_lengths(rows, 2, where=where)[kept],
         baseline_lengths=_lengths(rows, 1, where=where)[kept],
+        instructions=distinct_texts(rows["instruction"][kept].astype(str)) if "instruction" in rows else None,
         repeated=int(len(kept) - kept.sum()),
     )
 

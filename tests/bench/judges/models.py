@@ -12,9 +12,12 @@ ANSWERS = (" good", " bad")
 """Words that the model itself goes on with, each one token."""
 
 
-def chat_model(folder):
-    """Copy the model with a chat template that adds nothing to the text."""
+def chat_model(folder, *, context=None):
+    """Copy the model with a chat template that adds nothing to the text, for texts of up to ``context`` tokens."""
     shutil.copytree(MODEL, folder)
+    if context is not None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": context}))
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text())
     settings["chat_template"] = "{% for message in messages %}{{ message['content'] }}{% endfor %}"

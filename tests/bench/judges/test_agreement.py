@@ -1,6 +1,7 @@
 """How far judges agree: on the models' order and on single questions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,19 @@ def test_without_numbers_of_questions_there_is_an_order_but_no_interval():
     assert found.tau == 1.0
     assert math.isnan(found.low)
     assert found.shared == 0
+
+
+def test_questions_are_told_apart_by_their_texts_where_there_are_no_numbers():
+    texts = tuple(f"question {n}" for n in range(400))
+    first = [replace(given, instructions=texts) for given in judge("x", APART, numbered=False)]
+    # the other judge has them in another order
+    second = [
+        replace(given, instructions=texts[::-1], preferences=given.preferences[::-1], index=None)
+        for given in judge("y", APART, seed=1)
+    ]
+    numbered = agreements([*judge("x", APART), *judge("y", APART, seed=1)])
+    assert agreements([*first, *second])[0].same == numbered[0].same
+    assert agreements([*first, *second])[0].low == 1.0
 
 
 def test_missing_judgements_and_models_that_one_judge_lacks_are_left_out():

@@ -9,6 +9,8 @@ from bench.errors import UsageError
 from bench.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
 from bench.judges.grades import Graded, grade_rows
 from bench.judges.mt_bench import asked, grade_in, questions, read_dialogues
+from bench.judges.outputs import said
+from tests.bench.judges.models import chat_model
 from tests.bench.judges.server import completion, serving
 
 
@@ -100,3 +102,36 @@ def test_files_that_are_no_answers_are_refused(tmp_path):
     assert read_dialogues(tmp_path / "fastchat.jsonl")[0].answers == {81: ("a", "b")}
     with pytest.raises(UsageError, match="no grades in words"):
         evaluate_mt_bench(GradeRequest(judges=("gold",), outputs=(tmp_path / "fastchat.jsonl",), out=tmp_path))
+
+
+def test_a_checkpoint_says_the_likeliest_next_in_each_dialogue(tmp_path):
+    folder = chat_model(tmp_path / "model")
+    dialogues = [["This movie was"], ["The actors"], ["I did not", " like it.", " But"]]
+    texts = said(str(folder), dialogues, results=tmp_path, tokens=6, temperature=0.0, seed=0)
+    assert texts == [greedy(folder, "".join(dialogue)) for dialogue in dialogues]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_answers_both_turns_the_second_knowing_the_first(tmp_path):
+    folder = chat_model(tmp_path / "model", context=8192)
+    request = GradeRequest(
+        judges=(f"lm:{folder}",), checkpoint=str(folder), tokens=6, temperature=0.0, dry_run=True, out=tmp_path / "out"
+    )
+    evaluate_mt_bench(request)
+    (made,) = read_dialogues(tmp_path / "out" / "answers.jsonl")
+    assert sorted(made.answers) == list(range(81, 161))
+    question = questions()[0]
+    first, second = made.answers[question.number]
+    assert greedy(folder, question.turns[0]) == first
+    assert greedy(folder, question.turns[0] + first + question.turns[1]) == second
+
+
+def greedy(folder, text):
+    """What transformers itself generates from the text, the likeliest token each time."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+    made = model.float().generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=1)
+    return tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)
