@@ -181,15 +181,17 @@ def _verdict(response: Any, template: Template) -> Verdict:
 
 
 def _words(response: Any) -> Verdict:
-    """Return what was said; refused where the server or the model says so, or says nothing at all."""
+    """Return what was said; refused where the server or the model says so, or says nothing of its own accord."""
     choice = response.choices[0]
     message, usage = choice.message, response.usage
     said = message.content or ""
     refusal = getattr(message, "refusal", None)
-    refused = bool(refusal) or choice.finish_reason == "content_filter" or not said.strip()
+    silent = not said.strip()
+    cut = silent and choice.finish_reason == "length"  # it thought until its tokens were used up
+    refused = bool(refusal) or choice.finish_reason == "content_filter" or silent
     return Verdict(
         first_better=None,
-        outcome="refused" if refused else "judged",
+        outcome="malformed" if cut and not refusal else "refused" if refused else "judged",
         said=str(refusal or said or choice.finish_reason),
         prompt_tokens=(usage.prompt_tokens or 0) if usage else 0,
         completion_tokens=(usage.completion_tokens or 0) if usage else 0,

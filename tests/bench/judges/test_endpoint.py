@@ -122,6 +122,7 @@ def test_an_answer_that_is_none_is_asked_for_once_more_and_then_counted(content)
         (completion(None, refusal="I will not judge this."), "refused"),
         (completion("", finish="content_filter"), "refused"),
         (completion("  "), "refused"),
+        (completion("", finish="length"), "malformed"),
     ],
 )
 def test_refusals_and_answers_beside_the_question_are_told_apart_and_never_become_a_preference(answer, outcome):
