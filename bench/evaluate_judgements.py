@@ -51,7 +51,11 @@ def told_apart(paths: Sequence[Path]) -> list[Judgements]:
     read = [(path, given) for path in paths for given in read_judgements(path)]
     count = Counter((given.judge, given.model) for _, given in read)
     double = {judge for (judge, _), times in count.items() if times > 1}
-    return [replace(given, judge=f"{given.judge} ({path})") if given.judge in double else given for path, given in read]
+    alike = len({path.name for path in paths}) < len(paths)
+    return [
+        replace(given, judge=f"{given.judge} ({path if alike else path.name})") if given.judge in double else given
+        for path, given in read
+    ]
 
 
 def tell_win_rates(
@@ -67,7 +71,8 @@ def tell_win_rates(
     rows, notes = win_rates(judgements, control=control, by_index=by_index, lengths_alone=lengths_alone)
     path = out if out.suffix == ".csv" else out / "judgements.csv"
     write_text_whole(path, csv_of(rows))
-    console.print(printed(rows))
+    for table in printed(rows):
+        console.print(table)
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)
     if found := agreements(judgements):
@@ -80,7 +85,7 @@ def _agreement_table(found: Sequence[Agreement]) -> Table:
 
     table = Table(title="do the judges agree?", box=box.SIMPLE_HEAD)
     for name in ("judge", "and"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("models", "Kendall τ", "95 %", "same side", "of"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in found:

@@ -77,17 +77,19 @@ def csv_of(rows: Sequence[WinRate]) -> str:
     return text.getvalue()
 
 
-def printed(rows: Sequence[WinRate]) -> Table:
-    """Return the rows as a table for the terminal: win rates ± one standard error."""
-    table = Table(box=box.SIMPLE_HEAD)
-    judges = len({row.judge for row in rows}) > 1
-    for name in (*(["judge"] if judges else []), "model"):
-        table.add_column(name, overflow="fold")
+def printed(rows: Sequence[WinRate]) -> list[Table]:
+    """Return a table for the terminal of each judge: win rates ± one standard error."""
+    judges = list(dict.fromkeys(row.judge for row in rows))
+    return [_printed_one([row for row in rows if row.judge == judge], title=judge) for judge in judges]
+
+
+def _printed_one(rows: Sequence[WinRate], *, title: str) -> Table:
+    table = Table(title=f"win rates, judged by {title}", box=box.SIMPLE_HEAD)
+    table.add_column("model", overflow="fold")
     for name in ("n", "win rate %", "LC %", "length", "ties", "missing"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            *([row.judge] if judges else []),
             row.model,
             str(row.n),
             _with_error(row.win_rate, row.standard_error),
