@@ -63,7 +63,7 @@ def read_length_control(difficulty: Path, gamed: Path) -> LengthControl:
             raise UsageError(
                 f"{gamed}: has questions that {difficulty} lacks", fix="give two files of one question set"
             )
-    if not games["preference"].between(0, 1).all():
+    if not games["preference"].dropna().between(0, 1).all():
         raise UsageError(f"{gamed}: a preference is not in 0 to 1", fix="give alpaca-eval's df_gamed.csv")
     games["not_gamed_baseline"] = games["not_gamed_baseline"].astype(str).str.lower().isin(("true", "1"))
     known = dict(zip(table["index"], table["instruction_difficulty"], strict=True))
@@ -178,6 +178,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> "DataFrame":
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as CSV ({error})", fix="give the files of alpaca-eval") from error
+    if "index" not in table:  # pandas writes an index without a name
+        table = table.rename(columns={"Unnamed: 0": "index"})
     absent = [name for name in columns if name not in table]
     if absent:
         raise UsageError(
@@ -187,7 +189,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> "DataFrame":
     numeric = [name for name in columns if name != "not_gamed_baseline"]
     for name in numeric:
         column = pd.to_numeric(table[name], errors="coerce")
-        if not np.isfinite(column).all():
+        blank = column.isna() & table[name].isna() if name == "preference" else False  # a judge that did not answer
+        if not (np.isfinite(column) | blank).all():
             raise UsageError(f"{path}: {name} holds what is no number", fix="restore the file")
         table[name] = column
     return table

@@ -146,6 +146,23 @@ def test_one_file_without_the_other_or_the_two_swapped_are_refused(tmp_path):
         length_control_of(tmp_path / "none.csv", gamed)
 
 
+def test_files_as_pandas_writes_them_and_gamed_rows_without_judgement_are_read(tmp_path):
+    difficulty, gamed = length_control(tmp_path)
+    stored = given(tmp_path, judgements())
+    plain = length_controlled(stored, read_length_control(difficulty, gamed))
+    pd.read_csv(difficulty)[["instruction_difficulty"]].to_csv(difficulty)
+    pd.read_csv(gamed).drop(columns="instruction_difficulty").to_csv(gamed, index=False)
+    assert length_controlled(stored, read_length_control(difficulty, gamed)) == plain
+    table = pd.read_csv(gamed)
+    table.loc[3, "preference"] = math.nan
+    table.to_csv(gamed, index=False)
+    assert length_controlled(stored, read_length_control(difficulty, gamed)).rate == pytest.approx(plain.rate, abs=3)
+    for name, value, message in (("preference", 1.5, "not in 0 to 1"), ("std_delta_len", "x", "no number")):
+        table.astype({name: object}).assign(**{name: value}).to_csv(gamed, index=False)
+        with pytest.raises(UsageError, match=message):
+            read_length_control(difficulty, gamed)
+
+
 def test_scikit_learns_settings_are_left_as_they_were(tmp_path, control):
     import sklearn
 
