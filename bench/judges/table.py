@@ -61,6 +61,12 @@ def win_rates(
         for given, (row, controlled) in zip(judgements, found, strict=True)
         for note in _notes(given, row, controlled)
     ]
+    holed = [given.model for given in judgements if given.index is not None and not _whole(given.index)]
+    if holed and control is not None:
+        notes.append(
+            f"{', '.join(holed)}: questions are absent, so it matters how their difficulty is joined: --join position, "
+            "as AlpacaEval publishes, or --join index, by the question's number"
+        )
     judges = list(dict.fromkeys(row.judge for row, _ in found))
     rows = sorted((row for row, _ in found), key=lambda row: (judges.index(row.judge), *_from_best(row)))
     return rows, notes
@@ -147,11 +153,6 @@ def _notes(given: Judgements, row: WinRate, controlled: Controlled) -> list[str]
         notes.append(f"{row.model}: beside {given.baseline}, while length control's files are about {BASELINE}")
     if controlled.extreme:
         notes.append(f"{row.model}: length control changes much; alpaca-eval calls that a sign that it failed")
-    if not math.isnan(controlled.rate) and given.index is not None and not _whole(given.index):
-        notes.append(
-            f"{row.model}: {len(given.index)} questions, not numbered 0 to {len(given.index) - 1}: which way their "
-            "difficulty is joined matters (--join position, as AlpacaEval publishes; --join index, by the number)"
-        )
     return notes
 
 

@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.evaluate_judgements import evaluate_judgements, length_control_of
 from bench.judges.judgements import read_judgements
 from bench.judges.length_control import length_controlled, read_length_control
+from bench.judges.table import win_rates
 from tests.bench.judges.data import alpaca_eval_data, judgements, length_control
 
 OFFICIAL = """
@@ -113,6 +114,9 @@ def test_position_and_number_differ_only_where_questions_are_absent(tmp_path, co
     assert length_controlled(whole, control) == length_controlled(whole, control, by_index=True)
     holed = given(tmp_path, judgements().drop(index=[3, 20, 21]))
     assert length_controlled(holed, control) != length_controlled(holed, control, by_index=True)
+    assert any("--join" in note for note in win_rates([holed], control=control)[1])
+    assert not win_rates([whole], control=None)[1]
+    assert not win_rates([holed], control=None, lengths_alone=True)[1]
 
 
 def test_nothing_to_control_and_few_rows_still_give_a_number(tmp_path, control):
