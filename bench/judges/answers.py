@@ -1,0 +1,141 @@
+"""Owns files of models' answers, and pairing them with the baseline's."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+
+FORMS = "JSON or JSON lines (also .gz), each record with output, and instruction or index"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """One model's answers: the questions' numbers, their instructions ("" where unknown), and the answers."""
+
+    model: str
+    index: tuple[int, ...]
+    instructions: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """A model's answers beside the baseline's, question for question; ``left_out``: questions only one has."""
+
+    model: str
+    baseline: str
+    index: tuple[int, ...]
+    instructions: tuple[str, ...]
+    outputs: tuple[str, ...]
+    references: tuple[str, ...]
+    left_out: int
+
+
+def read_answers(path: Path, *, questions: Path | None = None) -> list[Answers]:
+    """Read a file of answers, one ``Answers`` for each model (``generator`` or ``model``; else the file's name).
+
+    Args:
+        questions: records with ``index`` and ``instruction``, where the answers have only the number.
+
+    Raises:
+        UsageError: the file cannot be read, or an answer has no text, or neither instruction nor number.
+    """
+    records = read_records(path)
+    texts = {} if questions is None else _texts(questions)
+    models: dict[str, list[tuple[int, str, str]]] = {}
+    for number, record in enumerate(records, 1):
+        name = str(record.get("generator") or record.get("model") or path.name.split(".")[0])
+        rows = models.setdefault(name, [])
+        index = record.get("index", len(rows))
+        if not isinstance(record.get("output"), str) or not isinstance(index, int):
+            raise UsageError(f"answers {path}, record {number}: no output, or an index that is no number", fix=FORMS)
+        instruction = record.get("instruction", texts.get(index))
+        if not isinstance(instruction, str):
+            raise UsageError(
+                f"answers {path}, record {number}: no instruction",
+                fix="add it, or give the file of instructions with --questions (index, instruction)",
+            )
+        rows.append((index, instruction, record["output"]))
+    return [_answers(name, rows, path=path) for name, rows in models.items()]
+
+
+def paired(answers: Answers, baseline: Answers) -> Paired:
+    """Put a model's answers beside the baseline's: by instruction, or by number where an instruction repeats.
+
+    Raises:
+        UsageError: they have no question in common, or a number has two instructions.
+    """
+    unique = all(len(set(side.instructions)) == len(side.instructions) for side in (answers, baseline))
+    keys: Any = (lambda side: side.instructions) if unique else (lambda side: side.index)
+    known = dict(zip(keys(baseline), range(len(baseline.outputs)), strict=True))
+    both = [(row, known[key]) for row, key in enumerate(keys(answers)) if key in known]
+    if not both:
+        raise UsageError(
+            f"{answers.model} and the baseline {baseline.model} answer no common question",
+            fix="both files must answer the same instructions",
+        )
+    for mine, theirs in both:
+        if answers.instructions[mine] != baseline.instructions[theirs]:
+            raise UsageError(
+                f"{answers.model} and {baseline.model}: question {answers.index[mine]} is another in each",
+                fix="both files must number the same instructions alike",
+            )
+    # numbered as in the baseline's file, so that all models share the numbers
+    both.sort(key=lambda rows: baseline.index[rows[1]])
+    return Paired(
+        model=answers.model,
+        baseline=baseline.model,
+        index=tuple(baseline.index[theirs] for _, theirs in both),
+        instructions=tuple(baseline.instructions[theirs] for _, theirs in both),
+        outputs=tuple(answers.outputs[mine] for mine, _ in both),
+        references=tuple(baseline.outputs[theirs] for _, theirs in both),
+        left_out=len(answers.outputs) + len(baseline.outputs) - 2 * len(both),
+    )
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON list of records, or one record a line. Raises UsageError."""
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})", fix=FORMS) from error
+    except (EOFError, ValueError) as error:
+        raise UsageError(f"{path}: damaged ({error})", fix=FORMS) from error
+    return parsed_records(text, path=path)
+
+
+def parsed_records(text: str, *, path: Path) -> list[dict[str, Any]]:
+    """Return the records in ``text``, as ``read_records``. Raises UsageError."""
+    try:
+        if text.lstrip().startswith("["):
+            records = json.loads(text)
+        else:
+            records = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error})", fix="a list of records, or one record a line") from error
+    if not all(isinstance(record, dict) for record in records):
+        raise UsageError(f"{path}: not a list of records", fix="a list of records, or one record a line")
+    return records
+
+
+def _answers(name: str, rows: Sequence[tuple[int, str, str]], *, path: Path) -> Answers:
+    twice = [index for index, times in Counter(row[0] for row in rows).items() if times > 1]
+    if twice:
+        raise UsageError(
+            f"answers {path}: {name} answers question {twice[0]} twice", fix="one answer each question and model"
+        )
+    index, instructions, outputs = zip(*rows, strict=True)
+    return Answers(model=name, index=index, instructions=instructions, outputs=outputs)
+
+
+def _texts(path: Path) -> dict[int, str]:
+    records = read_records(path)
+    if not all(isinstance(record.get("instruction"), str) for record in records):
+        raise UsageError(f"questions {path}: a record has no instruction", fix="records with index and instruction")
+    return {int(record.get("index", row)): record["instruction"] for row, record in enumerate(records)}

@@ -1,0 +1,67 @@
+"""Owns what a judge is: it is shown an instruction with two answers and says which is better, or says nothing."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["judged", "refused", "malformed", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """An instruction and two answers to it, in the order in which the judge sees them."""
+
+    instruction: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the judge said of one pair.
+
+    ``first_better``: probability that the first answer shown is the better one; None unless ``outcome`` is judged.
+    ``outcome``: refused: the judge would not say; malformed: it said something else; failed: it could not be asked.
+    ``said``: its words, or why it failed. ``mass``: probability of either answer together, None where it is unknown.
+    """
+
+    first_better: float | None
+    outcome: Outcome = "judged"
+    said: str = ""
+    mass: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What asking will take at most. ``money`` in the unit of the prices given, None without prices."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    counted_by: str
+    money: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A judge.
+
+    ``identity``: hash of all that decides its verdicts (weights or model name, template, settings; never a key).
+    ``ordered``: whether the order of the answers can matter to it. ``compare`` yields each pair's number with its
+    verdict, as they come. ``grade`` answers a prompt in words, None where it cannot. ``cost``: None where it is free.
+    """
+
+    name: str
+    identity: str
+    ordered: bool
+    compare: Callable[[Sequence[Pair]], Iterator[tuple[int, Verdict]]]
+    grade: "Callable[[Sequence[Messages]], Iterator[tuple[int, Verdict]]] | None" = None
+    cost: "Callable[[Sequence[Messages], int], Cost] | None" = None
+    prompt: "Callable[[Pair], Messages] | None" = None
+    limit: int = 0
+
+
+Messages = tuple[tuple[str, str], ...]
+"""A dialogue: (role, text) of each message."""
