@@ -13,7 +13,7 @@ from bench.data.preferences import read_preferences
 from bench.data.table import write_encoded
 from bench.errors import UsageError
 from bench.evaluate.gold import Gold, load_gold
-from bench.evaluate.lm_tasks import ReadyTasks, ready_tasks
+from bench.evaluate.lm_tasks import ReadyTasks, Seeds, ready_tasks
 from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
@@ -62,7 +62,7 @@ class Workspace:
     def tasks(self) -> ReadyTasks | None:
         """The evaluation's tasks of lm-eval, made ready once for all checkpoints; None: there are none."""
         names, seed = self.evaluation.lm_eval, self.evaluation.seed
-        return ready_tasks(names, include=self.suite.folder, seed=seed) if names else None
+        return ready_tasks(names, include=self.suite.folder, seeds=Seeds.all(seed)) if names else None
 
     @cached_property
     def device(self) -> Any:
