@@ -54,8 +54,8 @@ def continue_greedily(
 ) -> list[str]:
     """Return the likeliest continuation of each prompt, token by token, as text without special tokens.
 
-    A text goes on a little beyond its stop string, so that cutting it there is for the caller; what it cuts is the
-    same as if the row had gone on to ``max_tokens``. How prompts are batched changes nothing but rounding.
+    A text ends with the first stop string that is complete in it, if there is one: cutting it off is for the caller.
+    How prompts are batched changes nothing but rounding.
 
     Args:
         prompts: token ids, at least one each.
@@ -76,7 +76,8 @@ def continue_greedily(
             parts += [part[: len(part) // 2], part[len(part) // 2 :]]
             continue
         for index, text in zip(part, found, strict=True):
-            texts[index] = text
+            ends = [place + len(stop) for stop in until.stops if (place := text.find(stop)) >= 0]
+            texts[index] = text[: min(ends, default=len(text))]
         tell(len(part))
     return texts
 
@@ -104,22 +105,13 @@ def _continue(model: Any, prompts: Sequence[Sequence[int]], until: Until, *, tok
 
 
 def _stopped(drawn: Sequence[list[int]], rows: Sequence[int], until: Until, tokenizer: Any) -> list[int]:
-    """Rows whose text can be cut for good.
-
-    Stop strings are cut one after another, so that one which overlaps the first decides too: the text has to go on by
-    the length of the longest one after it. The end of a text alone is read where that is enough: a character has four
-    bytes at most, and a token one at least.
-    """
+    """Rows whose text has a stop string. Only the end of a text is new: a character has four bytes at most, and a token
+    one at least."""
     if not until.stops or not rows:
         return []
-    longest = max(map(len, until.stops))
-    seen = 8 * longest + 8
-    ends = tokenizer.batch_decode([drawn[row][-seen:] for row in rows], skip_special_tokens=True)
+    new = 4 * max(map(len, until.stops)) + LOOK + 8
+    ends = tokenizer.batch_decode([drawn[row][-new:] for row in rows], skip_special_tokens=True)
     near = [row for row, text in zip(rows, ends, strict=True) if any(stop in text for stop in until.stops)]
-    texts = tokenizer.batch_decode([drawn[row] for row in near], skip_special_tokens=True)
-    found = []
-    for row, text in zip(near, texts, strict=True):
-        first = min((place for stop in until.stops if (place := text.find(stop)) >= 0), default=None)
-        if first is not None and len(text) >= first + 2 * longest:
-            found.append(row)
-    return found
+    # One by one: transformers reads an empty batch as one empty text.
+    texts = [tokenizer.decode(drawn[row], skip_special_tokens=True) for row in near]
+    return [row for row, text in zip(near, texts, strict=True) if any(stop in text for stop in until.stops)]

@@ -81,8 +81,9 @@ class BranchingLM(HFLM):
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """The text that follows each context, up to its stop strings; as lm-eval's own with one row a batch.
 
-        In a batch lm-eval goes on after a row's end where that is the tokenizer's end token and not one of the model's
-        generation settings; here every row ends by itself. What is not greedy is left to lm-eval's own.
+        In a batch lm-eval goes on with a row until all have ended. That shows where stop strings overlap, or where a
+        row's end is the tokenizer's end token and not one of the model's generation settings; here every row ends by
+        itself. What is not greedy is left to lm-eval's own.
         """
         answers = [""] * len(requests)
         groups: dict[str, list[int]] = {}
@@ -129,7 +130,8 @@ class BranchingLM(HFLM):
         """Tokens that end a text: the model's and the tokenizer's, and every stop string that is a special token."""
         own = self.model.generation_config.eos_token_id
         own = [] if own is None else own.tolist() if isinstance(own, torch.Tensor) else own
-        special = [self.tokenizer.convert_tokens_to_ids(s) for s in stops if s in self.tokenizer.all_special_tokens]
+        added = self.tokenizer.added_tokens_decoder
+        special = [number for number, token in added.items() if token.special and token.content in stops]
         return frozenset([self.eot_token_id, *([own] if isinstance(own, int) else own), *special])
 
 
