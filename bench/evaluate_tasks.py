@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import UsageError
+from bench.quiet import quiet_libraries
 
 FILE = "tasks.json"
 
@@ -48,6 +49,7 @@ def evaluate_tasks(
         UsageError: a checkpoint, task or option that cannot be right, said before anything is computed. RunError: a
             file that cannot be read, or lm-eval failed.
     """
+    quiet_libraries()
     console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
     if not tasks:
         raise UsageError("no task is named", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")

@@ -2,9 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from bench.errors import UsageError
 from bench.evaluate.task_files import lm_eval_tasks, own_names, owner, read_yaml, write_own
 
 WILD = "*?["
-TAGS = re.compile(r"^tag:(.*(?:\n[ \t]*-.*)*)", re.MULTILINE)
-"""The tags of a task's file, as one text."""
+DEFINED = re.compile(r"^[\"']?(?:task|group)[\"']?:[ \t]*[\"']?([^\s\"'\[{|>#]+)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
+TAGS = re.compile(r"^[\"']?tag[\"']?:(.*(?:\n[ \t]*-.*)*)", re.MULTILINE)
+"""What a task's file calls itself, and its tags as one text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,19 +63,14 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
     folders = [each for each in (include, scratch / "own", scratch / "wrapped") if each is not None and each.is_dir()]
     manager = TaskManager(include_path=folders, include_defaults=False)
     wanted = [name for name in asked if name not in absent]
-    # Indexing lm-eval's own fifteen thousand tasks takes many seconds, so it is done only where nothing less will do.
     if any(_is_open(name, manager.task_index) for name in wanted):
-        families = _families([name for name in wanted if name not in manager.task_index])
-        if families is not None:
-            manager = TaskManager(include_path=[*families, *folders], include_defaults=False)
-        if families is None or any(_is_open(name, manager.task_index) for name in wanted):
-            manager = TaskManager(include_path=folders)
+        manager = _with_lm_evals_own(wanted, manager, folders)
     leaves: dict[str, dict[str, dict[str, Any]]] = {}
     for name in wanted:
         matches = [name] if name in manager.task_index else sorted(n for n in manager.all_tasks if fnmatch(n, name))
         leaves |= {match: dict(_leaves(match, manager.task_index)) for match in matches}
         if not matches:
-            absent[name] = (f"lm-eval task {name!r} is unknown", _hint(name, manager.all_tasks, include))
+            absent[name] = (f"lm-eval task {name!r} is unknown", _hint(name, {*manager.all_tasks, *own_names(), *_listed()[0]}, include))
     return Found(names=tuple(leaves), leaves=leaves, absent=absent, manager=manager)
 
 
@@ -161,22 +158,43 @@ def _members(group: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[tup
             yield from _leaves(name, index) if name in index or "dataset_path" not in member else [(name, member)]
 
 
-def _families(names: Sequence[str]) -> list[Path] | None:
-    """Lm-eval's folders that define tasks or groups of these names; None: a tag, a pattern, or unknown."""
-    home, folders = lm_eval_tasks(), {}
-    alternatives = "|".join(map(re.escape, names))
-    defined = re.compile(rf"^(?:task|group):\s*[\"']?({alternatives})[\"']?\s*$", re.MULTILINE)
-    tags: set[str] = set()
-    for path in sorted(home.rglob("*.yaml")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if any(name in text for name in names):
-            folders |= {match: home / path.relative_to(home).parts[0] for match in defined.findall(text)}
+def _with_lm_evals_own(names: Sequence[str], local: Any, folders: Sequence[Path]) -> Any:
+    """A task manager that knows lm-eval's own tasks of these names too.
+
+    To index all fifteen thousand takes many seconds, so only the folders that define these are read, and all of them
+    where that is not enough: for a tag, or a group of tasks from many folders.
+    """
+    from lm_eval.tasks import TaskManager
+
+    defined, tags = _listed()
+    wanted = {n for name in names if name not in local.task_index for n in (name, *filter(_like(name), (*defined, *tags)))}
+    if not wanted & tags:
+        families = sorted({defined[name] for name in wanted & defined.keys()})
+        manager = TaskManager(include_path=[*families, *folders], include_defaults=False)
+        if not any(_is_open(name, manager.task_index) for name in {*wanted, *names} & {*defined, *local.all_tasks}):
+            return manager  # a name that is still unknown is so to all of lm-eval
+    return TaskManager(include_path=list(folders))
+
+
+def _like(pattern: str) -> Callable[[str], bool]:
+    return lambda name: fnmatch(name, pattern)
+
+
+@lru_cache(maxsize=1)
+def _listed() -> tuple[Mapping[str, Path], frozenset[str]]:
+    """The folder of each task and group of lm-eval, and its tags: from the text of its files, which takes a second."""
+    home, defined, tags = lm_eval_tasks(), {}, set()
+    for path in sorted(home.rglob("*")):
+        if path.suffix in ("", ".yaml") and path.is_file():  # what others include has no suffix, often
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if path.suffix == ".yaml":
+                defined |= {name: home / path.relative_to(home).parts[0] for name in DEFINED.findall(text)}
             tags |= {word.strip("'\"") for block in TAGS.findall(text) for word in re.split(r"[\s,\[\]]+", block)}
-    return None if tags & set(names) or folders.keys() != set(names) else sorted(set(folders.values()))
+    return defined, frozenset(tags - {"", "-", "null"})
 
 
-def _hint(name: str, known: Sequence[str], include: Path | None) -> str:
-    close = difflib.get_close_matches(name, sorted({*known, *own_names()}), n=3)
+def _hint(name: str, known: Collection[str], include: Path | None) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=3)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     # lm-eval has some fifteen thousand names: too many to show.
     return f"{hint}tasks in files: {', '.join(local_tasks(include)) or 'none'}; `lm-eval ls tasks` lists lm-eval's own"

@@ -42,17 +42,16 @@ def test_the_text_is_the_one_that_llama2c_prints(stories):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"until": ["."], "max_gen_toks": 60},
+        {"until": ["."], "max_gen_toks": 40},
         {"until": ["\n", "said"], "max_gen_toks": 60, "do_sample": False, "temperature": 0.0},
-        {"until": "play with", "max_gen_toks": 60},
-        {"until": [], "max_gen_toks": 70},
-        {"until": ["ll. She", "ball"], "max_gen_toks": 70},
+        {"until": "play with", "max_gen_toks": 40},
+        {"until": [], "max_gen_toks": 50},
+        {"until": ["ll. She", "ball"], "max_gen_toks": 50},
         {"until": ["No such text"], "max_new_tokens": 23},
     ],
 )
-@pytest.mark.parametrize("batch", [1, 4])
-def test_texts_are_those_of_lm_evals_own_model(settings, batch, stories):
-    ours = generated(BranchingLM, *stories, STARTS, batch=batch, **settings)
+def test_texts_are_those_of_lm_evals_own_model(settings, stories):
+    ours = generated(BranchingLM, *stories, STARTS, batch=4, **settings)
     assert ours == generated(HFLM, *stories, STARTS, batch=1, **settings)
     assert len(set(ours)) > 2
 
