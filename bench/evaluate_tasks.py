@@ -54,10 +54,15 @@ def evaluate_tasks(
     if not tasks:
         raise UsageError("no task is named", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")
     batch = _batch(batch_size)
+    if out is not None and out.suffix not in ("", ".json"):
+        raise UsageError(
+            f"--out {out}: tasks are written as JSON", fix=f"--out {out.with_suffix('.json')}, or a folder"
+        )
     target = None if out is None else out if out.suffix == ".json" else out / FILE
     folder = find_checkpoint(checkpoint, results=results)
     from bench.evaluate.harness import lm_eval_results
     from bench.evaluate.lm_tasks import ready_tasks
+    from bench.evaluate.preflight import reader_of
     from bench.model import load_model, load_tokenizer, model_hash
     from bench.progress import Progress
 
@@ -139,17 +144,6 @@ def find_checkpoint(given: str, *, results: Path) -> Path:
     return find_model(folder, results=results)
 
 
-def reader_of(folder: Path) -> Any:
-    """What a checkpoint's config says of the tasks that it can do."""
-    from bench.evaluate.preflight import Reader
-
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    inner = config.get("text_config") or config
-    names = ("n_positions", "max_position_embeddings", "n_ctx")
-    context = next((inner[name] for name in names if inner.get(name) is not None), None)
-    return Reader(context=context, kind=config.get("model_type"))
-
-
 def result_rows(found: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:
     """Every number of lm-eval as a row: groups before their tasks, as lm-eval orders them."""
     from bench.evaluate.harness import metrics_of
@@ -210,5 +204,5 @@ def _batch(given: str) -> int | str:
     if given == "auto":
         return given
     if not given.isdecimal() or int(given) < 1:
-        raise UsageError(f"--batch_size {given!r} is no number of rows", fix="auto, or a whole number from 1")
+        raise UsageError(f"--batch-size {given!r} is no number of rows", fix="auto, or a whole number from 1")
     return int(given)

@@ -18,7 +18,12 @@ ROWS = 64
 """Rows in one forward pass where nobody says how many, as in lm-eval."""
 TEXTS = 16
 """Texts whose windows are scored together; after them somebody is told."""
-GREEDY = {"do_sample": (False,), "temperature": (0.0, 1.0, None), "top_p": None, "top_k": None}
+GREEDY: dict[str, tuple[Any, ...] | None] = {
+    "do_sample": (False,),
+    "temperature": (0.0, 1.0, None),
+    "top_p": None,
+    "top_k": None,
+}
 """Generation settings of a request that greedy decoding is: with these values (None: with any)."""
 
 
@@ -137,6 +142,6 @@ class BranchingLM(HFLM):
 
 def _is_greedy(settings: dict[str, Any]) -> bool:
     others = {name: value for name, value in settings.items() if name not in ("until", "max_gen_toks")}
-    return settings.get("do_sample") is False and all(
-        name in GREEDY and (GREEDY[name] is None or value in GREEDY[name]) for name, value in others.items()
-    )
+    if settings.get("do_sample") is not False or not others.keys() <= GREEDY.keys():
+        return False
+    return all((allowed := GREEDY[name]) is None or value in allowed for name, value in others.items())

@@ -1,5 +1,6 @@
 """Owns the check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
 
+import json
 import os
 import tempfile
 import threading
@@ -16,6 +17,8 @@ from bench.evaluate.task_search import Found, find_tasks
 
 REACH_SECONDS = 5.0
 """How long the hub may take to answer before it counts as out of reach."""
+TABLE = "lossbench_table"
+"""The kind of a model that is a table of logits: its tokens are no text."""
 NEW_TOKENS = 256
 """What lm-eval lets a model generate where a task says nothing."""
 FILES = (*set(BUILDERS.values()), "csv", "text", "pandas")
@@ -48,6 +51,15 @@ class Reader:
     kind: str | None = None
 
 
+def reader_of(folder: Path) -> Reader:
+    """What a checkpoint's config says of the tasks that it can do."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    inner = config.get("text_config") or config
+    names = ("n_positions", "max_position_embeddings", "n_ctx")
+    context = next((inner[name] for name in names if inner.get(name) is not None), None)
+    return Reader(context=context, kind=config.get("model_type"))
+
+
 def preflight(
     tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
 ) -> tuple[Finding, ...]:
@@ -63,7 +75,7 @@ def preflight(
     Raises:
         UsageError: a file that cannot be read.
     """
-    if _plainly_there(tasks, include):
+    if not tasks or ((reader is None or reader.kind != TABLE) and _plainly_there(tasks, include)):
         return ()
     with quiet(), same_environment(), tempfile.TemporaryDirectory() as scratch:
         found = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
@@ -104,7 +116,7 @@ def _of_task(config: Mapping[str, Any], reader: Reader) -> Iterator[tuple[Proble
             "runs code that the model writes, which this command never does",
             "run it by lm-eval itself, in a container: `lm_eval --confirm_run_unsafe_code`",
         )
-    if reader.kind == "lossbench_table":
+    if reader.kind == TABLE:
         yield "model", "needs a model of text; this one is a table", "choose another suite or checkpoint"
     elif config.get("doc_to_image") or config.get("doc_to_audio"):
         yield "model", "shows images or sounds; the model reads text alone", "leave it out"
@@ -215,11 +227,9 @@ def hub_answers() -> bool:
 
     def ask() -> None:
         try:
-            import huggingface_hub
+            from huggingface_hub import constants, get_session
 
-            huggingface_hub.utils.get_session().head(
-                huggingface_hub.constants.ENDPOINT, timeout=REACH_SECONDS, follow_redirects=True
-            )
+            get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS, follow_redirects=True)
             answered.set()
         except Exception:  # whatever stands in the way
             return
@@ -230,15 +240,17 @@ def hub_answers() -> bool:
 
 def _plainly_there(tasks: Sequence[str], include: Path | None) -> bool:
     """Whether every task is a plain file below ``include`` whose data lie beside it: seen without lm-eval."""
-    known = {}
+    known: dict[str, tuple[Path, dict[str, Any]]] = {}
     for path in sorted(include.rglob("*.yaml")) if include is not None else ():
         read = read_yaml(path)
         if isinstance(read.get("task"), str):
             known[read["task"]] = (path, read)
     for name in tasks:
-        path, read = known.get(name, (None, {}))
+        if name not in known:
+            return False
+        path, read = known[name]
         files = list(_flat((read.get("dataset_kwargs") or {}).get("data_files")))
-        if path is None or not files or not all(_exists(str(path.parent / each)) for each in files):
+        if not files or not all(_exists(str(path.parent / each)) for each in files):
             return False
         if "!function" in path.read_text(encoding="utf-8") or {"include", "unsafe_code", "class"} & read.keys():
             return False

@@ -57,10 +57,10 @@ def write_own(definition: str, folder: Path, *, data: Path | None) -> list[Path]
     if data is None:
         raise UsageError(
             f"task {definition} reads its documents from files, and no folder of them is named",
-            fix=f"--task-data FOLDER, or set {DATA}; docs/tasks.md says what lies in it",
+            fix=f"--data FOLDER, or set {DATA}; docs/tasks.md says what lies in it",
         )
     if not data.is_dir():
-        raise UsageError(f"task {definition}: the folder of documents {data} does not exist", fix="--task-data FOLDER")
+        raise UsageError(f"task {definition}: the folder of documents {data} does not exist", fix="--data FOLDER")
     task = read_yaml(own_definitions()[definition])
     theirs = lm_eval_tasks() / task["include"]
     if "group" not in task:

@@ -70,7 +70,10 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
         matches = [name] if name in manager.task_index else sorted(n for n in manager.all_tasks if fnmatch(n, name))
         leaves |= {match: dict(_leaves(match, manager.task_index)) for match in matches}
         if not matches:
-            absent[name] = (f"lm-eval task {name!r} is unknown", _hint(name, {*manager.all_tasks, *own_names(), *_listed()[0]}, include))
+            absent[name] = (
+                f"lm-eval task {name!r} is unknown",
+                _hint(name, {*manager.all_tasks, *own_names(), *_listed()[0]}, include),
+            )
     return Found(names=tuple(leaves), leaves=leaves, absent=absent, manager=manager)
 
 
@@ -167,7 +170,9 @@ def _with_lm_evals_own(names: Sequence[str], local: Any, folders: Sequence[Path]
     from lm_eval.tasks import TaskManager
 
     defined, tags = _listed()
-    wanted = {n for name in names if name not in local.task_index for n in (name, *filter(_like(name), (*defined, *tags)))}
+    wanted = {
+        n for name in names if name not in local.task_index for n in (name, *filter(_like(name), (*defined, *tags)))
+    }
     if not wanted & tags:
         families = sorted({defined[name] for name in wanted & defined.keys()})
         manager = TaskManager(include_path=[*families, *folders], include_defaults=False)
@@ -183,7 +188,9 @@ def _like(pattern: str) -> Callable[[str], bool]:
 @lru_cache(maxsize=1)
 def _listed() -> tuple[Mapping[str, Path], frozenset[str]]:
     """The folder of each task and group of lm-eval, and its tags: from the text of its files, which takes a second."""
-    home, defined, tags = lm_eval_tasks(), {}, set()
+    home = lm_eval_tasks()
+    defined: dict[str, Path] = {}
+    tags: set[str] = set()
     for path in sorted(home.rglob("*")):
         if path.suffix in ("", ".yaml") and path.is_file():  # what others include has no suffix, often
             text = path.read_text(encoding="utf-8", errors="replace")

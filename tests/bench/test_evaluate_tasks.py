@@ -89,7 +89,9 @@ def agree(found: dict, expected: dict, *, closeness: float = 0.0) -> int:
         error = expected["results"][row["task"]].get(f"{row['metric']}_stderr,{row['filter']}")
         assert row["value"] == pytest.approx(expected["results"][row["task"]][key], rel=closeness, abs=closeness), row
         assert row["stderr"] == (
-            pytest.approx(error, rel=closeness, abs=closeness) if isinstance(error, float) and math.isfinite(error) else None
+            pytest.approx(error, rel=closeness, abs=closeness)
+            if isinstance(error, float) and math.isfinite(error)
+            else None
         )
         assert row["version"] == str(expected["versions"][row["task"]])
         assert row["n_shot"] == expected["n-shot"].get(row["task"])
@@ -103,7 +105,9 @@ def agree(found: dict, expected: dict, *, closeness: float = 0.0) -> int:
 def test_multiple_choice_has_the_numbers_of_lm_eval_by_hand(data, written, tmp_path):
     found = ours(SENTIMENT, [",".join(MULTIPLE_CHOICE)], tmp_path, data=data)
     assert agree(found, theirs(SENTIMENT, MULTIPLE_CHOICE, written)) == 9
-    assert found["by_hand"].startswith(f"lm_eval --model hf --model_args pretrained={SENTIMENT},dtype=float32 --tasks hella")
+    assert found["by_hand"].startswith(
+        f"lm_eval --model hf --model_args pretrained={SENTIMENT},dtype=float32 --tasks hella"
+    )
 
 
 def test_few_shots_and_a_limit_mean_what_they_mean_to_lm_eval(data, written, tmp_path):
@@ -170,7 +174,7 @@ def test_what_cannot_be_right_is_said_before_anything_is_computed(settings, mess
 @pytest.mark.parametrize("checkpoint", ["nowhere", "nobody/nothing", "run:abc"])
 def test_an_absent_checkpoint_is_told(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UsageError, match="no such folder|no finished run"):
+    with pytest.raises(UsageError, match=r"no such folder|no finished run"):
         evaluate_tasks(checkpoint, tasks=["piqa_local"], data=tmp_path)
 
 
@@ -180,10 +184,21 @@ def test_five_public_tasks_have_the_numbers_of_lm_evals_own_command(tmp_path):
     data, folder = real_data(), tmp_path / "tasks"
     for name in MULTIPLE_CHOICE:
         write_own(name, folder, data=data)
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={SENTIMENT},dtype=float32"]
+    command = [
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "run",
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={SENTIMENT},dtype=float32",
+    ]
     command += ["--tasks", ",".join(MULTIPLE_CHOICE), "--include_path", str(folder), "--limit", "40", "--device", "cpu"]
     environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    subprocess.run([*command, "--output_path", str(tmp_path / "hand")], check=True, env=environment, capture_output=True)
+    subprocess.run(
+        [*command, "--output_path", str(tmp_path / "hand")], check=True, env=environment, capture_output=True
+    )
     (path,) = (tmp_path / "hand").rglob("results*.json")
     found = ours(SENTIMENT, MULTIPLE_CHOICE, tmp_path, data=data, limit=40)
     assert agree(found, json.loads(path.read_text())) == 9

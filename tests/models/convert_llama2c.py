@@ -1,6 +1,6 @@
 """Converts a model of llama2.c (weights `.bin` of version 0, tokenizer `.bin`) to a folder of transformers.
 
-    python -m tests.models.convert_llama2c stories260K.bin tok512.bin FOLDER
+python -m tests.models.convert_llama2c stories260K.bin tok512.bin FOLDER
 """
 
 import struct

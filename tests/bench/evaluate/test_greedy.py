@@ -14,7 +14,14 @@ from bench.evaluate.lm import BranchingLM
 from bench.model import load_model, load_tokenizer
 from tests.bench.evaluate.documents import STORIES
 
-STARTS = ["Once upon a time", "Lily", "The big dog saw a ball. He", "One day, a boy named Tim went to the", "A", "Mom said,"]
+STARTS = [
+    "Once upon a time",
+    "Lily",
+    "The big dog saw a ball. He",
+    "One day, a boy named Tim went to the",
+    "A",
+    "Mom said,",
+]
 
 
 @pytest.fixture(scope="module")
@@ -121,5 +128,3 @@ def test_every_request_is_told_of_once(stories):
     lm.tell = told.append
     lm.generate_until(requests(STARTS, until=["."], max_gen_toks=8))
     assert sum(told) == len(STARTS)
-
-

@@ -26,7 +26,9 @@ def test_a_definition_differs_from_lm_evals_own_in_nothing_but_its_documents(nam
     tasks = [path for path in written if path.stem != "blimp_local"]
     assert len(tasks) == (67 if name == "blimp_local" else 1)
     for path in tasks:
-        ours, theirs = (load_yaml(each, resolve_func=False) for each in (path, yaml.safe_load(path.read_text())["include"]))
+        ours, theirs = (
+            load_yaml(each, resolve_func=False) for each in (path, yaml.safe_load(path.read_text())["include"])
+        )
         assert ours["task"] == f"{theirs['task']}_local"
         assert ours["metadata"]["version"] == theirs["metadata"]["version"]
         assert ours["dataset_path"] in ("arrow", "json", "parquet")
@@ -82,7 +84,7 @@ def test_sets_of_blimp_may_lie_in_an_archive(data, tmp_path):
 
 
 def test_no_folder_or_none_with_the_documents_says_what_to_put_where(tmp_path):
-    with pytest.raises(UsageError, match=r"reads its documents from files.*\n.*--task-data FOLDER"):
+    with pytest.raises(UsageError, match=r"reads its documents from files.*\n.*--data FOLDER"):
         write_own("piqa_local", tmp_path, data=None)
     with pytest.raises(UsageError, match="does not exist"):
         write_own("piqa_local", tmp_path, data=tmp_path / "nowhere")
@@ -91,4 +93,6 @@ def test_no_folder_or_none_with_the_documents_says_what_to_put_where(tmp_path):
 
 
 def test_every_definition_names_a_file_of_lm_eval():
-    assert sorted(read_yaml(path).get("task", "blimp_local") for path in OWN.glob("*.yaml")) == sorted(own_definitions())
+    assert sorted(read_yaml(path).get("task", "blimp_local") for path in OWN.glob("*.yaml")) == sorted(
+        own_definitions()
+    )
