@@ -94,6 +94,7 @@ def ready_tasks(
             seed_generators(seeds)
             loaded = found.manager.load(list(found.names))
             for task in loaded["tasks"].values():
+                _keep_documents(task)
                 _set_examples(task, num_fewshot)
                 task.set_fewshot_seed(seed=seeds.fewshot)
                 task.build_all_requests(limit=get_sample_size(task, limit))
@@ -107,6 +108,12 @@ def ready_tasks(
         versions=_versions(loaded),
         told=told,
     )
+
+
+def _keep_documents(task: Any) -> None:
+    """Prepare a task's documents once: lm-eval does it again each time that it asks for them or for their number."""
+    for split in ("training_docs", "validation_docs", "test_docs"):
+        setattr(task, split, lru_cache(maxsize=1)(getattr(task, split)))
 
 
 def _set_examples(task: Any, asked: int | None) -> None:

@@ -16,28 +16,8 @@ SENTIMENT = HERE / "sentiment" / "model"
 GSM8K = Path(__file__).parents[2] / "documents" / "gsm8k"
 MULTIPLE_CHOICE = ("hellaswag_local", "arc_easy_local", "arc_challenge_local", "piqa_local", "winogrande_local")
 WORDS = [
-    "the",
-    "a",
-    "little",
-    "big",
-    "red",
-    "girl",
-    "boy",
-    "dog",
-    "ball",
-    "park",
-    "mom",
-    "wanted",
-    "played",
-    "said",
-    "was",
-    "happy",
-    "sad",
-    "very",
-    "to",
-    "with",
-    "and",
-    "in",
+    *("the", "a", "little", "big", "red", "girl", "boy", "dog", "ball", "park", "mom", "wanted", "played", "said"),
+    *("was", "happy", "sad", "very", "to", "with", "and", "in"),
 ]
 
 
