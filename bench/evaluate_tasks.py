@@ -7,13 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.errors import UsageError
 from bench.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from bench.evaluate.lm_tasks import ReadyTasks
 
 FILE = "tasks.json"
 
@@ -50,7 +53,6 @@ def evaluate_tasks(
             file that cannot be read, or lm-eval failed.
     """
     quiet_libraries()
-    console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
     if not tasks:
         raise UsageError("no task is named", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")
     batch = _batch(batch_size)
@@ -58,37 +60,26 @@ def evaluate_tasks(
         raise UsageError(
             f"--out {out}: tasks are written as JSON", fix=f"--out {out.with_suffix('.json')}, or a folder"
         )
-    target = None if out is None else out if out.suffix == ".json" else out / FILE
     folder = find_checkpoint(checkpoint, results=results)
-    from bench.evaluate.harness import lm_eval_results
     from bench.evaluate.lm_tasks import ready_tasks
     from bench.evaluate.preflight import reader_of
-    from bench.model import load_model, load_tokenizer, model_hash
-    from bench.progress import Progress
 
+    console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
     started = time.monotonic()
     ready = ready_tasks(
         tasks, include=include, data=data, num_fewshot=num_fewshot, limit=limit, reader=reader_of(folder)
     )
     for finding in ready.told:
         console.print(finding.text, highlight=False, markup=False)
-    import torch
-
-    model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = time.monotonic()
-    total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
-    with Progress(console, total=total, unit="requests") as progress:
-        found = lm_eval_results(
-            model, load_tokenizer(folder), ready, batch=batch, tell=lambda count: progress.advance(count, "lm-eval")
-        )
+    prepared = time.monotonic()
+    rows = score(folder, ready, batch=batch, console=console)
     done = time.monotonic()
-    rows = result_rows(found, ready.versions)
     console.print(result_table(rows))
-    notes = list(dict.fromkeys(f"{row['task']}: {row['differs']}" for row in rows if row["differs"]))
-    for note in notes:
+    for note in dict.fromkeys(f"{row['task']}: {row['differs']}" for row in rows if row["differs"]):
         console.print(note, highlight=False, markup=False)
-    if target is None:
+    if out is None:
         return
+    from bench.model import model_hash
     from bench.provenance import environment
     from bench.report.whole import write_text_whole
 
@@ -102,13 +93,36 @@ def evaluate_tasks(
         "dtype": "float32",
         "seeds": vars(ready.seeds),
         "lm_eval": version("lm_eval"),
-        "by_hand": by_hand(str(folder), tasks, include=include, num_fewshot=num_fewshot, limit=limit),
-        "seconds": {"prepare": round(loaded - started, 3), "evaluate": round(done - loaded, 3)},
+        "by_hand": by_hand(folder, tasks, include=include, num_fewshot=num_fewshot, limit=limit),
+        "seconds": {"prepare": round(prepared - started, 3), "evaluate": round(done - prepared, 3)},
         "results": rows,
         "environment": environment(),
     }
+    target = out if out.suffix == ".json" else out / FILE
     write_text_whole(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     console.print(f"  {target}", highlight=False, markup=False, soft_wrap=True)
+
+
+def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Console) -> list[dict[str, Any]]:
+    """Load a checkpoint, in float32, and return its scores as ``result_rows``, with progress on ``console``.
+
+    Raises:
+        RunError: weights that cannot be read, or lm-eval failed.
+    """
+    import torch
+
+    from bench.evaluate.harness import lm_eval_results
+    from bench.model import load_model, load_tokenizer
+    from bench.progress import Progress
+
+    model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = load_tokenizer(folder)
+    total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
+    with Progress(console, total=total, unit="requests") as progress:
+        found = lm_eval_results(
+            model, tokenizer, ready, batch=batch, tell=lambda count: progress.advance(count, "lm-eval")
+        )
+    return result_rows(found, ready.versions)
 
 
 def find_checkpoint(given: str, *, results: Path) -> Path:
@@ -125,7 +139,7 @@ def find_checkpoint(given: str, *, results: Path) -> Path:
     from huggingface_hub import snapshot_download
 
     from bench.evaluate.isolation import offline, quiet
-    from bench.evaluate.preflight import hub_answers
+    from bench.evaluate.task_data import hub_answers
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     online = hub_answers()
@@ -190,7 +204,7 @@ def result_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def by_hand(
-    folder: str, tasks: Sequence[str], *, include: Path | None, num_fewshot: int | None, limit: float | None
+    folder: Path, tasks: Sequence[str], *, include: Path | None, num_fewshot: int | None, limit: float | None
 ) -> str:
     """The command of lm-eval itself for the same numbers; the package's own tasks have to be written out for it."""
     words = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32", "--tasks", *tasks]
@@ -201,8 +215,8 @@ def by_hand(
 
 
 def _batch(given: str) -> int | str:
-    if given == "auto":
-        return given
+    if given.partition(":")[0] == "auto":  # lm-eval's auto:N measures N times
+        return "auto"
     if not given.isdecimal() or int(given) < 1:
         raise UsageError(f"--batch-size {given!r} is no number of rows", fix="auto, or a whole number from 1")
     return int(given)

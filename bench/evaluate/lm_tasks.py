@@ -13,7 +13,8 @@ import numpy as np
 
 from bench.errors import BenchError, RunError, UsageError
 from bench.evaluate.isolation import offline, quiet, same_environment, same_generators
-from bench.evaluate.preflight import Finding, Reader, findings, lies_here, refuse
+from bench.evaluate.preflight import Finding, Reader, findings, refuse
+from bench.evaluate.task_data import lies_here
 from bench.evaluate.task_files import data_folder
 from bench.evaluate.task_search import find_tasks
 

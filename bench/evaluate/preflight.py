@@ -1,29 +1,22 @@
 """Owns the check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
 
 import json
-import os
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.errors import UsageError
-from bench.evaluate.isolation import offline, quiet, same_environment
-from bench.evaluate.task_files import BUILDERS, data_folder, read_yaml
+from bench.evaluate.isolation import quiet, same_environment
+from bench.evaluate.task_data import Problem, data_problems, exists, flat
+from bench.evaluate.task_files import data_folder, read_yaml
 from bench.evaluate.task_search import Found, find_tasks
 
-REACH_SECONDS = 5.0
-"""How long the hub may take to answer before it counts as out of reach."""
 TABLE = "lossbench_table"
 """The kind of a model that is a table of logits: its tokens are no text."""
 NEW_TOKENS = 256
 """What lm-eval lets a model generate where a task says nothing."""
-FILES = (*set(BUILDERS.values()), "csv", "text", "pandas")
-"""Builders of ``datasets`` that read files."""
-Problem = Literal["unknown", "data", "network", "unsafe code", "model", "package", "download", "remote code"]
 TOLD = ("download", "remote code")
 """What is told, and stops nothing."""
 
@@ -133,7 +126,7 @@ def _of_task(config: Mapping[str, Any], reader: Reader) -> Iterator[tuple[Proble
     missing = missing_package(config)
     if missing is not None:
         yield "package", f"needs a package that is not installed: {missing}", "`pip install 'lm-eval[…]'` names groups"
-    yield from _data(config)
+    yield from data_problems(config)
 
 
 def new_tokens(settings: Mapping[str, Any]) -> int:
@@ -157,87 +150,6 @@ def missing_package(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _data(config: Mapping[str, Any]) -> Iterator[tuple[Problem, str, str]]:
-    """What there is to say of where a task's documents come from."""
-    path, arguments = config.get("dataset_path"), dict(config.get("dataset_kwargs") or {})
-    if config.get("is_class") or config.get("custom_dataset") or not isinstance(path, str) or not path:
-        if not hub_answers():
-            yield "download", "gets its data by code of its own, which may need a network", ""
-        return
-    if path in FILES:
-        files = list(_flat(arguments.get("data_files")))
-        absent = [name for name in files if "://" not in name and not _exists(name)]
-        if absent:
-            yield "data", f"reads {absent[0]}, which does not exist", "correct data_files, or put the file there"
-        if not any("://" in name for name in files):
-            return
-    elif Path(path).exists() or _is_cached(path, config.get("dataset_name"), arguments.get("revision")):
-        return
-    if hub_answers():
-        yield "download", f"downloads its data from the hub ({path})", ""
-    else:
-        yield (
-            "network",
-            f"needs a network: its data ({path}) lie neither here nor in the cache of datasets",
-            "where there is a network: `lm_eval --tasks NAME --limit 1 --model dummy` fills the cache; or one of the "
-            "tasks NAME_local on files (docs/tasks.md)",
-        )
-
-
-def lies_here(config: Mapping[str, Any]) -> bool:
-    """Whether a task's documents need no network."""
-    return not config.get("is_class") and not config.get("custom_dataset") and not list(_data(config))
-
-
-def _flat(files: Any) -> Iterator[str]:
-    if isinstance(files, str):
-        yield files
-    elif isinstance(files, Mapping):
-        for each in files.values():
-            yield from _flat(each)
-    else:
-        for each in files or ():
-            yield from _flat(each)
-
-
-def _exists(name: str) -> bool:
-    path = Path(name)
-    return path.exists() or any(path.parent.glob(path.name))
-
-
-@lru_cache(maxsize=256)
-def _is_cached(path: str, name: str | None, revision: str | None) -> bool:
-    """Whether ``datasets`` finds a data set of the hub without the hub."""
-    import datasets
-
-    with offline():
-        try:
-            datasets.load_dataset_builder(path, name=name, revision=revision)
-        except Exception:  # it says in many ways that there is none
-            return False
-    return True
-
-
-@lru_cache(maxsize=1)
-def hub_answers() -> bool:
-    """Whether the hub can be reached. A look-up of its name may hang longer than any timeout, so a thread asks."""
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            from huggingface_hub import constants, get_session
-
-            get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS, follow_redirects=True)
-            answered.set()
-        except Exception:  # whatever stands in the way
-            return
-
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(REACH_SECONDS)
-
-
 def _plainly_there(tasks: Sequence[str], include: Path | None) -> bool:
     """Whether every task is a plain file below ``include`` whose data lie beside it: seen without lm-eval."""
     known: dict[str, tuple[Path, dict[str, Any]]] = {}
@@ -249,8 +161,8 @@ def _plainly_there(tasks: Sequence[str], include: Path | None) -> bool:
         if name not in known:
             return False
         path, read = known[name]
-        files = list(_flat((read.get("dataset_kwargs") or {}).get("data_files")))
-        if not files or not all(_exists(str(path.parent / each)) for each in files):
+        files = list(flat((read.get("dataset_kwargs") or {}).get("data_files")))
+        if not files or not all(exists(str(path.parent / each)) for each in files):
             return False
         if "!function" in path.read_text(encoding="utf-8") or {"include", "unsafe_code", "class"} & read.keys():
             return False

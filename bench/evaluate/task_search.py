@@ -54,12 +54,12 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
     if include is not None:
         for path in sorted(include.rglob("*.yaml")):
             _wrap(path, scratch)
-    for definition in sorted({owner(own) or own for name in asked for own in own_names() if fnmatch(own, name)}):
+    for definition in sorted({owner(own) or own for name in asked for own in own_names() if _means(name, own)}):
         try:
             for path in write_own(definition, scratch / "own", data=data):
                 _wrap(path, scratch)
         except UsageError as error:
-            absent |= {n: (error.problem, error.fix or "") for n in asked if n == definition or owner(n) == definition}
+            absent |= {n: (error.problem, error.fix or "") for n in asked if _means(n, definition) or owner(n) == definition}
     folders = [each for each in (include, scratch / "own", scratch / "wrapped") if each is not None and each.is_dir()]
     manager = TaskManager(include_path=folders, include_defaults=False)
     wanted = [name for name in asked if name not in absent]
@@ -128,10 +128,15 @@ def _absolute(files: Any, folder: Path) -> Any:
     return [_absolute(given, folder) for given in files]
 
 
+def _means(pattern: str, own: str) -> bool:
+    """Whether one of the package's own tasks is asked for; a pattern has to say so, for they need a folder of data."""
+    return fnmatch(own, pattern) and pattern.endswith("_local")
+
+
 def _is_open(name: str, index: Mapping[str, Any]) -> bool:
     """Whether only lm-eval's own tasks can say what a name is."""
     if any(letter in name for letter in WILD):
-        return not any(fnmatch(own, name) for own in own_names())
+        return not any(_means(name, own) for own in own_names())
     return name not in index or any(config.get("missing") for _, config in _leaves(name, index))
 
 

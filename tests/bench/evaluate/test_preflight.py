@@ -9,7 +9,9 @@ from lm_eval.tasks import TaskManager
 
 from bench.errors import UsageError
 from bench.evaluate import preflight as module
-from bench.evaluate.preflight import Reader, hub_answers, preflight, refuse
+from bench.evaluate import task_data
+from bench.evaluate.preflight import Reader, preflight, refuse
+from bench.evaluate.task_data import hub_answers
 from bench.evaluate.task_search import _listed
 from bench.suites.suite import HERE
 from tests.bench.evaluate.documents import write_documents
@@ -122,7 +124,7 @@ def test_a_package_that_a_tasks_functions_need_is_named(tmp_path):
 def test_a_hub_that_hangs_is_waited_for_no_longer_than_said(monkeypatch):
     hung = threading.Event()
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setattr(module, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(task_data, "REACH_SECONDS", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **settings: hung.wait(60))
     started = time.monotonic()
     assert not hub_answers()
@@ -130,8 +132,13 @@ def test_a_hub_that_hangs_is_waited_for_no_longer_than_said(monkeypatch):
     hung.set()
 
 
+def test_a_pattern_means_the_packages_own_tasks_only_where_it_says_so():
+    assert {name for name, _ in problems("winogra*")} & {"winogrande", "winogrande_local"} == {"winogrande"}
+    assert problems("winogra*_local") == {("winogra*_local", "data")}
+
+
 def test_where_the_hub_answers_a_download_is_told_and_stops_nothing(monkeypatch):
-    monkeypatch.setattr(module, "hub_answers", lambda: True)
+    monkeypatch.setattr(task_data, "hub_answers", lambda: True)
     (found,) = preflight(["hellaswag"], include=None)
     assert (found.problem, found.stops) == ("download", False)
 
