@@ -12,7 +12,6 @@ from typing import Any
 from bench.cost import cost_of, evaluation_meter
 from bench.errors import RunError
 from bench.evaluate.checkpoint import Evaluated
-from bench.evaluate.harness import task_versions
 from bench.evaluate.samples import write_samples
 from bench.heap import give_back_memory
 from bench.identity import evaluation_key, start_spec
@@ -220,7 +219,7 @@ def _evaluate(
             "kernels": "torch" if kernels() is None or workspace.device.type != "cpu" else "C",
             "layout": trained.get("layout"),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
-            "lm_eval_tasks": task_versions(evaluation.lm_eval, include=workspace.suite.folder),
+            "lm_eval_tasks": _task_versions(workspace, found),
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": frontiers(workspace)} if spec.objective == START and workspace.problem else {}),
         },
@@ -232,6 +231,12 @@ def _evaluate(
 
     write_whole(place, write, stage="evaluate")
     tell_record(record, results=workspace.results, trackers=hooks.trackers)
+
+
+def _task_versions(workspace: Workspace, found: Evaluated) -> dict[str, str]:
+    """The version of each task and group of lm-eval that was measured; of a run without metrics there is none."""
+    tasks = workspace.tasks if workspace.problem is None and found.metrics else None
+    return {} if tasks is None else dict(tasks.versions)
 
 
 def _trained(job: TrainJob) -> dict[str, Any]:

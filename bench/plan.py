@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.data.tokens import pairs_in
 from bench.errors import UsageError, did_you_mean
+from bench.evaluate.preflight import preflight, reader_of, refuse
 from bench.identity import terms_of
 from bench.request import Request, apply, read_settings
 from bench.search import Search, axes_of, make_search
@@ -134,6 +135,7 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         execution=execution,
         note=note,
     )
+    refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
     for objective in objectives:
         _check_data(objective, workspace)
     if request.sampler not in ("grid", "tpe", "random"):

@@ -16,11 +16,14 @@ class Progress:
     """Counts units of work (an optimiser step is one) and tells how much is left.
 
     A context manager, since a bar on a terminal has to be closed whatever happens. ``threaded``: a thread draws the
-    bar; a process that is to be forked has none, and draws by ``refresh``.
+    bar; a process that is to be forked has none, and draws by ``refresh``. ``unit``: what is counted.
     """
 
-    def __init__(self, console: Console, *, total: int, quiet: bool = False, threaded: bool = True) -> None:
+    def __init__(
+        self, console: Console, *, total: int, quiet: bool = False, threaded: bool = True, unit: str = "steps"
+    ) -> None:
         self._console = console
+        self._unit = unit
         self._total = total
         self._done = 0
         self._quiet = quiet
@@ -29,7 +32,7 @@ class Progress:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("steps ·"),
+            TextColumn(f"{unit} ·"),
             TimeElapsedColumn(),
             TextColumn("· ETA"),
             TimeRemainingColumn(compact=True),
@@ -55,7 +58,7 @@ class Progress:
             self._bar.update(self._task, advance=units, description=text)
         elif time.monotonic() - self._told >= PLAIN_EVERY_SECONDS:
             self._told = time.monotonic()
-            self.note(f"{self._done}/{self._total} steps · {text} · ETA {self._eta()}")
+            self.note(f"{self._done}/{self._total} {self._unit} · {text} · ETA {self._eta()}")
 
     def refresh(self) -> None:
         """Draw the bar, where no thread does."""

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 KEY_LENGTH = 16
 
@@ -13,9 +13,20 @@ class Spec(BaseModel):
     """Base of every spec: frozen, no unknown fields, no coercion of NaN, hashed by canonical JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came when runs had names already: at their default they are neither written nor hashed."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = {name: type(self).model_fields[name].default for name in self.later}
+        return {
+            name: value
+            for name, value in written(self).items()
+            if name not in defaults or getattr(self, name) != defaults[name]
+        }
 
     def canonical(self) -> str:
-        """Return resolved values as JSON: keys sorted, floats by repr, nothing left out as a default but ``source``."""
+        """Return resolved values as JSON: keys sorted, floats by repr, all but ``source`` and defaults of ``later``."""
         values = _without_sources(self.model_dump(mode="json"))
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -110,6 +121,8 @@ class TrainSpec(Spec):
 class EvaluationSpec(Spec):
     """What is measured on a checkpoint, and on which split."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"lm_eval_fewshot", "lm_eval_limit"})
+
     split: Literal["validation", "test"]
     prompts: Annotated[int, Field(gt=0, description="prompts that completions are sampled for")]
     tokens: Annotated[int, Field(gt=0, description="longest sampled completion, tokens")]
@@ -117,8 +130,22 @@ class EvaluationSpec(Spec):
     seed: Annotated[int, Field(ge=0, description="of the sampler: the same for every run, so differences are paired")]
     pairs: Annotated[int, Field(gt=0, description="held-out pairs for reward accuracy and log-prob shift")]
     beta0: Annotated[float, Field(ge=0, description="of the target J = E[gold reward] − β₀ · KL(π‖π_ref)")]
-    lm_eval: Annotated[tuple[str, ...], Field(description="lm-eval tasks")] = ()
+    lm_eval: Annotated[tuple[str, ...], Field(description="lm-eval tasks, groups, tags or patterns")] = ()
+    lm_eval_fewshot: Annotated[
+        int | None, Field(ge=0, description="examples before each question of theirs; none: as a task says")
+    ] = None
+    lm_eval_limit: Annotated[
+        float | None, Field(gt=0, description="documents of each task, the first ones; below 1: a share; none: all")
+    ] = None
     judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
+
+    @field_validator("lm_eval", mode="before")
+    @classmethod
+    def _names(cls, given: Any) -> Any:
+        """``lm_eval=blimp,piqa_local`` is a list too, and so is ``[blimp]``, which a shell makes of ``["blimp"]``."""
+        if not isinstance(given, str):
+            return given
+        return [name.strip() for name in given.strip("[] ").split(",") if name.strip()]
 
 
 class RunSpec(Spec):

@@ -13,7 +13,8 @@ from bench.data.preferences import read_preferences
 from bench.data.table import write_encoded
 from bench.errors import UsageError, shown
 from bench.evaluate.gold import Gold, load_gold
-from bench.evaluate.lm_tasks import ReadyTasks, ready_tasks
+from bench.evaluate.lm_tasks import ReadyTasks, Seeds, ready_tasks
+from bench.evaluate.preflight import reader_of
 from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
@@ -67,8 +68,17 @@ class Workspace:
     @cached_property
     def tasks(self) -> ReadyTasks | None:
         """The evaluation's tasks of lm-eval, made ready once for all checkpoints; None: there are none."""
-        names, seed = self.evaluation.lm_eval, self.evaluation.seed
-        return ready_tasks(names, include=self.suite.folder, seed=seed) if names else None
+        evaluation = self.evaluation
+        if not evaluation.lm_eval:
+            return None
+        return ready_tasks(
+            evaluation.lm_eval,
+            include=self.suite.folder,
+            num_fewshot=evaluation.lm_eval_fewshot,
+            limit=evaluation.lm_eval_limit,
+            seeds=Seeds.all(evaluation.seed),
+            reader=reader_of(self.model),
+        )
 
     @cached_property
     def device(self) -> Any:

@@ -1,7 +1,7 @@
 """Owns the decoding loop: prompts padded on the left, keys and values with room to grow, ended rows dropped."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ ROOMY = ("eager", "sdpa")
 """Attention that skips the empty places of a layer by the mask."""
 GOING = 0.75
 """Rows that have ended are dropped from a batch once at most this share of its rows goes on."""
+Choose = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From a step, rows ``[rows]`` and their states ``[rows, hidden]`` to their next tokens and which of them ended."""
 
 
 class RoomyLayer(DynamicLayer):
@@ -83,16 +85,47 @@ def continue_prompts(
         noise: u of every row and token, ``[rows, max_tokens]``, on the model's device.
         padded: whether the model ``takes_padding``; another one reads its tokens alone, and no row is dropped.
     """
-    device, steps = noise.device, noise.shape[1]
+    drawn = torch.full(noise.shape, eos_id, device=noise.device)
+    head = head_of(model)
+    states: Tensor | None = None
+
+    def draw(step: int, rows: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal states
+        if keep:
+            states = state.new_zeros((*noise.shape, state.shape[1])) if states is None else states
+            states[rows, step] = state
+        tokens = invert_cdf(head(state).float() / temperature, noise[rows, step])
+        drawn[rows, step] = tokens
+        return tokens, tokens == eos_id
+
+    decode(model, prompts, draw, steps=noise.shape[1], pad_id=eos_id, padded=padded)
+    return drawn, states
+
+
+def decode(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    choose: Choose,
+    *,
+    steps: int,
+    pad_id: int,
+    padded: bool,
+) -> None:
+    """Continue prompts token by token until all have ended, for ``steps`` tokens at most.
+
+    Args:
+        choose: given a step, the rows that go on (and others that have ended but are still there) and the state of each
+            at its last token, returns their next tokens and which of them have ended with it.
+        padded: whether the model ``takes_padding``; then prompts may have several lengths.
+    """
+    device = model.device
     width = max(len(prompt) for prompt in prompts)
     pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
-    fed = torch.tensor([[eos_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+    fed = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     places = torch.arange(width + steps, device=device)
     cache = _roomy_cache(model, room=width + steps - 1) if padded else DynamicCache(config=model.config)
-    drawn = torch.full(noise.shape, eos_id, device=device)
     rows = torch.arange(len(prompts), device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    head, states = head_of(model), None
     for step in range(steps):
         end = width + step
         where: dict[str, Tensor] = {}
@@ -100,13 +133,8 @@ def continue_prompts(
             # The mask covers the places that are still empty: without it, attention would take them for tokens.
             where["attention_mask"] = ((places >= pads) & (places < end)).long()
             where["position_ids"] = (places[end - fed.shape[1] : end] - pads).clamp(min=0)
-        state = last_state(model, fed, cache, where)
-        if keep:
-            states = state.new_zeros((*noise.shape, state.shape[1])) if states is None else states
-            states[rows, step] = state
-        tokens = invert_cdf(head(state).float() / temperature, noise[rows, step])
-        drawn[rows, step] = tokens
-        ended |= tokens == eos_id
+        tokens, over = choose(step, rows, last_state(model, fed, cache, where))
+        ended |= over
         going = len(rows) - int(ended.sum())
         if going == 0:
             break
@@ -115,7 +143,6 @@ def continue_prompts(
             cache.batch_select_indices(kept)
             rows, pads, tokens, ended = rows[kept], pads[kept], tokens[kept], ended[kept]
         fed = tokens[:, None]
-    return drawn, states
 
 
 def _roomy_cache(model: Any, *, room: int) -> DynamicCache:

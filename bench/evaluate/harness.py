@@ -1,28 +1,33 @@
 """Owns lm-eval: ready tasks run on a model in memory, quietly, its numbers as metrics."""
 
 import math
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.errors import RunError
 from bench.evaluate.isolation import quiet, same_environment, same_generators
-from bench.evaluate.lm_tasks import (
-    ReadyTasks,
-    failing,
-    hub,
-    local_tasks,
-    read_yaml,
-    seed_generators,
-    templates_compiled_once,
-)
+from bench.evaluate.lm_tasks import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
 from bench.evaluate.sampling import evaluating
 from bench.report.record import Metric
 
 
 def run_lm_eval(model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int = 64) -> tuple[Metric, ...]:
     """Run tasks through ``lm_eval.evaluate`` on the model as it is in memory.
+
+    Returns:
+        One metric for each (task, metric) of lm-eval; a filter other than none is part of its name ("exact_match,
+        strict-match"). Its split is the one of the task's data that lm-eval scores. Versions: ``tasks.versions``.
+
+    Raises:
+        RunError: lm-eval failed.
+    """
+    return metrics_of(lm_eval_results(model, tokenizer, tasks, batch=batch))
+
+
+def lm_eval_results(
+    model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int | str = 64, tell: Callable[[int], None] | None = None
+) -> Mapping[str, Any]:
+    """What ``lm_eval.evaluate`` gives for tasks on a model: ``results``, ``groups``, ``n-samples``, ``configs``, …
 
     The numbers are those of ``lm_eval.simple_evaluate``, which loads the tasks anew for each call, builds their
     requests again, and asks the system for its packages and for git's.
@@ -31,9 +36,9 @@ def run_lm_eval(model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int = 6
     where there is none. Whether a context that is not empty begins with BOS is left to the tokenizer's own default.
     Global generators are left as they were.
 
-    Returns:
-        One metric for each (task, metric) of lm-eval; a filter other than none is part of its name ("exact_match,
-        strict-match"). Its split is the one of the task's data that lm-eval scores. Versions: ``task_versions``.
+    Args:
+        batch: rows in one forward pass at most; ``auto``: as many as pay.
+        tell: called with the number of requests that were just answered.
 
     Raises:
         RunError: lm-eval failed.
@@ -41,12 +46,14 @@ def run_lm_eval(model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int = 6
     with quiet(), same_environment(), same_generators(), evaluating(model):
         from lm_eval import evaluate
 
-        from bench.evaluate.loglikelihood import BranchingLM
+        from bench.evaluate.lm import BranchingLM
 
         with hub(tasks.own), failing(tasks.names), templates_compiled_once():
-            seed_generators(tasks.seed)
+            seed_generators(tasks.seeds)
+            lm = BranchingLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch)
+            lm.tell = tell or lm.tell
             results = evaluate(
-                lm=BranchingLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch),
+                lm=lm,
                 task_dict=tasks.loaded,
                 limit=tasks.limit,
                 log_samples=False,
@@ -54,21 +61,11 @@ def run_lm_eval(model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int = 6
             )
     if results is None:
         raise RunError("lm-eval gives no results on this process", fix="evaluate on local rank 0 only")
-    return _metrics(results)
+    return results
 
 
-def task_versions(tasks: Sequence[str], *, include: Path | None) -> dict[str, str]:
-    """Return what names each task's version: a file's own ``metadata: version``, else the version of lm-eval."""
-    local = local_tasks(include)
-    own = f"lm-eval {version('lm_eval')}"
-    return {
-        name: str((read_yaml(local[name]).get("metadata") or {}).get("version", "none")) if name in local else own
-        for name in tasks
-    }
-
-
-def _metrics(results: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """lm-eval keys a number "metric,filter" and its standard error "metric_stderr,filter"."""
+def metrics_of(results: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """Lm-eval's numbers as metrics. It keys a number "metric,filter" and its standard error "metric_stderr,filter"."""
     metrics = []
     for task, values in results["results"].items():
         counted = results.get("n-samples", {}).get(task, {}).get("effective", values.get("sample_len", 0))

@@ -1,10 +1,9 @@
 """Owns lm-eval's tasks made ready once: found, loaded, and with their requests built, for every checkpoint to come."""
 
 import contextlib
-import difflib
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,58 +11,125 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import RunError, UsageError
+from bench.errors import BenchError, RunError, UsageError
 from bench.evaluate.isolation import offline, quiet, same_environment, same_generators
+from bench.evaluate.preflight import Finding, Reader, findings, refuse
+from bench.evaluate.task_data import lies_here
+from bench.evaluate.task_files import data_folder
+from bench.evaluate.task_search import find_tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """What lm-eval seeds: Python's, numpy's and torch's generators, and its draw of few-shot examples."""
+
+    python: int = 0
+    numpy: int = 1234
+    torch: int = 1234
+    fewshot: int = 1234
+
+    @staticmethod
+    def all(seed: int) -> "Seeds":
+        """One seed for everything."""
+        return Seeds(python=seed, numpy=seed, torch=seed, fewshot=seed)
+
+
+LM_EVAL_SEEDS = Seeds()
+"""Those of lm-eval's own command line."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReadyTasks:
     """Tasks of lm-eval that need nothing but a model: what ``TaskManager.load`` gives, requests built and kept.
 
-    ``names`` as they were asked for; ``own``: all of them lie in files, so that no hub is needed; ``limit``: items of
-    each task, the first ones; ``seed``: of few-shot examples.
+    ``names`` as they were asked for; ``own``: all documents lie here, so that no hub is needed; ``limit``: documents of
+    each task, the first ones (below 1: a share of them); ``versions`` of tasks and groups; ``told``: what the check
+    before found worth telling.
     """
 
     names: tuple[str, ...]
     loaded: dict[str, Any]
     own: bool
-    limit: int | None
-    seed: int
+    limit: float | None
+    seeds: Seeds
+    versions: Mapping[str, str]
+    told: tuple[Finding, ...]
 
 
-def ready_tasks(tasks: Sequence[str], *, include: Path | None, limit: int | None = None, seed: int = 0) -> ReadyTasks:
+def ready_tasks(
+    tasks: Sequence[str],
+    *,
+    include: Path | None,
+    data: Path | None = None,
+    num_fewshot: int | None = None,
+    limit: float | None = None,
+    seeds: Seeds = LM_EVAL_SEEDS,
+    reader: Reader | None = None,
+) -> ReadyTasks:
     """Find and load tasks and build their requests, as ``lm_eval.simple_evaluate`` does.
 
-    A task is looked up first in the YAML files below ``include`` (by its ``task:`` field), then among lm-eval's own.
-    Where all tasks lie in files, hub access is off for the call, and nothing is left on disk.
+    Where all documents lie in files, hub access is off for the call, and nothing is left on disk.
 
     Args:
-        limit: items of each task, the first ones; None: all.
-        seed: of few-shot examples. Global generators are left as they were.
+        tasks: names, patterns or files (``find_tasks``).
+        include: a folder of YAML files whose tasks are looked up first.
+        data: the folder of documents of the package's own tasks; None: that of the environment.
+        num_fewshot: examples before each question; None: as the task says. A task that says 0 itself keeps it.
+        limit: documents of each task, the first ones; below 1: a share of them; None: all.
+        seeds: global generators are left as they were.
+        reader: what is known of the models to come, for the check.
 
     Raises:
-        UsageError: an unknown task. RunError: lm-eval failed.
+        UsageError: a task that cannot be run (``bench.evaluate.preflight``). RunError: lm-eval failed.
     """
-    local = local_tasks(include)
-    with quiet(), same_environment(), same_generators(), tempfile.TemporaryDirectory() as cache:
-        from lm_eval.tasks import TaskManager
+    if limit is not None and limit <= 0:
+        raise UsageError(f"a limit of {limit:g} leaves no document", fix="a number, or a share between 0 and 1")
+    with quiet(), same_environment(), same_generators(), tempfile.TemporaryDirectory() as scratch:
+        found = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
+        told = tuple(findings(found, reader or Reader()))
+        refuse(told)
+        own = all(lies_here(config) for leaves in found.leaves.values() for config in leaves.values())
+        with hub(own), failing(found.names), templates_compiled_once():
+            from lm_eval.evaluator_utils import get_sample_size
 
-        own = all(name in local for name in tasks)
-        # Indexing lm-eval's own tasks takes seconds, so it is done only where one is asked for.
-        manager = TaskManager(include_defaults=not own)
-        _check_names(tasks, local=sorted(local), own=manager.all_tasks)
-        given = [_read_task(local[name], cache=Path(cache)) if name in local else name for name in tasks]
-        with hub(own), failing(tasks), templates_compiled_once():
-            seed_generators(seed)
-            loaded = manager.load(given)
+            seed_generators(seeds)
+            loaded = found.manager.load(list(found.names))
             for task in loaded["tasks"].values():
-                # As simple_evaluate sets them.
-                if task.get_config("num_fewshot") is None:
-                    task.set_config(key="num_fewshot", value=0)
-                task.set_fewshot_seed(seed=seed)
-                task.build_all_requests(limit=limit)
+                _keep_documents(task)
+                _set_examples(task, num_fewshot)
+                task.set_fewshot_seed(seed=seeds.fewshot)
+                task.build_all_requests(limit=get_sample_size(task, limit))
                 task.build_all_requests = _emptied(task)
-    return ReadyTasks(names=tuple(tasks), loaded=loaded, own=own, limit=limit, seed=seed)
+    return ReadyTasks(
+        names=tuple(tasks),
+        loaded=loaded,
+        own=own,
+        limit=limit,
+        seeds=seeds,
+        versions=_versions(loaded),
+        told=told,
+    )
+
+
+def _keep_documents(task: Any) -> None:
+    """Prepare a task's documents once: lm-eval does it again each time that it asks for them or for their number."""
+    for split in ("training_docs", "validation_docs", "test_docs"):
+        setattr(task, split, lru_cache(maxsize=1)(getattr(task, split)))
+
+
+def _set_examples(task: Any, asked: int | None) -> None:
+    """As simple_evaluate does: what a task sets to 0 itself stays 0, and where nobody says anything it is 0."""
+    given = task.get_config("num_fewshot")
+    if asked is not None and given != 0:
+        task.set_config(key="num_fewshot", value=asked)
+    elif given is None:
+        task.set_config(key="num_fewshot", value=0)
+
+
+def _versions(loaded: Mapping[str, Any]) -> dict[str, str]:
+    tasks = {name: task.VERSION for name, task in loaded["tasks"].items()}
+    groups = {name: group.version for name, group in (loaded.get("groups") or {}).items()}
+    return {name: "none" if version is None else str(version) for name, version in (tasks | groups).items()}
 
 
 def _emptied(task: Any) -> Callable[..., None]:
@@ -86,6 +152,8 @@ def failing(tasks: Sequence[str]) -> Iterator[None]:
     """Tell what lm-eval raises as ours."""
     try:
         yield
+    except BenchError:
+        raise
     except Exception as error:
         raise RunError(
             f"lm-eval failed on {', '.join(tasks)}: {type(error).__name__}: {error}",
@@ -93,13 +161,13 @@ def failing(tasks: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def seed_generators(seed: int) -> None:
+def seed_generators(seeds: Seeds) -> None:
     """Seed the global generators that a task may read."""
     import torch
 
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    random.seed(seeds.python)
+    np.random.seed(seeds.numpy)
+    torch.manual_seed(seeds.torch)
 
 
 @contextlib.contextmanager
@@ -112,61 +180,3 @@ def templates_compiled_once() -> Iterator[None]:
         yield
     finally:
         del env.from_string
-
-
-def _check_names(tasks: Sequence[str], *, local: Sequence[str], own: Sequence[str]) -> None:
-    known = {*local, *own}
-    for name in tasks:
-        if name not in known:
-            close = difflib.get_close_matches(name, sorted(known), n=3)
-            hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-            raise UsageError(
-                f"lm-eval task {name!r} is unknown",
-                # lm-eval has some ten thousand names: too many to show.
-                fix=f"{hint}tasks in files: {', '.join(local) or 'none'}; `lm-eval ls tasks` lists lm-eval's own",
-            )
-
-
-def local_tasks(include: Path | None) -> dict[str, Path]:
-    """The YAML file of each task below ``include``."""
-    found = {}
-    for path in sorted(include.rglob("*.yaml")) if include is not None else ():
-        task = read_yaml(path).get("task")
-        if isinstance(task, str):
-            found[task] = path.resolve()
-    return found
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """What a task's file says.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"lm-eval task file {path} cannot be read: {error}", fix="correct the YAML") from error
-    return read if isinstance(read, dict) else {}
-
-
-def _read_task(path: Path, *, cache: Path) -> dict[str, Any]:
-    """Return the task with its data files absolute: relative ones are relative to the YAML file."""
-    task = read_yaml(path)
-    arguments = dict(task.get("dataset_kwargs") or {})
-    files = arguments.get("data_files")
-    if files is not None:
-        arguments["data_files"] = _absolute(files, path.parent)
-        # In memory, since the folder goes before the data set does.
-        arguments |= {"cache_dir": str(cache), "keep_in_memory": True}
-    return {**task, "dataset_kwargs": arguments}
-
-
-def _absolute(files: Any, folder: Path) -> Any:
-    if isinstance(files, str):
-        return files if "://" in files else str(folder / files)
-    if isinstance(files, dict):
-        return {split: _absolute(given, folder) for split, given in files.items()}
-    return [_absolute(given, folder) for given in files]

@@ -1,10 +1,9 @@
 """Owns log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -15,34 +14,16 @@ from bench.evaluate.states import bare, final_states, head_of, in_batches, posit
 
 TOLERANCE = 1e-4
 """Largest difference in a state, relative to the largest state, between a branching row and plain ones."""
-Request = tuple[Any, list[int], list[int]]
-"""lm-eval's own: texts, tokens of the context, tokens of the continuation."""
-
-
-class BranchingLM(HFLM):
-    """lm-eval's model of transformers, its log-likelihoods computed on branching rows where the model can read them."""
-
-    def _loglikelihood_tokens(
-        self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[tuple[float, bool]]:
-        """The summed log-prob (nats) of each continuation, and whether it is the greedy one; as lm-eval's own."""
-        if not requests or not reads_branches(self.model):
-            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        answers = loglikelihoods(
-            self.model,
-            [(context, continuation) for _, context, continuation in requests],
-            max_length=self.max_length,
-            batch=self.batch_size,
-        )
-        for (texts, _, _), answer in zip(requests, answers, strict=True):
-            if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, answer)
-        return answers
 
 
 @torch.no_grad()
 def loglikelihoods(
-    model: Any, requests: Sequence[tuple[list[int], list[int]]], *, max_length: int, batch: int
+    model: Any,
+    requests: Sequence[tuple[list[int], list[int]]],
+    *,
+    max_length: int,
+    batch: int,
+    tell: Callable[[int], None] | None = None,
 ) -> list[tuple[float, bool]]:
     """Log-prob of each continuation given its context (nats), and whether each of its tokens is the likeliest.
 
@@ -51,6 +32,7 @@ def loglikelihoods(
             its beginning, as in lm-eval.
         max_length: the model's context in tokens; a branching row has no more of them either.
         batch: rows in one forward pass at most.
+        tell: called with the number of requests that were just answered.
     """
     # The last token is never read: nothing follows it.
     read = [(context + continuation)[-(max_length + 1) :][:-1] for context, continuation in requests]
@@ -62,6 +44,8 @@ def loglikelihoods(
         found, likeliest = _score(model, [rows[i] for i in part], asked)
         logps.index_add_(0, asked[0], found.double())
         greedy[asked[0][~likeliest]] = False
+        if tell is not None:
+            tell(sum(len(rows[i].members) for i in part))
     return list(zip(logps.tolist(), greedy.tolist(), strict=True))
 
 

@@ -64,3 +64,26 @@ def test_split_and_seed_of_an_evaluation_are_part_of_its_key():
     base = EvaluationSpec(split="validation", prompts=8, tokens=8, seed=0, pairs=8, beta0=0.1)
     assert len({base.digest(), base.model_copy(update={"split": "test"}).digest(),
                 base.model_copy(update={"seed": 1}).digest()}) == 3  # fmt: skip
+
+
+def evaluation(**changes: object) -> EvaluationSpec:
+    return EvaluationSpec(
+        split="test", prompts=192, tokens=40, seed=0, pairs=256, beta0=0.1, lm_eval=("blimp",), **changes
+    )
+
+
+def test_the_name_of_an_evaluation_is_pinned():
+    assert evaluation().digest() == "8f7d2379afb1b547"
+
+
+def test_fields_that_came_later_are_neither_hashed_nor_written_at_their_default():
+    plain, named = evaluation(), evaluation(lm_eval_fewshot=5, lm_eval_limit=0.5)
+    assert not EvaluationSpec.later & plain.model_dump().keys()
+    assert EvaluationSpec.later <= named.model_dump().keys()
+    assert evaluation(lm_eval_limit=None).digest() == plain.digest()
+    assert (
+        len({each.digest() for each in (plain, named, evaluation(lm_eval_fewshot=5), evaluation(lm_eval_fewshot=0))})
+        == 4
+    )
+    for each in (plain, named):
+        assert EvaluationSpec.model_validate_json(each.model_dump_json()) == each

@@ -6,7 +6,6 @@ import os
 import random
 import socket
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ import pytest
 import torch
 import yaml
 
-from bench.errors import RunError, UsageError
-from bench.evaluate.harness import run_lm_eval, task_versions
+from bench.errors import UsageError
+from bench.evaluate.harness import run_lm_eval
 from bench.evaluate.isolation import quiet, same_generators
-from bench.evaluate.lm_tasks import ready_tasks
+from bench.evaluate.lm_tasks import Seeds, ready_tasks
 
 # Words swapped: of equal length, or length alone would decide for every model.
 ITEMS = [
@@ -154,7 +153,7 @@ def plain(model, tokenizer, folder, tasks, *, seed):
 
 def test_numbers_of_every_checkpoint_are_those_of_simple_evaluate(tmp_path, make_llama, tokenizer):
     folder, names = write_questions(write_task(tmp_path)), ["tiny_pairs", "tiny_questions"]
-    ready, seen = ready_tasks(names, include=folder, seed=3), set()
+    ready, seen = ready_tasks(names, include=folder, seeds=Seeds.all(3)), set()
     for seed in (1, 2, 1):
         model = make_llama(seed=seed, vocab=len(tokenizer))
         model.config.max_position_embeddings = 512
@@ -217,12 +216,11 @@ def test_an_unknown_task_is_named_with_close_names_and_those_in_files(tmp_path, 
         evaluate(make_llama(seed=1, vocab=len(tokenizer)), tokenizer, write_task(tmp_path), tasks=("tiny_pair",))
 
 
-def test_absent_data_is_an_error_that_names_the_task(tmp_path, make_llama, tokenizer):
+def test_absent_data_is_an_error_that_names_task_and_file(tmp_path, make_llama, tokenizer):
     (write_task(tmp_path) / "items.jsonl").unlink()
-    with pytest.raises(RunError, match="lm-eval failed on tiny_pairs"):
+    with pytest.raises(UsageError, match=r"tiny_pairs reads .*items\.jsonl, which does not exist"):
         evaluate(make_llama(seed=1, vocab=len(tokenizer)), tokenizer, tmp_path)
 
 
-def test_a_version_is_the_files_own_or_that_of_lm_eval(tmp_path):
-    found = task_versions(["tiny_pairs", "hellaswag"], include=write_task(tmp_path))
-    assert found == {"tiny_pairs": "2.5", "hellaswag": f"lm-eval {version('lm_eval')}"}
+def test_a_version_is_the_files_own(tmp_path):
+    assert ready_tasks(["tiny_pairs"], include=write_task(tmp_path)).versions == {"tiny_pairs": "2.5"}

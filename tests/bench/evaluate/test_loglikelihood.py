@@ -8,7 +8,8 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from bench.evaluate.isolation import quiet
-from bench.evaluate.loglikelihood import BranchingLM, reads_branches
+from bench.evaluate.lm import BranchingLM
+from bench.evaluate.loglikelihood import reads_branches
 from bench.model import load_model, load_tokenizer
 from bench.suites.suite import HERE
 from tests.bench.evaluate.conftest import VOCAB

@@ -1,0 +1,63 @@
+"""Tasks of lm-eval that a run is evaluated by: settings, the check before anything trains, and what is recorded."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.evaluate.harness import run_lm_eval
+from bench.plan import make_plan
+from bench.request import Request
+from tests.bench.evaluate.documents import write_documents
+
+
+def request(results: Path, *settings: str, suite: str = "sentiment") -> Request:
+    return Request(
+        losses=("ipo",), sweep=None, suite=suite, model=None, data=None, protocol=None, trials=None, seeds=None,
+        settings=settings, results=results, study=None, storage=None, sampler="tpe", workers=1, processes=1,
+        resume=False, loss_files=(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    folder = write_documents(tmp_path / "data")
+    monkeypatch.setenv("LOSSBENCH_EVAL_DATA", str(folder))
+    return folder
+
+
+def test_examples_limit_and_names_are_settings_of_the_evaluation(data, tmp_path):
+    names = "lm_eval=blimp,piqa_local,arc_*_local"
+    plan = make_plan(request(tmp_path, names, "lm_eval_fewshot=1", "lm_eval_limit=6"))
+    workspace = plan.workspace
+    assert workspace.evaluation.lm_eval == ("blimp", "piqa_local", "arc_*_local")
+    assert workspace.tasks is not None
+    metrics = run_lm_eval(workspace.start_model, workspace.tokenizer, workspace.tasks)
+    assert {(each.task, each.n) for each in metrics} == {
+        (name, 6) for name in ("blimp", "piqa_local", "arc_easy_local", "arc_challenge_local")
+    }
+    assert all(each.stderr is not None for each in metrics)
+    shots = {name: task.get_config("num_fewshot") for name, task in workspace.tasks.loaded["tasks"].items()}
+    assert shots == {"blimp": 0, "piqa_local": 1, "arc_easy_local": 1, "arc_challenge_local": 1}
+    assert workspace.tasks.versions == dict.fromkeys(shots, "1.0")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("lm_eval=blimp,hellasag", r"'hellasag' is unknown\n.*'hellaswag'"),
+        ('lm_eval=["hellaswag"]', "hellaswag needs a network"),
+        ("lm_eval=humaneval", "runs code that the model writes"),
+        ("lm_eval=gsm8k_local", r"generates 256 tokens; the model's context has 256"),
+        ("lm_eval_limit=0", "lm_eval_limit=0: input should be greater than 0"),
+    ],
+)
+def test_a_task_that_cannot_be_run_is_refused_before_anything_trains(setting, message, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UsageError, match=message):
+        make_plan(request(tmp_path, setting))
+
+
+def test_a_suite_of_tables_refuses_tasks_of_text(data, tmp_path):
+    with pytest.raises(UsageError, match="this one is a table"):
+        make_plan(request(tmp_path, "lm_eval=piqa_local", suite="exact"))
