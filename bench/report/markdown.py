@@ -134,5 +134,5 @@ def _plain(value: float) -> str:
 
 
 def _code(name: str) -> str:
-    """Return a name as a code span, in which nothing is markup: a backtick, which would end it, becomes an apostrophe."""
+    """Return a name as a code span, in which nothing is markup: a backtick, which would end it, is an apostrophe."""
     return f"`{' '.join(name.split()).replace('`', chr(39))}`"
