@@ -53,7 +53,7 @@ def leaderboard_markdown(groups: Sequence[Compared]) -> str:
 def _section(compared: Compared) -> str:
     group = compared.group
     head = f"## {group.suite} (version {group.suite_version})\n\n"
-    head += f"Start model `{group.model}`, data `{group.data}`.\n\n"
+    head += f"Start model {_code(group.model)}, data {_code(group.data)}.\n\n"
     head += f"Protocol `{group.protocol}`: {terms_text(group.tuning)}.\n"
     beats = f"beats {compared.baseline or 'baseline'} [%]"
     names = ["rank", "objective", "setting", "target J", "ties", "to first", "p", beats, "gold reward", "KL [nats]"]
@@ -131,3 +131,8 @@ def _span(found: Interval) -> str:
 
 def _plain(value: float) -> str:
     return number(Interval(value, value, value, "none", 0), spread=False)
+
+
+def _code(name: str) -> str:
+    """Return a name as a code span, in which nothing is markup: a backtick, which would end it, is an apostrophe."""
+    return f"`{' '.join(name.split()).replace('`', chr(39))}`"

@@ -7,6 +7,7 @@ its length and the hash of as much of it.
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -111,7 +112,10 @@ def _entry(path: Path, first: int | None) -> Entry:
 
 @contextmanager
 def _locked(results: Path) -> Iterator[None]:
-    """One process at a time. The lock's file stays: whoever removed it would give two processes two locks."""
-    with (results / f".{WRITTEN}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    """One process at a time: the lock is the folder's own, so that no file of it is left behind."""
+    descriptor = os.open(results, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

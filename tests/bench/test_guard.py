@@ -5,6 +5,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,7 @@ SECRETS = {
 }
 LEAKY = '''
 import os
+import re
 from losses import Pairs, Requires
 from losses.objective import objective
 
@@ -210,7 +212,7 @@ NASTY = (
 
 def test_hostile_texts_and_names_stay_texts_in_page_tables_and_terminal(tmp_path: Path) -> None:
     rows = [{"prompt": f"{NASTY} {i}", "chosen": f" good {NASTY}", "rejected": f" bad {i} {NASTY}"} for i in range(20)]
-    data = tmp_path / '=HYPERLINK("x")<script>alert(1)<|%$_{}\x1b[31m[red].jsonl'.replace("/", "")
+    data = tmp_path / '=HYPERLINK("x")`<script>alert(1)<|%$_{}\x1b[31m[red].jsonl'.replace("/", "")
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder = Path(shutil.copytree(SUITE / "model", tmp_path / "+<img src=x onerror=alert(1)>|[red]\x1b]0;x\x07"))
     out = tmp_path / "out"
@@ -234,7 +236,10 @@ def test_hostile_texts_and_names_stay_texts_in_page_tables_and_terminal(tmp_path
     for table in (out / "leaderboard.md").read_text(encoding="utf-8").split("\n\n"):
         lines = [line for line in table.splitlines() if line.startswith("|")]
         assert len({line.replace("\\|", "").count("|") for line in lines}) <= 1, table
-    assert "<script>" not in (out / "leaderboard.md").read_text(encoding="utf-8")
+    # In a code span nothing is markup, and none of the names ends it.
+    prose = re.sub("`[^`\\n]*`", "", (out / "leaderboard.md").read_text(encoding="utf-8"))
+    assert "<script>" not in prose
+    assert "<img" not in prose
     for path in (*out.glob("*.tex"), *out.glob("*.md"), *out.glob("*.csv"), *out.glob("runs/*/evals/*/record.json")):
         assert "\x1b" not in path.read_text(encoding="utf-8"), path
 

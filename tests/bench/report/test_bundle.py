@@ -23,7 +23,7 @@ def test_what_is_published_makes_the_same_tables_as_the_runs(tmp_path):
     for name in TABLES:
         assert (published / name).read_bytes() == (runs / name).read_bytes(), name
     assert load_records(published) == load_records(runs)
-    assert {"report.html", "figures", BUNDLE, *TABLES} == {path.name for path in published.iterdir()}
+    assert {"report.html", "figures", "written.json", BUNDLE, *TABLES} == {path.name for path in published.iterdir()}
 
 
 def test_one_protocol_is_published_alone(tmp_path):
