@@ -118,7 +118,13 @@ def tell_cost(costs: Sequence[tuple[Judge, Cost | None]], *, console: Console, m
     for judge, cost in costs:
         if cost is None:
             continue
-        money = "price unknown (price_in, price_out)" if cost.money is None else f"at most {cost.money:.2f}"
+        money = (
+            "price unknown (price_in, price_out)"
+            if cost.money is None
+            else f"at most {cost.money:.2f}"
+            if cost.money >= 1
+            else f"at most {cost.money:.4f}"
+        )
         console.print(
             f"  {judge.name}: {cost.requests:,} requests, {cost.prompt_tokens:,} tokens read (by {cost.counted_by}), "
             f"at most {cost.completion_tokens:,} written: {money}",

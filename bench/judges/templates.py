@@ -51,6 +51,8 @@ def template_of(name: str, *, answers: tuple[str, str] | None = None) -> Templat
     if absent:
         raise UsageError(f"template {name}: lacks {{{'}, {'.join(sorted(absent))}}}", fix="it must show all three")
     words = answers or ("m", "M")
+    if any(len(word.split()) != 1 for word in words):
+        raise UsageError(f"template {name}: the answers {words} are not single words", fix="take words like m and M")
     if words[0].startswith(words[1]) or words[1].startswith(words[0]):
         raise UsageError(f"template {name}: one of the answers {words} begins the other", fix="take words like m and M")
     found: list[tuple[str, str]] = CHATML.findall(text)
@@ -60,7 +62,7 @@ def template_of(name: str, *, answers: tuple[str, str] | None = None) -> Templat
         messages=messages,
         answers=words,
         tie=None,
-        tokens=8,
+        tokens=16,
         direct=True,
     )
 
@@ -78,10 +80,11 @@ def read_words(said: str, template: Template) -> Verdict:
 
 
 def _direct(said: str, template: Template) -> float | None:
-    # what a model that thinks aloud put before its answer
-    words = said.rpartition("</think>")[2].strip(QUOTES).split()
-    word = words[0].strip(QUOTES) if words else ""
-    return {template.answers[0].strip(): 1.0, template.answers[1].strip(): 0.0}.get(word)
+    # what a model that thinks aloud put before its answer is no answer
+    words = {word.strip(QUOTES) for word in said.rpartition("</think>")[2].split()}
+    values = {template.answers[0].strip(): 1.0, template.answers[1].strip(): 0.0}
+    named = [value for word, value in values.items() if word in words]
+    return named[0] if len(named) == 1 else None
 
 
 def _last(said: str, template: Template) -> float | None:

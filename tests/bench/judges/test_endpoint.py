@@ -30,7 +30,13 @@ def said(text, **more):
 
 
 def test_the_words_m_and_capital_m_name_the_first_and_the_second_answer():
-    for text, value in (("m", 1.0), ("M", 0.0), ('"m".', 1.0), ("<think>M or m?</think>\nM", 0.0)):
+    for text, value in (
+        ("m", 1.0),
+        ("M", 0.0),
+        ('"m".', 1.0),
+        ("The best model is: M.", 0.0),
+        ("<think>M or m?</think>\nM", 0.0),
+    ):
         with serving(said(text)) as server:
             assert verdicts(server)[0].first_better == value
 
@@ -119,6 +125,8 @@ def test_an_answer_that_is_none_is_asked_for_once_more_and_then_counted(content)
     [
         (completion("I cannot choose."), "malformed"),
         (completion("mM"), "malformed"),
+        (completion("m or M"), "malformed"),
+        (completion("I'm not sure"), "malformed"),
         (completion(None, refusal="I will not judge this."), "refused"),
         (completion("", finish="content_filter"), "refused"),
         (completion("  "), "refused"),
