@@ -152,7 +152,7 @@ def _group(members: list[RunRecord]) -> Group:
         data=min(record.spec.data.source for record in members),
         data_content=spec.data.content,
         beta0=members[0].evaluation.beta0,
-        settings=tuple(replace(setting, best=any(setting is one for one in chosen)) for setting in trained),
+        settings=tuple(_told(setting, chosen) for setting in trained),
         start=start,
         differing=_differing(trained),
         tuning=_tuning(members),
@@ -221,6 +221,18 @@ def _choose(settings: list[Setting]) -> Setting | None:
     whole = [s for s in settings if all(record.status == "completed" for record in s.validation)]
     scored = [(interval(setting.validation, "target").mean, setting) for setting in whole]
     return max((pair for pair in scored if not math.isnan(pair[0])), key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def _told(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
+    """Mark the setting that validation chose; of the others no test record counts.
+
+    They have some where another one was chosen before a setting that had failed was tried again: what is not chosen
+    is not reported, whichever way a sweep went.
+    """
+    if any(setting is one for one in chosen):
+        return replace(setting, best=True)
+    others = [one for one in chosen if one is not None and one.objective == setting.objective]
+    return replace(setting, test=()) if others else setting
 
 
 def _differing(settings: list[Setting]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.report.whole import write_text_whole
-from tests.faults.campaign import Case, Server, Told, survive, undisturbed
+from tests.faults.campaign import Case, Server, Told, Whole, survive, undisturbed
 from tests.postgres import running_postgres
 
 BEGIN, END = "<!-- faults:begin -->", "<!-- faults:end -->"
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = CASES if given.cases is None else [CASES[int(number)] for number in given.cases.split(",")]
     told = []
     with tempfile.TemporaryDirectory(prefix="lossbench-faults-") as folder:
-        expected: dict[int, bytes] = {}
+        expected: dict[int, Whole] = {}
         for number, case in enumerate(chosen):
             if case.processes not in expected:
                 expected[case.processes] = undisturbed(

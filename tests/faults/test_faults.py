@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import Case, Server, survive, undisturbed
+from tests.faults.campaign import Case, Server, Whole, survive, undisturbed
 from tests.postgres import running_postgres
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return undisturbed(tmp_path_factory.mktemp("whole") / "results", processes=1)
 
 

@@ -47,6 +47,13 @@ def test_the_best_setting_is_chosen_by_validation_whatever_the_test_says(targets
     assert list(leaderboard(swapped).query("best").params) == list(table.query("best").params)
 
 
+def test_finals_of_a_setting_that_is_no_longer_chosen_do_not_count():
+    chosen, other = run_spec(beta=0.1), run_spec(beta=0.3)
+    told = [record(chosen, target=0.5), record(other, target=0.4), record(chosen, split="test", target=0.3)]
+    before = record(other.model_copy(update={"seed": 1000}), split="test", target=0.9)
+    assert csv_text(leaderboard([*told, before])) == csv_text(leaderboard(told))
+
+
 def test_without_validation_nothing_is_best():
     table = leaderboard([record(run_spec(beta=beta), split="test", target=beta) for beta in (0.1, 0.2)])
     assert not table.best.any()
