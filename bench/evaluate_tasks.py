@@ -117,7 +117,7 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
 
     model: Any = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     if model.config._attn_implementation == "eager" and getattr(model, "_supports_sdpa", False):
-        # What a model is loaded with suits a backward pass; forward alone the fused kernel is faster.
+        # What a model is loaded with suits a backward pass; forward alone, the fused kernel is the faster one.
         model.set_attn_implementation("sdpa")
     tokenizer = load_tokenizer(folder)
     total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)

@@ -67,7 +67,6 @@ def exists(name: str) -> bool:
     return path.exists() or any(path.parent.glob(path.name))
 
 
-@lru_cache(maxsize=256)
 def _is_cached(path: str, name: str | None, revision: str | None) -> bool:
     """Whether ``datasets`` finds a data set of the hub without the hub."""
     import datasets

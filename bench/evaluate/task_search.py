@@ -59,8 +59,8 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
             for path in write_own(definition, scratch / "own", data=data):
                 _wrap(path, scratch)
         except UsageError as error:
-            meant = [name for name in asked if _means(name, definition) or owner(name) == definition]
-            absent |= dict.fromkeys(meant, (error.problem, error.fix or ""))
+            concerned = [name for name in asked if _means(name, definition) or owner(name) == definition]
+            absent |= dict.fromkeys(concerned, (error.problem, error.fix or ""))
     folders = [each for each in (include, scratch / "own", scratch / "wrapped") if each is not None and each.is_dir()]
     manager = TaskManager(include_path=folders, include_defaults=False)
     wanted = [name for name in asked if name not in absent]

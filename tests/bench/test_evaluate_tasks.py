@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +215,25 @@ def test_gsm8k_and_blimp_have_the_numbers_of_lm_eval_by_hand(data, written, tmp_
 def test_the_suites_own_task_can_be_given_by_its_folder(tmp_path):
     found = ours(STORIES, ["blimp"], tmp_path, include=HERE / "sentiment", limit=8)
     assert [(row["task"], row["metric"], row["n"]) for row in found["results"]] == [("blimp", "acc", 8)]
+
+
+def test_a_data_set_in_the_cache_needs_no_network(data, written, tmp_path, monkeypatch):
+    """The cache as a download leaves it: the hub's own name, a version, a hash, one file for each split."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    shard = next((data / "hellaswag").rglob("*.arrow"))
+    datasets.load_dataset(
+        "arrow", data_files={s: str(shard) for s in ("train", "validation")}, cache_dir=tmp_path / "made"
+    )
+    (made,) = (folder for folder in (tmp_path / "made" / "arrow").glob("*/*/*") if folder.is_dir())
+    target = tmp_path / "cache" / "Rowan___hellaswag" / "default" / "0.0.0" / "0123456789abcdef"
+    target.parent.mkdir(parents=True)
+    shutil.copytree(made, target)
+    info = json.loads((target / "dataset_info.json").read_text())
+    for split in info["splits"]:
+        (target / f"arrow-{split}.arrow").rename(target / f"hellaswag-{split}.arrow")
+    changed = {"builder_name": "parquet", "dataset_name": "hellaswag", "config_name": "default"}
+    (target / "dataset_info.json").write_text(json.dumps(info | changed))
+    found = ours(STORIES, ["hellaswag"], tmp_path)
+    agree({**found, "results": [row | {"task": "hellaswag_local"} for row in found["results"]]},
+          theirs(STORIES, ["hellaswag_local"], written))  # fmt: skip

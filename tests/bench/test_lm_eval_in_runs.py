@@ -1,19 +1,24 @@
 """Tasks of lm-eval that a run is evaluated by: settings, the check before anything trains, and what is recorded."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from bench.errors import UsageError
 from bench.evaluate.harness import run_lm_eval
+from bench.evaluate_tasks import evaluate_tasks
+from bench.hooks import Stop, hooks_of
+from bench.identity import run_spec
+from bench.pipeline import run
 from bench.plan import make_plan
 from bench.request import Request
 from tests.bench.evaluate.documents import write_documents
 
 
-def request(results: Path, *settings: str, suite: str = "sentiment") -> Request:
+def request(results: Path, *settings: str, suite: str = "sentiment", loss: str = "ipo") -> Request:
     return Request(
-        losses=("ipo",), sweep=None, suite=suite, model=None, data=None, protocol=None, trials=None, seeds=None,
+        losses=(loss,), sweep=None, suite=suite, model=None, data=None, protocol=None, trials=None, seeds=None,
         settings=settings, results=results, study=None, storage=None, sampler="tpe", workers=1, processes=1,
         resume=False, loss_files=(),
     )  # fmt: skip
@@ -61,3 +66,24 @@ def test_a_task_that_cannot_be_run_is_refused_before_anything_trains(setting, me
 def test_a_suite_of_tables_refuses_tasks_of_text(data, tmp_path):
     with pytest.raises(UsageError, match="this one is a table"):
         make_plan(request(tmp_path, "lm_eval=piqa_local", suite="exact"))
+
+
+def test_a_run_records_what_a_later_evaluation_of_its_checkpoint_gives(data, tmp_path):
+    small = ("steps=2", "batch=2", "prompts=2", "tokens=3", "evaluation.pairs=4", "judge=false")
+    plan = make_plan(
+        request(tmp_path / "results", *small, "lm_eval=blimp,piqa_local", "lm_eval_limit=12", loss="simpo")
+    )
+    workspace, (search,) = plan.workspace, plan.searches
+    hooks = hooks_of(plan, advance=lambda units, text: None, note=lambda text: None, stop=Stop())
+    spec = run_spec(workspace, search.objective, {"beta": 2.0}, learning_rate=1e-3, seed=0)
+    record = run(workspace, spec, "validation", hooks, tuning=plan.protocol)
+    assert record.provenance["lm_eval_tasks"] == {"blimp": "1.0", "piqa_local": "1.0"}
+    assert record.evaluation.lm_eval_limit == 12
+    kept = {(m.task, m.name): (m.value, m.stderr, m.n) for m in record.metrics if m.task in ("blimp", "piqa_local")}
+    evaluate_tasks(
+        f"run:{record.key[:8]}", tasks=["blimp,piqa_local"], include=workspace.suite.folder, limit=12,
+        out=tmp_path / "again", results=tmp_path / "results",
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "again" / "tasks.json").read_text())["results"]
+    assert len(kept) == 3
+    assert {(row["task"], row["metric"]): (row["value"], row["stderr"], row["n"]) for row in rows} == kept
