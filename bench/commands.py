@@ -5,6 +5,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -18,6 +19,10 @@ from bench.quiet import quiet_libraries
 from bench.report.store import load_records
 from bench.request import Request
 
+if TYPE_CHECKING:
+    from bench.crew import Crew
+    from bench.plan import Plan
+
 
 def run_command(request: Request, *, dry_run: bool) -> None:
     """``bench run``: plan, compare, write leaderboard, figures and page, print the summary."""
@@ -30,17 +35,9 @@ def run_command(request: Request, *, dry_run: bool) -> None:
         if request.workers != 1:
             # A process that may be forked never starts OpenMP's threads: a child would wait for them for ever.
             torch.set_num_threads(1)
-        from bench.compare import compare, crew_for, plan_units
+        from bench.compare import crew_for
         from bench.matmul import take_fastest_route
         from bench.plan import make_plan
-        from bench.progress import Progress
-        from bench.report.costs import write_costs
-        from bench.report.figures import write_figures
-        from bench.report.leaderboard import write_leaderboard
-        from bench.report.page import write_page
-        from bench.report.pruning import pruning_of, pruning_text
-        from bench.report.summary import summary_table
-        from bench.report.written import remember
 
         writable(request.results)
         plan = make_plan(request, note=lambda text: console.print(plain(text), highlight=False, markup=False))
@@ -53,6 +50,24 @@ def run_command(request: Request, *, dry_run: bool) -> None:
 
         console.print(plan_table(plan))
         return
+    # Not before: a request that is refused leaves nothing behind.
+    with command_log(request.results, "run", arguments=sys.argv[1:], make=True):
+        _do(plan, crew, console)
+
+
+def _do(plan: "Plan", crew: "Crew", console: Console) -> None:
+    with loading():
+        from bench.compare import compare, plan_units
+        from bench.progress import Progress
+        from bench.report.costs import write_costs
+        from bench.report.figures import write_figures
+        from bench.report.leaderboard import write_leaderboard
+        from bench.report.page import write_page
+        from bench.report.pruning import pruning_of, pruning_text
+        from bench.report.summary import summary_table
+        from bench.report.written import remember
+
+    request = plan.request
     with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
         records, failures = compare(plan, progress, crew=crew)
     tables = write_leaderboard(request.results)

@@ -187,4 +187,5 @@ def _is_database_outage(error: Exception) -> bool:
 
 
 def _is_file_outage(error: Exception) -> bool:
-    return isinstance(error, OSError)
+    """Say whether a file may be back soon: one whose folder was removed will not."""
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NotADirectoryError)

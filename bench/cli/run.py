@@ -1,6 +1,5 @@
 """Owns the options of ``bench run``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -139,7 +138,6 @@ def run(
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import open_command, run_command
-    from bench.logs import command_log
     from bench.request import Request, worker_count
     from bench.trackers import read_trackers
     from losses.grammar import split_expressions
@@ -167,8 +165,7 @@ def run(
         lease=lease,
         trackers=read_trackers(tracker),
     )
-    with command_log(out, "run", arguments=sys.argv[1:], make=True):
-        if open_only:
-            open_command(request)
-        else:
-            run_command(request, dry_run=dry_run)
+    if open_only:
+        open_command(request)
+    else:
+        run_command(request, dry_run=dry_run)

@@ -16,7 +16,7 @@ from bench.report.manifest import read_manifest
 from bench.report.written import read_written
 from bench.request import read_settings, worker_count
 from bench.suites.suite import HERE, read_suite
-from losses import get
+from losses import get, names, registry
 from losses.grammar import ExpressionError, split_expressions
 from sweeps.errors import SweepError
 from sweeps.search import parse_sweep
@@ -41,6 +41,13 @@ CHOSEN = [
     *some([case for case in folders.cases() if case.kind == "loss file"], 6),
     *some([case for case in folders.cases() if case.kind == "model folder"], 4),
 ]
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a loss file registers is gone after its test."""
+    names()
+    monkeypatch.setattr(registry._REGISTRY, "_objectives", dict(registry._REGISTRY._objectives))
 
 
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda case: ascii(str(case))[1:60])

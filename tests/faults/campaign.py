@@ -132,14 +132,18 @@ def _one_sweep(told: Told, place: Path, *, server: Server | None, chance: random
         arguments = _arguments(place, workers=case.workers, processes=case.processes, url=url)
         command = start(arguments, log=place / "said.txt")
         told.starts += 1
-        while command.poll() is None and hits < ROUND_KILLS and told.killed.total() < case.kills:
+        while command.poll() is None:
+            strikes = hits < ROUND_KILLS and told.killed.total() < case.kills
+            crashes = server is not None and restarts < 1 and told.restarts < case.restarts
+            if not strikes and not crashes:
+                break
             if chance.random() > EARLY:
                 _until_at_work(command, case, place)
             time.sleep(chance.uniform(*PAUSE_SECONDS))
-            if (kind := strike(command, chance=chance)) is not None:
+            if strikes and (kind := strike(command, chance=chance)) is not None:
                 told.killed[kind] += 1
                 hits += 1
-            if server is not None and restarts < 1 and told.restarts < case.restarts and chance.random() < 0.5:
+            if server is not None and crashes and chance.random() < 0.5:
                 server.restart()
                 told.restarts += 1
                 restarts += 1

@@ -26,7 +26,7 @@ from bench.spec import Execution
 from losses import get
 from tests.bench.conftest import tiny_reference, tiny_spec
 from tests.bench.exact.conftest import small
-from tests.bench.test_ranks import torchrun
+from tests.ranks.material import started
 
 
 def moved(model: TableModel, *, by: float = 0.5, seed: int = 0) -> TableModel:
@@ -160,7 +160,7 @@ def test_two_ranks_train_the_table_as_one_process_does(tmp_path, quiet):
         if ranks == 1:
             run_job(job, report=lambda step, row: None, should_stop=lambda: False)
         else:
-            done = torchrun(write_job(job), ranks)
+            done = started("bench.train", [write_job(job)], ranks=ranks)
             assert done.returncode == 0, done.stderr[-3000:]
         assert isinstance(load_model(job.run / "checkpoint"), TableModel)
         curves.append(json.loads((job.run / "train.json").read_text())["curves"])
