@@ -25,8 +25,9 @@ def cases() -> Iterator[Case]:
     for place in FILES:
         for name, change in CHANGES.items():
             yield _read(place, name, change)
-        for name in ("half",):
-            yield _run_again(place, name, CHANGES[name])
+        # Half of a journal has a trial that this very process was at and, being alive, still holds.
+        if not place.startswith("studies"):
+            yield _run_again(place, "half", CHANGES["half"])
 
 
 def _deep(content: bytes) -> bytes:
