@@ -16,7 +16,7 @@ from bench.job import Inputs, Report, TrainJob, lease, run_job, write_job
 from bench.matmul import current_route
 from bench.rank import LAUNCHER, ROUTE
 from bench.rungs import Rungs
-from bench.slurm import torchrun
+from bench.slurm import STOP, nodes_of, torchrun
 from bench.train import Interrupted
 
 GRACE_SECONDS = 6.0
@@ -55,12 +55,15 @@ def launch(
 
 def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
     work = write_job(job)
-    for name in ("progress.jsonl", "error.txt"):
+    for name in ("progress.jsonl", "error.txt", STOP):
         (work / name).unlink(missing_ok=True)
     # By the environment, for torchrun before 2.12 has no such option and ends ranks after 30 seconds.
     grace = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(GRACE_SECONDS))}
     command = torchrun(job.execution.processes, work, os.environ)
-    environment = {**os.environ, **grace, LAUNCHER: str(os.getpid()), ROUTE: current_route()}
+    several = nodes_of(os.environ) > 1
+    # A process of this node is none of another's: ranks there would take it for gone.
+    launcher = {} if several else {LAUNCHER: str(os.getpid())}
+    environment = {**os.environ, **grace, **launcher, ROUTE: current_route()}
     stopped = False
     with (
         (work / "ranks.log").open("w", encoding="utf-8") as log,
@@ -72,7 +75,8 @@ def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) ->
             seen = _follow(work / "progress.jsonl", seen, report)
             if not stopped and should_stop():
                 stopped = True
-                ranks.terminate()
+                # srun would kill the ranks instead of telling them.
+                (work / STOP).touch() if several else ranks.terminate()
             time.sleep(LOOK_SECONDS)
     _follow(work / "progress.jsonl", seen, report)
     if job.finished is not None:

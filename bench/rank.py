@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from bench.errors import BenchError, RunError, UsageError
 from bench.job import TrainJob, lease, run_job
 from bench.logs import join_log
+from bench.slurm import STOP
 
 USAGE = "usage: torchrun --nproc_per_node N -m bench.train RUN_DIR"
 LAUNCHER, ROUTE = "LOSSBENCH_LAUNCHER", "LOSSBENCH_MATMUL"
@@ -117,7 +118,7 @@ def _run(work: Path, wish: Wish) -> None:
         wish.training = True
         # Whoever started the ranks may have been killed: nobody is left then who would end them.
         orphaned = os.getppid() != agent or (launcher > 0 and not alive(launcher))
-        return wish.asked or orphaned
+        return wish.asked or orphaned or (work / STOP).exists()
 
     with _alone(job), (work / "progress.jsonl").open("a", encoding="utf-8") as lines:
 

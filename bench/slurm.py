@@ -12,6 +12,8 @@ from bench.variables import STORAGE
 
 STOP_SECONDS = 60
 """So long before the end of its time, or of a preemption's grace, a job is told: a training saves its state then."""
+STOP = "stop"
+"""A file in a job's work folder: ranks on any machine that find it save their state and stop."""
 _FORMS = {
     "partition": (r"[\w.,+-]+", "gpu"),
     "time": (r"\d+(-\d+)?(:\d+){0,2}", "04:00:00"),
@@ -98,7 +100,7 @@ def training_script(work: Path, resources: Resources, *, processes: int, setup: 
             f"a job of {processes} ranks cannot be shared by {resources.nodes} nodes",
             fix="give --nodes a number that divides the ranks",
         )
-    stop = shlex.quote(str(work / "stop"))
+    stop = shlex.quote(str(work / STOP))
     first, last = _over_nodes(processes, resources.nodes)
     meeting = '--rdzv_id="$SLURM_JOB_ID" --rdzv_endpoint="$(hostname):$((20000 + SLURM_JOB_ID % 20000))"'
     return _script(
@@ -118,7 +120,7 @@ def torchrun(processes: int, work: Path, environment: Mapping[str, str]) -> list
     Raises:
         RunError: the nodes cannot share the ranks.
     """
-    nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
+    nodes = nodes_of(environment)
     if nodes == 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         return [*command, "-m", "bench.train", str(work)]
@@ -130,6 +132,11 @@ def torchrun(processes: int, work: Path, environment: Mapping[str, str]) -> list
     number = int(environment["SLURM_JOB_ID"])
     meeting = [f"--rdzv_id={number}", f"--rdzv_endpoint={environment['SLURMD_NODENAME']}:{20000 + number % 20000}"]
     return [*first, *meeting, *last, str(work)]
+
+
+def nodes_of(environment: Mapping[str, str]) -> int:
+    """How many nodes the Slurm job has that this process is in; 1 outside of Slurm."""
+    return int(environment.get("SLURM_JOB_NUM_NODES", "1"))
 
 
 def _over_nodes(processes: int, nodes: int) -> tuple[list[str], list[str]]:

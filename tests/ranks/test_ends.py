@@ -17,6 +17,7 @@ from bench.errors import RunError
 from bench.job import TrainJob, read_inputs, write_job
 from bench.launch import launch
 from bench.rank import LAUNCHER, alive
+from bench.slurm import STOP
 from bench.train import Interrupted
 from tests.ranks.many import train_all
 from tests.ranks.material import DDP, ENVIRONMENT, FSDP2, Kind, command, job, spec_of, trained
@@ -105,6 +106,34 @@ def test_ranks_that_are_stopped_save_within_ten_seconds_and_one_process_goes_on(
     assert saved_steps(sharded) == [reported_steps(sharded)]
     train_all([job_of(tmp_path, Kind("1", 1, "alone"), steps=24)])
     assert close(losses(whole), losses(sharded))
+
+
+def test_ranks_that_find_the_file_that_asks_for_a_stop_save_their_last_step(tmp_path):
+    given = job_of(tmp_path, DDP, steps=LONG)
+    with running(given) as (agent, ranks):
+        (given.work / STOP).touch()
+        agent.wait()
+        wait_until(lambda: not any(map(alive, ranks)))
+    assert saved_steps(given) == [reported_steps(given)]
+    assert not (given.work / "error.txt").exists()
+
+
+def test_over_several_nodes_ranks_are_asked_by_the_file_and_wait_for_no_process_of_another_node(tmp_path, monkeypatch):
+    # An srun that stands for ranks elsewhere: it tells what they are told, and ends once they are asked to stop.
+    given = job_of(tmp_path, DDP, steps=LONG)
+    (tmp_path / "bin").mkdir()
+    srun = tmp_path / "bin" / "srun"
+    said = tmp_path / "launcher"
+    waits = f"while [ ! -e {given.work / STOP} ]; do sleep 0.05; done"
+    srun.write_text(f'#!/bin/sh\necho "${{{LAUNCHER}:-none}}" > {said}\n{waits}\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    for name, value in (("NUM_NODES", "2"), ("ID", "40123")):
+        monkeypatch.setenv(f"SLURM_JOB_{name}", value)
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    with pytest.raises(Interrupted):
+        start(given, report=lambda step, row: None, should_stop=said.exists)
+    assert said.read_text() == "none\n"
 
 
 @pytest.mark.slow
