@@ -100,14 +100,25 @@ def paired(answers: Answers, baseline: Answers) -> Paired:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read a JSON list of records, or one record a line. Raises UsageError."""
+    return parsed_records(text_of(path, called=str(path), forms=FORMS), path=path)
+
+
+def text_of(path: Path, *, called: str, forms: str) -> str:
+    """Return the text of a file, which may be gzipped (.gz).
+
+    Args:
+        called, forms: what a message calls the file, and what would be right.
+
+    Raises:
+        UsageError: it cannot be read, or is damaged.
+    """
     try:
         content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})", fix=FORMS) from error
+        raise UsageError(f"{called}: cannot be read ({error.strerror or error})", fix=forms) from error
     except (EOFError, ValueError) as error:
-        raise UsageError(f"{path}: damaged ({error})", fix=FORMS) from error
-    return parsed_records(text, path=path)
+        raise UsageError(f"{called}: damaged ({error})", fix=forms) from error
 
 
 def parsed_records(text: str, *, path: Path) -> list[dict[str, Any]]:

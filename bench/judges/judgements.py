@@ -1,6 +1,5 @@
 """Owns stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
 
-import gzip
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.judges.answers import parsed_records
+from bench.judges.answers import parsed_records, text_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -184,13 +183,7 @@ def _stem(path: Path) -> str:
 def _table(path: Path) -> "DataFrame":
     import pandas as pd
 
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    except OSError as error:
-        raise UsageError(f"judgements {path}: cannot be read ({error.strerror or error})", fix=FORMS) from error
-    except (EOFError, ValueError) as error:
-        raise UsageError(f"judgements {path}: damaged ({error})", fix=FORMS) from error
+    text = text_of(path, called=f"judgements {path}", forms=FORMS)
     if ".csv" not in path.suffixes:
         return pd.DataFrame.from_records(parsed_records(text, path=path))
     try:
