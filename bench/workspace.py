@@ -18,8 +18,9 @@ from bench.evaluate.preflight import reader_of
 from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
-from bench.model import find_model, load_model, load_tokenizer, model_hash
-from bench.report.store import is_complete, verify_folder, write_whole
+from bench.model import load_model, load_tokenizer, model_hash
+from bench.model_sources import resolve_model
+from bench.prepared import Note, make_sound, silent
 from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, ProblemSpec, TrainSpec
 from bench.suites.build.assets import check_assets
 from bench.suites.pairs import load_pairs, load_prompts
@@ -31,11 +32,6 @@ KEPT_REFERENCES = 4
 """Sets of reference log-probs in memory: training data, both held-out splits, and a KL baseline."""
 # Share of a user's own prompts that is trained on, selected by and reported on.
 FRACTIONS = (0.8, 0.1, 0.1)
-Note = Callable[[str], None]
-
-
-def _silent(text: str) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +105,7 @@ def open_workspace(
     train: TrainSpec,
     evaluation: EvaluationSpec,
     execution: Execution,
-    note: Note = _silent,
+    note: Note = silent,
 ) -> Workspace:
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
 
@@ -127,7 +123,7 @@ def open_workspace(
             suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution, note=note
         )
     check_assets(suite.folder)
-    folder = suite.folder / "model" if model is None else find_model(model, results=results)
+    folder = suite.folder / "model" if model is None else resolve_model(model, results=results, note=note)
     tokenizer = load_tokenizer(folder)
     context = _context(folder)
     if context is not None and train.max_length > context:
@@ -177,7 +173,7 @@ def _open_problem(
     """The workspace of an enumerable problem: its start model and its pairs are made from its dials."""
     problem = make_problem(dials)
     folder = results / "models" / f"{suite.name}-{dials.digest()}"
-    _make_sound(folder, lambda partial: write_start_model(problem, partial), note=note)
+    make_sound(folder, lambda partial: write_start_model(problem, partial), note=note)
     parts = {split: encode_problem(problem, split) for split in ("train", *SPLITS)}
     rows = parts["train"]
     prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in SPLITS}
@@ -215,18 +211,8 @@ def _keep(rows: Encoded, results: Path, note: Note) -> Path:
     """Write the encoded rows under their content's name; return where they lie."""
     key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
     folder = results / "data" / key
-    _make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
+    make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
     return folder
-
-
-def _make_sound(folder: Path, write: Callable[[Path], None], *, note: Note) -> None:
-    """Write a folder of the prepare stage where it is not there, or not what was written."""
-    if is_complete(folder):
-        problems = verify_folder(folder, stage="prepare")
-        if not problems:
-            return
-        note(f"{problems[0]}: damaged, so {folder} is made again")
-    write_whole(folder, write, stage="prepare")
 
 
 def _suite_pairs(suite: Suite, split: str, tokenizer: Any, own: bool, max_length: int) -> Encoded:

@@ -32,7 +32,7 @@ def run(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Start model: a local folder, or run:KEY. Example: --model run:3f9c --model ./my-sft"
+            "--model", help="Start model: a folder, FILE.gguf, or run:KEY. Example: --model run:3f9c --model ./my-sft"
         ),
     ] = None,
     data: Annotated[
