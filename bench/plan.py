@@ -133,6 +133,7 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         train=train,
         evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
         execution=execution,
+        chat_template=request.chat_template,
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))

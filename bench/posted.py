@@ -44,6 +44,7 @@ class PostedRequest(BaseModel):
     patience: float
     lease: float
     results: Path
+    chat_template: str | None = None
 
 
 class Posted(BaseModel):
@@ -92,6 +93,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
             "data": None if request.data is None else request.data.absolute(),
             "model": _absolute(request.model),
+            "chat_template": _absolute(request.chat_template),
             "loss_files": [path.absolute() for path in request.loss_files],
             "results": request.results.absolute(),
         }

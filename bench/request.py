@@ -58,6 +58,7 @@ class Request:
     patience: float = 300.0
     lease: float = 120.0
     trackers: tuple[str, ...] = ()
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

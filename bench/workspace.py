@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench.data.borders import tell_borders
 from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
 from bench.data.preferences import read_preferences
 from bench.data.table import write_encoded
@@ -105,25 +106,28 @@ def open_workspace(
     train: TrainSpec,
     evaluation: EvaluationSpec,
     execution: Execution,
+    chat_template: str | None = None,
     note: Note = silent,
 ) -> Workspace:
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
 
     Args:
+        chat_template: another one than the start model's own, by name or file.
         note: told where something on disk was damaged and is made again.
 
     Raises:
         UsageError: the model, the data or their combination cannot be right. RunError: the suite's assets are damaged.
     """
     if suite.problem is not None:
-        _refuse_files(suite, model, data)
+        _refuse_files(suite, model, data, chat_template)
         if train.lora is not None:
             raise UsageError(f"suite {suite.name} trains a table, which has no layer for LoRA", fix="leave lora out")
         return _open_problem(
             suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution, note=note
         )
     check_assets(suite.folder)
-    folder = suite.folder / "model" if model is None else resolve_model(model, results=results, note=note)
+    given = str(suite.folder / "model") if model is None else model
+    folder = resolve_model(given, results=results, chat_template=chat_template, note=note)
     tokenizer = load_tokenizer(folder)
     context = _context(folder)
     if context is not None and train.max_length > context:
@@ -136,7 +140,9 @@ def open_workspace(
         parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
         source = f"suite {suite.name}"
     else:
-        encoded = encode(read_preferences(data), tokenizer, max_length=train.max_length)
+        preferences = read_preferences(data)
+        encoded = encode(preferences, tokenizer, max_length=train.max_length)
+        tell_borders(preferences, tokenizer, note=note, template=chat_template)
         train_part, validation, test = split_by_prompt(encoded, fractions=FRACTIONS, seed=0)
         parts = {"train": train_part, "validation": validation, "test": test}
         source = shown(data.name)
@@ -198,8 +204,8 @@ def _open_problem(
     )
 
 
-def _refuse_files(suite: Suite, model: str | None, data: Path | None) -> None:
-    for option, given in (("--model", model), ("--data", data)):
+def _refuse_files(suite: Suite, model: str | None, data: Path | None, chat_template: str | None) -> None:
+    for option, given in (("--model", model), ("--data", data), ("--chat-template", chat_template)):
         if given is not None:
             raise UsageError(
                 f"{option} {given}: suite {suite.name} makes model and data from its problem",

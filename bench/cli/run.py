@@ -39,6 +39,14 @@ def run(
         Path | None,
         typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
     ] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            "--chat-template",
+            help="Of messages: own, chatml, llama-3, zephyr, alpaca, plain, or a Jinja file. "
+            "Example: --chat-template chatml",
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -164,6 +172,7 @@ def run(
         patience=patience,
         lease=lease,
         trackers=read_trackers(tracker),
+        chat_template=chat_template,
     )
     if open_only:
         open_command(request)
