@@ -20,7 +20,7 @@ from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
 from bench.model import load_model, load_tokenizer, model_hash
-from bench.model_sources import resolve_model
+from bench.model_sources import find_source
 from bench.prepared import Note, make_sound, silent
 from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, ProblemSpec, TrainSpec
 from bench.suites.build.assets import check_assets
@@ -126,8 +126,8 @@ def open_workspace(
             suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution, note=note
         )
     check_assets(suite.folder)
-    given = str(suite.folder / "model") if model is None else model
-    folder = resolve_model(given, results=results, chat_template=chat_template, note=note)
+    given, called = (str(suite.folder / "model"), f"suite {suite.name}") if model is None else (model, None)
+    folder, name = find_source(given, called=called, results=results, chat_template=chat_template, note=note)
     tokenizer = load_tokenizer(folder)
     context = _context(folder)
     if context is not None and train.max_length > context:
@@ -153,7 +153,10 @@ def open_workspace(
         suite=suite,
         results=results,
         model=folder,
-        model_spec=ModelSpec(source=shown(model or f"suite {suite.name}"), content=model_hash(folder)),
+        model_spec=ModelSpec(
+            source=shown(name),
+            content=model_hash(folder),
+        ),
         tokenizer=tokenizer,
         data=rows,
         data_spec=DataSpec(kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows)),
