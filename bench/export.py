@@ -70,7 +70,8 @@ def export(given: str, to: Path, *, results: Path, kind: Kind, dtype: str, note:
 def base_name(spec: RunSpec, start: Path) -> tuple[str, str | None]:
     """Return what a program can load as an adapter's base, and its revision: a hub's model, else the folder here."""
     match = NAME.fullmatch(base_of(spec.model.source))
-    if match is not None and match["revision"] is not None:
+    whole = spec.train.lora is None or spec.train.lora.quantize is None
+    if whole and match is not None and match["revision"] is not None:
         return match["repo"], match["revision"]
     return str(start.resolve()), None
 

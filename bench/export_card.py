@@ -48,7 +48,6 @@ def card(spec: RunSpec, key: str, records: Sequence[RunRecord], *, kind: str, dt
 
 def _facts(spec: RunSpec, base: str) -> list[tuple[str, Any]]:
     train, data = spec.train, spec.data
-    lora = train.lora
     params = ", ".join(f"{name} = {value:g}" for name, value in spec.params.items()) or "none"
     return [
         ("start model", base),
@@ -62,9 +61,17 @@ def _facts(spec: RunSpec, base: str) -> list[tuple[str, Any]]:
         ("learning rate", f"{train.learning_rate:g}, {train.lr_schedule}, warm-up {train.warmup:g}"),
         ("longest row", f"{train.max_length} tokens"),
         ("precision", train.precision),
-        ("LoRA", "none" if lora is None else f"rank {lora.rank}, α {lora.alpha:g}, dropout {lora.dropout:g}"),
+        ("LoRA", _lora(spec)),
         ("seed", spec.seed),
     ]
+
+
+def _lora(spec: RunSpec) -> str:
+    lora = spec.train.lora
+    if lora is None:
+        return "none"
+    bits = "" if lora.quantize is None else f", on layers rounded to {lora.quantize}"
+    return f"rank {lora.rank}, α {lora.alpha:g}, dropout {lora.dropout:g}{bits}"
 
 
 def _measured(records: Sequence[RunRecord]) -> list[str]:

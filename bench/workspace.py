@@ -22,6 +22,7 @@ from bench.exact.table_model import write_start_model
 from bench.model import load_model, load_tokenizer, model_hash
 from bench.model_sources import find_source
 from bench.prepared import Note, make_sound, silent
+from bench.quantize import check_quantize, rounded
 from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, ProblemSpec, TrainSpec
 from bench.suites.build.assets import check_assets
 from bench.suites.pairs import load_pairs, load_prompts
@@ -128,6 +129,9 @@ def open_workspace(
     check_assets(suite.folder)
     given, called = (str(suite.folder / "model"), f"suite {suite.name}") if model is None else (model, None)
     folder, name = find_source(given, called=called, results=results, chat_template=chat_template, note=note)
+    check_quantize(train.lora, execution)
+    if train.lora is not None and train.lora.quantize is not None:
+        folder = rounded(folder, results=results, note=note)
     tokenizer = load_tokenizer(folder)
     context = _context(folder)
     if context is not None and train.max_length > context:
