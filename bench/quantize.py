@@ -102,21 +102,19 @@ def _layers(model: Any) -> dict[str, Any]:
 
 
 def _check_same(model: Any, folder: Path) -> None:
-    """Hold one layer's four bits against the folder: both roundings must be one."""
+    """Hold the layers' four bits against the folder: both roundings must be one."""
     import torch
     from bitsandbytes.functional import dequantize_4bit
     from safetensors import safe_open
 
-    name, weight = next(iter(_layers(model).items()))
+    layers = {f"{name}.weight": weight for name, weight in _layers(model).items()}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            if f"{name}.weight" not in file.keys():  # noqa: SIM118
-                continue
-            expected = file.get_tensor(f"{name}.weight")
-        found = dequantize_4bit(weight.data, weight.quant_state).to("cpu", torch.float32)
-        if not torch.equal(found, expected.float()):
-            raise RunError(
-                f"{name} in four bits is not what {folder} holds",
-                fix="remove the folder and run the same command again",
-            )
-        return
+            for name in sorted(layers.keys() & set(file.keys())):
+                weight = layers[name]
+                found = dequantize_4bit(weight.data, weight.quant_state).to("cpu", torch.float32)
+                if not torch.equal(found, file.get_tensor(name).float()):
+                    raise RunError(
+                        f"{name} in four bits is not what {folder} holds",
+                        fix="remove the folder and run the same command again",
+                    )
