@@ -26,7 +26,7 @@ from bench.provenance import environment
 from bench.reference_stage import training_entries
 from bench.report.record import START, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
-from bench.rungs import Prune, Rungs, rung_score
+from bench.rungs import Prune, Rungs, rung_scorer
 from bench.spec import EvaluationSpec, RunSpec
 from bench.told import tell_record, telling
 from bench.workspace import Workspace
@@ -152,7 +152,7 @@ def _train(workspace: Workspace, job: TrainJob, hooks: Hooks, *, tuning: TuningP
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
     rungs = None
     if prune is not None:
-        rungs = Rungs(steps=tuning.rungs, score=lambda model: rung_score(model, workspace, job.spec), prune=prune)
+        rungs = Rungs(steps=tuning.rungs, score=rung_scorer(workspace, job.spec), prune=prune)
     with telling(ready, trackers=hooks.trackers) as told:
 
         def report(step: int, row: dict[str, float | None]) -> None:

@@ -110,8 +110,9 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)
     train_changes = dict(settings.sections["train"])
-    if train_changes.pop("lora", False) or settings.sections["lora"]:
-        train_changes["lora"] = apply(LoraSpec(), settings.sections["lora"], section="lora").model_dump()
+    with_lora = train_changes.pop("lora", suite.train.lora is not None or bool(settings.sections["lora"]))
+    base = suite.train.lora or LoraSpec()
+    train_changes["lora"] = apply(base, settings.sections["lora"], section="lora").model_dump() if with_lora else None
     execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
     request = replace(request, processes=execution.processes)  # --set may have the last word
     train = apply(suite.train, train_changes, section="train")
@@ -133,6 +134,8 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         train=train,
         evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
         execution=execution,
+        judges=request.judges,
+        prompts=request.prompts,
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))

@@ -58,6 +58,8 @@ class Request:
     patience: float = 300.0
     lease: float = 120.0
     trackers: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
+    prompts: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +101,8 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
             continue
         section, field = _field(name, text, params)
         if (section, field) == ("train", "lora"):
-            sections["lora"] = sections["lora"] if value is True else _whole(value, text)
-            sections["train"]["lora"] = True
+            sections["lora"] = sections["lora"] if isinstance(value, bool) else _whole(value, text)
+            sections["train"]["lora"] = value is not False
             continue
         sections[section][field] = value
     return Settings(sections=sections, params=values)
@@ -163,5 +165,5 @@ def _value(given: str, text: str) -> Any:
 
 def _whole(value: Any, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"--set {text}: lora is true, or its fields", fix="for example --set lora.rank=8")
+        raise UsageError(f"--set {text}: lora is true, false, or its fields", fix="for example --set lora.rank=8")
     return value

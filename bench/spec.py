@@ -27,7 +27,7 @@ class Spec(BaseModel):
 
     def canonical(self) -> str:
         """Return resolved values as JSON: keys sorted, floats by repr, all but ``source`` and defaults of ``later``."""
-        values = _without_sources(self.model_dump(mode="json"))
+        values = without_sources(self.model_dump(mode="json"))
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     def digest(self) -> str:
@@ -118,10 +118,18 @@ class TrainSpec(Spec):
     lora: LoraSpec | None = None
 
 
+class JudgedBy(Spec):
+    """A judge by content: the hash of all that decides its verdicts. ``source`` is for people."""
+
+    source: str
+    name: str
+    identity: str
+
+
 class EvaluationSpec(Spec):
     """What is measured on a checkpoint, and on which split."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"lm_eval_fewshot", "lm_eval_limit"})
+    later: ClassVar[frozenset[str]] = frozenset({"lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content"})
 
     split: Literal["validation", "test"]
     prompts: Annotated[int, Field(gt=0, description="prompts that completions are sampled for")]
@@ -138,6 +146,14 @@ class EvaluationSpec(Spec):
         float | None, Field(gt=0, description="documents of each task, the first ones; below 1: a share; none: all")
     ] = None
     judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
+    target: Annotated[
+        Literal["reward", "win_rate"],
+        Field(description="what chooses: J, or the first judge's length-controlled win rate over the start model"),
+    ] = "reward"
+    judges: Annotated[tuple[JudgedBy, ...], Field(description="the first one chooses, all report on test prompts")] = ()
+    content: Annotated[
+        str | None, Field(description="SHA-256 of prompts and held-out rows that are the user's own; none: the suite's")
+    ] = None
 
     @field_validator("lm_eval", mode="before")
     @classmethod
@@ -202,7 +218,8 @@ class Execution(BaseModel):
     watts_per_gpu: Annotated[float, Field(ge=0, description="of a GPU at work, where no counter measures it")] = 400.0
 
 
-def _without_sources(value: Any) -> Any:
+def without_sources(value: Any) -> Any:
+    """Return a dumped spec without what is in it for people alone: two specs are one where the rest is equal."""
     if isinstance(value, dict):
-        return {name: _without_sources(each) for name, each in value.items() if name != "source"}
+        return {name: without_sources(each) for name, each in value.items() if name != "source"}
     return value

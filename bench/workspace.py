@@ -12,15 +12,17 @@ from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
 from bench.data.preferences import read_preferences
 from bench.data.table import write_encoded
 from bench.errors import UsageError, shown
+from bench.evaluate.checkpoint import Asked
 from bench.evaluate.gold import Gold, load_gold
 from bench.evaluate.lm_tasks import ReadyTasks, Seeds, ready_tasks
 from bench.evaluate.preflight import reader_of
 from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
+from bench.given import FRACTIONS, judges_of, part_given
 from bench.model import find_model, load_model, load_tokenizer, model_hash
 from bench.report.store import is_complete, verify_folder, write_whole
-from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, ProblemSpec, TrainSpec
+from bench.spec import DataSpec, EvaluationSpec, Execution, JudgedBy, ModelSpec, ProblemSpec, TrainSpec
 from bench.suites.build.assets import check_assets
 from bench.suites.pairs import load_pairs, load_prompts
 from bench.suites.suite import Suite
@@ -29,8 +31,6 @@ VERSION = 1
 SPLITS = ("validation", "test")
 KEPT_REFERENCES = 4
 """Sets of reference log-probs in memory: training data, both held-out splits, and a KL baseline."""
-# Share of a user's own prompts that is trained on, selected by and reported on.
-FRACTIONS = (0.8, 0.1, 0.1)
 Note = Callable[[str], None]
 
 
@@ -42,7 +42,8 @@ def _silent(text: str) -> None:
 class Workspace:
     """All that runs of one command share. ``held_out`` has pairs for each split, none where the data is unpaired.
 
-    ``problem`` is the enumerable problem that model and data come from, None where they are files.
+    ``problem`` is the enumerable problem that model and data come from, None where they are files. ``asked`` has the
+    judges of each split with what they are shown, None where the suite has a gold reward of its own.
     """
 
     suite: Suite
@@ -59,11 +60,12 @@ class Workspace:
     evaluation: EvaluationSpec
     execution: Execution
     problem: Problem | None = None
+    asked: Mapping[str, Asked] | None = None
 
     @cached_property
-    def gold(self) -> Gold:
-        """The suite's gold reward."""
-        return load_gold(self.suite.folder / "gold")
+    def gold(self) -> Gold | None:
+        """The suite's gold reward, None where it has none: its reward is enumerated, or judges are asked."""
+        return None if self.problem is not None or self.asked is not None else load_gold(self.suite.folder / "gold")
 
     @cached_property
     def tasks(self) -> ReadyTasks | None:
@@ -109,16 +111,23 @@ def open_workspace(
     train: TrainSpec,
     evaluation: EvaluationSpec,
     execution: Execution,
+    judges: Sequence[str] = (),
+    prompts: Path | None = None,
     note: Note = _silent,
 ) -> Workspace:
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
 
     Args:
+        judges: who compares answers, where the suite leaves it to the user; none: the suite's own.
+        prompts: a file of instructions to report on, likewise.
         note: told where something on disk was damaged and is made again.
 
     Raises:
         UsageError: the model, the data or their combination cannot be right. RunError: the suite's assets are damaged.
     """
+    if not suite.given and (judges or prompts is not None):
+        option = f"--judge {judges[0]}" if judges else f"--prompts {prompts}"
+        raise UsageError(f"{option}: suite {suite.name} has its own reward and prompts", fix="--suite chat")
     if suite.problem is not None:
         _refuse_files(suite, model, data)
         if train.lora is not None:
@@ -126,15 +135,23 @@ def open_workspace(
         return _open_problem(
             suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution, note=note
         )
+    if suite.given:
+        return _open_given(
+            suite,
+            model,
+            data,
+            results=results,
+            train=train,
+            evaluation=evaluation,
+            execution=execution,
+            judges=judges or suite.judges,
+            prompts=prompts,
+            note=note,
+        )
     check_assets(suite.folder)
     folder = suite.folder / "model" if model is None else find_model(model, results=results)
     tokenizer = load_tokenizer(folder)
-    context = _context(folder)
-    if context is not None and train.max_length > context:
-        raise UsageError(
-            f"train.max_length={train.max_length} is more than the {context} tokens of context that {folder.name} has",
-            fix=f"--set train.max_length={context}",
-        )
+    _check_context(folder, train)
     own = _same_tokenizer(folder, suite.folder / "model")
     if data is None:
         parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
@@ -161,6 +178,60 @@ def open_workspace(
         train=train,
         evaluation=evaluation,
         execution=execution,
+    )
+
+
+def _open_given(
+    suite: Suite,
+    model: str | None,
+    data: Path | None,
+    *,
+    results: Path,
+    train: TrainSpec,
+    evaluation: EvaluationSpec,
+    execution: Execution,
+    judges: Sequence[str],
+    prompts: Path | None,
+    note: Note,
+) -> Workspace:
+    """The workspace of a user's own model and data."""
+    if model is None or data is None:
+        missing = "model: --model FOLDER" if model is None else "preferences: --data FILE"
+        raise UsageError(f"suite {suite.name} brings no {missing.split(':')[0]}", fix=missing.split(": ")[1])
+    folder = find_model(model, results=results)
+    tokenizer = load_tokenizer(folder)
+    _check_context(folder, train)
+    given = part_given(read_preferences(data), tokenizer, max_length=train.max_length, test_prompts=prompts)
+    rows, source = given.parts["train"], shown(data.name)
+    made = judges_of(judges, model=folder, train=rows, tokenizer=tokenizer, source=source)
+    judged_by = tuple(
+        JudgedBy(source=shown(name), name=judge.name, identity=judge.identity)
+        for name, judge in zip(judges, made, strict=True)
+    )
+    most = evaluation.prompts
+    return Workspace(
+        suite=suite,
+        results=results,
+        model=folder,
+        model_spec=ModelSpec(source=shown(model), content=model_hash(folder)),
+        tokenizer=tokenizer,
+        data=rows,
+        data_spec=DataSpec(kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows)),
+        data_folder=_keep(rows, results, note),
+        held_out={split: given.parts[split] for split in SPLITS if rows.kind == "pairs"},
+        prompts={split: given.prompts[split][:most] for split in SPLITS},
+        train=train,
+        evaluation=evaluation.model_copy(update={"judges": judged_by, "content": given.content}),
+        execution=execution,
+        asked={
+            split: Asked(
+                judges=made,
+                instructions=given.instructions[split][:most],
+                held_out=given.held_out[split][:most],
+                verdicts=results / "verdicts",
+            )
+            for split in SPLITS
+        },
     )
 
 
@@ -252,6 +323,15 @@ def _prompts(suite: Suite, split: str, tokenizer: Any, own: bool) -> tuple[tuple
 def _same_tokenizer(folder: Path, other: Path) -> bool:
     one, two = folder / "tokenizer.json", other / "tokenizer.json"
     return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
+
+
+def _check_context(folder: Path, train: TrainSpec) -> None:
+    context = _context(folder)
+    if context is not None and train.max_length > context:
+        raise UsageError(
+            f"train.max_length={train.max_length} is more than the {context} tokens of context that {folder.name} has",
+            fix=f"--set train.max_length={context}",
+        )
 
 
 def _context(folder: Path) -> int | None:

@@ -39,6 +39,22 @@ def run(
         Path | None,
         typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            help="Suite chat: who compares answers with the start model's; the first one chooses. fitted, start, or as "
+            "in bench evaluate. Example: --judge fitted --judge lm:./judge",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="Suite chat: instructions to report on, in place of the data's test prompts. "
+            "Example: --prompts alpaca_eval.json",
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +149,8 @@ def run(
 
         bench run --loss "dpo,dpo+nll(0.2),0.8*dpo+0.2*bco_pair" --seeds 5
 
+        bench run --loss dpo,ipo --sweep beta --suite chat --model ./instruct-model --data prefs.jsonl
+
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
@@ -164,6 +182,8 @@ def run(
         patience=patience,
         lease=lease,
         trackers=read_trackers(tracker),
+        judges=tuple(judge or ()),
+        prompts=prompts,
     )
     if open_only:
         open_command(request)
