@@ -129,16 +129,16 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
 
 
 def find_checkpoint(given: str, *, results: Path) -> Path:
-    """Return the folder of a checkpoint: ``find_model``, and names on the hub, from its cache where it has them.
+    """Return the folder of a checkpoint: ``resolve_model``, and names on the hub, from its cache where it has them.
 
     Raises:
         UsageError: none of that name.
     """
-    from bench.model import find_model
+    from bench.model_sources import resolve_model
 
     owner, _, name = given.partition("/")
     if given.startswith("run:") or Path(given).exists() or not owner or not name or "/" in name or "." in owner:
-        return find_model(given, results=results)
+        return resolve_model(given, results=results)
     from huggingface_hub import snapshot_download
 
     from bench.evaluate.isolation import offline, quiet
@@ -158,7 +158,7 @@ def find_checkpoint(given: str, *, results: Path) -> Path:
             f"checkpoint {given!r}: no such folder, and not in {where} ({type(error).__name__})",
             fix="give a local folder with config.json, tokenizer.json and *.safetensors, run:KEY, or OWNER/NAME",
         ) from error
-    return find_model(folder, results=results)
+    return resolve_model(folder, results=results)
 
 
 def result_rows(found: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -121,7 +121,7 @@ def run_job(
     """
     import torch
 
-    from bench.checkpoint import save_checkpoint
+    from bench.adapters import save_trained
     from bench.energy import energy_of, start_meter
     from bench.ranks import join_ranks, sharing_of
     from bench.shards import gathered, named_weights
@@ -171,7 +171,7 @@ def run_job(
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (partial / "metrics.jsonl").write_text(lines, encoding="utf-8")
             if progress.status == "completed":
-                save_checkpoint(model, given.tokenizer, partial / "checkpoint")
+                save_trained(model, given.tokenizer, partial, spec=spec, start=job.model)
 
         write_whole(place, write, stage="train")
     accelerator.wait_for_everyone()

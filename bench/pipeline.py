@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.adapters import load_trained
 from bench.cost import cost_of, evaluation_meter
 from bench.errors import RunError
 from bench.evaluate.checkpoint import Evaluated
@@ -20,7 +21,6 @@ from bench.launch import launch
 from bench.logs import stage
 from bench.matmul import current_route
 from bench.measure import SAMPLES, frontiers, measure, training_metrics
-from bench.model import load_model
 from bench.packed.kernels import kernels
 from bench.provenance import environment
 from bench.reference_stage import training_entries
@@ -197,7 +197,8 @@ def _evaluate(
     started, meter = time.monotonic(), evaluation_meter(workspace)
     found = Evaluated()
     if trained["status"] == "completed":
-        model = workspace.start_model if spec.objective == START else load_model(job.run / "checkpoint")
+        start = workspace.start_model
+        model = start if spec.objective == START else load_trained(job.run, start, spec=spec)
         model = model.to(workspace.device)
         found = measure(model, workspace, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
     record = RunRecord(

@@ -136,6 +136,7 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         execution=execution,
         judges=request.judges,
         prompts=request.prompts,
+        chat_template=request.chat_template,
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))

@@ -47,6 +47,7 @@ class PostedRequest(BaseModel):
     results: Path
     judges: tuple[str, ...] = ()
     prompts: Path | None = None
+    chat_template: str | None = None
 
 
 class Posted(BaseModel):
@@ -97,6 +98,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
             "model": _absolute(request.model),
             "prompts": None if request.prompts is None else request.prompts.absolute(),
             "judges": [_absolute_judge(judge) for judge in request.judges],
+            "chat_template": _absolute(request.chat_template),
             "loss_files": [path.absolute() for path in request.loss_files],
             "results": request.results.absolute(),
         }

@@ -60,6 +60,7 @@ class Request:
     trackers: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
     prompts: Path | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

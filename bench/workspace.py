@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench.data.borders import tell_borders
 from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
 from bench.data.preferences import read_preferences
 from bench.data.table import write_encoded
@@ -20,8 +21,9 @@ from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
 from bench.given import FRACTIONS, judges_of, part_given
-from bench.model import find_model, load_model, load_tokenizer, model_hash
-from bench.report.store import is_complete, verify_folder, write_whole
+from bench.model import load_model, load_tokenizer, model_hash
+from bench.model_sources import resolve_model
+from bench.prepared import Note, make_sound, silent
 from bench.spec import DataSpec, EvaluationSpec, Execution, JudgedBy, ModelSpec, ProblemSpec, TrainSpec
 from bench.suites.build.assets import check_assets
 from bench.suites.pairs import load_pairs, load_prompts
@@ -31,11 +33,6 @@ VERSION = 1
 SPLITS = ("validation", "test")
 KEPT_REFERENCES = 4
 """Sets of reference log-probs in memory: training data, both held-out splits, and a KL baseline."""
-Note = Callable[[str], None]
-
-
-def _silent(text: str) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +110,15 @@ def open_workspace(
     execution: Execution,
     judges: Sequence[str] = (),
     prompts: Path | None = None,
-    note: Note = _silent,
+    chat_template: str | None = None,
+    note: Note = silent,
 ) -> Workspace:
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
 
     Args:
         judges: who compares answers, where the suite leaves it to the user; none: the suite's own.
         prompts: a file of instructions to report on, likewise.
+        chat_template: another one than the start model's own, by name or file.
         note: told where something on disk was damaged and is made again.
 
     Raises:
@@ -129,7 +128,7 @@ def open_workspace(
         option = f"--judge {judges[0]}" if judges else f"--prompts {prompts}"
         raise UsageError(f"{option}: suite {suite.name} has its own reward and prompts", fix="--suite chat")
     if suite.problem is not None:
-        _refuse_files(suite, model, data)
+        _refuse_files(suite, model, data, chat_template)
         if train.lora is not None:
             raise UsageError(f"suite {suite.name} trains a table, which has no layer for LoRA", fix="leave lora out")
         return _open_problem(
@@ -146,10 +145,12 @@ def open_workspace(
             execution=execution,
             judges=judges or suite.judges,
             prompts=prompts,
+            chat_template=chat_template,
             note=note,
         )
     check_assets(suite.folder)
-    folder = suite.folder / "model" if model is None else find_model(model, results=results)
+    given = str(suite.folder / "model") if model is None else model
+    folder = resolve_model(given, results=results, chat_template=chat_template, note=note)
     tokenizer = load_tokenizer(folder)
     _check_context(folder, train)
     own = _same_tokenizer(folder, suite.folder / "model")
@@ -157,7 +158,9 @@ def open_workspace(
         parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
         source = f"suite {suite.name}"
     else:
-        encoded = encode(read_preferences(data), tokenizer, max_length=train.max_length)
+        preferences = read_preferences(data)
+        encoded = encode(preferences, tokenizer, max_length=train.max_length)
+        tell_borders(preferences, tokenizer, note=note, template=chat_template)
         train_part, validation, test = split_by_prompt(encoded, fractions=FRACTIONS, seed=0)
         parts = {"train": train_part, "validation": validation, "test": test}
         source = shown(data.name)
@@ -192,16 +195,19 @@ def _open_given(
     execution: Execution,
     judges: Sequence[str],
     prompts: Path | None,
+    chat_template: str | None,
     note: Note,
 ) -> Workspace:
     """The workspace of a user's own model and data."""
     if model is None or data is None:
         missing = "model: --model FOLDER" if model is None else "preferences: --data FILE"
         raise UsageError(f"suite {suite.name} brings no {missing.split(':')[0]}", fix=missing.split(": ")[1])
-    folder = find_model(model, results=results)
+    folder = resolve_model(model, results=results, chat_template=chat_template, note=note)
     tokenizer = load_tokenizer(folder)
     _check_context(folder, train)
-    given = part_given(read_preferences(data), tokenizer, max_length=train.max_length, test_prompts=prompts)
+    preferences = read_preferences(data)
+    tell_borders(preferences, tokenizer, note=note, template=chat_template)
+    given = part_given(preferences, tokenizer, max_length=train.max_length, test_prompts=prompts)
     rows, source = given.parts["train"], shown(data.name)
     made = judges_of(judges, model=folder, train=rows, tokenizer=tokenizer, source=source)
     judged_by = tuple(
@@ -248,7 +254,7 @@ def _open_problem(
     """The workspace of an enumerable problem: its start model and its pairs are made from its dials."""
     problem = make_problem(dials)
     folder = results / "models" / f"{suite.name}-{dials.digest()}"
-    _make_sound(folder, lambda partial: write_start_model(problem, partial), note=note)
+    make_sound(folder, lambda partial: write_start_model(problem, partial), note=note)
     parts = {split: encode_problem(problem, split) for split in ("train", *SPLITS)}
     rows = parts["train"]
     prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in SPLITS}
@@ -273,8 +279,8 @@ def _open_problem(
     )
 
 
-def _refuse_files(suite: Suite, model: str | None, data: Path | None) -> None:
-    for option, given in (("--model", model), ("--data", data)):
+def _refuse_files(suite: Suite, model: str | None, data: Path | None, chat_template: str | None) -> None:
+    for option, given in (("--model", model), ("--data", data), ("--chat-template", chat_template)):
         if given is not None:
             raise UsageError(
                 f"{option} {given}: suite {suite.name} makes model and data from its problem",
@@ -286,18 +292,8 @@ def _keep(rows: Encoded, results: Path, note: Note) -> Path:
     """Write the encoded rows under their content's name; return where they lie."""
     key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
     folder = results / "data" / key
-    _make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
+    make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
     return folder
-
-
-def _make_sound(folder: Path, write: Callable[[Path], None], *, note: Note) -> None:
-    """Write a folder of the prepare stage where it is not there, or not what was written."""
-    if is_complete(folder):
-        problems = verify_folder(folder, stage="prepare")
-        if not problems:
-            return
-        note(f"{problems[0]}: damaged, so {folder} is made again")
-    write_whole(folder, write, stage="prepare")
 
 
 def _suite_pairs(suite: Suite, split: str, tokenizer: Any, own: bool, max_length: int) -> Encoded:

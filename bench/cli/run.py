@@ -32,7 +32,7 @@ def run(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Start model: a local folder, or run:KEY. Example: --model run:3f9c --model ./my-sft"
+            "--model", help="Start model: a folder, FILE.gguf, or run:KEY. Example: --model run:3f9c --model ./my-sft"
         ),
     ] = None,
     data: Annotated[
@@ -53,6 +53,14 @@ def run(
             "--prompts",
             help="Suite chat: instructions to report on, in place of the data's test prompts. "
             "Example: --prompts alpaca_eval.json",
+        ),
+    ] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            "--chat-template",
+            help="Of messages: own, chatml, llama-3, zephyr, alpaca, plain, or a Jinja file. "
+            "Example: --chat-template chatml",
         ),
     ] = None,
     protocol: Annotated[
@@ -184,6 +192,7 @@ def run(
         trackers=read_trackers(tracker),
         judges=tuple(judge or ()),
         prompts=prompts,
+        chat_template=chat_template,
     )
     if open_only:
         open_command(request)

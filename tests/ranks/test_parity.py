@@ -50,5 +50,5 @@ def test_ranks_that_stop_and_go_on_are_those_that_did_not_to_the_bit(tmp_path):
     run_many([*wholes, *parts])
     for (whole, _), (resumed, _) in zip(wholes, parts, strict=True):
         assert trained(whole)["curves"] == trained(resumed)["curves"]
-        weights = [load_file(each.run / "checkpoint" / "model.safetensors") for each in (whole, resumed)]
+        weights = [load_file(each.run / "adapter" / "adapter_model.safetensors") for each in (whole, resumed)]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
