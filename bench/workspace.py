@@ -8,8 +8,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
-from bench.data.preferences import read_preferences
+from bench.data.encode import Encoded, encode_ids
+from bench.data.options import AS_IT_IS, DataOptions
+from bench.data.parts import encoded_parts
 from bench.data.table import write_encoded
 from bench.errors import UsageError, shown
 from bench.evaluate.gold import Gold, load_gold
@@ -109,12 +110,14 @@ def open_workspace(
     train: TrainSpec,
     evaluation: EvaluationSpec,
     execution: Execution,
+    data_options: DataOptions = AS_IT_IS,
     note: Note = _silent,
 ) -> Workspace:
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
 
     Args:
-        note: told where something on disk was damaged and is made again.
+        data_options: how ``data`` is read and what is left out of it.
+        note: told where something on disk was damaged and is made again, and what of the data was left out.
 
     Raises:
         UsageError: the model, the data or their combination cannot be right. RunError: the suite's assets are damaged.
@@ -140,9 +143,9 @@ def open_workspace(
         parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
         source = f"suite {suite.name}"
     else:
-        encoded = encode(read_preferences(data), tokenizer, max_length=train.max_length)
-        train_part, validation, test = split_by_prompt(encoded, fractions=FRACTIONS, seed=0)
-        parts = {"train": train_part, "validation": validation, "test": test}
+        parts = encoded_parts(
+            data, data_options, tokenizer, max_length=train.max_length, fractions=FRACTIONS, note=note
+        )
         source = shown(data.name)
     rows = parts["train"]
     if not rows.rows:
