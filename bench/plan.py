@@ -4,12 +4,14 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from bench.data.tokens import pairs_in
+from bench.data.options import AS_IT_IS, DataOptions
+from bench.data.tokens import pairs_in, singles_in
 from bench.errors import UsageError, did_you_mean
 from bench.evaluate.preflight import preflight, reader_of, refuse
 from bench.identity import terms_of
@@ -137,6 +139,7 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         judges=request.judges,
         prompts=request.prompts,
         chat_template=request.chat_template,
+        data_options=_data_options(request, settings.sections["data"]),
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
@@ -222,6 +225,14 @@ def _check_pruner(request: Request, *, steps: int, ranks: bool) -> None:
         raise UsageError(f"--pruner {request.pruner}: {steps} steps leave nothing to end", fix="--pruner none")
 
 
+def _data_options(request: Request, changes: Mapping[str, Any]) -> DataOptions:
+    """What ``--set data.…`` said of the user's own data. Raises UsageError where there are none."""
+    if changes and request.data is None:
+        name = next(iter(changes))
+        raise UsageError(f"--set data.{name}: the suite's own data are as they are", fix="give --data FILE with it")
+    return apply(AS_IT_IS, changes, section="data")
+
+
 def _check_data(objective: Objective, workspace: Workspace) -> None:
     """Refuse an objective that the data have not what it needs."""
     source = workspace.data_spec.source
@@ -230,6 +241,13 @@ def _check_data(objective: Objective, workspace: Workspace) -> None:
         raise UsageError(
             f"objective {objective.name!r} needs pairs, but {source} has unpaired rows",
             fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(unpaired)}",
+        )
+    singles = singles_in(workspace.data.rows)
+    if singles and len({single.desirable for single in singles}) == 1:
+        wanted = "wanted" if singles[0].desirable else "unwanted"
+        raise UsageError(
+            f"objective {objective.name!r} needs wanted and unwanted answers, but {source} has {wanted} ones only",
+            fix="give rows of both labels, or pairs; demonstrations alone hold no preference",
         )
     if Requires.SCORES in objective.requires and any(pair.score_gap is None for pair in pairs_in(workspace.data.rows)):
         raise UsageError(

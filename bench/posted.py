@@ -12,6 +12,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.data.hub import hub_id
 from bench.errors import UsageError
 from bench.plan import Plan
 from bench.report.whole import sibling_of, told
@@ -94,7 +95,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     asked = PostedRequest.model_validate(
         {
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
-            "data": None if request.data is None else request.data.absolute(),
+            "data": request.data if request.data is None or hub_id(request.data) else request.data.absolute(),
             "model": _absolute(request.model),
             "prompts": None if request.prompts is None else request.prompts.absolute(),
             "judges": [_absolute_judge(judge) for judge in request.judges],

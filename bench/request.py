@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from bench.data.options import DataOptions
 from bench.errors import UsageError, did_you_mean
 from bench.spec import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
 
@@ -26,6 +27,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "execution": Execution,
     "lora": LoraSpec,
     "problem": ProblemSpec,
+    "data": DataOptions,
 }
 
 
@@ -107,6 +109,12 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
             continue
         sections[section][field] = value
     return Settings(sections=sections, params=values)
+
+
+def data_settings(data_format: str | None, columns: str | None) -> tuple[str, ...]:
+    """Return ``--data-format`` and ``--columns`` as the settings that they are short for."""
+    given = (("format", data_format), ("columns", columns))
+    return tuple(f"data.{name}={value}" for name, value in given if value is not None)
 
 
 def worker_count(text: str) -> int | None:

@@ -8,9 +8,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.data.borders import tell_borders
-from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
-from bench.data.preferences import read_preferences
+from bench.data.options import AS_IT_IS, DataOptions
+from bench.data.encode import Encoded, encode_ids
 from bench.data.table import write_encoded
 from bench.errors import UsageError, shown
 from bench.evaluate.checkpoint import Asked
@@ -111,6 +110,7 @@ def open_workspace(
     judges: Sequence[str] = (),
     prompts: Path | None = None,
     chat_template: str | None = None,
+    data_options: DataOptions = AS_IT_IS,
     note: Note = silent,
 ) -> Workspace:
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
@@ -119,7 +119,8 @@ def open_workspace(
         judges: who compares answers, where the suite leaves it to the user; none: the suite's own.
         prompts: a file of instructions to report on, likewise.
         chat_template: another one than the start model's own, by name or file.
-        note: told where something on disk was damaged and is made again.
+        data_options: how ``data`` is read and what is left out of it.
+        note: told where something on disk was damaged and is made again, and what of the data was left out.
 
     Raises:
         UsageError: the model, the data or their combination cannot be right. RunError: the suite's assets are damaged.
@@ -158,11 +159,9 @@ def open_workspace(
         parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
         source = f"suite {suite.name}"
     else:
-        preferences = read_preferences(data)
-        encoded = encode(preferences, tokenizer, max_length=train.max_length)
-        tell_borders(preferences, tokenizer, note=note, template=chat_template)
-        train_part, validation, test = split_by_prompt(encoded, fractions=FRACTIONS, seed=0)
-        parts = {"train": train_part, "validation": validation, "test": test}
+        parts = encoded_parts(
+            data, data_options, tokenizer, max_length=train.max_length, fractions=FRACTIONS, note=note
+        )
         source = shown(data.name)
     rows = parts["train"]
     if not rows.rows:

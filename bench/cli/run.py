@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Out, Storage, Tracker, app
+from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, app
 
 
 @app.command()
@@ -37,7 +37,11 @@ def run(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
+        typer.Option(
+            "--data",
+            help="Preferences: a file, a folder, or a data set of the hub, in any known format. "
+            "Example: --data prefs.jsonl, --data org/name:train",
+        ),
     ] = None,
     judge: Annotated[
         list[str] | None,
@@ -63,6 +67,8 @@ def run(
             "Example: --chat-template chatml",
         ),
     ] = None,
+    data_format: DataFormat = None,
+    columns: Columns = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -164,7 +170,7 @@ def run(
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import open_command, run_command
-    from bench.request import Request, worker_count
+    from bench.request import Request, data_settings, worker_count
     from bench.trackers import read_trackers
     from losses.grammar import split_expressions
 
@@ -177,7 +183,7 @@ def run(
         protocol=protocol,
         trials=trials,
         seeds=seeds,
-        settings=tuple(settings or ()),
+        settings=(*data_settings(data_format, columns), *(settings or ())),
         results=out,
         study=study,
         storage=storage,
