@@ -16,6 +16,7 @@ from bench.identity import terms_of
 from bench.request import Request, apply, read_settings
 from bench.search import Search, axes_of, make_search
 from bench.spec import Execution, LoraSpec
+from bench.stages import stage_settings
 from bench.suites.suite import get_suite
 from bench.workspace import Workspace, open_workspace
 from losses import Objective, Requires, Singles, get, names, register_file
@@ -148,7 +149,15 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     finals = terms.final_seeds if request.seeds is None else request.seeds
     axes = axes_of(request, terms.axes if request.protocol is not None else ())
     searches = tuple(
-        make_search(objective, request, axes, settings.params, trials=trials, suite=suite, steps=train.steps)
+        make_search(
+            objective,
+            request,
+            axes,
+            stage_settings(objective, settings.params, axes, sets=workspace.data_spec.sets),
+            trials=trials,
+            suite=suite,
+            steps=train.steps,
+        )
         for objective in objectives
     )
     # Values that were given by number are as many as they are, whatever the budget of a protocol.

@@ -32,7 +32,7 @@ class PostedRequest(BaseModel):
     sweep: str | None
     suite: str
     model: str | None
-    data: Path | None
+    data: tuple[Path, ...] | None
     protocol: str | None
     trials: int | None
     seeds: int | None
@@ -90,7 +90,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     asked = PostedRequest.model_validate(
         {
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
-            "data": None if request.data is None else request.data.absolute(),
+            "data": None if request.data is None else [path.absolute() for path in request.data],
             "model": _absolute(request.model),
             "loss_files": [path.absolute() for path in request.loss_files],
             "results": request.results.absolute(),

@@ -76,14 +76,28 @@ class ProblemSpec(Spec):
     ] = None
 
 
+class SetSpec(Spec):
+    """One of several data sets, as far as it is trained on."""
+
+    source: str
+    content: str
+    rows: Annotated[int, Field(gt=0)]
+
+
 class DataSpec(Spec):
-    """The preference data by content: ``source`` is for people and never hashed."""
+    """The preference data by content: ``source`` is for people and never hashed.
+
+    ``sets`` are the data sets in their order, where several were given; ``rows`` counts those of all.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"sets"})
 
     kind: Literal["pairs", "unpaired"]
     source: str
     content: str
     rows: Annotated[int, Field(gt=0)]
     problem: ProblemSpec | None = None
+    sets: tuple[SetSpec, ...] = ()
 
 
 class ModelSpec(Spec):
@@ -205,4 +219,6 @@ class Execution(BaseModel):
 def _without_sources(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_sources(each) for name, each in value.items() if name != "source"}
+    if isinstance(value, list):
+        return [_without_sources(each) for each in value]
     return value

@@ -8,8 +8,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.data.encode import Encoded, encode, encode_ids, split_by_prompt
+from bench.data.encode import Encoded, encode, encode_ids
 from bench.data.preferences import read_preferences
+from bench.data.sets import Split, split_sets
 from bench.data.table import write_encoded
 from bench.errors import UsageError, shown
 from bench.evaluate.gold import Gold, load_gold
@@ -104,7 +105,7 @@ def open_workspace(
     suite: Suite,
     *,
     model: str | None,
-    data: Path | None,
+    data: Sequence[Path] | None,
     results: Path,
     train: TrainSpec,
     evaluation: EvaluationSpec,
@@ -114,6 +115,7 @@ def open_workspace(
     """Resolve and check everything that a command names. Nothing is trained, and only ``results/data`` is written.
 
     Args:
+        data: files of preferences, in order; None: the suite's.
         note: told where something on disk was damaged and is made again.
 
     Raises:
@@ -136,14 +138,14 @@ def open_workspace(
             fix=f"--set train.max_length={context}",
         )
     own = _same_tokenizer(folder, suite.folder / "model")
-    if data is None:
-        parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
-        source = f"suite {suite.name}"
+    if not data:
+        pairs = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
+        split_data, sources = Split(parts=pairs, sets=()), [f"suite {suite.name}"]
     else:
-        encoded = encode(read_preferences(data), tokenizer, max_length=train.max_length)
-        train_part, validation, test = split_by_prompt(encoded, fractions=FRACTIONS, seed=0)
-        parts = {"train": train_part, "validation": validation, "test": test}
-        source = shown(data.name)
+        sources = [shown(path.name) for path in data]
+        encoded = [encode(read_preferences(path), tokenizer, max_length=train.max_length) for path in data]
+        split_data = split_sets(sources, encoded, fractions=FRACTIONS, seed=0)
+    source, parts = " + ".join(sources), split_data.parts
     rows = parts["train"]
     if not rows.rows:
         raise UsageError(f"{source} leaves no prompt to train on", fix="give at least ten rows with different prompts")
@@ -154,7 +156,9 @@ def open_workspace(
         model_spec=ModelSpec(source=shown(model or f"suite {suite.name}"), content=model_hash(folder)),
         tokenizer=tokenizer,
         data=rows,
-        data_spec=DataSpec(kind=rows.kind, source=source, content=rows.content_hash, rows=len(rows.rows)),
+        data_spec=DataSpec(
+            kind=rows.kind, source=source, content=split_data.content, rows=len(rows.rows), sets=split_data.sets
+        ),
         data_folder=_keep(rows, results, note),
         held_out={split: parts[split] for split in SPLITS if rows.kind == "pairs" and parts[split].rows},
         prompts={split: _prompts(suite, split, tokenizer, own)[: evaluation.prompts] for split in SPLITS},
@@ -202,8 +206,8 @@ def _open_problem(
     )
 
 
-def _refuse_files(suite: Suite, model: str | None, data: Path | None) -> None:
-    for option, given in (("--model", model), ("--data", data)):
+def _refuse_files(suite: Suite, model: str | None, data: Sequence[Path] | None) -> None:
+    for option, given in (("--model", model), ("--data", data[0] if data else None)):
         if given is not None:
             raise UsageError(
                 f"{option} {given}: suite {suite.name} makes model and data from its problem",

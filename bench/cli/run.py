@@ -36,8 +36,12 @@ def run(
         ),
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            help="Preferences as JSONL, JSON or parquet; several in order, of which sdpo makes its stages. "
+            "Example: --data prefs.jsonl",
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
@@ -135,6 +139,8 @@ def run(
 
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
 
+        bench run --loss dpo,sdpo --data easy.jsonl --data hard.jsonl
+
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import open_command, run_command
@@ -147,7 +153,7 @@ def run(
         sweep=sweep,
         suite=suite,
         model=model,
-        data=data,
+        data=tuple(data) if data else None,
         protocol=protocol,
         trials=trials,
         seeds=seeds,
