@@ -135,7 +135,7 @@ class TrainSpec(Spec):
 class EvaluationSpec(Spec):
     """What is measured on a checkpoint, and on which split."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"lm_eval_fewshot", "lm_eval_limit"})
+    later: ClassVar[frozenset[str]] = frozenset({"lm_eval_fewshot", "lm_eval_limit", "against"})
 
     split: Literal["validation", "test"]
     prompts: Annotated[int, Field(gt=0, description="prompts that completions are sampled for")]
@@ -152,6 +152,10 @@ class EvaluationSpec(Spec):
         float | None, Field(gt=0, description="documents of each task, the first ones; below 1: a share; none: all")
     ] = None
     judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
+    against: Annotated[
+        str | None,
+        Field(description="content of the model that KL and win rate are against; none: the run's own start"),
+    ] = None
 
     @field_validator("lm_eval", mode="before")
     @classmethod
@@ -164,6 +168,8 @@ class EvaluationSpec(Spec):
 
 class RunSpec(Spec):
     """Everything that decides the trained weights. Its digest is the run's key."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"reference"})
 
     version: Annotated[int, Field(description="of the training stage; a change to any number raises it")]
     suite: str
@@ -178,6 +184,9 @@ class RunSpec(Spec):
     params: dict[str, float]
     train: TrainSpec
     seed: Annotated[int, Field(ge=0)]
+    reference: Annotated[ModelSpec | None, Field(description="none: the start model, as for every run by itself")] = (
+        None
+    )
 
     @property
     def key(self) -> str:

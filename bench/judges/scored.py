@@ -63,7 +63,8 @@ def _judge(name: str, score: Score, *, identity: str, soft: bool) -> Judge:
             first, second = score([(pair.instruction, pair.first), (pair.instruction, pair.second)])
             yield number, _verdict(float(first - second), soft=soft)
 
-    return Judge(name=name, identity=hashlib.sha256(identity.encode()).hexdigest(), ordered=False, compare=compare)
+    identity = hashlib.sha256(identity.encode()).hexdigest()
+    return Judge(name=name, identity=identity, ordered=False, compare=compare, score=score)
 
 
 def _verdict(difference: float, *, soft: bool) -> Verdict:

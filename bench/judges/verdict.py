@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Outcome = Literal["judged", "refused", "malformed", "failed"]
 
@@ -51,6 +51,7 @@ class Judge:
     ``identity``: hash of all that decides its verdicts (weights or model name, template, settings; never a key).
     ``ordered``: whether the order of the answers can matter to it. ``compare`` yields each pair's number with its
     verdict, as they come. ``grade`` answers a prompt in words, None where it cannot. ``cost``: None where it is free.
+    ``score``: of (instruction, answer) one by one, NaN for none, where that is how it judges.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Judge:
     cost: "Callable[[Sequence[Messages], int], Cost] | None" = None
     prompt: "Callable[[Pair], Messages] | None" = None
     limit: int = 0
+    score: "Callable[[Sequence[tuple[str, str]]], Any] | None" = None
 
 
 Messages = tuple[tuple[str, str], ...]
