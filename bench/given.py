@@ -1,4 +1,4 @@
-"""Owns what a user brings to a suite without assets of its own: data parted by prompt, and what judges are shown."""
+"""Owns what a user brings to a suite: model, data, judges; and what judges are shown of the data that are held out."""
 
 import hashlib
 import json
@@ -7,78 +7,109 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from bench.data.encode import Encoded, encode, split_by_prompt
-from bench.data.preferences import Preferences, Single
-from bench.data.rows import Message, Text
+from bench.data.options import AS_IT_IS, DataOptions
+from bench.data.parts import Parts, encoded_parts
+from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
-from bench.data.tokens import pairs_in, singles_in
-from bench.errors import UsageError
+from bench.data.tokens import Encoded, EncodedPair, Ids, pairs_in, singles_in
+from bench.errors import UsageError, shown
 from bench.judges.fitted import Labelled, fitted_judge
 from bench.judges.specification import JudgeSpec, judge_of, judge_spec
 from bench.judges.verdict import Judge
 from bench.judges.verdict import Pair as Shown
+from bench.prepared import Note
 
 FRACTIONS = (0.8, 0.1, 0.1)
 """Share of a user's own prompts that is trained on, selected by and reported on."""
-SPLITS = ("train", "validation", "test")
-OWN_JUDGES = ("fitted", "start")
-"""Judges that a run brings itself: a reward fitted on its training data, and its start model."""
-Prompts = tuple[tuple[int, ...], ...]
+HELD_OUT = ("validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """The user's data in three parts, and the distinct prompts of each held-out part: token ids and words.
+class Brought:
+    """What a user brings to a suite, as typed; None and empty: the suite's own.
 
-    ``held_out`` are the held-out pairs in words, the preferred answer first; none where the data is unpaired.
-    ``content`` is the SHA-256 of everything held out.
+    ``options``: how ``data`` are read and what is left out of them. ``judges`` are who compares answers, ``prompts`` is
+    a file of instructions to report on: where a suite leaves both to the user.
     """
 
-    parts: Mapping[str, Encoded]
-    prompts: Mapping[str, Prompts]
-    instructions: Mapping[str, tuple[str, ...]]
-    held_out: Mapping[str, tuple[Shown, ...]]
-    content: str
+    model: str | None = None
+    chat_template: str | None = None
+    data: tuple[Path, ...] = ()
+    options: DataOptions = AS_IT_IS
+    judges: tuple[str, ...] = ()
+    prompts: Path | None = None
+
+    def read(self, tokenizer: Any, *, max_length: int, note: Note) -> Parts:
+        """Return the data in three parts, encoded. Raises as ``encoded_parts``."""
+        return encoded_parts(
+            self.data,
+            self.options,
+            tokenizer,
+            max_length=max_length,
+            fractions=FRACTIONS,
+            template=self.chat_template,
+            note=note,
+        )
+
+    @property
+    def data_name(self) -> str:
+        """The data sets as they are named in records."""
+        return " + ".join(shown(path.name) for path in self.data)
 
 
-def part_given(preferences: Preferences, tokenizer: Any, *, max_length: int, test_prompts: Path | None) -> Given:
-    """Part preferences by prompt (80 : 10 : 10) and encode each part.
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What one held-out part asks: prompts as token ids and in words, each once; and its pairs in words.
+
+    Of a pair the preferred answer is first; unpaired data have none.
+    """
+
+    prompts: tuple[Ids, ...]
+    instructions: tuple[str, ...]
+    held_out: tuple[Shown, ...]
+
+    def first(self, count: int) -> "Questions":
+        """The first ``count`` of each."""
+        return Questions(
+            prompts=self.prompts[:count],
+            instructions=self.instructions[:count],
+            held_out=self.held_out[:count],
+        )
+
+
+def questions_of(parts: Parts, tokenizer: Any, *, prompts: Path | None) -> dict[str, Questions]:
+    """Return what validation and test ask.
 
     Args:
-        test_prompts: a file of instructions to report on, in place of the data's own test prompts.
+        prompts: a file of instructions to report on, in place of the data's own test prompts.
 
     Raises:
-        UsageError: as ``encode``; or too few prompts for three parts.
+        UsageError: a part without rows, or a file that is none of instructions.
     """
-    raw = dict(zip(SPLITS, split_by_prompt(preferences, fractions=FRACTIONS, seed=0), strict=True))
-    short = [split for split in SPLITS if not raw[split].rows]
+    rows = {split: parts.split.parts[split].rows for split in ("train", *HELD_OUT)}
+    short = [split for split, held in rows.items() if not held]
     if short:
         raise UsageError(
-            f"{preferences.source} leaves no prompt for {' and '.join(short)}",
-            fix="give at least ten rows with different prompts",
+            f"the data leave no prompt for {' and '.join(short)}", fix="give at least ten rows with different prompts"
         )
-    parts = {split: encode(part, tokenizer, max_length=max_length) for split, part in raw.items()}
-    found = {split: _distinct(raw[split], parts[split]) for split in SPLITS[1:]}
-    if test_prompts is not None:
-        found["test"] = _from_file(test_prompts, tokenizer)
-    held_out = {split: _shown(raw[split]) for split in SPLITS[1:]}
-    content = [[found[split], parts[split].content_hash] for split in SPLITS[1:]]
-    return Given(
-        parts=parts,
-        prompts={split: tuple(ids for ids, _ in each) for split, each in found.items()},
-        instructions={split: tuple(text for _, text in each) for split, each in found.items()},
-        held_out=held_out,
-        content=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
-    )
+    found = {}
+    for split in HELD_OUT:
+        asked = dict.fromkeys(row.prompt_ids for row in rows[split])
+        named = {ids: parts.words[ids] for ids in asked}
+        if split == "test" and prompts is not None:
+            named = _from_file(prompts, tokenizer)
+        found[split] = Questions(
+            prompts=tuple(named),
+            instructions=tuple(named.values()),
+            held_out=_shown(pairs_in(rows[split]), parts.words, tokenizer),
+        )
+    return found
 
 
-def words_of(prompt: Text) -> str:
-    """What a judge is shown of a prompt: a single question as it is, a longer dialogue turn by turn."""
-    if isinstance(prompt, str):
-        return prompt
-    if len(prompt) == 1:
-        return prompt[0]["content"]
-    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in prompt)
+def content_of(parts: Parts, questions: Mapping[str, Questions]) -> str:
+    """Return the SHA-256 of everything held out."""
+    content = [[questions[split].prompts, parts.split.parts[split].content_hash] for split in HELD_OUT]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def judges_of(names: Sequence[str], *, model: Path, train: Encoded, tokenizer: Any, source: str) -> tuple[Judge, ...]:
@@ -105,42 +136,39 @@ def judges_of(names: Sequence[str], *, model: Path, train: Encoded, tokenizer: A
 
 
 def _labelled(train: Encoded, tokenizer: Any) -> Labelled:
-    def texts(ids: Sequence[Sequence[int]]) -> list[str]:
-        return [text.strip() for text in tokenizer.batch_decode(list(map(list, ids)), skip_special_tokens=True)]
-
     pairs, singles = pairs_in(train.rows), singles_in(train.rows)
     if pairs:
         return Labelled(
             prompts=[pair.group for pair in pairs],
-            better=texts([pair.chosen_ids for pair in pairs]),
-            worse=texts([pair.rejected_ids for pair in pairs]),
+            better=_answers([pair.chosen_ids for pair in pairs], tokenizer),
+            worse=_answers([pair.rejected_ids for pair in pairs], tokenizer),
         )
     return Labelled(
         prompts=[single.group for single in singles],
-        better=texts([single.completion_ids for single in singles]),
+        better=_answers([single.completion_ids for single in singles], tokenizer),
         desirable=[single.desirable for single in singles],
     )
 
 
-def _distinct(raw: Preferences, encoded: Encoded) -> list[tuple[tuple[int, ...], str]]:
-    """Each prompt once, in order: its ids, and its words."""
-    words = (words_of(one.prompt) for one in raw.rows)
-    return list(dict(zip((row.prompt_ids for row in encoded.rows), words, strict=True)).items())
-
-
-def _shown(raw: Preferences) -> tuple[Shown, ...]:
+def _shown(pairs: Sequence[EncodedPair], words: Mapping[Ids, str], tokenizer: Any) -> tuple[Shown, ...]:
+    better = _answers([pair.chosen_ids for pair in pairs], tokenizer)
+    worse = _answers([pair.rejected_ids for pair in pairs], tokenizer)
     return tuple(
-        Shown(instruction=words_of(row.prompt), first=words_of(row.chosen), second=words_of(row.rejected))
-        for row in raw.rows
-        if not isinstance(row, Single)
+        Shown(instruction=words[pair.prompt_ids], first=one, second=other)
+        for pair, one, other in zip(pairs, better, worse, strict=True)
     )
 
 
-def _from_file(path: Path, tokenizer: Any) -> list[tuple[tuple[int, ...], str]]:
+def _answers(ids: Sequence[Ids], tokenizer: Any) -> list[str]:
+    """Answers in words, as those of samples are: a template's words after them are no part."""
+    return [text.strip() for text in tokenizer.batch_decode(list(map(list, ids)), skip_special_tokens=True)]
+
+
+def _from_file(path: Path, tokenizer: Any) -> dict[Ids, str]:
     """Instructions of a file of records, encoded as a user's one turn, or as plain text without a chat template."""
     from bench.judges.answers import read_records
 
-    found: dict[tuple[int, ...], str] = {}
+    found: dict[Ids, str] = {}
     for number, record in enumerate(read_records(path), start=1):
         text = record.get("instruction", record.get("prompt"))
         where = f"{path}, record {number}"
@@ -152,4 +180,4 @@ def _from_file(path: Path, tokenizer: Any) -> list[tuple[tuple[int, ...], str]]:
             turn = cast(Message, {"role": "user", "content": text})
             ids = prompt_messages_ids([turn], tokenizer, where=where)
         found.setdefault(ids, text)
-    return list(found.items())
+    return found

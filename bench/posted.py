@@ -34,7 +34,7 @@ class PostedRequest(BaseModel):
     sweep: str | None
     suite: str
     model: str | None
-    data: Path | None
+    data: tuple[Path, ...] | None
     protocol: str | None
     trials: int | None
     seeds: int | None
@@ -95,7 +95,9 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     asked = PostedRequest.model_validate(
         {
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
-            "data": request.data if request.data is None or hub_id(request.data) else request.data.absolute(),
+            "data": None
+            if request.data is None
+            else [path if hub_id(path) else path.absolute() for path in request.data],
             "model": _absolute(request.model),
             "prompts": None if request.prompts is None else request.prompts.absolute(),
             "judges": [_absolute_judge(judge) for judge in request.judges],

@@ -35,6 +35,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 class Request:
     """One ``bench run``, as typed. ``workers`` is None for as many as pay on this machine.
 
+    ``data``: files of preferences, in order; None for the suite's own.
     ``patience``: seconds for which a storage may be away. ``lease``: seconds without a heartbeat after which a worker
     counts as gone.
     """
@@ -43,7 +44,7 @@ class Request:
     sweep: str | None
     suite: str
     model: str | None
-    data: Path | None
+    data: tuple[Path, ...] | None
     protocol: str | None
     trials: int | None
     seeds: int | None

@@ -76,14 +76,28 @@ class ProblemSpec(Spec):
     ] = None
 
 
+class SetSpec(Spec):
+    """One of several data sets, as far as it is trained on."""
+
+    source: str
+    content: str
+    rows: Annotated[int, Field(gt=0)]
+
+
 class DataSpec(Spec):
-    """The preference data by content: ``source`` is for people and never hashed."""
+    """The preference data by content: ``source`` is for people and never hashed.
+
+    ``sets`` are the data sets in their order, where several were given; ``rows`` counts those of all.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"sets"})
 
     kind: Literal["pairs", "unpaired"]
     source: str
     content: str
     rows: Annotated[int, Field(gt=0)]
     problem: ProblemSpec | None = None
+    sets: tuple[SetSpec, ...] = ()
 
 
 class ModelSpec(Spec):
@@ -129,7 +143,9 @@ class JudgedBy(Spec):
 class EvaluationSpec(Spec):
     """What is measured on a checkpoint, and on which split."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against"}
+    )
 
     split: Literal["validation", "test"]
     prompts: Annotated[int, Field(gt=0, description="prompts that completions are sampled for")]
@@ -154,6 +170,10 @@ class EvaluationSpec(Spec):
     content: Annotated[
         str | None, Field(description="SHA-256 of prompts and held-out rows that are the user's own; none: the suite's")
     ] = None
+    against: Annotated[
+        str | None,
+        Field(description="content of the model that KL and win rate are against; none: the run's own start"),
+    ] = None
 
     @field_validator("lm_eval", mode="before")
     @classmethod
@@ -166,6 +186,8 @@ class EvaluationSpec(Spec):
 
 class RunSpec(Spec):
     """Everything that decides the trained weights. Its digest is the run's key."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"reference"})
 
     version: Annotated[int, Field(description="of the training stage; a change to any number raises it")]
     suite: str
@@ -180,6 +202,9 @@ class RunSpec(Spec):
     params: dict[str, float]
     train: TrainSpec
     seed: Annotated[int, Field(ge=0)]
+    reference: Annotated[ModelSpec | None, Field(description="none: the start model, as for every run by itself")] = (
+        None
+    )
 
     @property
     def key(self) -> str:
@@ -222,4 +247,6 @@ def without_sources(value: Any) -> Any:
     """Return a dumped spec without what is in it for people alone: two specs are one where the rest is equal."""
     if isinstance(value, dict):
         return {name: without_sources(each) for name, each in value.items() if name != "source"}
+    if isinstance(value, list):
+        return [without_sources(each) for each in value]
     return value

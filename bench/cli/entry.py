@@ -13,6 +13,7 @@ from bench.redact import redacted
 # Each registers its commands, in the order in which --help shows them.
 # isort: off
 import bench.cli.run
+import bench.cli.iterate
 import bench.cli.worker
 import bench.cli.launch
 import bench.cli.status

@@ -36,11 +36,11 @@ def run(
         ),
     ] = None,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--data",
-            help="Preferences: a file, a folder, or a data set of the hub, in any known format. "
-            "Example: --data prefs.jsonl, --data org/name:train",
+            help="Preferences: a file, a folder, or a data set of the hub, in any known format; several in order, of "
+            "which sdpo makes its stages. Example: --data prefs.jsonl, --data org/name:train",
         ),
     ] = None,
     judge: Annotated[
@@ -167,6 +167,8 @@ def run(
 
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
 
+        bench run --loss dpo,sdpo --data easy.jsonl --data hard.jsonl
+
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import open_command, run_command
@@ -179,7 +181,7 @@ def run(
         sweep=sweep,
         suite=suite,
         model=model,
-        data=data,
+        data=tuple(data) if data else None,
         protocol=protocol,
         trials=trials,
         seeds=seeds,
