@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +38,12 @@ class Brought:
     options: DataOptions = AS_IT_IS
     judges: tuple[str, ...] = ()
     prompts: Path | None = None
+
+    def as_turns(self, tokenizer: Any) -> "Brought":
+        """Take plain strings as a turn and its answer, where the model has a chat template and nothing else was said."""
+        if self.options.form != "auto" or getattr(tokenizer, "chat_template", None) is None:
+            return self
+        return replace(self, options=self.options.model_copy(update={"form": "messages"}))
 
     def read(self, tokenizer: Any, *, max_length: int, note: Note) -> Parts:
         """Return the data in three parts, encoded. Raises as ``encoded_parts``."""

@@ -123,7 +123,7 @@ def _open_given(
     note: Note,
 ) -> Workspace:
     """The workspace of a user's own model and data: held-out prompts are the data's, and judges are asked."""
-    parts = brought.read(tokenizer, max_length=train.max_length, note=note)
+    parts = brought.as_turns(tokenizer).read(tokenizer, max_length=train.max_length, note=note)
     questions = questions_of(parts, tokenizer, prompts=brought.prompts)
     rows, names = parts.split.parts["train"], brought.judges or suite.judges
     judges = judges_of(names, model=folder, train=rows, tokenizer=tokenizer, source=brought.data_name)
