@@ -40,7 +40,7 @@ class Brought:
     prompts: Path | None = None
 
     def as_turns(self, tokenizer: Any) -> "Brought":
-        """Take plain strings as a turn and its answer, where the model has a chat template and nothing else was said."""
+        """Take plain strings as a turn and its answer, where the model has a chat template and nothing was said."""
         if self.options.form != "auto" or getattr(tokenizer, "chat_template", None) is None:
             return self
         return replace(self, options=self.options.model_copy(update={"form": "messages"}))
