@@ -62,7 +62,8 @@ def agreement_text(found: JudgesAgree) -> str:
     """Return an agreement in a line."""
     text = f"judges {found.first} and {found.second}: "
     if np.isnan(found.tau):
-        return f"{text}too few rows for a rank agreement ({found.rows})"
+        few = f"too few rows for a rank agreement ({found.rows})"
+        return text + (few if found.rows < 2 else f"one of them has all {found.rows} rows alike, so there is no order")
     span = "" if np.isnan(found.low) else f" ({found.low:.2f} to {found.high:.2f})"
     text += f"Kendall τ {found.tau:.2f}{span} over {found.rows} rows"
     return text if np.isnan(found.same) else f"{text}; same side in {100 * found.same:.0f} % of {found.shared} answers"
