@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ p { color: #555; margin: .3rem 0 }
 <h2>{{ table.title }}</h2>
 <table{% if table.texts %} class="texts"{% endif %}>
 {% if table.columns | select | list %}<tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr>{% endif %}
-{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell | plain }}</td>{% endfor %}</tr>
 {% endfor %}</table>
 {% if table.note %}<p>{{ table.note }}</p>{% endif %}
 {% endfor %}{% endfor %}</body></html>
@@ -67,8 +68,9 @@ def write_cards(cards: Sequence[Card], path: Path) -> None:
     elif path.suffix == ".md":
         text = "\n".join(markdown(table) for card in cards for table in tables(card))
     else:
-        template = Environment(autoescape=True, trim_blocks=True).from_string(_HTML)
-        text = template.render(title="Data card", cards=[tables(card) for card in cards])
+        environment = Environment(autoescape=True, trim_blocks=True)
+        environment.filters["plain"] = plain
+        text = environment.from_string(_HTML).render(title="Data card", cards=[tables(card) for card in cards])
     write_text_whole(path, text.rstrip("\n") + "\n")
 
 
@@ -100,7 +102,11 @@ def draw_lengths(lengths: Mapping[str, Lengths], *, unit: str) -> "Figure":
         if pairs:
             gaps = [one - two for one, two in zip(fields["chosen"], fields["rejected"], strict=True)]
             widest = max(1, sorted(map(abs, gaps))[int(0.99 * (len(gaps) - 1))])
-            panels[1].hist(gaps, bins=41, range=(-widest, widest), color=ORANGE)
+            # Bins of a whole, odd width around zero: others would hold now more, now fewer of the whole lengths.
+            width = 2 * (widest // 40) + 1
+            reach = -(-widest // width)
+            edges = [width * (place - 0.5) for place in range(-reach, reach + 2)]
+            panels[1].hist(gaps, bins=edges, color=ORANGE)
             panels[1].axvline(0, color=GREY, linewidth=style.line)
             panels[1].set(xlabel=f"chosen less rejected, {unit}", ylabel="pairs")
     return figure
@@ -112,7 +118,10 @@ def _cell(text: str) -> RichText:
 
 def _line(cells: Sequence[str]) -> str:
     escaped = (
-        cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\r", "").replace("\n", "<br>")
+        escape(plain(cell.replace("\r", "")), quote=False)
+        .replace("\\", "\\\\")
+        .replace("|", "\\|")
+        .replace("\n", "<br>")
         for cell in cells
     )
     return f"| {' | '.join(escaped)} |"
