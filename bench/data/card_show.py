@@ -117,11 +117,6 @@ def _cell(text: str) -> RichText:
 
 
 def _line(cells: Sequence[str]) -> str:
-    escaped = (
-        escape(plain(cell.replace("\r", "")), quote=False)
-        .replace("\\", "\\\\")
-        .replace("|", "\\|")
-        .replace("\n", "<br>")
-        for cell in cells
-    )
+    told = (escape(plain(cell.replace("\r", "")), quote=False) for cell in cells)
+    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>") for cell in told)
     return f"| {' | '.join(escaped)} |"
