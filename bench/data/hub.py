@@ -50,7 +50,8 @@ def hub_rows(found: HubId, *, split: str | None, config: str | None) -> Iterator
             f"{told} is no file here, and the hub gave no data set of that name: {first}",
             fix="correct the path; or, with a network, check name, split (org/name:split) and revision "
             "(org/name@revision); or fetch it where there is a network and copy the files here: "
-            f"`hf download --repo-type dataset {found.name} --local-dir DIR`, then --data DIR",
+            f"`hf download --repo-type dataset {found.name} --local-dir DIR`, then --data DIR; HF_HUB_OFFLINE=1 spares "
+            "the wait for a network that is not there",
         ) from None
     for number, row in enumerate(rows, start=1):
         yield "", number, row

@@ -1,7 +1,6 @@
 """Every known format is read from rows that its own project wrote, and broken rows are refused by name."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -134,11 +133,19 @@ def test_an_input_stands_below_its_instruction(name):
         assert prompt == (f"{source['instruction']}\n\n{given}" if given else source["instruction"])
 
 
+def raw_sides(row):
+    return row["chosen"], row["rejected"]
+
+
+def common(one, two):
+    return next(place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+
+
 def test_the_border_of_two_dialogues_is_their_last_common_answer_and_not_the_longest_common_text():
     source = raw("hh.jsonl")
     messages = read_preferences(HERE / "hh.jsonl").rows
     texts = read_preferences(HERE / "hh.jsonl", DataOptions(form="text")).rows
-    assert any(len(os.path.commonprefix([s["chosen"], s["rejected"]])) > len(t.prompt) for s, t in zip(source, texts))
+    assert any(common(*raw_sides(row)) > len(text.prompt) for row, text in zip(source, texts, strict=True))
     for given, message, text in zip(source, messages, texts, strict=True):
         assert text.prompt.endswith(ASSISTANT)
         assert (text.prompt + text.chosen, text.prompt + text.rejected) == (given["chosen"], given["rejected"])
