@@ -211,10 +211,14 @@ def _refuse_files(suite: Suite, model: str | None, data: Path | None) -> None:
             )
 
 
+def data_folder(content: str, *, results: Path) -> Path:
+    """Where encoded rows of that content hash lie, or would lie."""
+    return results / "data" / hashlib.sha256(f"{VERSION} {content}".encode()).hexdigest()[:16]
+
+
 def _keep(rows: Encoded, results: Path, note: Note) -> Path:
     """Write the encoded rows under their content's name; return where they lie."""
-    key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
-    folder = results / "data" / key
+    folder = data_folder(rows.content_hash, results=results)
     _make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
     return folder
 
