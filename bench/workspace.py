@@ -135,7 +135,7 @@ def open_workspace(
             f"train.max_length={train.max_length} is more than the {context} tokens of context that {folder.name} has",
             fix=f"--set train.max_length={context}",
         )
-    own = _same_tokenizer(folder, suite.folder / "model")
+    own = same_tokenizer(folder, suite.folder / "model")
     if data is None:
         parts = {split: _suite_pairs(suite, split, tokenizer, own, train.max_length) for split in ("train", *SPLITS)}
         source = f"suite {suite.name}"
@@ -253,7 +253,8 @@ def _prompts(suite: Suite, split: str, tokenizer: Any, own: bool) -> tuple[tuple
     return tuple(tuple(begin + tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
-def _same_tokenizer(folder: Path, other: Path) -> bool:
+def same_tokenizer(folder: Path, other: Path) -> bool:
+    """Whether two model folders have one tokenizer, so that token ids of the one are the other's."""
     one, two = folder / "tokenizer.json", other / "tokenizer.json"
     return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
 

@@ -4,6 +4,7 @@ In the start model the neurons of a set say what the trained model's say on the 
 does that restore?), and the other way round (how much does it remove?).
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
-from bench.evaluate.decoding import invert_cdf
+from bench.evaluate.decoding import invert_cdf, takes_padding
 from bench.evaluate.sampling import batches
 from bench.inspect.activations import Tick
 from bench.inspect.anatomy import Anatomy
 from bench.inspect.passes import Batch, Masks, Text, Trace, batches_of, look, patched, traced
 from bench.report.inspection import Measure, Patched
 
-ROWS = 64
+ROWS = 256
 """Prompts that are continued at once."""
 Array = NDArray[np.float64]
 
@@ -128,9 +129,16 @@ def continued(
         noise: u of every prompt and token, ``[prompts, tokens]``.
     """
     found: list[list[int]] = [[] for _ in prompts]
-    for part in batches([len(prompt) for prompt in prompts], batch=ROWS, extra=0, padding=0.0):
-        ids = torch.tensor([list(prompts[row]) for row in part], device=host.device)
-        drawn = _draw(host, donor, masks, ids, noise[part].to(host.device), temperature=temperature, eos_id=eos_id)
+    padding = math.inf if takes_padding(host.causal) else 0.0
+    for part in batches([len(prompt) for prompt in prompts], batch=ROWS, extra=0, padding=padding):
+        drawn = _draw(
+            (host, donor),
+            masks,
+            [prompts[row] for row in part],
+            noise[part].to(host.device),
+            temperature=temperature,
+            eos_id=eos_id,
+        )
         for row, tokens in zip(part, drawn.tolist(), strict=True):
             ended = tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens
             found[row] = [*prompts[row], *ended]
@@ -138,29 +146,46 @@ def continued(
 
 
 def _draw(
-    host: Anatomy, donor: Anatomy, masks: Masks | None, ids: Tensor, noise: Tensor, *, temperature: float, eos_id: int
+    models: tuple[Anatomy, Anatomy],
+    masks: Masks | None,
+    prompts: Sequence[Sequence[int]],
+    noise: Tensor,
+    *,
+    temperature: float,
+    eos_id: int,
 ) -> Tensor:
-    drawn = torch.full(noise.shape, eos_id, device=ids.device)
-    caches = [DynamicCache(config=anatomy.causal.config) for anatomy in (host, donor)]
-    ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    """Token ids ``[prompts, tokens]``; what stands after a row's end token is meaningless. Prompts of several lengths
+    are padded on the left."""
+    host, donor = models
+    width = max(map(len, prompts))
+    fed = torch.tensor([[eos_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=host.device)
+    pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=host.device)
+    drawn = torch.full(noise.shape, eos_id, device=host.device)
+    caches = [DynamicCache(config=anatomy.causal.config) for anatomy in models]
+    places = torch.arange(width + noise.shape[1], device=host.device)
+    ended = torch.zeros(len(prompts), dtype=torch.bool, device=host.device)
     with ExitStack() as stack:
         if masks is not None:
             source = stack.enter_context(traced(donor, neurons=True))
             stack.enter_context(patched(host, source, masks))
         for step in range(noise.shape[1]):
+            end, where = width + step, {}
+            if bool(pads.any()):
+                where["attention_mask"] = (places[:end] >= pads).long()
+                where["position_ids"] = (places[end - fed.shape[1] : end] - pads).clamp(min=0)
             if masks is not None:
-                donor.backbone(input_ids=ids, past_key_values=caches[1], use_cache=True)
-            logits = _next(host.causal, ids, caches[0])
+                donor.backbone(input_ids=fed, past_key_values=caches[1], use_cache=True, **where)
+            logits = _next(host.causal, fed, caches[0], where)
             drawn[:, step] = invert_cdf(logits.float() / temperature, noise[:, step])
             ended |= drawn[:, step] == eos_id
             if bool(ended.all()):
                 break
-            ids = drawn[:, step : step + 1]
+            fed = drawn[:, step : step + 1]
     return drawn
 
 
-def _next(causal: Any, ids: Tensor, cache: DynamicCache) -> Tensor:
-    return causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+def _next(causal: Any, ids: Tensor, cache: DynamicCache, where: Mapping[str, Tensor]) -> Tensor:
+    return causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
 
 
 def _measure(

@@ -41,7 +41,9 @@ class LayerChange(Part):
     layer: int
     weights: dict[str, WeightChange]
     absolute: Annotated[float | None, Field(description="mean over neurons and tokens of |a' − a|, relative")]
-    systematic: Annotated[float | None, Field(description="mean over neurons of |mean over tokens of a' − a|, relative")]
+    systematic: Annotated[
+        float | None, Field(description="mean over neurons of |mean over tokens of a' − a|, relative")
+    ]
     signed: Annotated[float | None, Field(description="mean over neurons and tokens of a' − a, relative")]
     cosine: Annotated[float, Field(description="of the residual stream after the layer, before and after; mean")]
     distance: Annotated[float, Field(description="√(Σ‖h' − h‖² / Σ‖h‖²) of the stream after the layer")]
