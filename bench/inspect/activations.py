@@ -12,6 +12,8 @@ from torch import Tensor
 from bench.inspect.anatomy import Anatomy
 from bench.inspect.passes import Batch, Text, Trace, batches_of, look, traced
 
+SIDES = (("mlp", "mlp'"), ("attention", "attention'"))
+"""Projections of what is put out, in the start and the trained model."""
 Tick = Callable[[int, str], None]
 """Told how many texts went through a model, and what for."""
 
@@ -20,9 +22,9 @@ Tick = Callable[[int, str], None]
 class LayerMeans:
     """One layer's means over all counted tokens; those of neurons are ``[neurons]``, float64, on the CPU.
 
-    ``start`` and ``trained`` are activations, ``spread`` the start's standard deviation, ``moved`` the mean of |a' − a|.
-    ``cosine`` and ``distance`` are of the residual stream after the layer; ``written`` is the projection on the probe
-    of what the MLP puts out, in the start and the trained model.
+    ``start`` and ``trained`` are activations, ``spread`` the start's standard deviation, ``moved`` the mean of
+    |a' − a|. ``cosine`` and ``distance`` are of the residual stream after the layer; ``written`` and ``attended`` are
+    the projection on the probe of what the MLP and the attention put out, in the start and the trained model.
     """
 
     start: Tensor
@@ -32,6 +34,7 @@ class LayerMeans:
     cosine: float
     distance: float
     written: tuple[float, float]
+    attended: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +75,7 @@ def measure_means(
 
 def _empty(neurons: int) -> dict[str, Tensor]:
     wide = {name: torch.zeros(neurons, dtype=torch.float64) for name in ("a", "aa", "b", "moved")}
-    return wide | {name: torch.zeros((), dtype=torch.float64) for name in ("cos", "far", "size", "one", "other")}
+    return wide | {name: torch.zeros((), dtype=torch.float64) for name in ("cos", "far", "size", *SIDES[0], *SIDES[1])}
 
 
 def _add(held: dict[str, Tensor], at: int, batch: Batch, traces: tuple[Trace, Trace], w: Tensor) -> None:
@@ -85,8 +88,9 @@ def _add(held: dict[str, Tensor], at: int, batch: Batch, traces: tuple[Trace, Tr
     held["cos"] += _sum(torch.cosine_similarity(h.double(), k.double(), dim=-1))
     held["far"] += _sum((k - h).double().square())
     held["size"] += _sum(h.double().square())
-    for name, trace in zip(("one", "other"), traces, strict=True):
-        held[name] += _sum(_counted(trace.writes[at], batch) @ w)
+    for names, trace in zip(zip(*SIDES, strict=True), traces, strict=True):
+        for name, put_out in zip(names, (trace.writes[at], trace.attended[at]), strict=True):
+            held[name] += _sum(_counted(put_out, batch) @ w)
 
 
 def _counted(values: Tensor, batch: Batch) -> Tensor:
@@ -106,7 +110,8 @@ def _means(held: dict[str, Tensor], tokens: int) -> LayerMeans:
         moved=held["moved"] / tokens,
         cosine=float(held["cos"]) / tokens,
         distance=float((held["far"] / held["size"]).sqrt()),
-        written=(float(held["one"]) / tokens, float(held["other"]) / tokens),
+        written=(float(held["mlp"]) / tokens, float(held["mlp'"]) / tokens),
+        attended=(float(held["attention"]) / tokens, float(held["attention'"]) / tokens),
     )
 
 

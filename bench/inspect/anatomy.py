@@ -21,7 +21,7 @@ FIX = "Llama, Qwen, Mistral, SmolLM2, GPT-2, GPT-NeoX and their like can be insp
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
     """One decoder layer: ``reader`` is the matrix whose input are the MLP's hidden neurons; what it puts out is added
-    to the residual stream, as is what the modules of ``attention`` put out."""
+    to the residual stream, as is what the module of ``attention`` puts out."""
 
     block: nn.Module
     reader: nn.Module
@@ -103,12 +103,14 @@ def _layer(block: nn.Module, hidden: int, *, where: str) -> Layer:
     if len(narrow or found) != 1:
         # As many neurons as the stream is wide: the shapes do not tell in from out.
         narrow = {name: module for name, module in found.items() if name.rpartition(".")[2] in READERS}
-    if not attention or len(narrow or found) != 1:
+    if len(narrow or found) != 1:
         raise UsageError(
             f"{where}: of {type(block).__name__}, {len(narrow or found)} matrices could be the one that reads an MLP's "
             "neurons; one is needed (mixtures of experts and recurrent layers have another number)",
             fix=FIX,
         )
+    if len(attention) != 1:
+        raise UsageError(f"{where}: {type(block).__name__} has {len(attention)} attention modules, not one", fix=FIX)
     return Layer(block=block, reader=next(iter((narrow or found).values())), attention=tuple(attention.values()))
 
 

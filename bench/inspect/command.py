@@ -19,7 +19,7 @@ from bench.inspect.inspection import Setup, Subject, inspect_model, units
 from bench.inspect.probe import train_probe
 from bench.inspect.show import tables
 from bench.inspect.texts import Material, file_material, own_preferences, run_preferences, suite_material
-from bench.model import find_model, load_model, load_tokenizer, model_hash
+from bench.model import find_model, load_model, load_tokenizer, merged, model_hash
 from bench.progress import Progress
 from bench.quiet import quiet_libraries
 from bench.report.inspected import write_inspected
@@ -106,11 +106,11 @@ def _trained(given: str, results: Path) -> Trained:
     folder = find_model(given, results=results)
     spec = None
     if given.startswith("run:"):
-        path = folder.parent / "spec.json"
+        path = next((results / "runs").glob(f"{given.removeprefix('run:')}*/spec.json"), folder / "spec.json")
         try:
             spec = RunSpec.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
-            raise RunError(f"{path} cannot be read: {error}", fix=f"remove {folder.parent} and run it again") from error
+            raise RunError(f"{path} cannot be read: {error}", fix=f"remove {path.parent} and run it again") from error
     return Trained(given=given, folder=folder, content=model_hash(folder), spec=spec)
 
 
@@ -220,7 +220,7 @@ def _setup(anatomy: Anatomy, material: Material, request: Request, *, eos_id: in
 
 def _open(folder: Path, device: torch.device, *, like: Anatomy | None = None) -> Anatomy:
     """Load a model and find its neurons; refuse one whose weights have other names or shapes than ``like``'s."""
-    model: Any = load_model(folder)
+    model: Any = merged(load_model(folder))
     found = anatomy_of(model.to(device), name=f"model {folder}")
     if like is not None:
         shapes = [{n: tuple(p.shape) for n, p in one.causal.named_parameters()} for one in (like, found)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.inspect.activations import LayerMeans, Means
+from bench.inspect.activations import Means
 from bench.inspect.anatomy import Anatomy
 from bench.report.inspection import GROUPS, GroupChange, Projection
 
@@ -99,22 +99,19 @@ def layer_groups(neurons: Neurons) -> dict[str, float]:
 def projection_of(means: Means, neurons: Sequence[Neurons], *, layer: int) -> Projection:
     """Where the change of the projection comes from; ``gap`` holds the sum over neurons against the MLPs' outputs."""
     start, trained = means.projection
-    mlps = sum(written(one) for one in means.layers[:layer])
+    mlps = sum(one.written[1] - one.written[0] for one in means.layers[:layer])
+    attention = sum(one.attended[1] - one.attended[0] for one in means.layers[:layer])
     bias = sum(n.bias for n in neurons[:layer])
     summed = sum(float((n.after - n.before).sum()) for n in neurons[:layer]) + bias
     return Projection(
         start=start,
         trained=trained,
         mlps=mlps,
-        other=trained - start - mlps,
+        attention=attention,
+        embeddings=trained - start - mlps - attention,
         bias=bias,
         gap=mlps - summed,
     )
-
-
-def written(means: LayerMeans) -> float:
-    """By how much more of the probe's direction a layer's MLP puts out than before."""
-    return means.written[1] - means.written[0]
 
 
 def _along(values: Tensor, w: Tensor) -> Tensor:

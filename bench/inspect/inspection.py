@@ -1,7 +1,7 @@
 """Owns one inspection from its models to its record: weights, activations, groups, patching."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.inspect.activations import LayerMeans, Tick, measure_means, relative_shifts
@@ -13,7 +13,6 @@ from bench.inspect.groups import (
     masks_of,
     neurons_of,
     projection_of,
-    written,
 )
 from bench.inspect.passes import Masks, Text
 from bench.inspect.patching import gold_measure, probe_measure
@@ -97,14 +96,15 @@ def _layer(at: int, weights: dict[str, WeightChange], means: LayerMeans, neurons
         **relative_shifts(means),
         cosine=means.cosine,
         distance=means.distance,
-        written=written(means),
+        written=means.written[1] - means.written[0],
+        attended=means.attended[1] - means.attended[0],
         groups=layer_groups(neurons),
     )
 
 
 def _patching(
-    start: Anatomy, trained: Anatomy, setup: Setup, sets: dict[str, Masks], *, tick: Tick
-) -> Sequence[Measure]:
+    start: Anatomy, trained: Anatomy, setup: Setup, sets: Mapping[str, Masks], *, tick: Tick
+) -> tuple[Measure, ...]:
     w = direction_tensor(setup.direction, start.device)
     found = [probe_measure(start, trained, setup.texts, sets, w=w, layer=setup.direction.layer, tick=tick)]
     if setup.behaviour is not None:

@@ -1,4 +1,4 @@
-"""Owns forward passes that are listened to: hidden neurons and residual states read, neurons put in the place of others."""
+"""Owns forward passes that are listened to: neurons and residual states read, neurons put in the place of others."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,18 +41,19 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What the last forward pass showed, a tensor a layer: neurons ``[rows, tokens, neurons]``, the MLPs' outputs
-    ``[rows, tokens, hidden]``, and the stream after each layer ``[rows, tokens, hidden]``."""
+    """What the last forward pass showed, a tensor a layer: neurons ``[rows, tokens, neurons]``, and with ``hidden`` at
+    the end the MLPs' outputs, the attention's, and the stream after each layer."""
 
     neurons: dict[int, Tensor] = field(default_factory=dict)
     writes: dict[int, Tensor] = field(default_factory=dict)
+    attended: dict[int, Tensor] = field(default_factory=dict)
     states: dict[int, Tensor] = field(default_factory=dict)
 
 
 def batches_of(texts: Sequence[Text], anatomy: Anatomy) -> list[Batch]:
     """Lay texts out by length, padded on the right, few enough at once that all layers' neurons fit in memory."""
     longest = max(len(text.ids) for text in texts)
-    width = sum(neurons + 3 * hidden for neurons, hidden in anatomy.shape)
+    width = sum(neurons + 4 * hidden for neurons, hidden in anatomy.shape)
     rows = max(1, KEPT_BYTES // (4 * width * longest))
     return [_laid(texts, part, anatomy.device) for part in in_batches([len(t.ids) for t in texts], batch=rows)]
 
@@ -88,10 +89,15 @@ def traced(anatomy: Anatomy, *, neurons: bool = False, writes: bool = False, sta
             if writes:
                 trace.writes[at] = output.reshape(*given[0].shape[:-1], -1)
 
+        def attend(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
+            trace.attended[at] = states_in(output)
+
         def passed(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
             trace.states[at] = states_in(output)
 
         hooks.append(layer.reader.register_forward_hook(read))
+        if writes:
+            hooks += [module.register_forward_hook(attend) for module in layer.attention]
         if states:
             hooks.append(layer.block.register_forward_hook(passed))
     try:

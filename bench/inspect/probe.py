@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 class Direction:
     """A probe: ``w [hidden]`` of length 1, pointing to the positive class; ``layer`` (from 1) after which it reads.
 
-    ``accuracy`` is that on the held-out texts, whose places are ``held_out``; ``trained_on`` is how many it learnt from.
+    ``accuracy`` is that on the held-out texts, whose places are ``held_out``; it learnt from ``trained_on`` others.
     """
 
     w: Array

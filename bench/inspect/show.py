@@ -32,7 +32,7 @@ def _moved(inspections: Sequence[Inspection]) -> Table:
         "What moved",
         f"probe after layer {probe.layer}: right on {shown(probe.accuracy, percent=True)} % of {probe.held_out} "
         f"held-out texts; {inspections[0].texts} texts measured",
-        ("ΔW/W %", "neurons %", "cosine", "projection", "change", "by MLPs"),
+        ("ΔW/W %", "neurons %", "cosine", "projection", "change", "by MLPs", "attention"),
     )
     for row in summary_rows(inspections):
         table.add_row(
@@ -43,6 +43,7 @@ def _moved(inspections: Sequence[Inspection]) -> Table:
             shown(row["projection_trained"], places=2),
             shown(row["projection_change"], places=2),
             shown(row["projection_by_mlps"], places=2),
+            shown(row["projection_by_attention"], places=2),
         )
     return table
 

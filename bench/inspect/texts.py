@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from bench.suites.pairs import load_prompts, load_scored
 from bench.suites.suite import Suite
 from bench.workspace import data_folder
 
-PROBE_SHARE = 2
-"""The probe gets at most as many texts of each class as this times what is measured."""
 LONGEST = 512
 """Tokens to which a text is cut."""
 SHAPE = 'one object a line: {"text": …}, or {"prompt": …, "completion": …}'
@@ -40,13 +38,12 @@ class Behaviour:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
-    """What an inspection reads. ``texts`` empty: those that the probe holds out. ``source`` says where both are from."""
+    """What an inspection reads. ``texts`` empty: those that the probe holds out. ``source``: where both are from."""
 
     probe: tuple[Text, ...]
     texts: tuple[Text, ...]
     source: str
     behaviour: Behaviour | None = None
-    parts: tuple[str, ...] = field(default=())
 
     def digest(self) -> str:
         """SHA-256 of all token ids, classes and prompts."""
@@ -60,17 +57,19 @@ class Material:
 
 
 def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
-    """Of a suite with a gold reward: its training samples with a positive and with a negative reward for the probe, its
-    validation samples to measure, its test prompts to continue."""
-    each = PROBE_SHARE * count
+    """Of a suite with a gold reward: for the probe those of its training samples with the highest and the lowest reward
+    (the samples between say little either way), validation samples to measure, test prompts to continue."""
     scored = load_scored(suite.folder / "data", "train")
     rows = [
-        (Text(ids=(*row.prompt_ids, *ids), first=len(row.prompt_ids), label=value > 0, group=at), ids)
+        (value, at, Text(ids=(*row.prompt_ids, *ids), first=len(row.prompt_ids), group=at))
         for at, row in enumerate(scored)
         for ids, value in zip(row.completions, row.scores, strict=True)
         if ids
     ]
-    probe = _balanced([text for text, _ in rows], each=each)
+    ranked = sorted(rows, key=lambda row: row[:2])
+    each = min(count, len(rows) // 2)
+    probe = [replace(t, label=False) for *_, t in ranked[:each]] + [replace(t, label=True) for *_, t in ranked[-each:]]
+    probe.sort(key=lambda text: text.group)
     measured = [
         Text(ids=(*row.prompt_ids, *row.completions[0]), first=len(row.prompt_ids), group=at)
         for at, row in enumerate(load_scored(suite.folder / "data", "validation"))
@@ -85,7 +84,7 @@ def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
     return Material(
         probe=tuple(probe),
         texts=tuple(_spread(measured, count)),
-        source=f"samples of suite {suite.name}, positive and negative by its gold reward",
+        source=f"samples of suite {suite.name}, of the highest and the lowest gold reward",
         behaviour=Behaviour(
             prompts=tuple(map(tuple, prompts)),
             score=score,
@@ -103,7 +102,7 @@ def preference_material(encoded: Encoded, *, count: int, source: str) -> Materia
     order = {group: at for at, group in enumerate(dict.fromkeys(text.group for text in rows))}
     halves = [[text for text in rows if order[text.group] % 2 == half] for half in (0, 1)]
     return Material(
-        probe=tuple(_balanced(_distinct(halves[0]), each=PROBE_SHARE * count)),
+        probe=tuple(_balanced(_distinct(halves[0]), each=count)),
         texts=tuple(_spread(_distinct(halves[1]), count)),
         source=f"{source}, chosen against rejected completions",
     )
@@ -113,7 +112,7 @@ def file_material(positive: Path, negative: Path, tokenizer: Any, *, count: int)
     """Of two files of texts; nothing is measured but what the probe holds out, unless other texts are given."""
     texts: list[Text] = []
     for label, path in ((True, positive), (False, negative)):
-        rows = read_texts(path, tokenizer)[: PROBE_SHARE * count]
+        rows = read_texts(path, tokenizer)[:count]
         # Texts of one place in both files are on one side of every split.
         texts += [Text(ids=ids, first=first, label=label, group=at) for at, (ids, first) in enumerate(rows)]
     return Material(probe=tuple(texts), texts=(), source=f"{positive.name} against {negative.name}")
@@ -176,6 +175,7 @@ def _prompt_and_text(raw: object, *, where: str) -> tuple[str, str]:
 
 
 def _completions(row: Any) -> list[Text]:
+    sides: tuple[tuple[tuple[int, ...], bool], ...]
     if isinstance(row, EncodedPair):
         sides = ((row.chosen_ids, True), (row.rejected_ids, False))
     else:

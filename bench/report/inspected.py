@@ -71,7 +71,8 @@ def summary_rows(inspections: Sequence[Inspection]) -> list[Row]:
             "projection_trained": projection.trained,
             "projection_change": effect,
             "projection_by_mlps": projection.mlps,
-            "projection_by_other": projection.other,
+            "projection_by_attention": projection.attention,
+            "projection_by_embeddings": projection.embeddings,
         }
         for group in GROUPS:
             row |= {f"{group}_change": one.groups[group].change, f"{group}_share": one.groups[group].share}
@@ -101,6 +102,7 @@ def layer_rows(inspections: Sequence[Inspection]) -> list[Row]:
             "cosine": layer.cosine,
             "distance": layer.distance,
             "written": layer.written,
+            "attended": layer.attended,
             **layer.groups,
         }
         for one, name in zip(inspections, labels(inspections), strict=True)
@@ -138,7 +140,7 @@ def draw_inspected(inspections: Sequence[Inspection], style: Style) -> Drawing:
         panels[0][1].plot(places, [_percent(layer.absolute) for layer in one.layers], **line)
     for axes, text in zip(panels[0], ("‖ΔW‖ / ‖W‖ [%]", "mean |a′ − a| / spread [%]"), strict=True):
         axes.set(xlabel="layer", ylabel=text)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
         axes.xaxis.get_major_locator().set_params(integer=True)
     panels[0][0].set_title("Weights")
     panels[0][1].set_title("Activations of MLP neurons")

@@ -48,7 +48,8 @@ class LayerChange(Part):
     cosine: Annotated[float, Field(description="of the residual stream after the layer, before and after; mean")]
     distance: Annotated[float, Field(description="√(Σ‖h' − h‖² / Σ‖h‖²) of the stream after the layer")]
     written: Annotated[float, Field(description="change of the projection on the probe that this MLP writes")]
-    groups: Annotated[dict[str, float], Field(description="of which by the neurons of each group")]
+    attended: Annotated[float, Field(description="the same of this layer's attention")]
+    groups: Annotated[dict[str, float], Field(description="of what the MLP writes, that by the neurons of each group")]
 
 
 class GroupChange(Part):
@@ -72,14 +73,16 @@ class GroupChange(Part):
 class Projection(Part):
     """The mean projection of the residual stream on the probe, and where its change comes from.
 
-    ``trained − start`` = ``mlps`` + ``other``; ``mlps`` was measured at the MLPs' outputs and equals Σ ``groups`` +
-    ``bias`` up to ``gap``, which is rounding. ``other``: attention and embeddings.
+    ``trained − start`` = ``mlps`` + ``attention`` + ``embeddings``; the first two were measured at the outputs of
+    these modules in all layers up to the probe's, the third is what is left. ``mlps`` equals Σ ``groups`` + ``bias`` up
+    to ``gap``, which is rounding.
     """
 
     start: float
     trained: float
     mlps: float
-    other: float
+    attention: float
+    embeddings: float
     bias: float
     gap: float
 
