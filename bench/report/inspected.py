@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report.colours import colour_of
+from bench.report.colours import colour_of, looks
 from bench.report.inspection import GROUPS, SETS, Inspection, WeightChange
 from bench.report.leaderboard import csv_text
 from bench.report.saving import FORMATS, Drawing, Row, save
@@ -131,10 +131,10 @@ def draw_inspected(inspections: Sequence[Inspection], style: Style) -> Drawing:
     names = labels(inspections)
     figure = new_figure(style, height=4.4, columns=2)
     panels = figure.subplots(2, 2)
-    looks = _looks(inspections)
-    for one, name, look in zip(inspections, names, looks, strict=True):
+    each = _looks(inspections)
+    for one, name, look in zip(inspections, names, each, strict=True):
         places = [layer.layer for layer in one.layers]
-        line: Row = {"color": look["color"], "linestyle": look["dash"], "marker": "o", "markersize": 3}
+        line: Row = {"color": look["color"], "linestyle": look["dash"], "marker": look["marker"]}
         weights = [_percent(layer.weights["all"].change) for layer in one.layers]
         panels[0][0].plot(places, weights, label=name, **line)
         panels[0][1].plot(places, [_percent(layer.absolute) for layer in one.layers], **line)
@@ -144,28 +144,30 @@ def draw_inspected(inspections: Sequence[Inspection], style: Style) -> Drawing:
         axes.xaxis.get_major_locator().set_params(integer=True)
     panels[0][0].set_title("Weights")
     panels[0][1].set_title("Activations of MLP neurons")
-    _groups(panels[1][0], inspections, looks)
-    _patching(panels[1][1], inspections, looks)
+    _groups(panels[1][0], inspections, each)
+    _patching(panels[1][1], inspections, each)
     handles, texts = panels[0][0].get_legend_handles_labels()
     legend(figure, style, handles, texts)
     return Drawing(NAME, figure, summary_rows(inspections))
 
 
-def _groups(axes: "Axes", inspections: Sequence[Inspection], looks: Sequence[Row]) -> None:
+def _groups(axes: "Axes", inspections: Sequence[Inspection], each: Sequence[Row]) -> None:
     places = [*GROUPS, "all"]
-    for at, (one, look) in enumerate(zip(inspections, looks, strict=True)):
-        values = [one.groups[name].change for name in GROUPS] + [one.projection.mlps]
+    for at, (one, look) in enumerate(zip(inspections, each, strict=True)):
+        whole = one.projection.trained - one.projection.start
+        parts = [*(one.groups[name].change for name in GROUPS), one.projection.mlps]
+        values = [100 * part / whole if whole else math.nan for part in parts]
         _bars(axes, at, len(inspections), values, look)
     _ticks(axes, places)
     axes.axhline(0, color=GREY, linewidth=0.6)
-    axes.set(ylabel="change of the projection", title="What MLP neurons add along the probe")
+    axes.set(ylabel="of the projection's change [%]", title="What MLP neurons add along the probe")
 
 
-def _patching(axes: "Axes", inspections: Sequence[Inspection], looks: Sequence[Row]) -> None:
+def _patching(axes: "Axes", inspections: Sequence[Inspection], each: Sequence[Row]) -> None:
     from matplotlib.lines import Line2D
 
     gold = False
-    for at, (one, look) in enumerate(zip(inspections, looks, strict=True)):
+    for at, (one, look) in enumerate(zip(inspections, each, strict=True)):
         for measure in one.patching:
             values = [_percent(measure.sets[name].restored) for name in SETS]
             if measure.name == "probe":
@@ -205,12 +207,15 @@ def _ticks(axes: "Axes", names: Sequence[str]) -> None:
 
 def _looks(inspections: Sequence[Inspection]) -> list[Row]:
     """Colour by objective; of one objective's models each has another dash and hatch."""
+    names = [one.objective or one.label for one in inspections]
+    marks = looks(sorted(set(names)))
     found: list[Row] = []
     seen: dict[str, int] = {}
-    for one in inspections:
-        color = colour_of(one.objective or one.label)
+    for name in names:
+        color = colour_of(name)
         turn = seen[color] = seen.get(color, -1) + 1
-        found.append({"color": color, "dash": DASHES[turn % len(DASHES)], "hatch": HATCHES[turn % len(HATCHES)]})
+        dash, hatch = DASHES[turn % len(DASHES)], HATCHES[turn % len(HATCHES)]
+        found.append({"color": color, "marker": marks[name].marker, "dash": dash, "hatch": hatch})
     return found
 
 
