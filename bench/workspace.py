@@ -129,7 +129,7 @@ def open_workspace(
     check_assets(suite.folder)
     folder = suite.folder / "model" if model is None else find_model(model, results=results)
     tokenizer = load_tokenizer(folder)
-    context = _context(folder)
+    context = context_of(folder)
     if context is not None and train.max_length > context:
         raise UsageError(
             f"train.max_length={train.max_length} is more than the {context} tokens of context that {folder.name} has",
@@ -259,6 +259,7 @@ def same_tokenizer(folder: Path, other: Path) -> bool:
     return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
 
 
-def _context(folder: Path) -> int | None:
+def context_of(folder: Path) -> int | None:
+    """The longest text that the model of a folder can read, tokens; None where its config does not say."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return config.get("max_position_embeddings")

@@ -60,7 +60,8 @@ def inspect(
         bench inspect ./my-dpo --against ./my-sft --probe positive.jsonl negative.jsonl --texts 64
     """
     with command_log(out, "inspect", arguments=sys.argv[1:]):
-        from bench.inspect.command import Request, inspect_command
+        from bench.inspect.command import inspect_command
+        from bench.inspect.resolve import Request
 
         inspect_command(
             Request(

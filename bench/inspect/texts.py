@@ -21,7 +21,9 @@ from bench.suites.suite import Suite
 from bench.workspace import data_folder
 
 LONGEST = 512
-"""Tokens to which a text is cut."""
+"""Tokens to which a text is cut, where the model can read as many."""
+PROBE_LEAST = 64
+"""The probe gets as many texts of each class, also where fewer are measured."""
 SHAPE = 'one object a line: {"text": …}, or {"prompt": …, "completion": …}'
 
 
@@ -67,7 +69,7 @@ def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
         if ids
     ]
     ranked = sorted(rows, key=lambda row: row[:2])
-    each = min(count, len(rows) // 2)
+    each = min(max(count, PROBE_LEAST), len(rows) // 2)
     probe = [replace(t, label=False) for *_, t in ranked[:each]] + [replace(t, label=True) for *_, t in ranked[-each:]]
     probe.sort(key=lambda text: text.group)
     measured = [
@@ -102,26 +104,29 @@ def preference_material(encoded: Encoded, *, count: int, source: str) -> Materia
     order = {group: at for at, group in enumerate(dict.fromkeys(text.group for text in rows))}
     halves = [[text for text in rows if order[text.group] % 2 == half] for half in (0, 1)]
     return Material(
-        probe=tuple(_balanced(_distinct(halves[0]), each=count)),
+        probe=tuple(_balanced(_distinct(halves[0]), each=max(count, PROBE_LEAST))),
         texts=tuple(_spread(_distinct(halves[1]), count)),
         source=f"{source}, chosen against rejected completions",
     )
 
 
-def file_material(positive: Path, negative: Path, tokenizer: Any, *, count: int) -> Material:
-    """Of two files of texts; nothing is measured but what the probe holds out, unless other texts are given."""
-    texts: list[Text] = []
-    for label, path in ((True, positive), (False, negative)):
-        rows = read_texts(path, tokenizer)[:count]
-        # Texts of one place in both files are on one side of every split.
-        texts += [Text(ids=ids, first=first, label=label, group=at) for at, (ids, first) in enumerate(rows)]
+def file_material(positive: Path, negative: Path, tokenizer: Any, *, count: int, longest: int) -> Material:
+    """Of two files of texts, as many of each; nothing is measured but what the probe holds out, unless other texts are
+    given. Texts of one place in both files are on one side of every split."""
+    classes = [read_texts(path, tokenizer, longest=longest) for path in (positive, negative)]
+    each = min(max(count, PROBE_LEAST), *map(len, classes))
+    texts = [
+        Text(ids=ids, first=first, label=label, group=at)
+        for label, rows in zip((True, False), classes, strict=True)
+        for at, (ids, first) in enumerate(rows[:each])
+    ]
     return Material(probe=tuple(texts), texts=(), source=f"{positive.name} against {negative.name}")
 
 
-def read_texts(path: Path, tokenizer: Any) -> list[tuple[tuple[int, ...], int]]:
+def read_texts(path: Path, tokenizer: Any, *, longest: int) -> list[tuple[tuple[int, ...], int]]:
     """Read texts as token ids, each with the place from which tokens count.
 
-    That is the completion's first token, or the first after BOS. Texts are cut to ``LONGEST`` tokens.
+    That is the completion's first token, or the first after BOS. Texts are cut to ``longest`` tokens.
 
     Raises:
         UsageError: the file cannot be read, or a row is no text, named with its number.
@@ -133,7 +138,7 @@ def read_texts(path: Path, tokenizer: Any) -> list[tuple[tuple[int, ...], int]]:
             raise UsageError(f"{path}, row {number}: {raw.problem}", fix=raw.fix)
         prompt, text = _prompt_and_text(raw, where=f"{path}, row {number}")
         head = begin + (tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else [])
-        ids = (*head, *tokenizer(text, add_special_tokens=False)["input_ids"])[:LONGEST]
+        ids = (*head, *tokenizer(text, add_special_tokens=False)["input_ids"])[:longest]
         # Without BOS the first token reads nothing but itself, and is left out where others follow.
         first = len(head) or min(1, len(ids) - 1)
         if len(ids) <= first:
@@ -144,9 +149,9 @@ def read_texts(path: Path, tokenizer: Any) -> list[tuple[tuple[int, ...], int]]:
     return found
 
 
-def own_preferences(path: Path, tokenizer: Any, *, count: int) -> Material:
+def own_preferences(path: Path, tokenizer: Any, *, count: int, longest: int) -> Material:
     """The material of a file of preferences."""
-    encoded = encode(read_preferences(path), tokenizer, max_length=LONGEST)
+    encoded = encode(read_preferences(path), tokenizer, max_length=longest)
     return preference_material(encoded, count=count, source=path.name)
 
 

@@ -83,7 +83,7 @@ def spectrum(change: Tensor) -> dict[str, float]:
     if exact:
         values = torch.linalg.svdvals(change.float()).double()
     else:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[change.device] if change.is_cuda else []):
             torch.manual_seed(0)
             values = torch.svd_lowrank(change.float(), q=2 * TOP, niter=4)[1].double()
     found = {

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bench.errors import UsageError
-from bench.inspect.command import Request, inspect_command
+from bench.inspect.command import inspect_command
+from bench.inspect.resolve import Request
 from bench.model import load_model, load_tokenizer
 from bench.report.inspection import GROUPS, read_inspection
 from bench.report.store import verify_results
