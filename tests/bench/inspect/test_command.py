@@ -16,7 +16,7 @@ from bench.report.inspection import GROUPS, read_inspection
 from bench.report.store import verify_results
 from bench.suites.suite import get_suite
 from tests.bench.evaluate.documents import STORIES
-from tests.bench.test_cli import SMALL, bench
+from tests.bench.test_cli import bench
 
 START = get_suite("sentiment").folder / "model"
 WRITTEN = {"inspect.csv", "inspect-layers.csv", "inspect.pdf", "inspect.png", "inspect.svg"}
@@ -132,6 +132,7 @@ def test_nothing_is_computed_twice_and_what_is_damaged_is_computed_again(tmp_pat
     assert len(inspections(tmp_path)) == 2
     assert (place / "inspect.json").stat().st_mtime_ns == written
     (place / "inspect.json").write_bytes(content.replace(b'"texts"', b'"textz"'))
+    assert [problem.path.name for problem in verify_results(tmp_path)] == ["inspect.json"]
     inspect_command(both)
     again = (place / "inspect.json").read_bytes()
     assert json.loads(again) | {"seconds": 0} == json.loads(content) | {"seconds": 0}
@@ -145,10 +146,10 @@ def test_a_run_is_inspected_on_its_own_data_against_the_model_that_it_names(tmp_
     ]
     prefs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     out = tmp_path / "out"
-    lora = ["--set", "lora.rank=2"]
-    run = ["--data", prefs, "--model", STORIES, "--out", out, "--workers", "1", *SMALL, "--seeds", "0"]
-    done = bench("run", "--loss", "dpo", *run, *lora)
-    assert done.returncode == 0, done.stderr
+    small = ("steps=4", "batch=4", "prompts=4", "tokens=4", "evaluation.pairs=4", "lm_eval=[]", "lora.rank=2")
+    options = [word for setting in small for word in ("--set", setting)]
+    run = bench("run", "--loss", "dpo", "--data", prefs, "--model", STORIES, "--out", out, "--seeds", "0", *options)
+    assert run.returncode == 0, run.stderr
     keys = [path.parent.name for path in out.glob("runs/*/spec.json") if '"start"' not in path.read_text()]
     done = bench("inspect", *(f"run:{key[:8]}" for key in keys), "--out", out, "--texts", "16", "--device", "cpu")
     assert done.returncode == 0, done.stderr

@@ -143,6 +143,10 @@ def test_a_neuron_s_group_is_its_vector_s_side_and_its_mean_s_sign():
             side = "aligned" if torch.cosine_similarity(vector, w, dim=0) > 0 else "anti"
             sign = "positive" if mean.start[at] >= 0 else "negative"
             assert GROUPS[found.group[at]] == f"{side}_{sign}"
+            along = float(vector.double() @ w.double())
+            assert float(found.before[at]) == pytest.approx(float(mean.start[at]) * along, abs=1e-9)
+            shift = float(mean.trained[at] - mean.start[at])
+            assert float(found.by_activation[at]) == pytest.approx(shift * along, abs=1e-9)
 
 
 def test_the_four_groups_part_all_neurons_and_those_toward_the_effect_shift_with_it():
