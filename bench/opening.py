@@ -86,7 +86,7 @@ def _open_assets(
     note: Note,
 ) -> Workspace:
     """The workspace of a suite with prompts and a gold reward of its own; model and data may be the user's."""
-    own = _same_tokenizer(folder, suite.folder / "model")
+    own = same_tokenizer(folder, suite.folder / "model")
     if brought.data:
         split, source = brought.read(tokenizer, max_length=train.max_length, note=note).split, brought.data_name
     else:
@@ -231,10 +231,14 @@ def _data_spec(split: Split, *, source: str) -> DataSpec:
     return DataSpec(kind=rows.kind, source=source, content=split.content, rows=len(rows.rows), sets=split.sets)
 
 
+def data_folder(content: str, *, results: Path) -> Path:
+    """Where encoded rows of that content hash lie, or would lie."""
+    return results / "data" / hashlib.sha256(f"{VERSION} {content}".encode()).hexdigest()[:16]
+
+
 def _keep(rows: Encoded, results: Path, note: Note) -> Path:
     """Write the encoded rows under their content's name; return where they lie."""
-    key = hashlib.sha256(f"{VERSION} {rows.content_hash}".encode()).hexdigest()[:16]
-    folder = results / "data" / key
+    folder = data_folder(rows.content_hash, results=results)
     make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
     return folder
 
@@ -259,13 +263,14 @@ def _prompts(suite: Suite, split: str, tokenizer: Any, own: bool) -> tuple[tuple
     return tuple(tuple(begin + tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
 
 
-def _same_tokenizer(folder: Path, other: Path) -> bool:
+def same_tokenizer(folder: Path, other: Path) -> bool:
+    """Whether two model folders have one tokenizer, so that token ids of the one are the other's."""
     one, two = folder / "tokenizer.json", other / "tokenizer.json"
     return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
 
 
 def _check_context(folder: Path, train: TrainSpec) -> None:
-    context = _context(folder)
+    context = context_of(folder)
     if context is not None and train.max_length > context:
         raise UsageError(
             f"train.max_length={train.max_length} is more than the {context} tokens of context that {folder.name} has",
@@ -273,6 +278,7 @@ def _check_context(folder: Path, train: TrainSpec) -> None:
         )
 
 
-def _context(folder: Path) -> int | None:
+def context_of(folder: Path) -> int | None:
+    """The longest text that the model of a folder can read, tokens; None where its config does not say."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return config.get("max_position_embeddings")

@@ -18,6 +18,7 @@ import bench.cli.worker
 import bench.cli.launch
 import bench.cli.status
 import bench.cli.evaluate
+import bench.cli.inspect
 import bench.cli.catalogue
 import bench.cli.data
 import bench.cli.reports  # noqa: F401

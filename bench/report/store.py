@@ -53,6 +53,7 @@ PLACES = (
     ("reference/*", "reference"),
     ("runs/*", "train"),
     ("runs/*/evals/*", "evaluate"),
+    ("inspect/*", "inspect"),
     ("work/*/state-*", "state"),
 )
 """Where finished folders lie under the results folder, and the stage that writes each."""
