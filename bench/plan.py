@@ -256,11 +256,12 @@ def _check_data(objective: Objective, workspace: Workspace) -> None:
             fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(unpaired)}",
         )
     singles = singles_in(workspace.data.rows)
-    if singles and len({single.desirable for single in singles}) == 1:
+    # One that reads no reference may imitate; the others set the two labels against each other.
+    if Requires.REFERENCE in objective.requires and len({single.desirable for single in singles}) == 1:
         wanted = "wanted" if singles[0].desirable else "unwanted"
         raise UsageError(
             f"objective {objective.name!r} needs wanted and unwanted answers, but {source} has {wanted} ones only",
-            fix="give rows of both labels, or pairs; demonstrations alone hold no preference",
+            fix="give rows of both labels, or pairs; to imitate demonstrations, see «Demonstrations» in docs/data.md",
         )
     if Requires.SCORES in objective.requires and any(pair.score_gap is None for pair in pairs_in(workspace.data.rows)):
         raise UsageError(

@@ -1,5 +1,6 @@
 """Owns what is done to rows that were read: their form, what is filtered out, and duplicates."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -8,10 +9,18 @@ from typing import Literal
 
 from bench.data.faults import RowError
 from bench.data.near import near_duplicates
-from bench.data.options import DataOptions
+from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.rows import Message, Pair, Single, Text
 
 Row = Pair | Single
+_LIMITS = (
+    "min_prompt_characters",
+    "max_prompt_characters",
+    "min_answer_characters",
+    "max_answer_characters",
+    "drop_ties",
+    "min_margin",
+)
 
 
 def in_form(row: Row, form: Literal["auto", "messages", "text"]) -> Row:
@@ -39,6 +48,8 @@ def answers(row: Row) -> tuple[str, ...]:
 
 def filtered(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Counter[str]]:
     """Return the rows that are within the limits, and how many were left out by which limit."""
+    if all(getattr(options, name) == getattr(AS_IT_IS, name) for name in _LIMITS):
+        return list(rows), Counter()
     kept, dropped = [], Counter[str]()
     for row in rows:
         reason = _outside(row, options)
@@ -53,10 +64,12 @@ def without_duplicates(rows: Sequence[Row], options: DataOptions) -> tuple[list[
     """Return the rows without later ones of the same prompt and answers, and without near prompts if that is wanted."""
     if options.duplicates == "keep":
         return list(rows), Counter()
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     kept: list[Row] = []
     for row in rows:
-        key = content_key(row)
+        key = hashlib.blake2b(
+            content_key(row).encode(), digest_size=16
+        ).digest()  # the texts twice are too much to keep
         if key not in seen:
             seen.add(key)
             kept.append(row)

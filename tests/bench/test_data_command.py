@@ -135,6 +135,22 @@ def test_a_run_on_renamed_columns_of_a_csv_file_trains(tmp_path):
     assert {record["status"] for record in records} == {"completed"}
 
 
+def test_the_objective_of_the_documentation_imitates_demonstrations(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (tmp_path / "imitate.py").write_text(text.split("```python\n")[1].split("```")[0])
+    rows = [{"instruction": f"Film {i}", "input": "", "output": "It is good, and very good."} for i in range(20)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    told = bench(
+        "run", "--loss", f"{tmp_path / 'imitate.py'}:imitate", "--data", tmp_path / "a.json", "--out", tmp_path / "o",
+        "--workers", "1", *SMALL,
+    )  # fmt: skip
+    assert told.code == 0, told.err
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("o/runs/*/evals/*/record.json")]
+    curves = [record["curves"]["loss"] for record in found if record["spec"]["objective"] == "imitate"]
+    assert curves
+    assert all(curve[-1] < curve[0] for curve in curves)
+
+
 CACHED = """
 import os, shutil, sys
 from pathlib import Path

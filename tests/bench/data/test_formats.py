@@ -352,3 +352,9 @@ def test_options_that_cannot_be_right_are_refused(options, said):
     with pytest.raises(ValueError, match="validation error") as caught:
         DataOptions(**options)
     assert said in str(caught.value)
+
+
+def test_the_documentation_names_every_format_and_every_option():
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in FORMATS if f"\n| `{name}` |" not in text or f"\n{name} " not in text] == []
+    assert [name for name in DataOptions.model_fields if f"`{name}`" not in text] == []
