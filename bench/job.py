@@ -136,7 +136,7 @@ def run_job(
     spec = job.spec
     torch.manual_seed(spec.seed)
     given = inputs(job)
-    model = _start(job, given)
+    model = _start(job, given, device=accelerator.device)
     objective = get(spec.objective)
     meter = start_meter(job.execution, accelerator.device)
     progress = train(
@@ -156,7 +156,7 @@ def run_job(
     whole = gathered(dict(named_weights(model))) if sharded and progress.status == "completed" else {}
     if accelerator.is_main_process:
         if whole:
-            model = _start(job, inputs(job))
+            model = _start(job, inputs(job), device=accelerator.device)
             for name, parameter in model.named_parameters():
                 parameter.data.copy_(whole[name])
         energy = energy_of(meter, seconds=progress.seconds).model_dump(mode="json")
@@ -177,11 +177,15 @@ def run_job(
     accelerator.wait_for_everyone()
 
 
-def _start(job: TrainJob, given: Inputs) -> Any:
+def _start(job: TrainJob, given: Inputs, *, device: Any) -> Any:
     from bench.model import with_lora
+    from bench.quantize import load_four_bits
 
     lora = job.spec.train.lora
-    return given.model if lora is None else with_lora(given.model, lora, seed=job.spec.seed)
+    if lora is None:
+        return given.model
+    model = given.model if lora.quantize is None else load_four_bits(job.model, job.spec.train, device=device)
+    return with_lora(model, lora, seed=job.spec.seed)
 
 
 def write_job(job: TrainJob) -> Path:

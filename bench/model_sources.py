@@ -1,48 +1,73 @@
-"""Owns what ``--model`` may name: a folder, a GGUF file, another run. Each becomes one folder of transformers'."""
+"""Owns what ``--model`` may name: a folder, a GGUF file, a hub's model, another run. Each becomes one plain folder."""
 
 import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.adapters import ADAPTER, CHECKPOINT, START, is_start, merged_run, read_run
-from bench.chat_templates.derive import templated
+from bench.chat_templates.derive import OWN, templated
 from bench.errors import BenchError, UsageError
 from bench.gguf import converted, gguf_file
+from bench.hub import is_hub_name, snapshot
 from bench.model import find_model
 from bench.prepared import Note, silent
 from bench.spec import RunSpec
 
 RUN = "run:"
+TEMPLATE = ", chat template "
+"""Between a model's name and that of another chat template, in ``ModelSpec.source``."""
+
+
+class Source(NamedTuple):
+    """A folder of transformers, and what a person may call the model: a model on a hub with its commit."""
+
+    folder: Path
+    name: str
 
 
 def resolve_model(given: str, *, results: Path, chat_template: str | None = None, note: Note = silent) -> Path:
+    """Return the folder alone of what ``find_source`` finds."""
+    return find_source(given, results=results, chat_template=chat_template, note=note).folder
+
+
+def find_source(
+    given: str, *, results: Path, called: str | None = None, chat_template: str | None = None, note: Note = silent
+) -> Source:
     """Return the folder of the model that ``given`` names, made under ``results/models`` where it has to be made.
 
     Args:
-        given: a folder, a GGUF file or a folder with one, or ``run:KEY`` for what another run trained.
-        chat_template: another one than the model's own, as ``with_template`` takes it.
+        given: a folder, a GGUF file or a folder with one, ``run:KEY`` for what another run trained, or
+            ``OWNER/NAME[@REVISION]`` for a model on a hub.
+        called: what a person may call it, where that is not what was given.
+        chat_template: another one than the model's own, by name or file; None and ``own``: that one.
         note: told what was made, and where.
 
     Raises:
         UsageError: there is no such model, or it is none that is read. RunError: a damaged file, a full disk.
     """
+    name = given
     if given.startswith(RUN):
         folder = run_model(find_run(given.removeprefix(RUN), results), results=results, note=note)
     elif (file := gguf_file(Path(given))) is not None:
         folder = converted(file, results=results, note=note)
+    elif is_hub_name(given):
+        found = snapshot(given)
+        folder, name = find_model(str(found.folder)), found.source
     else:
         folder = find_model(given)
-    return with_template(folder, chat_template, results=results, note=note)
+    name = called or name
+    if chat_template in (None, OWN):
+        return Source(folder, name)
+    assert chat_template is not None
+    return Source(templated(folder, chat_template, results=results, note=note), f"{name}{TEMPLATE}{chat_template}")
 
 
-def with_template(folder: Path, chat_template: str | None, *, results: Path, note: Note = silent) -> Path:
-    """Return a folder of the same model with a chat template by name or file; the folder itself for None and ``own``.
-
-    Raises UsageError: no such template, or one that does not part question and answer at a token.
-    """
-    return folder if chat_template is None else templated(folder, chat_template, results=results, note=note)
+def base_of(source: str) -> str:
+    """Return what was given as ``--model`` of a ``ModelSpec.source``."""
+    return source.partition(TEMPLATE)[0]
 
 
 def find_run(key: str, results: Path) -> Path:
@@ -100,4 +125,4 @@ def _candidates(run: Path, spec: RunSpec, results: Path, note: Note) -> Iterator
         yield get_suite(spec.suite).folder / "model"
     yield from sorted(path for path in (results / "models").glob("[!.]*") if path.is_dir())
     with suppress(BenchError, OSError):
-        yield resolve_model(spec.model.source, results=results, note=note)
+        yield resolve_model(base_of(spec.model.source), results=results, note=note)

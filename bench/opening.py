@@ -17,8 +17,9 @@ from bench.exact.problem import make_problem
 from bench.exact.table_model import write_start_model
 from bench.given import Brought, content_of, judges_of, questions_of
 from bench.model import load_tokenizer, model_hash
-from bench.model_sources import resolve_model
+from bench.model_sources import find_source
 from bench.prepared import Note, make_sound, silent
+from bench.quantize import check_quantize, rounded
 from bench.spec import DataSpec, EvaluationSpec, Execution, JudgedBy, ModelSpec, ProblemSpec, TrainSpec
 from bench.suites.build.assets import check_assets
 from bench.suites.pairs import load_pairs, load_prompts
@@ -55,8 +56,13 @@ def open_workspace(
         )
     if not suite.given:
         check_assets(suite.folder)
-    given = str(suite.folder / "model") if brought.model is None else brought.model
-    folder = resolve_model(given, results=results, chat_template=brought.chat_template, note=note)
+    own = (str(suite.folder / "model"), f"suite {suite.name}")
+    given, called = own if brought.model is None else (brought.model, None)
+    folder, name = find_source(given, called=called, results=results, chat_template=brought.chat_template, note=note)
+    check_quantize(train.lora, execution)
+    if train.lora is not None and train.lora.quantize is not None:
+        folder = rounded(folder, results=results, note=note)
+    model = ModelSpec(source=shown(name), content=model_hash(folder))
     tokenizer = load_tokenizer(folder)
     _check_context(folder, train)
     opening = _open_given if suite.given else _open_assets
@@ -65,6 +71,7 @@ def open_workspace(
         brought,
         folder,
         tokenizer,
+        model=model,
         results=results,
         train=train,
         evaluation=evaluation,
@@ -79,6 +86,7 @@ def _open_assets(
     folder: Path,
     tokenizer: Any,
     *,
+    model: ModelSpec,
     results: Path,
     train: TrainSpec,
     evaluation: EvaluationSpec,
@@ -97,7 +105,7 @@ def _open_assets(
         suite=suite,
         results=results,
         model=folder,
-        model_spec=_model_spec(brought, folder, otherwise=f"suite {suite.name}"),
+        model_spec=model,
         tokenizer=tokenizer,
         data=rows,
         data_spec=_data_spec(split, source=source),
@@ -116,6 +124,7 @@ def _open_given(
     folder: Path,
     tokenizer: Any,
     *,
+    model: ModelSpec,
     results: Path,
     train: TrainSpec,
     evaluation: EvaluationSpec,
@@ -137,7 +146,7 @@ def _open_given(
         suite=suite,
         results=results,
         model=folder,
-        model_spec=_model_spec(brought, folder, otherwise=""),
+        model_spec=model,
         tokenizer=tokenizer,
         data=rows,
         data_spec=_data_spec(parts.split, source=brought.data_name),
@@ -218,10 +227,6 @@ def _refuse(suite: Suite, brought: Brought, train: TrainSpec) -> None:
             )
     if train.lora is not None:
         raise UsageError(f"suite {suite.name} trains a table, which has no layer for LoRA", fix="leave lora out")
-
-
-def _model_spec(brought: Brought, folder: Path, *, otherwise: str) -> ModelSpec:
-    return ModelSpec(source=shown(brought.model or otherwise), content=model_hash(folder))
 
 
 def _data_spec(split: Split, *, source: str) -> DataSpec:

@@ -110,9 +110,14 @@ class ModelSpec(Spec):
 class LoraSpec(Spec):
     """LoRA through peft (arXiv 2106.09685): rank, scale α and dropout of the adapters on every linear layer."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"quantize"})
+
     rank: Annotated[int, Field(gt=0)] = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    quantize: Annotated[
+        Literal["nf4"] | None, Field(description="bits of the layers under the adapters (QLoRA, on CUDA); none: whole")
+    ] = None
 
 
 class TrainSpec(Spec):

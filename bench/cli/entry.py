@@ -19,6 +19,7 @@ import bench.cli.launch
 import bench.cli.status
 import bench.cli.evaluate
 import bench.cli.inspect
+import bench.cli.export
 import bench.cli.catalogue
 import bench.cli.data
 import bench.cli.reports  # noqa: F401

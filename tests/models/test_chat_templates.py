@@ -87,8 +87,30 @@ def test_two_line_ends_that_this_tokenizer_parts_before_an_answer_are_refused(sm
 
 def test_the_template_of_smollm2_brings_a_system_prompt(smollm2):
     tokenizer = load_tokenizer(smollm2[0])
-    assert default_system(tokenizer) == "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    assert default_system(tokenizer) == SMOLLM2_SYSTEM
     assert len(habits(tokenizer)) == 1
+
+
+SMOLLM2_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+
+
+def test_the_template_of_smollm2_on_a_small_tokenizer_with_its_markers(tmp_path):
+    """``smollm2.jinja`` is the template of HuggingFaceTB/SmolLM2-135M-Instruct (Apache-2.0), as its GGUF has it."""
+    tokenizer = load_tokenizer(STORIES)
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "bos_token": "<|im_start|>"})
+    tokenizer.chat_template = (Path(__file__).with_name("smollm2.jinja")).read_text(encoding="utf-8")
+    alone = [{"role": "user", "content": "Who has 10? "}]
+    prompt = prompt_messages_ids(alone, tokenizer, where="here")
+    answer = ended(answer_ids(alone, ANSWER, prompt, tokenizer, where="here"), tokenizer, templated=True, where="here")
+    assert tokenizer.decode(list(prompt)).replace("<|im_start|> ", "<|im_start|>") == (
+        f"<|im_start|>system\n{SMOLLM2_SYSTEM}<|im_end|> \n<|im_start|>user\nWho has 10? <|im_end|> \n"
+        "<|im_start|>assistant\n"
+    )
+    assert (prompt[0], answer[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    assert answer.count(tokenizer.eos_token_id) == 1
+    assert default_system(tokenizer) == SMOLLM2_SYSTEM
+    (told,) = habits(tokenizer)
+    assert "system prompt" in told
 
 
 @pytest.mark.parametrize("name", NAMES)

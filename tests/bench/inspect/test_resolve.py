@@ -10,10 +10,10 @@ from bench.errors import UsageError
 from bench.inspect.resolve import Request, Trained, find_material, find_start
 from bench.inspect.texts import PROBE_LEAST, preference_material, suite_material
 from bench.model import load_tokenizer, model_hash
+from bench.opening import context_of
 from bench.spec import ModelSpec
 from bench.suites.pairs import load_scored
 from bench.suites.suite import get_suite
-from bench.opening import context_of
 from tests.bench.conftest import tiny_spec
 from tests.bench.evaluate.documents import STORIES
 
