@@ -33,7 +33,11 @@ def iterate(
     ] = None,
     prompts: Annotated[
         int | None,
-        typer.Option("--prompts", min=1, help="Prompts of a round; default: up to 256. Example: --prompts 512"),
+        typer.Option(
+            "--prompts",
+            min=1,
+            help="Prompts of a round; default: all, up to the pairs that its steps draw. Example: --prompts 512",
+        ),
     ] = None,
     fresh_prompts: Annotated[
         bool, typer.Option("--fresh-prompts", help="No prompt in two rounds. Example: --fresh-prompts")

@@ -107,7 +107,13 @@ def _prepared(
     prompts = fitting(every, tokens=tokens, max_length=workspace.train.max_length)
     if len(prompts) < len(every):
         note(f"{len(every) - len(prompts)} prompts are too long for a completion of {tokens} tokens and are left out")
-    count = prompts_a_round(len(prompts), asked=request.prompts, rounds=request.rounds, fresh=request.fresh)
+    count = prompts_a_round(
+        len(prompts),
+        asked=request.prompts,
+        rounds=request.rounds,
+        fresh=request.fresh,
+        needed=workspace.train.steps * workspace.train.batch,
+    )
     loops = []
     for seed in range(request.seeds):
         for search in plan.searches:
