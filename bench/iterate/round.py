@@ -145,6 +145,11 @@ def trained(loop: Loop, number: int, workspace: Workspace, hooks: Hooks) -> list
         ]
 
 
+def checkpoint_of(workspace: Workspace, record: RunRecord) -> Path:
+    """The folder of the whole model that a round's run ended with, from which the next round starts."""
+    return workspace.results / "runs" / record.key / "checkpoint"
+
+
 def write_loop(loop: Loop, *, judge: str) -> None:
     """Write what the loop is beside its rounds, for reports and for people."""
     text = json.dumps({"spec": loop.spec.model_dump(mode="json"), "judge": judge}, indent=1, ensure_ascii=False)

@@ -12,6 +12,7 @@ from bench.report.record import RunRecord
 from bench.report.saving import FORMATS, Row, save
 from bench.report.store import finished, read_record, write_text_whole
 from bench.report.style import GREY, house, legend, new_figure, style_of
+from bench.spec import EvaluationSpec
 from bench.stats.intervals import mean_interval
 
 if TYPE_CHECKING:
@@ -77,15 +78,24 @@ def _rows_of(folder: Path, about: Mapping[str, Any], start: Sequence[RunRecord])
         "pairs_from": spec["pairs"],
         **{name: spec[name] for name in ("reference", "prompts", "samples", "fresh", "temperature", "seed")},
     }
-    evaluations = set()
+    found: dict[EvaluationSpec, list[tuple[int, RunRecord]]] = {}
     for place in finished(folder, "round-*/runs/*/evals/*"):
-        record = read_record(place)
-        evaluations.add(record.evaluation.model_copy(update={"against": None}))
-        number = place.relative_to(folder).parts[0].removeprefix("round-")
-        yield _row(record, same, number=int(number), counts=_counts(folder / f"round-{number}"))
+        record, number = read_record(place), int(place.relative_to(folder).parts[0].removeprefix("round-"))
+        found.setdefault(_settings(record), []).append((number, record))
+    if not found:
+        return
+    # Rounds that were measured in two ways are told of in the one that most of them have.
+    settings = max(found, key=lambda each: (len(found[each]), each.digest()))
+    for number, record in found[settings]:
+        yield _row(record, same, number=number, counts=_counts(folder / f"round-{number}"))
     for record in start:
-        if record.spec.model.content == spec["model"]["content"] and record.evaluation in evaluations:
+        if record.spec.model.content == spec["model"]["content"] and _settings(record) == settings:
             yield _row(record, same, number=0, counts={})
+
+
+def _settings(record: RunRecord) -> EvaluationSpec:
+    """How a record was measured, whichever the split."""
+    return record.evaluation.model_copy(update={"against": None, "split": "test"})
 
 
 def _row(record: RunRecord, same: Row, *, number: int, counts: Mapping[str, Any]) -> Row:

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from bench.errors import UsageError
 from bench.evaluate.divergence import sequence_kl
 from bench.evaluate.samples import Samples, read_samples
-from bench.iterate.command import IterateRequest, iterate_command
+from bench.iterate.command import iterate_command
+from bench.iterate.request import IterateRequest
 from bench.iterate.samples import read_sampled
 from bench.model import load_model, model_hash
 from bench.report.iterations import round_rows
