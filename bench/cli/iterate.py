@@ -33,7 +33,11 @@ def iterate(
     ] = None,
     prompts: Annotated[
         int | None,
-        typer.Option("--prompts", min=1, help="Prompts of a round; default: up to 256. Example: --prompts 512"),
+        typer.Option(
+            "--prompts",
+            min=1,
+            help="Prompts of a round; default: all, up to the pairs that its steps draw. Example: --prompts 512",
+        ),
     ] = None,
     fresh_prompts: Annotated[
         bool, typer.Option("--fresh-prompts", help="No prompt in two rounds. Example: --fresh-prompts")
@@ -103,7 +107,8 @@ def iterate(
 
         bench iterate --loss dpo --judge self --judgements 3
     """
-    from bench.iterate.command import IterateRequest, iterate_command
+    from bench.iterate.command import iterate_command
+    from bench.iterate.request import IterateRequest
     from losses.grammar import split_expressions
 
     iterate_command(

@@ -6,7 +6,7 @@ from bench.errors import RunError
 from bench.hooks import Stop
 from bench.iterate.judging import Judging, labeller
 from bench.iterate.prompts import prompts_of_round
-from bench.iterate.round import Loop, labels_of, pairs_of, policy_of, sampled_of, trained, write_loop
+from bench.iterate.round import Loop, checkpoint_of, labels_of, pairs_of, policy_of, sampled_of, trained, write_loop
 from bench.pipeline import Hooks
 from bench.spec import RunSpec
 
@@ -44,7 +44,7 @@ def run_loop(loop: Loop, judging: Judging, *, rounds: int, progress: "Progress",
         told.tell("trained", 1.0)
         if records[0].status != "completed":
             raise RunError(f"round {number} {records[0].status}: {records[0].error}", fix="a smaller lr or a larger β")
-        model = workspace.results / "runs" / records[0].key / "checkpoint"
+        model = checkpoint_of(workspace, records[0])
 
 
 class _Told:
@@ -55,7 +55,7 @@ class _Told:
         self._done = 0
 
     def note(self, text: str) -> None:
-        self._progress.note(text)
+        self._progress.note(f"{self._name}: {text}")
 
     def tell(self, what: str, share: float) -> None:
         """Tell what goes on, and which share of its stage is done."""

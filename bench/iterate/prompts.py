@@ -9,9 +9,6 @@ from bench.data.tokens import Ids
 from bench.errors import UsageError
 from bench.workspace import Workspace
 
-MOST = 256
-"""As many prompts as a round has where no number is given."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
@@ -43,8 +40,11 @@ def fitting(prompts: Sequence[Prompt], *, tokens: int, max_length: int) -> list[
     return found
 
 
-def prompts_a_round(available: int, *, asked: int | None, rounds: int, fresh: bool) -> int:
-    """Return how many prompts a round has: ``asked``, else as many as there are, but ``MOST``.
+def prompts_a_round(available: int, *, asked: int | None, rounds: int, fresh: bool, needed: int) -> int:
+    """Return how many prompts a round has: ``asked``, else as many as there are, up to ``needed``.
+
+    Args:
+        needed: pairs that a round's training draws; with one pair a prompt, more would never be seen.
 
     Raises:
         UsageError: there are not as many.
@@ -56,7 +56,7 @@ def prompts_a_round(available: int, *, asked: int | None, rounds: int, fresh: bo
             f"--prompts {asked or 1}: there are {available} training prompts, {most}{each}",
             fix=f"--prompts {most}" if most else "fewer rounds, or leave out --fresh-prompts",
         )
-    return min(most, MOST) if asked is None else asked
+    return min(most, needed) if asked is None else asked
 
 
 def prompts_of_round(

@@ -11,7 +11,7 @@ from bench.data.table import read_encoded, write_encoded
 from bench.data.tokens import Encoded
 from bench.errors import RunError
 from bench.identity import run_spec
-from bench.iterate.labels import Labels, read_labels
+from bench.iterate.labels import About, Labels, read_labels
 from bench.iterate.pairs import Which, pairs_by_comparison, pairs_by_score
 from bench.iterate.prompts import Prompt
 from bench.iterate.samples import FILE, Sampled, read_sampled, sample_round, write_sampled
@@ -87,8 +87,8 @@ def sampled_of(loop: Loop, number: int, policy: Workspace, prompts: Sequence[Pro
 
 def labels_of(
     loop: Loop, number: int, policy: Workspace, sampled: Sequence[Sampled], label: Label, *, tell: Tell
-) -> list[Labels]:
-    """Bring the round's labels to disk and return them."""
+) -> tuple[list[Labels], About]:
+    """Bring the round's labels to disk and return them, and how the judge judged."""
     folder = loop.round_folder(number) / "labels"
     if not _is_sound(folder):
         with stage("label", {"loop": loop.spec.key, "round": number}):
@@ -100,11 +100,11 @@ def labels_of(
                 stage=STAGE,
             )
     tell("labelled", 1.0)
-    return read_labels(folder)[0]
+    return read_labels(folder)
 
 
 def pairs_of(
-    loop: Loop, number: int, policy: Workspace, sampled: Sequence[Sampled], labels: Sequence[Labels]
+    loop: Loop, number: int, policy: Workspace, sampled: Sequence[Sampled], labels: tuple[Sequence[Labels], About]
 ) -> Workspace:
     """Bring the round's pairs to disk and return the workspace that trains on them.
 
@@ -113,12 +113,14 @@ def pairs_of(
     """
     folder = loop.round_folder(number) / "pairs"
     if not _is_sound(folder):
-        pairs, counts = _pairs(sampled, labels, which=loop.spec.pairs)
+        pairs, counts = _pairs(sampled, labels[0], which=loop.spec.pairs)
         if not pairs:
+            said = ", ".join(f"{count} {outcome}" for outcome, count in labels[1].outcomes.items())
             raise RunError(
-                f"round {number} leaves no pair: {counts['ties']} ties, {counts['unjudged']} without a verdict",
-                fix=f"see {loop.round_folder(number) / 'labels' / 'about.json'}; more --samples, a higher "
-                "--temperature, or another judge",
+                f"round {number} leaves no pair: {counts['ties']} ties, {counts['unjudged']} without a verdict "
+                f"({labels[1].judge}: {said}; {labels[1].example[:160]})",
+                fix="another judge (--judge self: --judgements 0 needs no words of it), more --samples, a higher "
+                f"--temperature; then remove {loop.round_folder(number)}",
             )
         encoded = _encoded(pairs, policy, number)
 
@@ -143,6 +145,11 @@ def trained(loop: Loop, number: int, workspace: Workspace, hooks: Hooks) -> list
             run(workspace, spec, split, hooks, tuning=loop.tuning, files=loop.files, first=loop.first)
             for split in SPLITS
         ]
+
+
+def checkpoint_of(workspace: Workspace, record: RunRecord) -> Path:
+    """The folder of the whole model that a round's run ended with, from which the next round starts."""
+    return workspace.results / "runs" / record.key / "checkpoint"
 
 
 def write_loop(loop: Loop, *, judge: str) -> None:

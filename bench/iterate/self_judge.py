@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.data.tokens import Ids
 from bench.errors import UsageError
 from bench.iterate.labels import ScoreAnswers, said_score
 from bench.judges.language_model import prompt_ids
@@ -73,7 +74,7 @@ def self_scores(model: Any, tokenizer: Any, judging: SelfJudging, *, seed: Seque
     def score(part: Sequence[tuple[str, str]], number: int) -> list[Verdict]:
         asked = [_asked(tokenizer, one, answer, reasons=digits is None) for one, answer in part]
         if digits is not None:
-            return [_expected(model, ids, *digits) for ids in asked]
+            return _expected(model, asked, *digits)
         return _sampled(model, tokenizer, asked, judging, seed=[*seed, number])
 
     return score
@@ -91,32 +92,45 @@ def _asked(tokenizer: Any, request: str, answer: str, *, reasons: bool) -> list[
     return prompt_ids(tokenizer, (("user", text),))
 
 
-def _digit_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """What all of «Score: 0» … «Score: 5» begin with, and the token at which they part."""
+def _digit_tokens(tokenizer: Any) -> tuple[Ids, list[Ids]]:
+    """What all of «Score: 0» … «Score: 5» begin with, and how each goes on: a digit may be more than one token."""
     texts = [f"{ANSWER} {points}" for points in range(POINTS)]
-    each = [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    each = [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     shared = 0
     while all(len(ids) > shared and ids[shared] == each[0][shared] for ids in each):
         shared += 1
-    tokens = [ids[shared] for ids in each if len(ids) > shared]
-    if len(set(tokens)) < POINTS:
+    ends = [ids[shared:] for ids in each]
+    if len(set(ends)) < POINTS or not all(ends):
         raise UsageError("the policy's tokenizer does not tell the digits 0 to 5 apart", fix="--judgements 3")
-    return each[0][:shared], tokens
+    return each[0][:shared], ends
 
 
-def _expected(model: Any, ids: list[int], begin: list[int], digits: list[int]) -> Verdict:
-    import torch
+def _expected(model: Any, asked: Sequence[list[int]], begin: Ids, ends: Sequence[Ids]) -> list[Verdict]:
+    """The mean of the digits by the probability that the model goes on with each."""
+    from bench.logprobs import CompletionLogProbs
+    from bench.reference import compute
 
-    given = [*ids, *begin]
-    if len(given) + 1 > _context(model):
-        return _too_long(len(given), model)
-    with torch.no_grad():
-        logits = model(torch.tensor([given], device=model.device), logits_to_keep=1).logits[0, -1].float()
-    chances = logits.log_softmax(-1)[digits].double()
-    value = float((chances.softmax(0) * torch.arange(POINTS, device=chances.device)).sum())
-    if math.isnan(value):
-        return Verdict(first_better=None, outcome="failed", said=said_score(None, "the logits are no numbers"))
-    return Verdict(first_better=None, said=said_score(value), mass=float(chances.exp().sum()), prompt_tokens=len(given))
+    prompts = [(*ids, *begin) for ids in asked]
+    fits = [len(prompt) + max(map(len, ends)) <= _context(model) for prompt in prompts]
+    rows = [(prompt, end) for prompt, fit in zip(prompts, fits, strict=True) if fit for end in ends]
+    scored = CompletionLogProbs(model, packed=True)
+    logps = [float(x.double().sum()) for x in compute(rows, scored, pad_id=0, precision="fp32", batch=8 * POINTS)]
+    found, at = [], 0
+    for prompt, fit in zip(prompts, fits, strict=True):
+        if not fit:
+            found.append(_too_long(len(prompt), model))
+            continue
+        chances = np.exp(np.array(logps[at : at + POINTS]))
+        at += POINTS
+        value = float((chances * np.arange(POINTS)).sum() / chances.sum()) if chances.sum() > 0 else math.nan
+        found.append(
+            Verdict(first_better=None, outcome="failed", said=said_score(None, "the log-probs are no numbers"))
+            if math.isnan(value)
+            else Verdict(
+                first_better=None, said=said_score(value), mass=float(chances.sum()), prompt_tokens=len(prompt)
+            )
+        )
+    return found
 
 
 def _sampled(

@@ -12,6 +12,7 @@ from bench.report.record import RunRecord
 from bench.report.saving import FORMATS, Row, save
 from bench.report.store import finished, read_record, write_text_whole
 from bench.report.style import GREY, house, legend, new_figure, style_of
+from bench.spec import EvaluationSpec
 from bench.stats.intervals import mean_interval
 
 if TYPE_CHECKING:
@@ -25,7 +26,14 @@ COLUMNS = (
     "temperature", "seed", "round", "split", "status", *MEASURES, "target_stderr", "pairs", "ties", "unjudged",
     "label_mean", "run", "evaluation",
 )  # fmt: skip
-PANELS = (("target", "target J"), ("kl", "KL to the first start model [nats]"), ("length", "length [tokens]"))
+PANELS = (
+    ("target", "target J"),
+    ("gold_reward", "gold reward"),
+    ("kl", "KL to the first start [nats]"),
+    ("length", "length [tokens]"),
+)
+LEAST_SPAN = 0.2
+"""Of the axis of lengths, as a share of the longest: less would make noise look like a trend."""
 DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
 
 
@@ -77,15 +85,24 @@ def _rows_of(folder: Path, about: Mapping[str, Any], start: Sequence[RunRecord])
         "pairs_from": spec["pairs"],
         **{name: spec[name] for name in ("reference", "prompts", "samples", "fresh", "temperature", "seed")},
     }
-    evaluations = set()
+    found: dict[EvaluationSpec, list[tuple[int, RunRecord]]] = {}
     for place in finished(folder, "round-*/runs/*/evals/*"):
-        record = read_record(place)
-        evaluations.add(record.evaluation.model_copy(update={"against": None}))
-        number = place.relative_to(folder).parts[0].removeprefix("round-")
-        yield _row(record, same, number=int(number), counts=_counts(folder / f"round-{number}"))
+        record, number = read_record(place), int(place.relative_to(folder).parts[0].removeprefix("round-"))
+        found.setdefault(_settings(record), []).append((number, record))
+    if not found:
+        return
+    # Rounds that were measured in two ways are told of in the one that most of them have.
+    settings = max(found, key=lambda each: (len(found[each]), each.digest()))
+    for number, record in found[settings]:
+        yield _row(record, same, number=number, counts=_counts(folder / f"round-{number}"))
     for record in start:
-        if record.spec.model.content == spec["model"]["content"] and record.evaluation in evaluations:
+        if record.spec.model.content == spec["model"]["content"] and _settings(record) == settings:
             yield _row(record, same, number=0, counts={})
+
+
+def _settings(record: RunRecord) -> EvaluationSpec:
+    """How a record was measured, whichever the split."""
+    return record.evaluation.model_copy(update={"against": None, "split": "test"})
 
 
 def _row(record: RunRecord, same: Row, *, number: int, counts: Mapping[str, Any]) -> Row:
@@ -135,21 +152,25 @@ def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
     measures = [(name, label) for name, label in PANELS if any(_known(row[name]) for row in rows)]
     if not measures:
         return []
-    if measures[0][0] != "target" and any(_known(row["win_rate"]) for row in rows):
+    if measures[0][0] not in ("target", "gold_reward") and any(_known(row["win_rate"]) for row in rows):
         measures.insert(0, ("win_rate", "wins over the first start model [%]"))
     found = variants(rows)
     names = list(dict.fromkeys(row["objective"] for row in rows))
     look = looks(names)
     with house(style):
-        figure = new_figure(style, height=2.5, columns=2)
-        panels = figure.subplots(1, len(measures), squeeze=False)[0]
-        for axes, (name, label) in zip(panels, measures, strict=True):
+        across = 2 if len(measures) > 3 else len(measures)
+        figure = new_figure(style, height=2.1 * -(-len(measures) // across), columns=2)
+        panels = list(figure.subplots(-(-len(measures) // across), across, sharex=True, squeeze=False).flat)
+        for spare in panels[len(measures) :]:
+            spare.set_axis_off()
+        for axes, (name, label) in zip(panels, measures, strict=False):
             for variant, own in found.items():
                 objective = own[0]["objective"]
                 same = [each for each, them in found.items() if them[0]["objective"] == objective]
                 dash = DASHES[same.index(variant) % len(DASHES)]
                 _lines(axes, own, name, look=look[objective], dash=dash, label=variant)
-            _finish(axes, rows, label)
+            _finish(axes, label, widened=name == "length")
+        figure.supxlabel("round (0: the first start model)", fontsize="medium")
         legend(figure, style, *panels[0].get_legend_handles_labels())
         return save(figure, stem, formats=FORMATS)
 
@@ -176,13 +197,15 @@ def _lines(axes: "Axes", rows: Sequence[Row], name: str, *, look: Any, dash: Any
     )
 
 
-def _finish(axes: "Axes", rows: Sequence[Row], label: str) -> None:
+def _finish(axes: "Axes", label: str, *, widened: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.axvline(0, color=GREY, linewidth=0.5, linestyle=(0, (1, 2)))
-    axes.set_xlabel("round (0: the first start model)")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = axes.get_ylim()
+    if widened and (missing := LEAST_SPAN * high - (high - low)) > 0:
+        axes.set_ylim(low - missing / 2, high + missing / 2)
 
 
 def rounds_table(rows: Sequence[Row]) -> "Table":
