@@ -47,13 +47,15 @@ class Trained:
     folder: Path
     content: str
     spec: RunSpec | None
+    run: Path | None = None
 
 
 def find_trained(given: str, results: Path) -> Trained:
     """Return the model that ``given`` names, with its spec where it is a run. Raises UsageError, RunError."""
     folder = resolve_model(given, results=results)
-    spec = read_run(find_run(given.removeprefix(RUN), results)) if given.startswith(RUN) else None
-    return Trained(given=given, folder=folder, content=model_hash(folder), spec=spec)
+    run = find_run(given.removeprefix(RUN), results) if given.startswith(RUN) else None
+    spec = None if run is None else read_run(run)
+    return Trained(given=given, folder=folder, content=model_hash(folder), spec=spec, run=run)
 
 
 def find_start(models: Sequence[Trained], request: Request) -> Path:
@@ -82,8 +84,7 @@ def find_start(models: Sequence[Trained], request: Request) -> Path:
                 fix="inspect runs of a language model",
             )
     else:
-        run = find_run(models[0].given.removeprefix(RUN), request.results)
-        folder = start_folder(run, models[0].spec, results=request.results)
+        folder = start_folder(models[0].run or Path(), models[0].spec, results=request.results)
     if model_hash(folder) not in contents:
         raise UsageError(f"{folder} is not what the runs started from any more", fix="--against START")
     return folder
