@@ -36,7 +36,7 @@ def encoded_parts(
     """
 
     def part(where: Path, split: str | None) -> Encoded:
-        asked = options if split is None else options.model_copy(update={"split": split})
+        asked = options.model_copy(update={"split": split})
         read = within_tokens(read_preferences(where, asked), tokenizer, options)
         if read.dropped:
             told = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
@@ -47,10 +47,10 @@ def encoded_parts(
     given: dict[str, Encoded] = {}
     for name, file in ((VALIDATION, options.validation), (TEST, options.test)):
         if file is not None:
-            given[name] = part(file, TRAIN if not file.is_dir() else name if name in splits(file) else None)
+            given[name] = part(file, name if file.is_dir() and name in splits(file) else None)
         elif name in own and TRAIN in own:
             given[name] = part(path, name)
-    whole = part(path, None)
+    whole = part(path, options.split)
     if not given:
         train, validation, test = split_by_prompt(whole, fractions=fractions, seed=0)
         return {TRAIN: train, VALIDATION: validation, TEST: test}
