@@ -51,7 +51,8 @@ class Card:
 
     ``duplicates`` are rows that say what an earlier one says; ``contradictions`` prompts of which two answers were
     preferred both ways; ``reversed_scores`` pairs whose rejected answer has the higher score; ``too_long`` rows whose
-    prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer.
+    prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer. ``against`` names the
+    file that ``contamination`` is about, of which ``against_unread`` rows could not be read.
     """
 
     source: str
@@ -80,6 +81,7 @@ class Card:
     samples: tuple[Mapping[str, str], ...]
     contamination: Contamination | None = None
     against: str | None = None
+    against_unread: int = 0
 
 
 def describe(
@@ -90,6 +92,7 @@ def describe(
     max_length: int | None = None,
     contaminated: Contamination | None = None,
     against: str | None = None,
+    against_unread: int = 0,
 ) -> Card:
     """Return the card of what was read.
 
@@ -139,6 +142,7 @@ def describe(
         samples=tuple(_sample(rows[place]) for place in _spaced(len(rows), SAMPLES)),
         contamination=contaminated,
         against=against,
+        against_unread=against_unread,
     )
 
 

@@ -110,12 +110,13 @@ def _contamination(card: Card) -> Table:
         (f"equal, or {MOSTLY:.0%} of their runs found", str(found.mostly), f"{found.mostly / whole:.1%}"),
         ("equal, or one run found", str(found.touched), f"{found.touched / whole:.1%}"),
     )
+    unread = f" {card.against_unread} rows there could not be read." if card.against_unread else ""
     return Table(
         title=f"Prompts of {card.against} among these",
         columns=("", "prompts", "share"),
         rows=rows,
         note=f"Runs of {found.run} words, case and punctuation evened out; {found.short} prompts are shorter than a "
-        "run and are compared as a whole.",
+        f"run and are compared as a whole.{unread}",
     )
 
 
