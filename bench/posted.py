@@ -93,6 +93,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
             "data": request.data if request.data is None or hub_id(request.data) else request.data.absolute(),
             "model": _absolute(request.model),
+            "settings": [placed(text) for text in request.settings],
             "loss_files": [path.absolute() for path in request.loss_files],
             "results": request.results.absolute(),
         }
@@ -102,6 +103,15 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     posted = Posted(version=VERSION, request=asked, identity=identity, folder=folder)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     post(storage, request.study, key, posted.model_dump(mode="json"))
+
+
+def placed(setting: str) -> str:
+    """Return a ``--set`` as a worker elsewhere reads it: files of data by their absolute path."""
+    name, _, given = setting.partition("=")
+    file = Path(given.strip())
+    if name.strip() not in ("data.validation", "data.test") or hub_id(file) is not None:
+        return setting
+    return f"{name}={file.absolute()}"
 
 
 def read_posted(found: Mapping[str, object], *, study: str) -> list[Posted]:

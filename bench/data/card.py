@@ -16,6 +16,7 @@ from bench.data.rows import Kind, Pair, Single
 LEVELS = (0, 5, 25, 50, 75, 95, 99, 100)
 """Percentiles that lengths and margins are told by."""
 SAMPLES = 3
+MANY_TURNS = 4
 Lengths = Mapping[str, tuple[int, ...]]
 """Of a unit: by field, a length for each row."""
 
@@ -208,7 +209,8 @@ def _turns(row: Row) -> str:
         return "plain text"
     asked = sum(each["role"] == "user" for each in row.prompt)
     system = " and a system message" if row.prompt[0]["role"] in ("system", "developer") else ""
-    return f"{asked} turn{'s' if asked > 1 else ''} of the user{system}"
+    told = str(asked) if asked < MANY_TURNS else f"{MANY_TURNS} or more"
+    return f"{told} turn{'s' if asked > 1 else ''} of the user{system}"
 
 
 def _contradictions(rows: Sequence[Row]) -> int:

@@ -12,6 +12,7 @@ from bench.data.preferences import read_preferences
 from bench.data.rows import Pair
 from bench.errors import UsageError
 from bench.plan import make_plan
+from bench.posted import placed
 from bench.request import Request
 from bench.suites.suite import get_suite
 from tests.bad_inputs.trying import bench
@@ -113,6 +114,13 @@ def test_demonstrations_alone_train_no_preference(tmp_path):
     for loss, said in (("kto", "needs wanted and unwanted answers"), ("dpo", "needs pairs")):
         with pytest.raises(UsageError, match=said):
             plan(tmp_path, HERE / "alpaca_sft.json", loss=loss)
+
+
+def test_a_joining_worker_gets_files_of_data_by_their_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert placed("data.test=t.jsonl") == f"data.test={tmp_path / 't.jsonl'}"
+    for setting in ("data.validation=org/name:validation", "data.form=text", "beta=0.1"):
+        assert placed(setting) == setting
 
 
 def test_options_of_data_are_refused_without_data(tmp_path):
