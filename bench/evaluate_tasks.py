@@ -60,9 +60,11 @@ def evaluate_tasks(
         raise UsageError(
             f"--out {out}: tasks are written as JSON", fix=f"--out {out.with_suffix('.json')}, or a folder"
         )
-    folder = find_checkpoint(checkpoint, results=results)
     from bench.evaluate.lm_tasks import ready_tasks
     from bench.evaluate.preflight import reader_of
+    from bench.model_sources import resolve_model
+
+    folder = resolve_model(checkpoint, results=results)
 
     console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
     started = time.monotonic()
@@ -126,39 +128,6 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
             model, tokenizer, ready, batch=batch, tell=lambda count: progress.advance(count, "lm-eval")
         )
     return result_rows(found, ready.versions)
-
-
-def find_checkpoint(given: str, *, results: Path) -> Path:
-    """Return the folder of a checkpoint: ``find_model``, and names on the hub, from its cache where it has them.
-
-    Raises:
-        UsageError: none of that name.
-    """
-    from bench.model import find_model
-
-    owner, _, name = given.partition("/")
-    if given.startswith("run:") or Path(given).exists() or not owner or not name or "/" in name or "." in owner:
-        return find_model(given, results=results)
-    from huggingface_hub import snapshot_download
-
-    from bench.evaluate.isolation import offline, quiet
-    from bench.evaluate.task_data import hub_answers
-
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    online = hub_answers()
-    try:
-        if online:
-            folder = snapshot_download(given, allow_patterns=patterns)
-        else:
-            with offline(), quiet():
-                folder = snapshot_download(given, allow_patterns=patterns, local_files_only=True)
-    except Exception as error:  # the hub says in many ways that it has none
-        where = "the hub" if online else "the hub's cache, and the hub cannot be reached"
-        raise UsageError(
-            f"checkpoint {given!r}: no such folder, and not in {where} ({type(error).__name__})",
-            fix="give a local folder with config.json, tokenizer.json and *.safetensors, run:KEY, or OWNER/NAME",
-        ) from error
-    return find_model(folder, results=results)
 
 
 def result_rows(found: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:

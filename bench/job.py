@@ -121,7 +121,7 @@ def run_job(
     """
     import torch
 
-    from bench.checkpoint import save_checkpoint
+    from bench.adapters import save_trained
     from bench.energy import energy_of, start_meter
     from bench.ranks import join_ranks, sharing_of
     from bench.shards import gathered, named_weights
@@ -136,7 +136,7 @@ def run_job(
     spec = job.spec
     torch.manual_seed(spec.seed)
     given = inputs(job)
-    model = _start(job, given)
+    model = _start(job, given, device=accelerator.device)
     objective = get(spec.objective)
     meter = start_meter(job.execution, accelerator.device)
     progress = train(
@@ -156,7 +156,7 @@ def run_job(
     whole = gathered(dict(named_weights(model))) if sharded and progress.status == "completed" else {}
     if accelerator.is_main_process:
         if whole:
-            model = _start(job, inputs(job))
+            model = _start(job, inputs(job), device=accelerator.device)
             for name, parameter in model.named_parameters():
                 parameter.data.copy_(whole[name])
         energy = energy_of(meter, seconds=progress.seconds).model_dump(mode="json")
@@ -171,17 +171,21 @@ def run_job(
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (partial / "metrics.jsonl").write_text(lines, encoding="utf-8")
             if progress.status == "completed":
-                save_checkpoint(model, given.tokenizer, partial / "checkpoint")
+                save_trained(model, given.tokenizer, partial, spec=spec, start=job.model)
 
         write_whole(place, write, stage="train")
     accelerator.wait_for_everyone()
 
 
-def _start(job: TrainJob, given: Inputs) -> Any:
+def _start(job: TrainJob, given: Inputs, *, device: Any) -> Any:
     from bench.model import with_lora
+    from bench.quantize import load_four_bits
 
     lora = job.spec.train.lora
-    return given.model if lora is None else with_lora(given.model, lora, seed=job.spec.seed)
+    if lora is None:
+        return given.model
+    model = given.model if lora.quantize is None else load_four_bits(job.model, job.spec.train, device=device)
+    return with_lora(model, lora, seed=job.spec.seed)
 
 
 def write_job(job: TrainJob) -> Path:

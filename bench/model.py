@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RunError, UsageError
 from bench.model_files import check_model_files
-from bench.report.store import verify_folder
 from bench.spec import LoraSpec
 
 if TYPE_CHECKING:
@@ -26,17 +24,17 @@ HASHED = (
 )
 
 
-def find_model(given: str, *, results: Path) -> Path:
-    """Return the folder that ``given`` names: a local folder, or ``run:KEY`` for another run's checkpoint.
+def find_model(given: str) -> Path:
+    """Return the local folder that ``given`` names, checked; what else a model may be, ``bench.model_sources`` knows.
 
     Raises:
-        UsageError: no such folder or run, no weights in safetensors, no config, or a broken tokenizer file.
+        UsageError: no such folder, no weights in safetensors, no config, or a broken tokenizer file.
     """
-    folder = _run_checkpoint(given.removeprefix("run:"), results) if given.startswith("run:") else Path(given)
+    folder = Path(given)
     if not folder.is_dir():
         raise UsageError(
             f"model {given!r}: no such folder",
-            fix="give a local folder with config.json, tokenizer.json and *.safetensors, or run:KEY for a finished run",
+            fix="give a folder with config.json, tokenizer.json and *.safetensors, FILE.gguf, or run:KEY",
         )
     check_model_files(folder)
     if not list(folder.glob("*.safetensors")):
@@ -164,23 +162,3 @@ def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":
 def merged(model: Any) -> Any:
     """Return the plain causal LM: adapters folded into the weights where there are any."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
-
-
-def _run_checkpoint(key: str, results: Path) -> Path:
-    # A key is digits: whatever else could name a place outside of the runs.
-    runs = sorted((results / "runs").glob(f"{key}*/manifest.json")) if re.fullmatch("[0-9a-f]{1,16}", key) else []
-    runs = [path.parent for path in runs]
-    if not runs:
-        raise UsageError(
-            f"model 'run:{key}': no finished run of that key in {results / 'runs'}",
-            fix="`bench leaderboard` lists the runs; --out names their folder",
-        )
-    if len(runs) > 1:
-        raise UsageError(
-            f"model 'run:{key}' fits {len(runs)} runs", fix=f"one of: {', '.join(p.name for p in runs[:5])}"
-        )
-    if not (runs[0] / "checkpoint").is_dir():
-        raise UsageError(f"run {runs[0].name} diverged: it has no checkpoint", fix="choose another run")
-    if problems := verify_folder(runs[0], stage="train"):
-        raise RunError(f"run {runs[0].name} is damaged: {problems[0]}", fix=f"remove {runs[0]} and run it again")
-    return runs[0] / "checkpoint"

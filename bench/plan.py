@@ -14,12 +14,15 @@ from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.tokens import pairs_in, singles_in
 from bench.errors import UsageError, did_you_mean
 from bench.evaluate.preflight import preflight, reader_of, refuse
+from bench.given import Brought
 from bench.identity import terms_of
+from bench.opening import open_workspace
 from bench.request import Request, apply, read_settings
 from bench.search import Search, axes_of, make_search
 from bench.spec import Execution, LoraSpec
+from bench.stages import stage_settings
 from bench.suites.suite import get_suite
-from bench.workspace import Workspace, open_workspace
+from bench.workspace import Workspace
 from losses import Objective, Requires, Singles, get, names, register_file
 from losses.grammar import EXPRESSIONS, ExpressionError
 from sweeps.protocol import TuningProtocol
@@ -112,8 +115,9 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)
     train_changes = dict(settings.sections["train"])
-    if train_changes.pop("lora", False) or settings.sections["lora"]:
-        train_changes["lora"] = apply(LoraSpec(), settings.sections["lora"], section="lora").model_dump()
+    with_lora = train_changes.pop("lora", suite.train.lora is not None or bool(settings.sections["lora"]))
+    base = suite.train.lora or LoraSpec()
+    train_changes["lora"] = apply(base, settings.sections["lora"], section="lora").model_dump() if with_lora else None
     execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
     request = replace(request, processes=execution.processes)  # --set may have the last word
     train = apply(suite.train, train_changes, section="train")
@@ -129,13 +133,18 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         problem = apply(problem, settings.sections["problem"], section="problem")
     workspace = open_workspace(
         suite.model_copy(update={"problem": problem}),
-        model=request.model,
-        data=request.data,
+        Brought(
+            model=request.model,
+            chat_template=request.chat_template,
+            data=request.data or (),
+            options=_data_options(request, settings.sections["data"]),
+            judges=request.judges,
+            prompts=request.prompts,
+        ),
         results=request.results,
         train=train,
         evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
         execution=execution,
-        data_options=_data_options(request, settings.sections["data"]),
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
@@ -151,7 +160,15 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     finals = terms.final_seeds if request.seeds is None else request.seeds
     axes = axes_of(request, terms.axes if request.protocol is not None else ())
     searches = tuple(
-        make_search(objective, request, axes, settings.params, trials=trials, suite=suite, steps=train.steps)
+        make_search(
+            objective,
+            request,
+            axes,
+            stage_settings(objective, settings.params, axes, sets=workspace.data_spec.sets),
+            trials=trials,
+            suite=suite,
+            steps=train.steps,
+        )
         for objective in objectives
     )
     # Values that were given by number are as many as they are, whatever the budget of a protocol.

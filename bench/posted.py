@@ -17,6 +17,7 @@ from bench.errors import UsageError
 from bench.plan import Plan
 from bench.report.whole import sibling_of, told
 from bench.request import Request
+from bench.spec import without_sources
 from sweeps.posts import post
 
 VERSION = 1
@@ -33,7 +34,7 @@ class PostedRequest(BaseModel):
     sweep: str | None
     suite: str
     model: str | None
-    data: Path | None
+    data: tuple[Path, ...] | None
     protocol: str | None
     trials: int | None
     seeds: int | None
@@ -45,6 +46,9 @@ class PostedRequest(BaseModel):
     patience: float
     lease: float
     results: Path
+    judges: tuple[str, ...] = ()
+    prompts: Path | None = None
+    chat_template: str | None = None
 
 
 class Posted(BaseModel):
@@ -76,7 +80,7 @@ def identity_of(plan: Plan) -> dict[str, Any]:
         "data": workspace.data_spec.content,
         "model": workspace.model_spec.content,
         "train": workspace.train.model_dump(mode="json"),
-        "evaluation": workspace.evaluation.model_dump(mode="json", exclude={"split"}),
+        "evaluation": without_sources(workspace.evaluation.model_dump(mode="json", exclude={"split"})),
         "objectives": objectives,
         "protocol": plan.protocol.model_dump(mode="json"),
     }
@@ -91,9 +95,14 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     asked = PostedRequest.model_validate(
         {
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
-            "data": request.data if request.data is None or hub_id(request.data) else request.data.absolute(),
+            "data": None
+            if request.data is None
+            else [path if hub_id(path) else path.absolute() for path in request.data],
             "model": _absolute(request.model),
             "settings": [placed(text) for text in request.settings],
+            "prompts": None if request.prompts is None else request.prompts.absolute(),
+            "judges": [_absolute_judge(judge) for judge in request.judges],
+            "chat_template": _absolute(request.chat_template),
             "loss_files": [path.absolute() for path in request.loss_files],
             "results": request.results.absolute(),
         }
@@ -177,6 +186,13 @@ def folder_id(results: Path, *, make: bool) -> str | None:
 
 def _absolute(model: str | None) -> str | None:
     return str(Path(model).absolute()) if model is not None and Path(model).exists() else model
+
+
+def _absolute_judge(judge: str) -> str:
+    kind, colon, place = judge.partition(":")
+    if colon and Path(place).exists():
+        return f"{kind}:{Path(place).absolute()}"
+    return str(_absolute(judge))
 
 
 def _differences(posted: Any, found: Any, name: str = "") -> list[str]:

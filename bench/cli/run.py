@@ -32,15 +32,39 @@ def run(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Start model: a local folder, or run:KEY. Example: --model run:3f9c --model ./my-sft"
+            "--model", help="Start model: a folder, FILE.gguf, or run:KEY. Example: --model run:3f9c --model ./my-sft"
         ),
     ] = None,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--data",
-            help="Preferences: a file, a folder, or a data set of the hub, in any known format. "
-            "Example: --data prefs.jsonl, --data org/name:train",
+            help="Preferences: a file, a folder, or a data set of the hub, in any known format; several in order, of "
+            "which sdpo makes its stages. Example: --data prefs.jsonl, --data org/name:train",
+        ),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            help="Suite chat: who compares answers with the start model's; the first one chooses. fitted, start, or as "
+            "in bench evaluate. Example: --judge fitted --judge lm:./judge",
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="Suite chat: instructions to report on, in place of the data's test prompts. "
+            "Example: --prompts alpaca_eval.json",
+        ),
+    ] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            "--chat-template",
+            help="Of messages: own, chatml, llama-3, zephyr, alpaca, plain, or a Jinja file. "
+            "Example: --chat-template chatml",
         ),
     ] = None,
     data_format: DataFormat = None,
@@ -139,7 +163,11 @@ def run(
 
         bench run --loss "dpo,dpo+nll(0.2),0.8*dpo+0.2*bco_pair" --seeds 5
 
+        bench run --loss dpo,ipo --sweep beta --suite chat --model ./instruct-model --data prefs.jsonl
+
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
+
+        bench run --loss dpo,sdpo --data easy.jsonl --data hard.jsonl
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
@@ -153,7 +181,7 @@ def run(
         sweep=sweep,
         suite=suite,
         model=model,
-        data=data,
+        data=tuple(data) if data else None,
         protocol=protocol,
         trials=trials,
         seeds=seeds,
@@ -170,6 +198,9 @@ def run(
         patience=patience,
         lease=lease,
         trackers=read_trackers(tracker),
+        judges=tuple(judge or ()),
+        prompts=prompts,
+        chat_template=chat_template,
     )
     if open_only:
         open_command(request)

@@ -84,7 +84,7 @@ def hub_answers() -> bool:
     """Whether the hub can be reached. A look-up of its name may hang longer than any timeout, so a thread asks."""
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         return False
-    answered = threading.Event()
+    answered, done = threading.Event(), threading.Event()
 
     def ask() -> None:
         try:
@@ -94,6 +94,9 @@ def hub_answers() -> bool:
             answered.set()
         except Exception:  # whatever stands in the way
             return
+        finally:
+            done.set()
 
     threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(REACH_SECONDS)
+    done.wait(REACH_SECONDS)
+    return answered.is_set()

@@ -42,7 +42,7 @@ def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
 
     from bench.model import find_model, load_tokenizer
 
-    find_model(str(folder), results=Path())
+    find_model(str(folder))
     cuda = torch.cuda.is_available()
     try:
         model, report = kind.from_pretrained(

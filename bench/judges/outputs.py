@@ -43,11 +43,12 @@ def said(
 
     from bench.evaluate.sampling import sample
     from bench.judges.language_model import prompt_ids
-    from bench.model import find_model, load_model, load_tokenizer
+    from bench.model import load_model, load_tokenizer
+    from bench.model_sources import resolve_model
 
     if temperature < 0:
         raise UsageError(f"--temperature {temperature}: below 0", fix="0 takes the likeliest token")
-    folder = find_model(given, results=results)
+    folder = resolve_model(given, results=results)
     tokenizer, model = load_tokenizer(folder), load_model(folder)
     if torch.cuda.is_available():
         model = model.to("cuda")

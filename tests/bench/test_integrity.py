@@ -11,7 +11,7 @@ import pytest
 
 from bench.checkpoint import TrainState, save_state
 from bench.errors import RunError, UsageError
-from bench.model import find_model
+from bench.model_sources import resolve_model
 from bench.report.store import load_records, verify_results
 from tests.bad_inputs.trying import Told, bench
 
@@ -173,7 +173,7 @@ def test_a_key_that_is_no_key_names_no_folder_outside(results: Path) -> None:
     shutil.copytree(sorted(results.glob("runs/*/checkpoint"))[0].parent, outside)
     for key in ("../../elsewhere", "../elsewhere", "*", "?" * 16, str(outside), "[0-9a-f]*", "0/../..", ""):
         with pytest.raises(UsageError, match="no finished run"):
-            find_model(f"run:{key}", results=results)
+            resolve_model(f"run:{key}", results=results)
 
 
 def test_a_folder_that_vanishes_under_a_run_is_told_and_nothing_is_made_up(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bench.spec import DataSpec, EvaluationSpec, LoraSpec, ModelSpec, RunSpec, TrainSpec
+from bench.spec import DataSpec, EvaluationSpec, JudgedBy, LoraSpec, ModelSpec, RunSpec, TrainSpec
 
 
 def spec(objective: str = "dpo", beta: float = 0.1, seed: int = 0, source: str = "here", **train: object) -> RunSpec:
@@ -77,7 +77,9 @@ def test_the_name_of_an_evaluation_is_pinned():
 
 
 def test_fields_that_came_later_are_neither_hashed_nor_written_at_their_default():
-    plain, named = evaluation(), evaluation(lm_eval_fewshot=5, lm_eval_limit=0.5)
+    plain = evaluation()
+    judge = JudgedBy(source="here", name="fitted", identity="0" * 64)
+    named = evaluation(lm_eval_fewshot=5, lm_eval_limit=0.5, target="win_rate", judges=(judge,), content="0" * 64)
     assert not EvaluationSpec.later & plain.model_dump().keys()
     assert EvaluationSpec.later <= named.model_dump().keys()
     assert evaluation(lm_eval_limit=None).digest() == plain.digest()

@@ -107,7 +107,8 @@ def test_rows_beyond_a_number_of_tokens_are_left_out_and_counted(make_tokenizer)
 
 def parts_of(path, tokenizer, notes=None, **options):
     note = (lambda text: None) if notes is None else notes.append
-    return encoded_parts(path, DataOptions(**options), tokenizer, max_length=64, fractions=FRACTIONS, note=note)
+    found = encoded_parts([path], DataOptions(**options), tokenizer, max_length=64, fractions=FRACTIONS, note=note)
+    return found.split.parts
 
 
 def test_a_file_by_itself_is_parted_as_it_always_was(tmp_path, make_tokenizer):

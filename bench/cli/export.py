@@ -1,0 +1,35 @@
+"""Owns the options of ``bench export``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import Out, app
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="The run. Example: run:3f9c")],
+    to: Annotated[Path, typer.Option("--to", help="A folder that is not there. Example: --to my-dpo-model")],
+    adapter: Annotated[
+        bool, typer.Option("--adapter/--merged", help="LoRA's adapter for peft, or the plain model. Example: --adapter")
+    ] = False,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of the weights: float32, bfloat16. Example: --dtype bfloat16")
+    ] = "float32",
+    out: Out = Path("results"),
+) -> None:
+    """Write a run's model as plain transformers, peft, lm-eval and vLLM load it, with tokenizer, template and a card.
+
+    Examples:  bench export run:3f9c --to my-model · bench export run:3f9c --to my-adapter --adapter
+    """
+    from bench.export import export as write
+    from bench.logs import command_log
+    from bench.quiet import quiet_libraries
+
+    quiet_libraries()
+    with command_log(out, "export", arguments=sys.argv[1:]):
+        folder = write(run, to, results=out, kind="adapter" if adapter else "merged", dtype=dtype, note=print)
+        print(f"  {folder}")

@@ -1,0 +1,91 @@
+"""Owns where prompt and completion meet: how many rows a tokenizer would part elsewhere, and telling of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from bench.chat_templates.habits import habits
+from bench.data.preferences import Pair, Preferences
+from bench.data.template import Tokenizer, text_ids
+from bench.logs import tell
+from bench.prepared import Note
+
+WINDOW = 64
+"""Characters on each side of a border that are encoded together first: no token of text is nearly as long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Borders:
+    """How many completions in plain text there are, of how many a joint encoding parts prompt and completion elsewhere.
+
+    ``first`` names the first of these: row, field and the token that the joint encoding has across the border.
+    """
+
+    completions: int
+    merged: int
+    first: str | None
+
+
+def borders(preferences: Preferences, tokenizer: Tokenizer) -> Borders:
+    """Compare, for each completion in plain text, its tokens beside its prompt's with those of both as one text.
+
+    Training takes the first, so a model is asked for tokens that it would have written otherwise where the two differ.
+    Messages have no such border: the template's text is encoded whole.
+    """
+    found = list(_texts(preferences))
+    ends = [(prompt[-WINDOW:], completion[:WINDOW]) for _, prompt, completion in found]
+    near = _differing(ends, tokenizer)
+    suspects = [each for each, differs in zip(found, near, strict=True) if differs]
+    whole = _differing([(prompt, completion) for _, prompt, completion in suspects], tokenizer)
+    merged = [each for each, differs in zip(suspects, whole, strict=True) if differs]
+    return Borders(
+        completions=len(found), merged=len(merged), first=_described(*merged[0], tokenizer) if merged else None
+    )
+
+
+def tell_borders(preferences: Preferences, tokenizer: Tokenizer, *, note: Note, template: str | None) -> None:
+    """Tell what the tokens of a data set are not as one may think: merged borders, or what the chat template does.
+
+    Args:
+        template: the chat template that was asked for, which plain text passes by.
+    """
+    if not isinstance(preferences.rows[0].prompt, str):
+        for habit in habits(tokenizer):
+            note(f"{preferences.source}: {habit}")
+        return
+    if template is not None:
+        note(
+            f"{preferences.source}: its texts are plain strings, which no chat template touches; messages are templated"
+        )
+    found = borders(preferences, tokenizer)
+    tell("borders", {"source": preferences.source, "completions": found.completions, "merged": found.merged})
+    if found.merged:
+        note(
+            f"{preferences.source}: {found.merged} of {found.completions} completions would be parted from their "
+            f"prompt at another place if both were one text; they are encoded apart. First: {found.first}"
+        )
+
+
+def _texts(preferences: Preferences) -> Iterator[tuple[str, str, str]]:
+    for row in preferences.rows:
+        if not isinstance(row.prompt, str):
+            return
+        pair = isinstance(row, Pair)
+        for name in ("chosen", "rejected") if pair else ("completion",):
+            yield f"row {row.id}, field '{name}'", row.prompt, cast(str, getattr(row, name))
+
+
+def _differing(parts: list[tuple[str, str]], tokenizer: Tokenizer) -> list[bool]:
+    """Whether prompt and completion as one text have other tokens than each by itself."""
+    if not parts:
+        return []
+    known = text_ids((text for prompt, end in parts for text in (prompt, end, prompt + end)), tokenizer)
+    return [known[prompt + end] != (*known[prompt], *known[end]) for prompt, end in parts]
+
+
+def _described(where: str, prompt: str, completion: str, tokenizer: Tokenizer) -> str:
+    known = text_ids((prompt, completion, prompt + completion), tokenizer)
+    apart, joint = (*known[prompt], *known[completion]), known[prompt + completion]
+    place = next((i for i, (one, two) in enumerate(zip(apart, joint, strict=False)) if one != two), len(apart) - 1)
+    one, two = (repr(tokenizer.decode(list(ids[place : place + 1]))) for ids in (apart, joint))
+    return f"{where}, {one} as one text {two}"
