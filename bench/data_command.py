@@ -10,7 +10,7 @@ from rich.text import Text
 
 from bench.data.card import Card, describe, row_lengths, shared_prompts
 from bench.data.card_show import SUFFIXES, draw_lengths, shown, write_cards
-from bench.data.contamination import Contamination, asked_in, contamination, prompts_in
+from bench.data.contamination import Contamination, Questions, asked_in, contamination, prompts_in
 from bench.data.files import splits
 from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.preferences import Reading, preferences_in, read_preferences, scan
@@ -55,7 +55,9 @@ def describe_data(
             name = f"{file} ({split})" if split else str(file)
             found = scan(file, part)
             card, lengths = _card(found, name, options=part, model=model, max_length=max_length, asked=asked)
-            cards.append(replace(card, against=None if against is None else against.name))
+            if against is not None and asked is not None:
+                card = replace(card, against=against.name, against_unread=asked.unread)
+            cards.append(card)
             parts[name] = found.rows
             console.print(shown(cards[-1]))
             if figures is not None:
@@ -102,7 +104,7 @@ def _card(
     options: DataOptions,
     model: Path | None,
     max_length: int | None,
-    asked: Sequence[str] | None,
+    asked: Questions | None,
 ) -> tuple[Card, dict[str, dict[str, tuple[int, ...]]]]:
     if not found.rows and found.faults:
         where, fault = found.faults[0]
@@ -115,7 +117,7 @@ def _card(
         tokens = token_lengths(preferences_in(found, source=name), load_tokenizer(model))
     overlap: Contamination | None = None
     if asked is not None:
-        overlap = contamination([asked_in(row.prompt) for row in found.rows], asked)
+        overlap = contamination([asked_in(row.prompt) for row in found.rows], asked.prompts)
     card = describe(found, source=name, tokens=tokens, max_length=max_length, contaminated=overlap)
     lengths = row_lengths(found.rows, tokens)
     return card, {unit: dict(fields) for unit, fields in lengths.items()}

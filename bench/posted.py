@@ -99,6 +99,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
             if request.data is None
             else [path if hub_id(path) else path.absolute() for path in request.data],
             "model": _absolute(request.model),
+            "settings": [placed(text) for text in request.settings],
             "prompts": None if request.prompts is None else request.prompts.absolute(),
             "judges": [_absolute_judge(judge) for judge in request.judges],
             "chat_template": _absolute(request.chat_template),
@@ -111,6 +112,15 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     posted = Posted(version=VERSION, request=asked, identity=identity, folder=folder)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     post(storage, request.study, key, posted.model_dump(mode="json"))
+
+
+def placed(setting: str) -> str:
+    """Return a ``--set`` as a worker elsewhere reads it: files of data by their absolute path."""
+    name, _, given = setting.partition("=")
+    file = Path(given.strip())
+    if name.strip() not in ("data.validation", "data.test") or hub_id(file) is not None:
+        return setting
+    return f"{name}={file.absolute()}"
 
 
 def read_posted(found: Mapping[str, object], *, study: str) -> list[Posted]:

@@ -16,6 +16,7 @@ from bench.data.rows import Kind, Pair, Single
 LEVELS = (0, 5, 25, 50, 75, 95, 99, 100)
 """Percentiles that lengths and margins are told by."""
 SAMPLES = 3
+MANY_TURNS = 4
 Lengths = Mapping[str, tuple[int, ...]]
 """Of a unit: by field, a length for each row."""
 
@@ -51,7 +52,8 @@ class Card:
 
     ``duplicates`` are rows that say what an earlier one says; ``contradictions`` prompts of which two answers were
     preferred both ways; ``reversed_scores`` pairs whose rejected answer has the higher score; ``too_long`` rows whose
-    prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer.
+    prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer. ``against`` names the
+    file that ``contamination`` is about, of which ``against_unread`` rows could not be read.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Card:
     samples: tuple[Mapping[str, str], ...]
     contamination: Contamination | None = None
     against: str | None = None
+    against_unread: int = 0
 
 
 def describe(
@@ -90,6 +93,7 @@ def describe(
     max_length: int | None = None,
     contaminated: Contamination | None = None,
     against: str | None = None,
+    against_unread: int = 0,
 ) -> Card:
     """Return the card of what was read.
 
@@ -139,6 +143,7 @@ def describe(
         samples=tuple(_sample(rows[place]) for place in _spaced(len(rows), SAMPLES)),
         contamination=contaminated,
         against=against,
+        against_unread=against_unread,
     )
 
 
@@ -204,7 +209,8 @@ def _turns(row: Row) -> str:
         return "plain text"
     asked = sum(each["role"] == "user" for each in row.prompt)
     system = " and a system message" if row.prompt[0]["role"] in ("system", "developer") else ""
-    return f"{asked} turn{'s' if asked > 1 else ''} of the user{system}"
+    told = str(asked) if asked < MANY_TURNS else f"{MANY_TURNS} or more"
+    return f"{told} turn{'s' if asked > 1 else ''} of the user{system}"
 
 
 def _contradictions(rows: Sequence[Row]) -> int:

@@ -106,16 +106,17 @@ def _contamination(card: Card) -> Table:
     whole = max(1, found.evaluation)
     rows = (
         ("prompts there", str(found.evaluation), ""),
-        ("equal to a training prompt", str(found.exact), f"{found.exact / whole:.1%}"),
-        (f"equal, or {MOSTLY:.0%} of their runs found", str(found.mostly), f"{found.mostly / whole:.1%}"),
-        ("equal, or one run found", str(found.touched), f"{found.touched / whole:.1%}"),
+        ("equal to a training prompt", str(found.exact), f"{found.exact / whole:.2%}"),
+        (f"equal, or {MOSTLY:.0%} of their runs found", str(found.mostly), f"{found.mostly / whole:.2%}"),
+        ("equal, or one run found", str(found.touched), f"{found.touched / whole:.2%}"),
     )
+    unread = f" {card.against_unread} rows there could not be read." if card.against_unread else ""
     return Table(
         title=f"Prompts of {card.against} among these",
         columns=("", "prompts", "share"),
         rows=rows,
         note=f"Runs of {found.run} words, case and punctuation evened out; {found.short} prompts are shorter than a "
-        "run and are compared as a whole.",
+        f"run and are compared as a whole.{unread}",
     )
 
 

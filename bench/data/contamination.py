@@ -100,7 +100,7 @@ def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: in
 
 
 def check_contamination(training: Preferences, evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
-    """Compare the prompts of a data set with those of an evaluation, such as ``prompts_in(path)``."""
+    """Compare the prompts of a data set with those of an evaluation, such as ``prompts_in(path).prompts``."""
     return contamination([asked_in(row.prompt) for row in training.rows], evaluation, run=run)
 
 
@@ -111,15 +111,23 @@ def asked_in(prompt: Text) -> str:
     return "\n".join(each["content"] for each in prompt if each["role"] == "user")
 
 
-def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> tuple[str, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """The prompts of a file, and how many of its rows could not be read as the others."""
+
+    prompts: tuple[str, ...]
+    unread: int = 0
+
+
+def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> Questions:
     """Return the prompts of a file of preferences, or of questions: a column prompt, instruction, question, turns, ….
 
     Raises UsageError for a file that has neither, naming the first row without a prompt.
     """
     read = scan(path, options)
-    if read.rows and not read.faults:
-        return tuple(asked_in(row.prompt) for row in read.rows)
-    if hub_id(path) is not None:
+    if read.rows:
+        return Questions(prompts=tuple(asked_in(row.prompt) for row in read.rows), unread=read.faulty)
+    if hub_id(path) is not None and read.faults:
         raise UsageError(f"{path}: {read.faults[0][1].problem}", fix=read.faults[0][1].fix)
     found = []
     for shard, number, raw in raw_rows(path, split=options.split):
@@ -132,13 +140,13 @@ def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> tuple[str, ...]:
             raise UsageError(f"{where}, row {number}: {fault.problem}", fix=fault.fix) from None
     if not found:
         raise UsageError(f"{path} is empty: it holds no rows", fix="give a file with at least one row")
-    return tuple(found)
+    return Questions(prompts=tuple(found))
 
 
 def _question(raw: dict[str, object]) -> str:
     name = next((name for name in _ASKED if raw.get(name)), None)
     value = raw.get(name or "")
-    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+    if name == "turns" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = "\n".join(map(str, value))
     if name is not None and isinstance(value, list):
         value = asked_in(turns(value, name))

@@ -52,7 +52,7 @@ def encoded_parts(
     words: dict[Ids, str] = {}
 
     def part(where: Path, split: str | None) -> Encoded:
-        asked = options if split is None else options.model_copy(update={"split": split})
+        asked = options.model_copy(update={"split": split})
         read = within_tokens(read_preferences(where, asked), tokenizer, options)
         if read.dropped:
             told = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
@@ -64,7 +64,7 @@ def encoded_parts(
         return encoded
 
     given = _given(paths, options, part)
-    sets = [part(path, None) for path in paths]
+    sets = [part(path, options.split) for path in paths]
     for name, rows in given.items():
         if rows.kind != sets[0].kind:
             raise UsageError(
@@ -99,7 +99,7 @@ def _given(
     given: dict[str, Encoded] = {}
     for name, file in ((VALIDATION, options.validation), (TEST, options.test)):
         if file is not None:
-            given[name] = part(file, TRAIN if not file.is_dir() else name if name in splits(file) else None)
+            given[name] = part(file, name if file.is_dir() and name in splits(file) else None)
         elif name in own and TRAIN in own:
             given[name] = part(paths[0], name)
     return given

@@ -12,6 +12,7 @@ from bench.data.preferences import read_preferences
 from bench.data.rows import Pair
 from bench.errors import UsageError
 from bench.plan import make_plan
+from bench.posted import placed
 from bench.request import Request
 from bench.suites.suite import get_suite
 from tests.bad_inputs.trying import bench
@@ -22,7 +23,7 @@ from tests.bench.test_cli import SMALL
 def plan(results: Path, data: Path, *settings: str, loss: str = "dpo"):
     notes: list[str] = []
     request = Request(
-        losses=(loss,), sweep=None, suite="sentiment", model=None, data=data, protocol=None, trials=None, seeds=None,
+        losses=(loss,), sweep=None, suite="sentiment", model=None, data=(data,), protocol=None, trials=None, seeds=None,
         settings=settings, results=results, study=None, storage=None, sampler="grid", workers=1, processes=1,
         resume=False, loss_files=(),
     )  # fmt: skip
@@ -115,34 +116,36 @@ def test_demonstrations_alone_train_no_preference(tmp_path):
             plan(tmp_path, HERE / "alpaca_sft.json", loss=loss)
 
 
+def test_a_joining_worker_gets_files_of_data_by_their_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert placed("data.test=t.jsonl") == f"data.test={tmp_path / 't.jsonl'}"
+    for setting in ("data.validation=org/name:validation", "data.form=text", "beta=0.1"):
+        assert placed(setting) == setting
+
+
 def test_options_of_data_are_refused_without_data(tmp_path):
     told = bench("run", "--loss", "dpo", "--data-format", "hh", "--out", tmp_path)
     assert told.code == 2
     assert "give --data FILE" in told.err
 
 
-def test_a_run_on_renamed_columns_of_a_csv_file_trains(tmp_path):
+def test_a_plan_is_on_the_renamed_columns_of_a_csv_file(tmp_path):
     lines = ["question,good,bad", *(f"This film {i}, is good, is bad {i}" for i in range(20))]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
-    columns = "prompt=question,chosen=good,rejected=bad"
-    told = bench(
-        "run", "--loss", "dpo", "--data", tmp_path / "a.csv", "--columns", columns, "--out", tmp_path / "o",
-        "--workers", "1", *SMALL,
-    )  # fmt: skip
-    assert told.code == 0, told.err
-    records = [json.loads(path.read_text()) for path in tmp_path.glob("o/runs/*/evals/*/record.json")]
-    assert {record["spec"]["data"]["rows"] for record in records} == {16}
-    assert {record["status"] for record in records} == {"completed"}
+    made, _ = plan(tmp_path, tmp_path / "a.csv", "data.columns=prompt=question,chosen=good,rejected=bad")
+    assert len(made.workspace.data.rows) == 16
+    assert {split: len(rows.rows) for split, rows in made.workspace.held_out.items()} == {"validation": 2, "test": 2}
 
 
 def test_the_objective_of_the_documentation_imitates_demonstrations(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     (tmp_path / "imitate.py").write_text(text.split("```python\n")[1].split("```")[0])
-    rows = [{"instruction": f"Film {i}", "input": "", "output": "It is good, and very good."} for i in range(20)]
-    (tmp_path / "a.json").write_text(json.dumps(rows))
+    lines = ["question,answer", *(f'Film {i},"It is good, and very good."' for i in range(20))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    columns = "prompt=question,completion=answer"
     told = bench(
-        "run", "--loss", f"{tmp_path / 'imitate.py'}:imitate", "--data", tmp_path / "a.json", "--out", tmp_path / "o",
-        "--workers", "1", *SMALL,
+        "run", "--loss", f"{tmp_path / 'imitate.py'}:imitate", "--data", tmp_path / "a.csv", "--columns", columns,
+        "--data-format", "demonstrations", "--out", tmp_path / "o", "--workers", "1", *SMALL,
     )  # fmt: skip
     assert told.code == 0, told.err
     found = [json.loads(path.read_text()) for path in tmp_path.glob("o/runs/*/evals/*/record.json")]

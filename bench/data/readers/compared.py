@@ -89,6 +89,9 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     if field != "instruction" and (system := optional(raw, "system")).strip():
         raise RowError(f"field 'system': {shorten(system)}", fix="leave it out: the answers here have no messages")
     name = next((name for name in _ANSWERS if raw.get(name) is not None), "completions")
+    if raw.get(name) == []:
+        yield Dropped(reason=UNSCORED)
+        return
     answers = _list(raw, name)
     if all(isinstance(each, dict) for each in answers):
         scored = [_scored_object(each, f"{name}[{index}]", options) for index, each in enumerate(answers)]

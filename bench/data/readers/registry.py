@@ -29,7 +29,8 @@ def _is_dialogues(raw: Row) -> bool:
     prompt = raw.get("prompt")
     if isinstance(prompt, list):
         return all(len(side) > len(prompt) and side[: len(prompt)] == prompt for side in sides)
-    return prompt is None or isinstance(prompt, str)
+    # One message a side repeats no prompt: turns in another column are that.
+    return isinstance(prompt, str) or (prompt is None and all(len(side) > 1 for side in sides))
 
 
 def _is_plain(raw: Row) -> bool:

@@ -78,6 +78,7 @@ def test_a_csv_file_has_strings_labels_and_scores(tmp_path, name):
         ('prompt,chosen,rejected\na,"b"x,c\n', r"a\.csv, row 1: no readable CSV"),
         ("prompt,prompt,rejected\na,b,c\n", r"a\.csv: column 'prompt' stands twice"),
         ("prompt,completion,label\na,b,maybe\n", r"a\.csv, row 1: field 'label': 'maybe'"),
+        ("prompt,completion,label\na,b,\n", r"a\.csv, row 1: field 'label' is missing"),
         ("prompt,chosen,rejected\n", r"a\.csv is empty"),
     ],
 )

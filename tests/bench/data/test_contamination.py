@@ -68,7 +68,7 @@ def test_a_shared_system_message_is_no_overlap(tmp_path):
     system = {"role": "system", "content": text(*range(20))}
     rows = [{**CHAT, "prompt": [system, {"role": "user", "content": f"Question {i}?"}]} for i in range(2)]
     paths = [write_rows(tmp_path / f"{i}.jsonl", [row]) for i, row in enumerate(rows)]
-    assert check_contamination(read_preferences(paths[0]), prompts_in(paths[1])).touched == 0
+    assert check_contamination(read_preferences(paths[0]), prompts_in(paths[1]).prompts).touched == 0
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,15 @@ def test_a_shared_system_message_is_no_overlap(tmp_path):
     ],
 )
 def test_prompts_are_found_in_files_of_preferences_and_of_questions(tmp_path, row, prompt):
-    assert prompts_in(write_rows(tmp_path / "a.jsonl", [row, row])) == (prompt, prompt)
+    found = prompts_in(write_rows(tmp_path / "a.jsonl", [row, row]))
+    assert (found.prompts, found.unread) == ((prompt, prompt), 0)
+
+
+def test_rows_without_an_answer_among_preferences_are_counted_and_not_taken_for_questions(tmp_path):
+    dialogue = "\n\nHuman: Why?\n\nAssistant:"
+    rows = [{"text": [f"{dialogue} a", dialogue + rest], "score": [1, 0]} for rest in (" b", "")]
+    found = prompts_in(write_rows(tmp_path / "a.jsonl", rows))
+    assert (found.prompts, found.unread) == (("Why?",), 1)
 
 
 def test_a_file_without_prompts_is_refused_by_row(tmp_path):

@@ -197,6 +197,18 @@ def test_a_preference_for_the_second_answer_chooses_it_and_a_half_is_a_tie():
     assert found.dropped == {"tie": 1}
 
 
+def test_a_prompt_without_answers_gives_no_pair_and_is_counted(tmp_path):
+    rows = [*raw("ultrafeedback.jsonl"), {"instruction": "Say no.", "completions": []}]
+    found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
+    assert found.dropped == {"tie": 1, "fewer than two scores": 1}
+
+
+def test_sides_in_lists_of_one_message_answer_the_turns_beside_them(tmp_path):
+    rows = [row | {side: [row[side]] for side in ("chosen", "rejected")} for row in raw("sharegpt.json")]
+    found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
+    assert found.content_hash == read_preferences(HERE / "sharegpt.json").content_hash
+
+
 def test_the_safer_answer_can_be_chosen_in_place_of_the_better_one():
     better = read_preferences(HERE / "saferlhf.jsonl").rows[0]
     safer = read_preferences(HERE / "saferlhf.jsonl", DataOptions(score="safer_response_id")).rows[0]

@@ -133,6 +133,16 @@ def test_given_parts_are_used_whole_and_training_keeps_none_of_their_prompts(tmp
     assert "left out 1 rows: training prompts that the validation rows have too" in notes
 
 
+def test_a_split_that_was_asked_for_is_of_the_data_and_not_of_the_given_parts(tmp_path, make_tokenizer):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    write_rows(folder / "train.jsonl", [pair(f"Row {i}") for i in range(30)])
+    write_rows(folder / "eval.jsonl", [pair(f"Row {i}") for i in range(30, 40)])
+    test = write_rows(tmp_path / "t.jsonl", [pair("Row 99")])
+    parts = parts_of(folder, make_tokenizer(), split="validation", test=test)
+    assert {name: len(part.rows) for name, part in parts.items()} == {"train": 9, "validation": 1, "test": 1}
+
+
 def test_a_part_that_is_not_given_is_a_share_of_the_training_prompts(tmp_path, make_tokenizer):
     folder = tmp_path / "d"
     folder.mkdir()
