@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from bench.data.contamination import contamination
 from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.parts import Parts, encoded_parts
 from bench.data.rows import Message
@@ -110,6 +111,18 @@ def questions_of(parts: Parts, tokenizer: Any, *, prompts: Path | None) -> dict[
             held_out=_shown(pairs_in(rows[split]), parts.words, tokenizer),
         )
     return found
+
+
+def tell_overlap(parts: Parts, questions: Mapping[str, Questions], *, note: Note) -> None:
+    """Say how many test prompts the training prompts hold, whole or by runs of words; nothing where none is touched."""
+    trained_on = dict.fromkeys(row.prompt_ids for row in parts.split.parts["train"].rows)
+    found = contamination([parts.words[ids] for ids in trained_on], questions["test"].instructions)
+    if found.touched:
+        said = f"{found.exact} are training prompts, {found.mostly} mostly so (by runs of {found.run} words)"
+        note(
+            f"contamination: of {found.evaluation} test prompts {said}, {found.touched} share a run with one; `bench data "
+            "describe --against` shows them"
+        )
 
 
 def content_of(parts: Parts, questions: Mapping[str, Questions]) -> str:

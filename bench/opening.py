@@ -15,7 +15,7 @@ from bench.evaluate.checkpoint import Asked
 from bench.exact.labels import encode_problem
 from bench.exact.problem import make_problem
 from bench.exact.table_model import write_start_model
-from bench.given import Brought, content_of, judges_of, questions_of
+from bench.given import Brought, content_of, judges_of, questions_of, tell_overlap
 from bench.model import load_tokenizer, model_hash
 from bench.model_sources import find_source
 from bench.prepared import Note, make_sound, silent
@@ -134,6 +134,7 @@ def _open_given(
     """The workspace of a user's own model and data: held-out prompts are the data's, and judges are asked."""
     parts = brought.as_turns(tokenizer).read(tokenizer, max_length=train.max_length, note=note)
     questions = questions_of(parts, tokenizer, prompts=brought.prompts)
+    tell_overlap(parts, questions, note=note)
     rows, names = parts.split.parts["train"], brought.judges or suite.judges
     judges = judges_of(names, model=folder, train=rows, tokenizer=tokenizer, source=brought.data_name)
     judged_by = tuple(

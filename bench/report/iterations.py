@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 FOLDER, NAME = "iterations", "iterations"
 MEASURES = ("target", "gold_reward", "kl", "length", "win_rate")
+ASIDE = ("distinct_2",)
+"""Metrics that stand in the CSV alone."""
 COLUMNS = (
     "loop", "suite", "objective", "setting", "judge", "pairs_from", "reference", "prompts", "samples", "fresh",
-    "temperature", "seed", "round", "split", "status", *MEASURES, "target_stderr", "pairs", "ties", "unjudged",
+    "temperature", "seed", "round", "split", "status", *MEASURES, *ASIDE, "target_stderr", "pairs", "ties", "unjudged",
     "label_mean", "run", "evaluation",
 )  # fmt: skip
 PANELS = (
@@ -106,7 +108,7 @@ def _settings(record: RunRecord) -> EvaluationSpec:
 
 
 def _row(record: RunRecord, same: Row, *, number: int, counts: Mapping[str, Any]) -> Row:
-    found = {name: record.metric(name) for name in MEASURES}
+    found = {name: record.metric(name) for name in (*MEASURES, *ASIDE)}
     target = found["target"]
     return {
         **dict.fromkeys(COLUMNS),

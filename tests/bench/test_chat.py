@@ -129,6 +129,16 @@ def test_instructions_of_a_file_are_reported_on_and_choose_nothing(tmp_path, dat
     assert all(text.startswith("number ") for text in asked["validation"].instructions)
 
 
+def test_test_prompts_that_were_trained_on_are_told(tmp_path, data):
+    trained_on = [json.loads(line)["prompt"] for line in data.read_text().splitlines()]
+    prompts = tmp_path / "eval.json"
+    prompts.write_text(json.dumps([{"instruction": text} for text in (*trained_on, "another one")]), encoding="utf-8")
+    notes: list[str] = []
+    make_plan(request(tmp_path, data, prompts=prompts), note=notes.append)
+    (said,) = [note for note in notes if note.startswith("contamination")]
+    assert said.startswith("contamination: of 61 test prompts 48 are training prompts, 48 mostly so")
+
+
 def test_a_rung_is_scored_by_the_win_rate_on_fewer_prompts(tmp_path, data):
     plan = make_plan(request(tmp_path, data))
     spec = run_spec(plan.workspace, plan.searches[0].objective, {}, learning_rate=1e-3, seed=0)
