@@ -120,8 +120,8 @@ def tell_overlap(parts: Parts, questions: Mapping[str, Questions], *, note: Note
     if found.touched:
         said = f"{found.exact} are training prompts, {found.mostly} mostly so (by runs of {found.run} words)"
         note(
-            f"contamination: of {found.evaluation} test prompts {said}, {found.touched} share a run with one; `bench data "
-            "describe --against` shows them"
+            f"contamination: of {found.evaluation} test prompts {said}, {found.touched} share a run with one; "
+            "`bench data describe --against` shows them"
         )
 
 
