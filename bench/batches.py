@@ -1,13 +1,34 @@
 """Owns which rows make the global batch of a step: a function of data, spec and step alone, the same on every rank."""
 
+from dataclasses import replace
+from itertools import accumulate, pairwise
+
 from bench.data.order import batch_indices, stage_rows
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, pairs_in, unpair
+from bench.errors import UsageError
 from bench.reference import ReferenceLogProbs
 from bench.spec import RunSpec
 from losses import Objective, ReferenceSchedule, Singles
 
 Unit = tuple[EncodedPair | EncodedSingle, ...]
 """What stays together in a batch: one pair, one unpaired example, or a pair taken apart into two."""
+
+
+def schedule_of(objective: Objective, spec: RunSpec) -> ReferenceSchedule:
+    """When the reference of a run follows its policy; where the data are several sets, each of them is a stage.
+
+    Raises:
+        UsageError: an objective with another number of stages than there are sets.
+    """
+    schedule, sets = objective.reference_schedule(spec.params), spec.data.sets
+    if not sets or schedule.stages == 1:
+        return schedule
+    if schedule.stages != len(sets):
+        raise UsageError(
+            f"{objective.name} has {schedule.stages} stages, and --data gives {len(sets)} sets",
+            fix=f"each set is a stage: stages={len(sets)}, or leave it out",
+        )
+    return replace(schedule, shares=tuple(each.rows for each in sets))
 
 
 def step_units(
@@ -36,10 +57,13 @@ def batch_units(data: Encoded, objective: Objective) -> list[Unit]:
 
 
 def stage_order(data: Encoded, schedule: ReferenceSchedule, reference: ReferenceLogProbs | None) -> list[list[int]]:
-    """Rows of each stage. sDPO goes from easy to hard (arXiv 2403.19270): easy is what the start model ranks rightly.
+    """Rows of each stage: those of each data set, in the order of the sets, where there are several.
 
-    Difficulty is −(mean log-prob of chosen − mean log-prob of rejected) under the start model.
+    Else sDPO goes from easy to hard (arXiv 2403.19270): easy is what the start model ranks rightly. Difficulty is
+    −(mean log-prob of chosen − mean log-prob of rejected) under the start model.
     """
+    if schedule.shares:
+        return [list(range(*ends)) for ends in pairwise(accumulate(schedule.shares, initial=0))]
     if schedule.stages == 1 or reference is None:
         return [list(range(len(data.rows)))]
     return stage_rows(

@@ -107,8 +107,7 @@ def _load(plan: Plan) -> None:
     """Load what workers only read, before they are forked."""
     workspace = plan.workspace
     _ = workspace.start_model
-    if workspace.problem is None:
-        _ = workspace.gold
+    _ = workspace.gold
 
 
 def _load_references(plan: Plan) -> None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from bench.report.record import START
-from bench.spec import KEY_LENGTH, EvaluationSpec, RunSpec
+from bench.spec import KEY_LENGTH, EvaluationSpec, RunSpec, without_sources
 from bench.train import VERSION
 from bench.workspace import Workspace
 from losses import Objective
@@ -20,7 +20,7 @@ def terms_of(workspace: Workspace) -> str:
         "data": w.data_spec.content,
         "model": w.model_spec.content,
         "train": w.train.model_dump(mode="json", exclude={"learning_rate"}),
-        "evaluation": w.evaluation.model_dump(mode="json", exclude={"split"}),
+        "evaluation": without_sources(w.evaluation.model_dump(mode="json", exclude={"split"})),
     }
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:12]
 

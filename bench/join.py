@@ -34,7 +34,7 @@ class Joining:
     most: int | None
     idle: float | None
     model: str | None
-    data: Path | None
+    data: tuple[Path, ...]
     loss_files: tuple[Path, ...]
     settings: tuple[str, ...]
     trackers: tuple[str, ...]
@@ -48,7 +48,7 @@ class Joining:
             "results": self.results,
             "workers": self.workers,
             "model": self.model,
-            "data": self.data,
+            "data": self.data or None,
             "loss_files": self.loss_files or None,
             "settings": self.settings,
             "trackers": self.trackers,

@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.assemble import rows_of
 from bench.evaluate.checkpoint import Evaluated, Yardstick, evaluate_checkpoint, preference
+from bench.evaluate.lm_tasks import ReadyTasks
 from bench.evaluate.metric import mean_metrics
 from bench.evaluate.samples import read_samples
 from bench.exact.evaluate import TASK, evaluate_exact, policy_logps
@@ -113,6 +114,13 @@ def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[st
     return tuple(metrics)
 
 
+def _tasks(workspace: Workspace, evaluation: EvaluationSpec) -> ReadyTasks | None:
+    """The tasks of lm-eval. They choose nothing, so that where judges are asked only test prompts come with them."""
+    if workspace.problem is not None or (workspace.asked is not None and evaluation.split == "validation"):
+        return None
+    return workspace.tasks
+
+
 def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, note: Note) -> Yardstick:
     held_out = workspace.held_out.get(evaluation.split)
     reference = None
@@ -128,11 +136,12 @@ def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRe
     return Yardstick(
         start=workspace.start_model.to(workspace.device),
         tokenizer=workspace.tokenizer,
-        gold=None if workspace.problem is not None else workspace.gold,
+        gold=workspace.gold,
         prompts=workspace.prompts[evaluation.split],
         held_out=held_out,
         reference=reference,
         baseline=outputs,
-        tasks=workspace.tasks if workspace.problem is None else None,
+        tasks=_tasks(workspace, evaluation),
         packed=workspace.execution.layout == "packed",
+        asked=None if workspace.asked is None else workspace.asked[evaluation.split],
     )

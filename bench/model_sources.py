@@ -110,8 +110,7 @@ def start_folder(run: Path, spec: RunSpec, *, results: Path, note: Note = silent
         if is_start(folder, spec):
             return folder
     raise UsageError(
-        f"run {run.name} keeps an adapter, and its start model ({spec.model.source!r}, content "
-        f"{spec.model.content[:12]}) is not found",
+        f"run {run.name}: its start model ({spec.model.source!r}, content {spec.model.content[:12]}) is not found",
         fix=f"put it where it was, or into a folder under {results / 'models'}",
     )
 

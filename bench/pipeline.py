@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from bench.provenance import environment
 from bench.reference_stage import training_entries
 from bench.report.record import START, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
-from bench.rungs import Prune, Rungs, rung_score
+from bench.rungs import Prune, Rungs, rung_scorer
 from bench.spec import EvaluationSpec, RunSpec
 from bench.told import tell_record, telling
 from bench.workspace import Workspace
@@ -60,9 +60,10 @@ def run(
     tuning: TuningProtocol,
     files: Sequence[Path] = (),
     prune: Prune | None = None,
+    first: Workspace | None = None,
 ) -> RunRecord:
     """Bring one run to its record on one split, doing only what is missing. Returns the record."""
-    record = try_run(workspace, spec, split, hooks, tuning=tuning, files=files, wait=True, prune=prune)
+    record = try_run(workspace, spec, split, hooks, tuning=tuning, files=files, wait=True, prune=prune, first=first)
     assert record is not None
     return record
 
@@ -77,13 +78,18 @@ def try_run(
     files: Sequence[Path],
     wait: bool,
     prune: Prune | None = None,
+    first: Workspace | None = None,
 ) -> RunRecord | None:
     """As ``run``; without ``wait`` a run that another process is at is left to it and None returned.
 
     Args:
         prune: asked at each of the protocol's rungs; None: the run goes to its end, as a final does.
+        first: whose start model the run is measured against, and has as its reference if the spec names one; None:
+            its own.
     """
     evaluation = workspace.evaluation.model_copy(update={"split": split})
+    if first is not None:
+        evaluation = evaluation.model_copy(update={"against": first.model_spec.content})
     job = TrainJob(
         spec=spec,
         execution=workspace.execution,
@@ -102,7 +108,7 @@ def try_run(
             return None
         if job.finished is None:
             with stage("train", {"run": spec.key, "objective": spec.objective, "seed": spec.seed}):
-                _train(workspace, job, hooks, tuning=tuning, prune=prune)
+                _train(workspace, job, hooks, tuning=tuning, prune=prune, first=first)
         elif problems := verify_folder(job.finished):
             raise RunError(
                 f"run {job.finished.name} is damaged: {problems[0]}", fix=f"remove {job.finished} and run again"
@@ -112,7 +118,7 @@ def try_run(
         give_back_memory()
         if not is_complete(place) and not reissue(place, evaluation, tuning):
             with stage("evaluate", {"run": spec.key, "objective": spec.objective, "split": split}):
-                _evaluate(workspace, job, evaluation, place, hooks, tuning=tuning)
+                _evaluate(workspace, job, evaluation, place, hooks, tuning=tuning, first=first or workspace)
     return read_record(place)
 
 
@@ -139,7 +145,15 @@ def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> 
     return False
 
 
-def _train(workspace: Workspace, job: TrainJob, hooks: Hooks, *, tuning: TuningProtocol, prune: Prune | None) -> None:
+def _train(
+    workspace: Workspace,
+    job: TrainJob,
+    hooks: Hooks,
+    *,
+    tuning: TuningProtocol,
+    prune: Prune | None,
+    first: Workspace | None,
+) -> None:
     if job.spec.objective == START:
         text = job.spec.model_dump_json(indent=2) + "\n"
 
@@ -148,11 +162,14 @@ def _train(workspace: Workspace, job: TrainJob, hooks: Hooks, *, tuning: TuningP
 
         write_whole(job.run, write, stage="train")
         return
-    entries = training_entries(workspace, job.spec, note=hooks.note)
+    source = workspace
+    if job.spec.reference is not None and first is not None:
+        source = replace(workspace, model=first.model, model_spec=first.model_spec)
+    entries = training_entries(source, job.spec, note=hooks.note)
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
     rungs = None
     if prune is not None:
-        rungs = Rungs(steps=tuning.rungs, score=lambda model: rung_score(model, workspace, job.spec), prune=prune)
+        rungs = Rungs(steps=tuning.rungs, score=rung_scorer(workspace, job.spec), prune=prune)
     with telling(ready, trackers=hooks.trackers) as told:
 
         def report(step: int, row: dict[str, float | None]) -> None:
@@ -187,20 +204,21 @@ def _evaluate(
     hooks: Hooks,
     *,
     tuning: TuningProtocol,
+    first: Workspace,
 ) -> None:
     """Measure the checkpoint and write its record. A run that diverged or was pruned has none, and stays as such."""
     spec, trained = job.spec, _trained(job)
     baseline = None
     if spec.objective != START and trained["status"] == "completed":
         # Only now: another worker may well have measured the start model while this run trained.
-        baseline = run(workspace, start_spec(workspace), evaluation.split, hooks, tuning=tuning)
+        baseline = run(first, start_spec(first), evaluation.split, hooks, tuning=tuning)
     started, meter = time.monotonic(), evaluation_meter(workspace)
     found = Evaluated()
     if trained["status"] == "completed":
         start = workspace.start_model
         model = start if spec.objective == START else load_trained(job.run, start, spec=spec)
         model = model.to(workspace.device)
-        found = measure(model, workspace, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
+        found = measure(model, first, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
     record = RunRecord(
         key=place.parent.parent.name,
         evaluation_key=place.name,
@@ -220,7 +238,7 @@ def _evaluate(
             "kernels": "torch" if kernels() is None or workspace.device.type != "cpu" else "C",
             "layout": trained.get("layout"),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
-            "lm_eval_tasks": _task_versions(workspace, found),
+            "lm_eval_tasks": _task_versions(first, found),
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": frontiers(workspace)} if spec.objective == START and workspace.problem else {}),
         },

@@ -4,20 +4,25 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from bench.data.tokens import pairs_in
+from bench.data.options import AS_IT_IS, DataOptions
+from bench.data.tokens import pairs_in, singles_in
 from bench.errors import UsageError, did_you_mean
 from bench.evaluate.preflight import preflight, reader_of, refuse
+from bench.given import Brought
 from bench.identity import terms_of
+from bench.opening import open_workspace
 from bench.request import Request, apply, read_settings
 from bench.search import Search, axes_of, make_search
 from bench.spec import Execution, LoraSpec
+from bench.stages import stage_settings
 from bench.suites.suite import get_suite
-from bench.workspace import Workspace, open_workspace
+from bench.workspace import Workspace
 from losses import Objective, Requires, Singles, get, names, register_file
 from losses.grammar import EXPRESSIONS, ExpressionError
 from sweeps.protocol import TuningProtocol
@@ -110,8 +115,9 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)
     train_changes = dict(settings.sections["train"])
-    if train_changes.pop("lora", False) or settings.sections["lora"]:
-        train_changes["lora"] = apply(LoraSpec(), settings.sections["lora"], section="lora").model_dump()
+    with_lora = train_changes.pop("lora", suite.train.lora is not None or bool(settings.sections["lora"]))
+    base = suite.train.lora or LoraSpec()
+    train_changes["lora"] = apply(base, settings.sections["lora"], section="lora").model_dump() if with_lora else None
     execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
     request = replace(request, processes=execution.processes)  # --set may have the last word
     train = apply(suite.train, train_changes, section="train")
@@ -127,13 +133,18 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
         problem = apply(problem, settings.sections["problem"], section="problem")
     workspace = open_workspace(
         suite.model_copy(update={"problem": problem}),
-        model=request.model,
-        data=request.data,
+        Brought(
+            model=request.model,
+            chat_template=request.chat_template,
+            data=request.data or (),
+            options=_data_options(request, settings.sections["data"]),
+            judges=request.judges,
+            prompts=request.prompts,
+        ),
         results=request.results,
         train=train,
         evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
         execution=execution,
-        chat_template=request.chat_template,
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
@@ -149,7 +160,15 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     finals = terms.final_seeds if request.seeds is None else request.seeds
     axes = axes_of(request, terms.axes if request.protocol is not None else ())
     searches = tuple(
-        make_search(objective, request, axes, settings.params, trials=trials, suite=suite, steps=train.steps)
+        make_search(
+            objective,
+            request,
+            axes,
+            stage_settings(objective, settings.params, axes, sets=workspace.data_spec.sets),
+            trials=trials,
+            suite=suite,
+            steps=train.steps,
+        )
         for objective in objectives
     )
     # Values that were given by number are as many as they are, whatever the budget of a protocol.
@@ -219,6 +238,14 @@ def _check_pruner(request: Request, *, steps: int, ranks: bool) -> None:
         raise UsageError(f"--pruner {request.pruner}: {steps} steps leave nothing to end", fix="--pruner none")
 
 
+def _data_options(request: Request, changes: Mapping[str, Any]) -> DataOptions:
+    """What ``--set data.…`` said of the user's own data. Raises UsageError where there are none."""
+    if changes and request.data is None:
+        name = next(iter(changes))
+        raise UsageError(f"--set data.{name}: the suite's own data are as they are", fix="give --data FILE with it")
+    return apply(AS_IT_IS, changes, section="data")
+
+
 def _check_data(objective: Objective, workspace: Workspace) -> None:
     """Refuse an objective that the data have not what it needs."""
     source = workspace.data_spec.source
@@ -227,6 +254,14 @@ def _check_data(objective: Objective, workspace: Workspace) -> None:
         raise UsageError(
             f"objective {objective.name!r} needs pairs, but {source} has unpaired rows",
             fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(unpaired)}",
+        )
+    singles = singles_in(workspace.data.rows)
+    # One that reads no reference may imitate; the others set the two labels against each other.
+    if Requires.REFERENCE in objective.requires and len({single.desirable for single in singles}) == 1:
+        wanted = "wanted" if singles[0].desirable else "unwanted"
+        raise UsageError(
+            f"objective {objective.name!r} needs wanted and unwanted answers, but {source} has {wanted} ones only",
+            fix="give rows of both labels, or pairs; to imitate demonstrations, see «Demonstrations» in docs/data.md",
         )
     if Requires.SCORES in objective.requires and any(pair.score_gap is None for pair in pairs_in(workspace.data.rows)):
         raise UsageError(

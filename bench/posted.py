@@ -13,10 +13,12 @@ from optuna.storages import BaseStorage
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.chat_templates.derive import NAMES, OWN
+from bench.data.hub import hub_id
 from bench.errors import UsageError
 from bench.plan import Plan
 from bench.report.whole import sibling_of, told
 from bench.request import Request
+from bench.spec import without_sources
 from sweeps.posts import post
 
 VERSION = 1
@@ -33,7 +35,7 @@ class PostedRequest(BaseModel):
     sweep: str | None
     suite: str
     model: str | None
-    data: Path | None
+    data: tuple[Path, ...] | None
     protocol: str | None
     trials: int | None
     seeds: int | None
@@ -45,6 +47,8 @@ class PostedRequest(BaseModel):
     patience: float
     lease: float
     results: Path
+    judges: tuple[str, ...] = ()
+    prompts: Path | None = None
     chat_template: str | None = None
 
 
@@ -77,7 +81,7 @@ def identity_of(plan: Plan) -> dict[str, Any]:
         "data": workspace.data_spec.content,
         "model": workspace.model_spec.content,
         "train": workspace.train.model_dump(mode="json"),
-        "evaluation": workspace.evaluation.model_dump(mode="json", exclude={"split"}),
+        "evaluation": without_sources(workspace.evaluation.model_dump(mode="json", exclude={"split"})),
         "objectives": objectives,
         "protocol": plan.protocol.model_dump(mode="json"),
     }
@@ -92,8 +96,13 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     asked = PostedRequest.model_validate(
         {
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
-            "data": None if request.data is None else request.data.absolute(),
+            "data": None
+            if request.data is None
+            else [path if hub_id(path) else path.absolute() for path in request.data],
             "model": _absolute(request.model),
+            "settings": [placed(text) for text in request.settings],
+            "prompts": None if request.prompts is None else request.prompts.absolute(),
+            "judges": [_absolute_judge(judge) for judge in request.judges],
             "chat_template": template if template in (OWN, *NAMES) else _absolute(template),
             "loss_files": [path.absolute() for path in request.loss_files],
             "results": request.results.absolute(),
@@ -104,6 +113,15 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     posted = Posted(version=VERSION, request=asked, identity=identity, folder=folder)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
     post(storage, request.study, key, posted.model_dump(mode="json"))
+
+
+def placed(setting: str) -> str:
+    """Return a ``--set`` as a worker elsewhere reads it: files of data by their absolute path."""
+    name, _, given = setting.partition("=")
+    file = Path(given.strip())
+    if name.strip() not in ("data.validation", "data.test") or hub_id(file) is not None:
+        return setting
+    return f"{name}={file.absolute()}"
 
 
 def read_posted(found: Mapping[str, object], *, study: str) -> list[Posted]:
@@ -169,6 +187,13 @@ def folder_id(results: Path, *, make: bool) -> str | None:
 
 def _absolute(given: str | None) -> str | None:
     return str(Path(given).absolute()) if given is not None and Path(given).exists() else given
+
+
+def _absolute_judge(judge: str) -> str:
+    kind, colon, place = judge.partition(":")
+    if colon and Path(place).exists():
+        return f"{kind}:{Path(place).absolute()}"
+    return str(_absolute(judge))
 
 
 def _differences(posted: Any, found: Any, name: str = "") -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.assemble import rows_of, single_rows
-from bench.batches import batch_units, stage_order, step_units
+from bench.batches import batch_units, schedule_of, stage_order, step_units
 from bench.data.collate import Row, mismatched
 from bench.data.tokens import singles_in
 from bench.logprobs import CompletionLogProbs
@@ -29,7 +29,7 @@ def training_entries(workspace: Workspace, spec: RunSpec, *, note: Note) -> tupl
         return (base,)
     # The order of the data is a function of the seed, so the mismatched rows of every step are known beforehand.
     units = batch_units(workspace.data, objective)
-    schedule = objective.reference_schedule(spec.params)
+    schedule = schedule_of(objective, spec)
     stages = stage_order(workspace.data, schedule, read_references([base]))
     rows: dict[Row, None] = {}
     for step in range(spec.train.steps):

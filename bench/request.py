@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from bench.data.options import DataOptions
 from bench.errors import UsageError, did_you_mean
 from bench.spec import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
 
@@ -26,6 +27,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "execution": Execution,
     "lora": LoraSpec,
     "problem": ProblemSpec,
+    "data": DataOptions,
 }
 
 
@@ -33,6 +35,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 class Request:
     """One ``bench run``, as typed. ``workers`` is None for as many as pay on this machine.
 
+    ``data``: files of preferences, in order; None for the suite's own.
     ``patience``: seconds for which a storage may be away. ``lease``: seconds without a heartbeat after which a worker
     counts as gone.
     """
@@ -41,7 +44,7 @@ class Request:
     sweep: str | None
     suite: str
     model: str | None
-    data: Path | None
+    data: tuple[Path, ...] | None
     protocol: str | None
     trials: int | None
     seeds: int | None
@@ -58,6 +61,8 @@ class Request:
     patience: float = 300.0
     lease: float = 120.0
     trackers: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
+    prompts: Path | None = None
     chat_template: str | None = None
 
 
@@ -100,11 +105,17 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
             continue
         section, field = _field(name, text, params)
         if (section, field) == ("train", "lora"):
-            sections["lora"] = sections["lora"] if value is True else _whole(value, text)
-            sections["train"]["lora"] = True
+            sections["lora"] = sections["lora"] if isinstance(value, bool) else _whole(value, text)
+            sections["train"]["lora"] = value is not False
             continue
         sections[section][field] = value
     return Settings(sections=sections, params=values)
+
+
+def data_settings(data_format: str | None, columns: str | None) -> tuple[str, ...]:
+    """Return ``--data-format`` and ``--columns`` as the settings that they are short for."""
+    given = (("format", data_format), ("columns", columns))
+    return tuple(f"data.{name}={value}" for name, value in given if value is not None)
 
 
 def worker_count(text: str) -> int | None:
@@ -164,5 +175,5 @@ def _value(given: str, text: str) -> Any:
 
 def _whole(value: Any, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"--set {text}: lora is true, or its fields", fix="for example --set lora.rank=8")
+        raise UsageError(f"--set {text}: lora is true, false, or its fields", fix="for example --set lora.rank=8")
     return value

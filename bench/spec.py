@@ -27,7 +27,7 @@ class Spec(BaseModel):
 
     def canonical(self) -> str:
         """Return resolved values as JSON: keys sorted, floats by repr, all but ``source`` and defaults of ``later``."""
-        values = _without_sources(self.model_dump(mode="json"))
+        values = without_sources(self.model_dump(mode="json"))
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
     def digest(self) -> str:
@@ -76,14 +76,28 @@ class ProblemSpec(Spec):
     ] = None
 
 
+class SetSpec(Spec):
+    """One of several data sets, as far as it is trained on."""
+
+    source: str
+    content: str
+    rows: Annotated[int, Field(gt=0)]
+
+
 class DataSpec(Spec):
-    """The preference data by content: ``source`` is for people and never hashed."""
+    """The preference data by content: ``source`` is for people and never hashed.
+
+    ``sets`` are the data sets in their order, where several were given; ``rows`` counts those of all.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"sets"})
 
     kind: Literal["pairs", "unpaired"]
     source: str
     content: str
     rows: Annotated[int, Field(gt=0)]
     problem: ProblemSpec | None = None
+    sets: tuple[SetSpec, ...] = ()
 
 
 class ModelSpec(Spec):
@@ -123,10 +137,20 @@ class TrainSpec(Spec):
     lora: LoraSpec | None = None
 
 
+class JudgedBy(Spec):
+    """A judge by content: the hash of all that decides its verdicts. ``source`` is for people."""
+
+    source: str
+    name: str
+    identity: str
+
+
 class EvaluationSpec(Spec):
     """What is measured on a checkpoint, and on which split."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"lm_eval_fewshot", "lm_eval_limit"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against"}
+    )
 
     split: Literal["validation", "test"]
     prompts: Annotated[int, Field(gt=0, description="prompts that completions are sampled for")]
@@ -143,6 +167,18 @@ class EvaluationSpec(Spec):
         float | None, Field(gt=0, description="documents of each task, the first ones; below 1: a share; none: all")
     ] = None
     judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
+    target: Annotated[
+        Literal["reward", "win_rate"],
+        Field(description="what chooses: J, or the first judge's length-controlled win rate over the start model"),
+    ] = "reward"
+    judges: Annotated[tuple[JudgedBy, ...], Field(description="the first one chooses, all report on test prompts")] = ()
+    content: Annotated[
+        str | None, Field(description="SHA-256 of prompts and held-out rows that are the user's own; none: the suite's")
+    ] = None
+    against: Annotated[
+        str | None,
+        Field(description="content of the model that KL and win rate are against; none: the run's own start"),
+    ] = None
 
     @field_validator("lm_eval", mode="before")
     @classmethod
@@ -155,6 +191,8 @@ class EvaluationSpec(Spec):
 
 class RunSpec(Spec):
     """Everything that decides the trained weights. Its digest is the run's key."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"reference"})
 
     version: Annotated[int, Field(description="of the training stage; a change to any number raises it")]
     suite: str
@@ -169,6 +207,9 @@ class RunSpec(Spec):
     params: dict[str, float]
     train: TrainSpec
     seed: Annotated[int, Field(ge=0)]
+    reference: Annotated[ModelSpec | None, Field(description="none: the start model, as for every run by itself")] = (
+        None
+    )
 
     @property
     def key(self) -> str:
@@ -207,7 +248,10 @@ class Execution(BaseModel):
     watts_per_gpu: Annotated[float, Field(ge=0, description="of a GPU at work, where no counter measures it")] = 400.0
 
 
-def _without_sources(value: Any) -> Any:
+def without_sources(value: Any) -> Any:
+    """Return a dumped spec without what is in it for people alone: two specs are one where the rest is equal."""
     if isinstance(value, dict):
-        return {name: _without_sources(each) for name, each in value.items() if name != "source"}
+        return {name: without_sources(each) for name, each in value.items() if name != "source"}
+    if isinstance(value, list):
+        return [without_sources(each) for each in value]
     return value

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from bench import assemble
-from bench.batches import batch_units, stage_order, stage_span, step_units
+from bench.batches import batch_units, schedule_of, stage_order, stage_span, step_units
 from bench.checkpoint import TrainState, load_state, save_state
 from bench.data.tokens import Encoded
 from bench.logprobs import CompletionLogProbs
@@ -85,7 +85,7 @@ def train(
         RunError: policy and reference differ at step 0, or the reference lacks a row.
     """
     train_spec, steps = spec.train, spec.train.steps
-    schedule = objective.reference_schedule(spec.params)
+    schedule = schedule_of(objective, spec)
     setting = Setting(spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id)
     units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
     vocabulary = bool(objective.requires & assemble.VOCABULARY)
@@ -128,7 +128,8 @@ def train(
             setting=replace(setting, objective=objective.at(step + 1, steps)),
             source=source,
             state=progress.objective_state,
-            check_parity=step == 0,
+            # Only a reference that the policy starts from says what the first loss must be.
+            check_parity=step == 0 and spec.reference is None,
         )
         progress.steps += 1
         progress.objective_state = result.state or None

@@ -80,6 +80,7 @@ class ReferenceSchedule:
         every: optimiser steps between updates; None for no periodic update.
         stages: parts of the data, with an update between them.
         restart: whether optimiser and learning-rate schedule start afresh with each stage.
+        shares: rows of each stage, which gets steps in proportion; empty: all stages are alike.
 
     Raises:
         ValueError: when a field is out of range, or the fields name two schedules at once or half of one.
@@ -89,6 +90,7 @@ class ReferenceSchedule:
     every: int | None = None
     stages: int = 1
     restart: bool = False
+    shares: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
@@ -103,6 +105,8 @@ class ReferenceSchedule:
             raise ValueError(f"reference schedule: weight {self.weight!r} needs every or stages to say when")
         if self.restart and self.stages == 1:
             raise ValueError("reference schedule: restart needs 2 or more stages")
+        if self.shares and (len(self.shares) != self.stages or min(self.shares) < 1):
+            raise ValueError(f"reference schedule: {self.stages} stages need a share of 1 or more each: {self.shares}")
 
     @property
     def is_frozen(self) -> bool:
@@ -122,12 +126,21 @@ class ReferenceSchedule:
     def boundaries(self, steps: int) -> tuple[int, ...]:
         """Return the last step of each stage but the last one: round(steps·k/stages), k = 1 … stages - 1.
 
+        With ``shares`` k/stages is the share of the rows up to there, and each stage has one step or more.
+
         Raises:
             ValueError: when there are fewer steps than stages.
         """
         if steps < self.stages:
             raise ValueError(f"{self.stages} stages need {self.stages} optimiser steps or more, got {steps}")
-        return tuple(round(steps * k / self.stages) for k in range(1, self.stages))
+        if not self.shares:
+            return tuple(round(steps * k / self.stages) for k in range(1, self.stages))
+        found, before, whole = [], 0, sum(self.shares)
+        for k in range(1, self.stages):
+            due = round(steps * sum(self.shares[:k]) / whole)
+            before = min(max(due, before + 1), steps - (self.stages - k))
+            found.append(before)
+        return tuple(found)
 
     def stage_of(self, step: int, steps: int) -> int:
         """Return which stage, 0 … stages - 1, optimiser step ``step`` (1-based) of ``steps`` belongs to.

@@ -37,3 +37,18 @@ Tracker = Annotated[
         "Example: --tracker wandb,tensorboard",
     ),
 ]
+DataFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--data-format",
+        help="The format of --data, if its columns do not tell: plain, hh, orca, alpaca, … (docs/data.md). "
+        "Example: --data-format hh",
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        help="Which columns of --data are ours. Example: --columns prompt=question,chosen=good,rejected=bad",
+    ),
+]

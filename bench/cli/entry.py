@@ -13,12 +13,15 @@ from bench.redact import redacted
 # Each registers its commands, in the order in which --help shows them.
 # isort: off
 import bench.cli.run
+import bench.cli.iterate
 import bench.cli.worker
 import bench.cli.launch
 import bench.cli.status
 import bench.cli.evaluate
+import bench.cli.inspect
 import bench.cli.export
 import bench.cli.catalogue
+import bench.cli.data
 import bench.cli.reports  # noqa: F401
 # isort: on
 

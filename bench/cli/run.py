@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Out, Storage, Tracker, app
+from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, app
 
 
 @app.command()
@@ -36,8 +36,28 @@ def run(
         ),
     ] = None,
     data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            help="Preferences: a file, a folder, or a data set of the hub, in any known format; several in order, of "
+            "which sdpo makes its stages. Example: --data prefs.jsonl, --data org/name:train",
+        ),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            help="Suite chat: who compares answers with the start model's; the first one chooses. fitted, start, or as "
+            "in bench evaluate. Example: --judge fitted --judge lm:./judge",
+        ),
+    ] = None,
+    prompts: Annotated[
         Path | None,
-        typer.Option("--data", help="Preferences as JSONL, JSON or parquet. Example: --data prefs.jsonl"),
+        typer.Option(
+            "--prompts",
+            help="Suite chat: instructions to report on, in place of the data's test prompts. "
+            "Example: --prompts alpaca_eval.json",
+        ),
     ] = None,
     chat_template: Annotated[
         str | None,
@@ -47,6 +67,8 @@ def run(
             "Example: --chat-template chatml",
         ),
     ] = None,
+    data_format: DataFormat = None,
+    columns: Columns = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -141,12 +163,16 @@ def run(
 
         bench run --loss "dpo,dpo+nll(0.2),0.8*dpo+0.2*bco_pair" --seeds 5
 
+        bench run --loss dpo,ipo --sweep beta --suite chat --model ./instruct-model --data prefs.jsonl
+
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
+
+        bench run --loss dpo,sdpo --data easy.jsonl --data hard.jsonl
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
     """
     from bench.commands import open_command, run_command
-    from bench.request import Request, worker_count
+    from bench.request import Request, data_settings, worker_count
     from bench.trackers import read_trackers
     from losses.grammar import split_expressions
 
@@ -155,11 +181,11 @@ def run(
         sweep=sweep,
         suite=suite,
         model=model,
-        data=data,
+        data=tuple(data) if data else None,
         protocol=protocol,
         trials=trials,
         seeds=seeds,
-        settings=tuple(settings or ()),
+        settings=(*data_settings(data_format, columns), *(settings or ())),
         results=out,
         study=study,
         storage=storage,
@@ -172,6 +198,8 @@ def run(
         patience=patience,
         lease=lease,
         trackers=read_trackers(tracker),
+        judges=tuple(judge or ()),
+        prompts=prompts,
         chat_template=chat_template,
     )
     if open_only:

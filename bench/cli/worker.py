@@ -36,7 +36,7 @@ def worker(
         str | None, typer.Option("--model", help="The same start model, where it lies here. Example: --model ./my-sft")
     ] = None,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option("--data", help="The same preferences, where they lie here. Example: --data prefs.jsonl"),
     ] = None,
     loss_file: Annotated[
@@ -73,7 +73,7 @@ def worker(
             most=max_trials,
             idle=idle,
             model=model,
-            data=data,
+            data=tuple(data or ()),
             loss_files=tuple(loss_file or ()),
             settings=tuple(settings or ()),
             trackers=read_trackers(tracker),

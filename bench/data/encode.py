@@ -99,6 +99,10 @@ def encode_ids(
     )
 
 
+def _where(preferences: Preferences, row: Pair | Single) -> str:
+    return f"{preferences.source}{f'/{row.shard}' if row.shard else ''}, row {row.id}"
+
+
 def _completions(row: Pair | Single) -> dict[str, Text]:
     if isinstance(row, Pair):
         return {"chosen": row.chosen, "rejected": row.rejected}
@@ -124,7 +128,7 @@ def _text_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[RowId
     texts = [cast(str, text) for row in rows for text in (row.prompt, *_completions(row).values())]
     known = text_ids(texts, tokenizer)
     for row in rows:
-        where = f"{preferences.source}, row {row.id}"
+        where = _where(preferences, row)
         completions = {
             name: _ended_text(known[cast(str, text)], tokenizer, where=f"{where}, field '{name}'")
             for name, text in _completions(row).items()
@@ -145,7 +149,7 @@ def _ended_text(ids: Ids, tokenizer: Tokenizer, *, where: str) -> Ids:
 
 def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[RowIds]:
     for row in preferences.rows:
-        where = f"{preferences.source}, row {row.id}"
+        where = _where(preferences, row)
         turns = cast(tuple[Message, ...], row.prompt)
         prompt = prompt_messages_ids(turns, tokenizer, where=where)
         completions = {}

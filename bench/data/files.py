@@ -1,65 +1,56 @@
-"""Owns reading raw rows out of JSONL, gzipped JSONL, JSON and parquet files, each with its number."""
+"""Owns which files are read, and reading their raw rows: one file, or a folder of them."""
 
 import gzip
 import json
-import zlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
+from bench.data.columnar import arrow_rows, csv_rows, parquet_rows
+from bench.data.faults import shorten
+from bench.data.json_rows import json_lines, json_rows
 from bench.errors import UsageError, did_you_mean
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
-_BOM = b"\xef\xbb\xbf"
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, object]]]] = {
+    ".jsonl": lambda path: _lines(path),
+    ".jsonl.gz": lambda path: _lines(path),
+    ".json": json_rows,
+    ".json.gz": json_rows,
+    ".parquet": parquet_rows,
+    ".arrow": arrow_rows,
+    ".csv": csv_rows,
+    ".csv.gz": csv_rows,
+}
+SUFFIXES = tuple(_READERS)
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_SPLIT_NAMES = {TRAIN: TRAIN, "valid": VALIDATION, VALIDATION: VALIDATION, "val": VALIDATION, "dev": VALIDATION}
+_SPLIT_NAMES |= {"eval": VALIDATION, TEST: TEST}
+_SPLIT = re.compile(rf"({'|'.join(_SPLIT_NAMES)})(?=[-._]|$)", re.IGNORECASE)
+# What `datasets` writes beside the rows.
+_NO_ROWS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
 _SIBLINGS_SHOWN = 10
-_COLUMNS_SHOWN = 12
-LONGEST_LINE = 2**26
-"""Bytes of the longest line that is read: without a limit a small gzip file could fill the memory."""
+Raw = tuple[str, int, object]
+"""The name of the file in its folder (empty for a file by itself), the row's number in it, and its value."""
 
 
-class RowError(Exception):
-    """What is wrong with one row, and what would be right; the reader adds the file and the row's number."""
+def raw_rows(path: Path, *, split: str | None = None) -> Iterator[Raw]:
+    """Yield each row of a file or a folder; an unreadable row comes as a ``RowError`` in place of its value.
 
-    def __init__(self, problem: str, *, fix: str) -> None:
-        self.problem = problem
-        self.fix = fix
-        super().__init__(problem)
+    Rows count from 1 in each file; in JSONL the row is the line's number, so that it agrees with an editor (blank lines
+    are passed over). Raises UsageError for what is absent, of an unknown suffix, or unreadable as a whole.
 
-
-def shorten(value: object, *, width: int = 60) -> str:
-    """Return ``repr(value)``, cut in the middle to at most ``width`` characters."""
-    text = repr(value)
-    if len(text) <= width:
-        return text
-    head = (width - 1) * 2 // 3
-    return f"{text[:head]}…{text[-(width - 1 - head) :]}"
-
-
-def listed(columns: Iterable[object]) -> str:
-    """Return the columns of a row as they are told: the first ones, and each cut to a readable length."""
-    names = [name if isinstance(name, str) and len(name) <= 60 else shorten(name) for name in columns]
-    more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
-    return ", ".join(map(str, names[:_COLUMNS_SHOWN])) + more
-
-
-def raw_rows(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield (row, value) for each row of ``path``; an unreadable row comes as a ``RowError`` in place of its value.
-
-    Rows count from 1; in JSONL the row is the line's number, so that it agrees with an editor (blank lines are passed
-    over). Raises UsageError for a file that is absent, of an unknown suffix, or unreadable as a whole.
+    Args:
+        split: which one of a folder that has several; None is train, or the only one.
     """
     try:
-        _check_file(path)
-        if path.name.endswith(".parquet"):
-            yield from _parquet_rows(path)
-        elif path.name.endswith(".json"):
-            yield from _json_rows(path)
-        elif path.name.endswith(".gz"):
-            with gzip.open(path, "rb") as lines:
-                yield from _json_lines(lines)
-        else:
-            with path.open("rb") as lines:
-                yield from _json_lines(lines)
+        if path.is_dir():
+            for file in shards(path, split=split):
+                name = str(file.relative_to(path))
+                yield from ((name, number, value) for number, value in file_rows(file))
+            return
+        if split not in (None, TRAIN):
+            raise UsageError(f"{path} is one file, which has no split {split!r}", fix="leave the split out")
+        yield from (("", number, value) for number, value in file_rows(path))
     except PermissionError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", fix="give yourself the right to read it") from None
     except OSError as error:
@@ -67,9 +58,94 @@ def raw_rows(path: Path) -> Iterator[tuple[int, object]]:
         raise UsageError(f"{shorten(str(path))} cannot be read: {reason}", fix="correct the path") from None
 
 
+def file_rows(path: Path) -> Iterator[tuple[int, object]]:
+    """Yield (row, value) of one file, checked first. Raises UsageError."""
+    _check_file(path)
+    suffix = max((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), key=len)
+    yield from _READERS[suffix](path)
+
+
+def shards(folder: Path, *, split: str | None) -> list[Path]:
+    """Return the files of a split of a folder, in the order in which their rows count. Raises UsageError."""
+    found = splits(folder)
+    if split is None:
+        split = TRAIN if TRAIN in found else next(iter(found)) if len(found) == 1 else None
+    if split not in found:
+        wrong = f"has no split {split!r}" if split else "has several splits, none of which is train"
+        raise UsageError(f"{folder} {wrong}", fix=f"name one: --set data.split={' or '.join(found)}")
+    return found[split]
+
+
+def splits(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of each split: of a data set saved by ``datasets``, or by the files' names, else all as train.
+
+    Raises UsageError for a folder without rows, or with files that cannot all be meant.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        names = _json(folder / "dataset_dict.json", "splits")
+        return {_SPLIT_NAMES.get(str(name), str(name)): _saved(folder / str(name)) for name in names}
+    if (folder / "state.json").is_file():
+        return {TRAIN: _saved(folder)}
+    files = _data_files(folder) or (_data_files(folder / "data") if (folder / "data").is_dir() else [])
+    if not files:
+        raise UsageError(
+            f"{folder} is a directory without rows", fix=f"name a file, or a directory with {', '.join(SUFFIXES)} files"
+        )
+    endings = {next(suffix for suffix in SUFFIXES if file.name.endswith(suffix)) for file in files}
+    if len(endings) > 1:
+        raise UsageError(
+            f"{folder} is a directory of {' and '.join(sorted(endings))} files, which may hold the same rows twice",
+            fix=f"name one file in it: {_listed_files([file.name for file in files], near='')}",
+        )
+    named = [(_SPLIT.match(file.name), file) for file in files]
+    if not any(match for match, _ in named):
+        return {TRAIN: files}
+    other = next((file for match, file in named if match is None), None)
+    if other is not None:
+        raise UsageError(
+            f"{folder} has files named after splits, and {other.name} beside them",
+            fix="name one file, or move what is not meant out of the directory",
+        )
+    parts: dict[str, list[Path]] = {}
+    for match, file in named:
+        if match is not None:
+            parts.setdefault(_SPLIT_NAMES[match[1].lower()], []).append(file)
+    return parts
+
+
+def _data_files(folder: Path) -> list[Path]:
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    names = [entry for entry in entries if entry.name.endswith(SUFFIXES) and entry.name not in _NO_ROWS]
+    return [entry for entry in names if entry.is_file() and not entry.name.startswith(".")]
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The Arrow files of one data set saved by ``datasets``."""
+    files = _json(folder / "state.json", "_data_files")
+    names = [each.get("filename") if isinstance(each, dict) else None for each in files]
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise UsageError(f"{folder / 'state.json'} names no files of rows", fix="save the data set again")
+    return [folder / str(name) for name in names]
+
+
+def _json(path: Path, name: str) -> list[object]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[name]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is none of a saved data set: {shorten(str(error))}", fix="save the data set again"
+        ) from None
+    if not isinstance(found, list):
+        raise UsageError(f"{path}: {name} is no list", fix="save the data set again")
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, object]]:
+    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
+        yield from json_lines(lines)  # type: ignore[arg-type]
+
+
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory", fix=f"name one file in it: {_siblings(path, near='')}")
     if not path.exists():
         if not path.parent.is_dir():
             raise UsageError(f"{path} does not exist, nor does its directory", fix="correct the path")
@@ -88,116 +164,11 @@ def _check_file(path: Path) -> None:
 
 def _siblings(folder: Path, *, near: str) -> str:
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(SUFFIXES))
-    if not names:
-        return f"{folder} holds no {', '.join(SUFFIXES)} file"
+    return _listed_files(names, near=near) if names else f"{folder} holds no {', '.join(SUFFIXES)} file"
+
+
+def _listed_files(names: list[str], *, near: str) -> str:
     if len(names) <= _SIBLINGS_SHOWN:
         return did_you_mean(near, names)
     hint = did_you_mean(near, names).partition("known: ")[0]
-    return f"{hint}{folder} holds {', '.join(names[:_SIBLINGS_SHOWN])} and {len(names) - _SIBLINGS_SHOWN} more"
-
-
-def _encoding_fault(error: UnicodeDecodeError, *, start: int) -> RowError:
-    return RowError(
-        f"byte 0x{error.object[error.start]:02x} at offset {start + error.start} is not UTF-8",
-        fix="save the file as UTF-8 (for one in Latin-1: iconv -f latin1 -t utf-8)",
-    )
-
-
-def _json_fault(error: ValueError | RecursionError, text: str, *, lines: bool) -> RowError:
-    if not isinstance(error, json.JSONDecodeError):
-        return RowError(f"invalid JSON: {error}", fix="write the row as plain JSON")
-    cut = not text[error.pos :].strip() or error.msg.startswith("Unterminated string")
-    advice = "it breaks off in the middle: copy or download the file again" if cut else "correct the JSON"
-    near = shorten(text[max(0, error.pos - 30) : error.pos + 10])
-    where = f"line {error.lineno}, column {error.colno}" if lines else f"column {error.colno}"
-    return RowError(f"invalid JSON at {where}: {error.msg}, near {near}", fix=advice)
-
-
-def _json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
-    row, start = 0, 0
-    while True:
-        try:
-            line = lines.readline(LONGEST_LINE + 1)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            problem = f"the gzip stream is broken after row {row}: {error}"
-            yield row + 1, RowError(problem, fix="the file is truncated or damaged: copy or download it again")
-            return
-        if not line:
-            return
-        row += 1
-        if len(line) > LONGEST_LINE:
-            problem = f"it has more than {LONGEST_LINE // 2**20} MiB and no line end"
-            yield row, RowError(problem, fix="write one row a line; a list of rows belongs in a .json file")
-            return
-        content = line.removeprefix(_BOM) if row == 1 else line
-        if content.strip():
-            yield row, _json_value(content, start=start + len(line) - len(content))
-        start += len(line)
-
-
-def _json_value(content: bytes, *, start: int) -> object:
-    text = ""
-    try:
-        text = content.decode("utf-8").rstrip("\r\n")
-        return json.loads(text, object_pairs_hook=_once_each)
-    except UnicodeDecodeError as error:
-        return _encoding_fault(error, start=start)
-    except (ValueError, RecursionError) as error:
-        return _json_fault(error, text, lines=False)
-
-
-def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {shorten(double)} stands twice in one object")
-    return found
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
-    data = path.read_bytes()
-    content = data.removeprefix(_BOM)
-    if not content.strip():
-        return
-    text = ""
-    try:
-        text = content.decode("utf-8")
-        values = json.loads(text, object_pairs_hook=_once_each)
-    except UnicodeDecodeError as error:
-        fault = _encoding_fault(error, start=len(data) - len(content))
-        line = content[: error.start].count(b"\n") + 1
-        raise UsageError(f"{path}, line {line}: {fault.problem}", fix=fault.fix) from None
-    except (ValueError, RecursionError) as error:
-        fault = _json_fault(error, text, lines=True)
-        if "Extra data" in fault.problem and text.lstrip().startswith("{"):
-            fault.fix = "this looks like one object a line: name the file .jsonl"
-        raise UsageError(f"{path}: {fault.problem}", fix=fault.fix) from None
-    if not isinstance(values, list):
-        raise UsageError(
-            f"{path} holds one JSON {'object' if isinstance(values, dict) else 'value'}, {shorten(values)}",
-            fix="write a list of rows, [{…}, {…}], or one row a line in a .jsonl file",
-        )
-    yield from enumerate(values, start=1)
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
-    import pyarrow  # here, since it is slow to import and only parquet needs it
-    from pyarrow import parquet
-
-    row = 0
-    try:
-        with path.open("rb") as file, parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=1024):
-                for value in batch.to_pylist():
-                    row += 1
-                    yield row, value
-    except UnicodeDecodeError as error:
-        where = f"{path}, a row after {row}"
-        raise UsageError(f"{where}: a string is not UTF-8 ({error.reason})", fix="write the columns as UTF-8") from None
-    except (pyarrow.ArrowException, OSError) as error:
-        where = f"{path}, after row {row}" if row else f"{path}"
-        raise UsageError(
-            f"{where}: not a readable parquet file: {str(error).splitlines()[0]}",
-            fix="the file is truncated or damaged: copy or download it again",
-        ) from None
+    return f"{hint}it holds {', '.join(names[:_SIBLINGS_SHOWN])} and {len(names) - _SIBLINGS_SHOWN} more"

@@ -90,7 +90,8 @@ def _check_prompts(rows: Sequence[RowIds], *, max_length: int, max_prompt_length
         several = f" ({len(long)} prompts are too long, the longest has {longest})" if len(long) > 1 else ""
         raise UsageError(
             f"{long[0].where}, field 'prompt': {len(long[0].prompt)} tokens, but {said}{several}",
-            fix="raise the limit as far as the model's context goes, or remove these rows (prompts are never cut)",
+            fix="raise the limit as far as the model's context goes, or remove these rows: --set "
+            f"data.max_prompt_tokens={limit} leaves them out (prompts are never cut)",
         )
 
 

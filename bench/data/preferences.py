@@ -2,15 +2,33 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.data.files import RowError, raw_rows, shorten
-from bench.data.rows import Kind, Message, Pair, Single, Text, parse_row
+from bench.data.faults import RowError, shorten
+from bench.data.files import Raw, raw_rows
+from bench.data.hub import hub_id, hub_rows
+from bench.data.options import AS_IT_IS, DataOptions
+from bench.data.prepare import filtered, in_form, without_duplicates
+from bench.data.readers.registry import Reader, reader_of, recognise
+from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text, as_object
 from bench.errors import UsageError
 
-__all__ = ["Message", "Pair", "Preferences", "Single", "Text", "preferences_of", "read_preferences", "subset"]
+__all__ = [
+    "Message",
+    "Pair",
+    "Preferences",
+    "Reading",
+    "Single",
+    "Text",
+    "preferences_of",
+    "read_preferences",
+    "scan",
+    "subset",
+]
+FAULTS_KEPT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,44 +36,105 @@ class Preferences:
     """A checked data set: all rows ``Pair`` or all ``Single``, all text or all messages, all scored or none.
 
     ``content_hash`` is the SHA-256 of the rows in order, whatever the container, the path, or fields that are not read.
+    ``format`` names how they were written, ``dropped`` counts what was left out by reason.
     """
 
     kind: Kind
     rows: tuple[Pair, ...] | tuple[Single, ...]
     content_hash: str
     source: str
+    format: str = "plain"
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_preferences(path: Path) -> Preferences:
-    """Read and check .jsonl, .jsonl.gz, .json (a list) or .parquet, in one pass.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a file holds, faults and all. ``faults`` are the first ones, each with its place, of ``faulty`` altogether.
 
-    Rows are pairs (``prompt, chosen, rejected``, optional ``chosen_score, rejected_score``) or unpaired (``prompt,
-    completion, label``); texts are strings, or lists of {role, content} whose completion is one assistant message.
+    ``raw`` counts the rows of the file, ``format`` is empty where no row could be told.
+    """
+
+    rows: tuple[Pair | Single, ...]
+    format: str
+    raw: int
+    dropped: Mapping[str, int]
+    faults: tuple[tuple[str, RowError], ...]
+    faulty: int
+
+
+def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences:
+    """Read and check a file, a folder of files, or a data set of the hub (``org/name:split``), in one pass.
+
+    Rows are of one of the formats that ``docs/data.md`` lists, told by their columns or named by ``options``; texts are
+    strings, or lists of {role, content} whose completion is one assistant message.
 
     Raises UsageError with the file, the row (from 1), the field, the value and the right form of the first fault, and
     the count of further faulty rows.
     """
+    found = scan(path, options)
+    if found.faults:
+        where, fault = found.faults[0]
+        further = found.faulty - 1
+        more = f" ({further} further row{'s are' if further > 1 else ' is'} faulty too)" if further else ""
+        raise UsageError(f"{where}: {fault.problem}{more}", fix=fault.fix)
+    return preferences_in(found, source=str(path))
+
+
+def preferences_in(found: Reading, *, source: str) -> Preferences:
+    """Return the rows of a reading that passed. Raises UsageError where there are none."""
+    if not found.rows and not found.raw:
+        raise UsageError(f"{source} is empty: it holds no rows", fix="give a file with at least one row")
+    if not found.rows:
+        told = ", ".join(f"{count} × {reason}" for reason, count in found.dropped.items()) or "all are faulty"
+        raise UsageError(f"{source}: no row is left of {found.raw} ({told})", fix="loosen what is left out")
+    return replace(preferences_of(found.rows, source=source), format=found.format, dropped=dict(found.dropped))
+
+
+def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
+    """Read a data set, filtered and freed of duplicates as ``options`` say; faulty rows are kept apart.
+
+    Raises UsageError for a file that cannot be read as a whole.
+    """
     rows: list[Pair | Single] = []
-    first: tuple[int, RowError] | None = None
-    further = 0
-    for number, raw in raw_rows(path):
+    faults: list[tuple[str, RowError]] = []
+    dropped: Counter[str] = Counter()
+    faulty = raw_count = 0
+    name, reader = options.format, None if options.format is None else reader_of(options.format)
+    for shard, number, raw in _raw(path, options):
+        raw_count += 1
         try:
             if isinstance(raw, RowError):
                 raise raw
-            row = parse_row(raw, row=number)
-            if rows:
-                _check_alike(row, rows[0])
-            rows.append(row)
+            fields = renamed(as_object(raw), options.columns)
+            if reader is None:
+                name = recognise(fields)
+                reader = reader_of(name)
+            for found in _read(fields, reader, options, row=number):
+                if isinstance(found, Dropped):
+                    dropped[found.reason] += 1
+                    continue
+                placed = replace(found, shard=shard) if shard else found
+                if rows:
+                    _check_alike(placed, rows[0])
+                rows.append(placed)
         except RowError as fault:
-            further += first is not None
-            first = first or (number, fault)
-    if first is not None:
-        number, found = first
-        more = f" ({further} further row{'s are' if further > 1 else ' is'} faulty too)" if further else ""
-        raise UsageError(f"{path}, row {number}: {found.problem}{more}", fix=found.fix)
-    if not rows:
-        raise UsageError(f"{path} is empty: it holds no rows", fix="give a file with at least one row")
-    return preferences_of(rows, source=str(path))
+            reason = _left_out(fault, options)
+            if reason is not None:
+                dropped[reason] += 1
+                continue
+            faulty += 1
+            if len(faults) < FAULTS_KEPT:
+                faults.append((f"{path / shard if shard else path}, row {number}", fault))
+    kept, less = filtered(rows, options)
+    kept, twice = without_duplicates(kept, options)
+    return Reading(
+        rows=tuple(kept),
+        format=name or "",
+        raw=raw_count,
+        dropped=dropped + less + twice,
+        faults=tuple(faults),
+        faulty=faulty,
+    )
 
 
 def preferences_of(rows: Sequence[Pair | Single], *, source: str) -> Preferences:
@@ -72,6 +151,50 @@ def subset(preferences: Preferences, rows: Sequence[int]) -> Preferences:
     """Return the rows at these places (from 0), maybe none, with their own hash."""
     kept = [preferences.rows[row] for row in rows]
     return _hashed(kept, kind=preferences.kind, source=preferences.source)
+
+
+def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, object]:
+    """Return a row with columns under our names; «input.text» names a field of an object. Raises RowError."""
+    if not columns:
+        return raw
+    taken = {column for column in columns.values() if column not in columns}
+    found = {name: value for name, value in raw.items() if name not in taken}
+    for name, column in columns.items():
+        value: object = raw
+        for part in [column] if column in raw else column.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise RowError(
+                    f"field '{column}' is missing, which --columns takes for {name} (columns found: "
+                    f"{', '.join(map(str, list(raw)[:12])) or 'none'})",
+                    fix=f"--columns {name}=NAME with the name of a column that is there",
+                )
+            value = value[part]
+        found[name] = value
+    return found
+
+
+def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:
+    found = hub_id(path)
+    if found is not None:
+        return hub_rows(found, split=options.split, config=options.config)
+    return raw_rows(path, split=options.split)
+
+
+def _read(
+    fields: Mapping[str, object], reader: Reader, options: DataOptions, *, row: int
+) -> list[Pair | Single | Dropped]:
+    # A list, so that a row of which one pair is faulty gives none.
+    read = reader(fields, options, row)
+    return [found if isinstance(found, Dropped) else in_form(found, options.form) for found in read]
+
+
+def _left_out(fault: RowError, options: DataOptions) -> str | None:
+    """Why a faulty row is left out; None: it is not."""
+    if fault.kind == "empty" and (options.drop_empty or options.drop_faulty):
+        return "empty answer"
+    if fault.kind == "equal" and (options.drop_equal or options.drop_faulty):
+        return "answers are equal"
+    return "faulty" if options.drop_faulty else None
 
 
 def _hashed(rows: Sequence[Pair | Single], *, kind: Kind, source: str) -> Preferences:
@@ -91,11 +214,11 @@ def _canonical(row: Pair | Single) -> str:
 
 
 def _check_alike(row: Pair | Single, first: Pair | Single) -> None:
-    for here, there, field in zip(_traits(row), _traits(first), ("", "field 'prompt': ", ""), strict=True):
+    for here, there, name in zip(_traits(row), _traits(first), ("", "field 'prompt': ", ""), strict=True):
         if here != there:
-            value = f"{shorten(row.prompt)} is of " if field else "the row is of "
+            value = f"{shorten(row.prompt)} is of " if name else "the row is of "
             raise RowError(
-                f"{field}{value}{here}, but row {first.id} is of {there}: schemas are mixed",
+                f"{name}{value}{here}, but row {first.id} is of {there}: schemas are mixed",
                 fix="write all rows in one form, or make a file of each",
             )
 

@@ -1,14 +1,18 @@
-"""Owns what a preference row may be: the types, and the checks that turn one raw row into one of them."""
+"""Owns what a preference row may be: the types, and the checks that every format's rows pass."""
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from bench.data.files import RowError, listed, shorten
-from bench.data.formats import ACCEPTED, refuse_format
+from bench.data.faults import RowError, listed, shorten, type_name
 from bench.errors import did_you_mean
+
+ACCEPTED = (
+    "accepted are pairs (prompt, chosen, rejected; optional chosen_score, rejected_score) and "
+    "unpaired rows (prompt, completion, label), as strings or as lists of {role, content}"
+)
 
 
 class Message(TypedDict):
@@ -27,6 +31,7 @@ class Pair:
     """Two completions of one prompt, the first preferred. ``id`` is the row's number in its file, from 1.
 
     Prompt and completions are all text, or all messages; scores are the annotator's, higher is better, both or none.
+    ``shard`` names the file of a folder that the row stands in.
     """
 
     prompt: Text
@@ -35,82 +40,94 @@ class Pair:
     chosen_score: float | None = None
     rejected_score: float | None = None
     id: int
+    shard: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Single:
-    """One completion and whether it is wanted. ``id`` is the row's number in its file, from 1."""
+    """One completion and whether it is wanted. ``id`` is the row's number in its file, from 1; ``shard`` as in Pair."""
 
     prompt: Text
     completion: Text
     label: bool
     id: int
+    shard: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """A row, or a pair of one, that holds no preference by its own account; ``reason`` is counted."""
+
+    reason: str
+
+
+Scores = tuple[float, float]
 _ROLES = ("assistant", "developer", "system", "tool", "user")
 
 
-def parse_row(raw: object, *, row: int) -> Pair | Single:
-    """Return the checked row; raise RowError naming the field, its value and what would be right.
+def make_pair(
+    prompt: Text,
+    chosen: tuple[str, object],
+    rejected: tuple[str, object],
+    *,
+    scores: Scores | None = None,
+    field: str = "prompt",
+    row: int,
+) -> Pair:
+    """Return the checked pair. ``chosen`` and ``rejected`` are (the field's name, its value), named in RowError."""
+    _answerable(prompt, field)
+    better, worse = completion(chosen[1], chosen[0], prompt), completion(rejected[1], rejected[0], prompt)
+    if better == worse:
+        raise RowError(
+            f"field '{rejected[0]}': {shorten(worse)} is equal to '{chosen[0]}', so there is nothing to prefer",
+            fix="remove the row, or give two different completions; --set data.drop_equal=true leaves such rows out",
+            kind="equal",
+        )
+    high, low = scores or (None, None)
+    return Pair(prompt=prompt, chosen=better, rejected=worse, chosen_score=high, rejected_score=low, id=row)
 
-    Fields beyond the accepted ones are passed over; ``null`` counts as missing. ``score_chosen`` and
-    ``score_rejected``, as UltraFeedback spells them, are read as ``chosen_score`` and ``rejected_score``.
-    """
+
+def make_single(prompt: Text, answer: tuple[str, object], *, label: bool, field: str = "prompt", row: int) -> Single:
+    """Return the checked completion. ``answer`` is (the field's name, its value), named in RowError."""
+    _answerable(prompt, field)
+    return Single(prompt=prompt, completion=completion(answer[1], answer[0], prompt), label=label, id=row)
+
+
+def as_object(raw: object) -> dict[str, object]:
+    """Return a raw row, known to be an object with at least one field. Raises RowError."""
     if not isinstance(raw, dict):
-        raise RowError(f"{shorten(raw)} is {_type_name(raw)}, not an object", fix=ACCEPTED)
-    fields = {name: value for name, value in raw.items() if value is not None}
-    paired = bool({"chosen", "rejected"} & fields.keys())
-    single = bool({"completion", "label"} & fields.keys())
-    if "prompt" not in fields or not (paired or single):
-        refuse_format(raw, fields)
-    if paired and single:
-        raise RowError(
-            f"the row has fields of both formats ({listed(sorted(fields))})",
-            fix="leave either chosen and rejected, or completion and label",
-        )
-    prompt = _text(fields, "prompt")
-    if isinstance(prompt, tuple) and prompt[-1]["role"] == "assistant":
-        raise RowError(
-            f"field 'prompt': the last message, {shorten(prompt[-1])}, is the assistant's",
-            fix="end the prompt with the turn that is to be answered; the assistant's answer is the completion",
-        )
-    if single:
-        return Single(prompt=prompt, completion=_completion(fields, "completion", prompt), label=_label(fields), id=row)
-    chosen, rejected = _completion(fields, "chosen", prompt), _completion(fields, "rejected", prompt)
-    if chosen == rejected:
-        raise RowError(
-            f"field 'rejected': {shorten(rejected)} is equal to 'chosen', so there is nothing to prefer",
-            fix="remove the row, or give two different completions",
-        )
-    chosen_score, rejected_score = _scores(fields)
-    return Pair(
-        prompt=prompt,
-        chosen=chosen,
-        rejected=rejected,
-        chosen_score=chosen_score,
-        rejected_score=rejected_score,
-        id=row,
-    )
+        raise RowError(f"{shorten(raw)} is {type_name(raw)}, not an object", fix=ACCEPTED)
+    return raw
 
 
-def _required(fields: Mapping[str, object], name: str) -> object:
-    if name not in fields:
+def required(fields: Mapping[str, object], name: str) -> object:
+    """Return a field's value; ``null`` counts as missing. Raises RowError."""
+    if fields.get(name) is None:
         raise RowError(f"field '{name}' is missing (columns found: {listed(fields)})", fix=ACCEPTED)
     return fields[name]
 
 
-def _text(fields: Mapping[str, object], name: str) -> Text:
-    value = _required(fields, name)
+def string(fields: Mapping[str, object], name: str) -> str:
+    """Return a field that must be a string. Raises RowError."""
+    value = required(fields, name)
+    if not isinstance(value, str):
+        raise RowError(f"field '{name}': {shorten(value)} is {type_name(value)}", fix="write a string")
+    return encodable(value, name)
+
+
+def text_of(value: object, name: str) -> Text:
+    """Return a string, or a list of messages as a tuple. Raises RowError."""
     if isinstance(value, str):
-        return _encodable(value, name)
+        return encodable(value, name)
     if isinstance(value, list) and value:
-        return tuple(_message(each, f"{name}[{index}]") for index, each in enumerate(value))
-    what = "an empty list" if value == [] else _type_name(value)
+        return tuple(message(each, f"{name}[{index}]") for index, each in enumerate(value))
+    what = "an empty list" if value == [] else type_name(value)
     fix = "write a string, or a list of at least one {role, content}"
     raise RowError(f"field '{name}': {shorten(value)} is {what}", fix=fix)
 
 
-def _encodable(value: str, name: str) -> str:
+def encodable(value: str, name: str) -> str:
+    """Return the text, known to be Unicode. Raises RowError."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -119,7 +136,8 @@ def _encodable(value: str, name: str) -> str:
     return value
 
 
-def _message(value: object, name: str) -> Message:
+def message(value: object, name: str) -> Message:
+    """Return one checked {role, content}. Raises RowError."""
     if not isinstance(value, dict) or not isinstance(value.get("role"), str):
         sharegpt = isinstance(value, dict) and {"from", "value"} <= value.keys()
         hint = "rename from to role (human → user, gpt → assistant) and value to content" if sharegpt else ""
@@ -130,60 +148,62 @@ def _message(value: object, name: str) -> Message:
         raise RowError(f"field '{name}.role': {shorten(role)} is no role", fix=did_you_mean(role, _ROLES))
     if not isinstance(content, str):
         fix = "write the message's text as one string"
-        raise RowError(f"field '{name}.content': {shorten(content)} is {_type_name(content)}", fix=fix)
+        raise RowError(f"field '{name}.content': {shorten(content)} is {type_name(content)}", fix=fix)
     extra = sorted(key for key, each in value.items() if key not in ("role", "content") and each not in (None, [], {}))
     if extra:
         fix = "leave role and content only: what a template would make of the rest is not compared here"
         raise RowError(f"field '{name}': the message also has {listed(map(repr, extra))}", fix=fix)
-    return {"role": role, "content": _encodable(content, f"{name}.content")}
+    return {"role": role, "content": encodable(content, f"{name}.content")}
 
 
-def _completion(fields: Mapping[str, object], name: str, prompt: Text) -> Text:
-    value = _text(fields, name)
-    if isinstance(value, str) != isinstance(prompt, str):
-        forms = ("a string", "a list of messages") if isinstance(value, str) else ("a list of messages", "a string")
+def completion(value: object, name: str, prompt: Text) -> Text:
+    """Return an answer in the prompt's form, with text in it. Raises RowError."""
+    answer = value if isinstance(value, tuple) else text_of(value, name)
+    if isinstance(answer, str) != isinstance(prompt, str):
+        forms = ("a string", "a list of messages") if isinstance(answer, str) else ("a list of messages", "a string")
         fix = f'write both as strings, or prompt as [{{"role": "user", …}}] and {name} as [{{"role": "assistant", …}}]'
         raise RowError(f"field '{name}': {shorten(value)} is {forms[0]}, but 'prompt' is {forms[1]}", fix=fix)
-    if isinstance(value, tuple) and (len(value) != 1 or value[0]["role"] != "assistant"):
-        roles = ", ".join(message["role"] for message in value)
-        repeats = value[:-1] == prompt and value[-1]["role"] == "assistant"
+    if isinstance(answer, tuple) and (len(answer) != 1 or answer[0]["role"] != "assistant"):
+        roles = ", ".join(each["role"] for each in answer)
+        repeats = answer[:-1] == prompt and answer[-1]["role"] == "assistant"
         fix = "leave out the turns that repeat the prompt" if repeats else "move all earlier turns to prompt"
         problem = f"field '{name}': its messages are of {roles}, where one message of the assistant is right"
         raise RowError(problem, fix=fix)
-    content = value if isinstance(value, str) else value[0]["content"]
+    content = answer if isinstance(answer, str) else answer[0]["content"]
     if not content.strip():
         bare = "prompt and completion are both empty" if isinstance(prompt, str) and not prompt.strip() else ""
         problem = f"field '{name}': {shorten(content)} is {'only white space' if content else 'empty'}"
-        raise RowError(f"{problem}{bare and f'; {bare}'}", fix="remove the row, or give a completion with text in it")
-    return value
+        fix = "remove the row, or give a completion with text in it; --set data.drop_empty=true leaves such rows out"
+        raise RowError(f"{problem}{bare and f'; {bare}'}", fix=fix, kind="empty")
+    return answer
 
 
-def _label(fields: Mapping[str, object]) -> bool:
-    value = _required(fields, "label")
+def label_of(fields: Mapping[str, object]) -> bool:
+    """Return the label of a row. Raises RowError for all but true and false."""
+    value = required(fields, "label")
     if isinstance(value, bool):
         return value
     fix = "write true (desirable) or false (undesirable); 0, 1 and strings are refused, since they may be scores"
-    raise RowError(f"field 'label': {shorten(value)} is {_type_name(value)}, not a boolean", fix=fix)
+    raise RowError(f"field 'label': {shorten(value)} is {type_name(value)}, not a boolean", fix=fix)
 
 
-def _scores(fields: Mapping[str, object]) -> tuple[float | None, float | None]:
-    names = [
-        next((name for name in (f"{side}_score", f"score_{side}") if name in fields), None)
-        for side in ("chosen", "rejected")
-    ]
-    chosen, rejected = names
-    if chosen is None and rejected is None:
-        return None, None
-    if chosen is None or rejected is None:
-        absent, given = ("chosen_score", rejected) if chosen is None else ("rejected_score", chosen)
+def scores_of(fields: Mapping[str, object], names: Sequence[tuple[str, str]]) -> Scores | None:
+    """Return (chosen, rejected) by the first name of each that is there, or None. Raises RowError for one alone."""
+    better, worse = (
+        next((name for name in side if fields.get(name) is not None), None) for side in zip(*names, strict=True)
+    )
+    if better is None and worse is None:
+        return None
+    if better is None or worse is None:
+        absent, given = ("chosen_score", worse) if better is None else ("rejected_score", better)
         raise RowError(f"field '{absent}' is missing, but '{given}' is there", fix="give both scores or none")
-    return _score(fields, chosen), _score(fields, rejected)
+    return score_of(fields[better], better), score_of(fields[worse], worse)
 
 
-def _score(fields: Mapping[str, object], name: str) -> float:
-    value = fields[name]
+def score_of(value: object, name: str) -> float:
+    """Return a finite number. Raises RowError."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RowError(f"field '{name}': {shorten(value)} is {_type_name(value)}", fix="write a number")
+        raise RowError(f"field '{name}': {shorten(value)} is {type_name(value)}", fix="write a number")
     # An integer of more than 308 digits is beyond the floats.
     number = float(value) if abs(value) <= sys.float_info.max else math.inf
     if not math.isfinite(number):
@@ -192,14 +212,9 @@ def _score(fields: Mapping[str, object], name: str) -> float:
     return number
 
 
-def _type_name(value: object) -> str:
-    names = {
-        bool: "a boolean",
-        int: "an integer",
-        float: "a number",
-        str: "a string",
-        list: "a list",
-        dict: "an object",
-        type(None): "null",
-    }
-    return names.get(type(value), f"of type {type(value).__name__}")
+def _answerable(prompt: Text, field: str) -> None:
+    if isinstance(prompt, tuple) and prompt[-1]["role"] == "assistant":
+        raise RowError(
+            f"field '{field}': the last message, {shorten(prompt[-1])}, is the assistant's",
+            fix="end the prompt with the turn that is to be answered; the assistant's answer is the completion",
+        )

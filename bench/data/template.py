@@ -112,7 +112,8 @@ def _templated(messages: Sequence[Message], tokenizer: Tokenizer, *, generation:
     if getattr(tokenizer, "chat_template", None) is None:
         raise UsageError(
             f"{where}: messages need a chat template, and the tokenizer has none",
-            fix="use the tokenizer of a chat model, or write prompt and completions as strings",
+            fix="use the tokenizer of a chat model, or write prompt and completions as strings "
+            "(--set data.form=text does so for prompts of a single turn, and for dialogues in text)",
         )
     try:
         ids = tokenizer.apply_chat_template(

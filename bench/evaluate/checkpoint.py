@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench.data.tokens import Encoded, pairs_in
 from bench.evaluate.divergence import sequence_kl
@@ -13,10 +15,13 @@ from bench.evaluate.generation import generation_metrics, per_prompt
 from bench.evaluate.gold import Gold
 from bench.evaluate.harness import run_lm_eval
 from bench.evaluate.judge import judge_metrics, win_rate
+from bench.evaluate.judging import held_out_accuracy, judged, scored, task_of
 from bench.evaluate.lm_tasks import ReadyTasks
 from bench.evaluate.preference import preference_metrics
-from bench.evaluate.samples import SampleRow
+from bench.evaluate.samples import SampleRow, Samples
 from bench.evaluate.sampling import sample_with_states
+from bench.judges.verdict import Judge
+from bench.judges.verdict import Pair as Shown
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, compute
 from bench.report.record import Metric
@@ -32,7 +37,7 @@ class Yardstick:
     ``baseline`` has the start model's samples on the same prompts; None while the start model itself is measured.
     ``gold`` is None where the reward is known for every completion, and nothing is sampled. ``tasks`` of lm-eval, None
     where there are none. ``packed``: how held-out pairs are laid out; as ``reference`` was, so that of the start model
-    the log-ratios are zero to the bit.
+    the log-ratios are zero to the bit. ``asked``: judges with what they are shown, where the prompts are the user's.
     """
 
     start: Any
@@ -44,6 +49,20 @@ class Yardstick:
     baseline: Sequence[SampleRow] | None
     tasks: ReadyTasks | None
     packed: bool
+    asked: "Asked | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Who judges, and what judges are shown: each prompt's words, and the held-out pairs (preferred answer first).
+
+    The first judge chooses, so that validation asks no other; ``verdicts`` is the folder that keeps what they said.
+    """
+
+    judges: Sequence[Judge]
+    instructions: Sequence[str]
+    held_out: Sequence[Shown]
+    verdicts: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,27 +82,62 @@ def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpe
         reward: the objective's definition of the implicit reward (``log_ratio``, ``mean_policy``, …).
     """
     rows = sample_rows(model, yardstick, spec=spec)
-    metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0))
+    judging: list[Metric] = []
+    preferred: dict[str, NDArray[np.float64]] = {}
+    target = None
+    if yardstick.asked is not None:
+        rows, judging, target, preferred = _asked(rows, yardstick, yardstick.asked, spec=spec)
+    metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
     if yardstick.tasks is not None:
         metrics += run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
-    if spec.judge and yardstick.baseline is not None:
+    if yardstick.asked is None and spec.judge and yardstick.baseline is not None:
         metrics += judge_metrics(
             win_rate(
                 instructions=[row.prompt for row in rows],
                 outputs=[row.text for row in rows],
                 references=[row.text for row in yardstick.baseline],
-                output_scores=[row.gold for row in rows],
-                reference_scores=[row.gold for row in yardstick.baseline],
+                output_scores=_gold(rows),
+                reference_scores=_gold(yardstick.baseline),
             ),
             split=spec.split,
         )
+    scores = per_prompt(rows, beta0=spec.beta0, target=target) | preferred
     return Evaluated(
-        metrics=tuple(metrics),
-        scores={name: values.tolist() for name, values in per_prompt(rows, beta0=spec.beta0).items()},
+        metrics=(*metrics, *judging),
+        scores={name: values.tolist() for name, values in scores.items()},
         rows=tuple(rows),
     )
+
+
+def _asked(
+    rows: Sequence[SampleRow], yardstick: Yardstick, asked: Asked, *, spec: EvaluationSpec
+) -> tuple[list[SampleRow], list[Metric], NDArray[np.float64] | None, dict[str, NDArray[np.float64]]]:
+    """Return the samples with the first judge's rewards, all that judges say, the target where it is a win rate, and
+    each judge's preferences by prompt."""
+    metrics: list[Metric] = []
+    preferences: dict[str, NDArray[np.float64]] = {}
+    target = None
+    for place, judge in enumerate(asked.judges if spec.split == "test" else asked.judges[:1]):
+        task = task_of(judge, first=place == 0)
+        found = judged(
+            judge, rows, yardstick.baseline, task=task, split=spec.split, seed=spec.seed, verdicts=asked.verdicts
+        )
+        metrics += found.metrics
+        preferences[task] = found.preferences
+        if place == 0 and spec.target == "win_rate":
+            target = found.target
+        if yardstick.baseline is None and judge.cost is None:
+            # What a judge is worth is said once, of the start model, and only where asking is free.
+            metrics += held_out_accuracy(
+                judge, asked.held_out, task=task, split=spec.split, seed=spec.seed, verdicts=asked.verdicts
+            )
+    return scored(asked.judges[0], rows), metrics, target, preferences
+
+
+def _gold(rows: Sequence[SampleRow]) -> list[float]:
+    return [float("nan") if row.gold is None else row.gold for row in rows]
 
 
 def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
@@ -99,24 +153,35 @@ def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> li
     # The start model's own KL is zero to the last bit only where both sides are computed in one way.
     states = None if model is yardstick.start else states
     kl = sequence_kl(model, yardstick.start, samples, batch=BATCH, states=states)
-    prompts = yardstick.tokenizer.batch_decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
-    whole = yardstick.tokenizer.batch_decode(
-        [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True
-    )
-    assert yardstick.gold is not None
-    scores = yardstick.gold.score(whole)
+    prompts, texts, scores = _texts(samples, yardstick)
     return [
         SampleRow(
             prompt_ids=tuple(samples.prompts[i]),
             completion_ids=tuple(samples.completions[i]),
             ended=samples.ended[i],
             prompt=prompts[i],
-            text=whole[i].removeprefix(prompts[i]),
-            gold=float(scores[i]),
+            text=texts[i],
+            gold=None if scores is None else float(scores[i]),
             kl=float(kl[i]),
         )
-        for i in range(len(whole))
+        for i in range(len(texts))
     ]
+
+
+def _texts(samples: Samples, yardstick: Yardstick) -> tuple[Sequence[str], Sequence[str], NDArray[np.float64] | None]:
+    """Return each sample's prompt and its own text, and the gold reward of both together where there is one."""
+    decode = yardstick.tokenizer.batch_decode
+    if yardstick.asked is not None:
+        # A template's words between the turns are no part of what was asked or answered.
+        answers = decode([list(ids) for ids in samples.completions], skip_special_tokens=True)
+        return yardstick.asked.instructions, [answer.strip() for answer in answers], None
+    prompts = decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
+    whole = decode(
+        [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True
+    )
+    assert yardstick.gold is not None
+    texts = [one.removeprefix(prompt) for one, prompt in zip(whole, prompts, strict=True)]
+    return prompts, texts, yardstick.gold.score(whole)
 
 
 @torch.no_grad()

@@ -29,14 +29,27 @@ def diversity(completions: Sequence[Sequence[int]]) -> dict[str, float]:
     return shares
 
 
-def per_prompt(rows: Sequence[SampleRow], *, beta0: float) -> dict[str, NDArray[np.float64]]:
+def per_prompt(
+    rows: Sequence[SampleRow], *, beta0: float, target: NDArray[np.float64] | None = None
+) -> dict[str, NDArray[np.float64]]:
     """Return what each prompt's sample scored, in the prompts' order: gold reward, KL (nats), target, length (tokens).
 
-    ``target`` is J = gold − β₀·KL; the end token counts in ``length``.
+    The end token counts in ``length``. Without a gold reward there is none.
+
+    Args:
+        target: each prompt's part of what is maximised; None: it is J = gold − β₀·KL.
     """
-    reward, divergence = np.array([row.gold for row in rows]), np.array([row.kl for row in rows])
+    divergence = np.array([row.kl for row in rows])
     length = np.array([float(len(row.completion_ids)) for row in rows])
-    return {"gold_reward": reward, "kl": divergence, "target": reward - beta0 * divergence, "length": length}
+    known = [row.gold for row in rows if row.gold is not None]
+    reward = np.array(known) if len(known) == len(rows) else None
+    scores = {} if reward is None else {"gold_reward": reward}
+    scores["kl"] = divergence
+    if target is not None:
+        scores["target"] = target
+    elif reward is not None:
+        scores["target"] = reward - beta0 * divergence
+    return scores | {"length": length}
 
 
 def degenerate(rows: Sequence[SampleRow]) -> dict[str, NDArray[np.float64]]:
@@ -56,7 +69,9 @@ def degenerate(rows: Sequence[SampleRow]) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def generation_metrics(rows: Sequence[SampleRow], *, beta0: float, split: str) -> tuple[Metric, ...]:
+def generation_metrics(
+    rows: Sequence[SampleRow], *, beta0: float, split: str, target: NDArray[np.float64] | None = None
+) -> tuple[Metric, ...]:
     """Return the metrics of task "generation".
 
     The target's standard error is taken per prompt, so that it has the covariance of reward and KL. A standard error is
@@ -65,8 +80,9 @@ def generation_metrics(rows: Sequence[SampleRow], *, beta0: float, split: str) -
     Raises:
         ValueError: there are no rows.
     """
+    scores = per_prompt(rows, beta0=beta0, target=target)
     measured: Measured = {
-        **{name: (each, True if name in HIGHER else None) for name, each in per_prompt(rows, beta0=beta0).items()},
+        **{name: (each, True if name in HIGHER else None) for name, each in scores.items()},
         "ended_share": (np.array([float(row.ended) for row in rows]), None),
         **{name: (flags, False) for name, flags in degenerate(rows).items()},
     }

@@ -73,14 +73,30 @@ def win_rate(
         raise ValueError(
             f"pair {pair} has the scores {output_scores[pair]}, {reference_scores[pair]}: not finite numbers"
         )
-    labels = 1.5 + 0.5 * np.sign(difference)
-    row, annotations = _through_alpaca_eval(outputs, references, instructions=instructions, labels=labels)
-    preferences = np.array([float(annotation["preference"] or math.nan) for annotation in annotations]) - 1.0
-    if len(preferences) != len(outputs) or np.isnan(preferences).any():
+    preferences = 0.5 + 0.5 * np.sign(difference)
+    return preferred(instructions=instructions, outputs=outputs, references=references, preferences=preferences)
+
+
+def preferred(
+    *, instructions: Sequence[str], outputs: Sequence[str], references: Sequence[str], preferences: Array
+) -> JudgeResult:
+    """Return the win rates that ``alpaca_eval.evaluate`` makes of judged pairs (equal texts tie, whatever was said).
+
+    Args:
+        preferences: probability that the output is better, ``[pairs]``, at least one.
+
+    Raises:
+        RunError: alpaca-eval failed, or left a pair without a label.
+    """
+    row, annotations = _through_alpaca_eval(
+        outputs, references, instructions=instructions, labels=1.0 + np.asarray(preferences, dtype=np.float64)
+    )
+    found = np.array([float(annotation["preference"] or math.nan) for annotation in annotations]) - 1.0
+    if len(found) != len(outputs) or np.isnan(found).any():
         raise RunError("alpaca-eval left pairs without a label", fix="check that alpaca-eval 0.6.6 is installed")
     lengths = np.array([len(text) for text in outputs], dtype=np.float64)
     reference_lengths = np.array([len(text) for text in references], dtype=np.float64)
-    controlled, error = length_controlled(preferences, lengths - reference_lengths)
+    controlled, error = length_controlled(found, lengths - reference_lengths)
     many = len(outputs) > 1
     return JudgeResult(
         win_rate=float(row["win_rate"]),
@@ -174,15 +190,42 @@ def length_controlled(preferences: Array, length_difference: Array) -> tuple[flo
         preferences: 1 the output wins, 0 the reference wins, 0.5 tie, ``[pairs]``.
         length_difference: length of the output − of the reference, any unit, ``[pairs]``.
     """
+    if _uncontrollable(preferences, length_difference):
+        error = preferences.std(ddof=1) / math.sqrt(len(preferences)) if len(preferences) > 1 else 0.0
+        return 100.0 * float(preferences.mean()), 100.0 * float(error)
+    rate, moves = _controlled(preferences, length_difference)
+    return 100.0 * rate, 100.0 * math.sqrt(float((moves**2).sum()))
+
+
+def length_controlled_values(preferences: Array, length_difference: Array) -> Array:
+    """Return one value for each pair, in percent, whose mean is the length-controlled win rate.
+
+    A pair's value is that rate and the pair's influence on it (n times what the pair moves it, to first order), so that
+    the values' spread ÷ √n is the rate's sandwich standard error, and rates of two models on the same prompts can be
+    compared pair by pair. Values may lie outside of 0 to 100. Without control they are the preferences themselves.
+
+    Args:
+        preferences: probability that the output is better, ``[pairs]``.
+        length_difference: length of the output − of the reference, any unit, ``[pairs]``.
+    """
+    if _uncontrollable(preferences, length_difference):
+        return 100.0 * preferences
+    rate, moves = _controlled(preferences, length_difference)
+    # The ridge on the length leaves a trace in the mean, which the rate has not.
+    return 100.0 * (rate + len(preferences) * (moves - moves.mean()))
+
+
+def _uncontrollable(preferences: Array, length_difference: Array) -> bool:
+    """Whether there is nothing to control for, or an intercept would run to ±∞: the rate stays as it is."""
+    return len(preferences) < 2 or float(length_difference.std(ddof=1)) == 0.0 or preferences.mean() in (0.0, 1.0)
+
+
+def _controlled(preferences: Array, length_difference: Array) -> tuple[float, Array]:
+    """Return the length-controlled rate (0 to 1), and what each pair moves it, to first order, ``[pairs]``."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    raw = float(preferences.mean())
-    deviation = float(length_difference.std(ddof=1)) if len(preferences) > 1 else 0.0
-    # Nothing to control for, or an intercept that would run to ±∞: the rate as it is.
-    if deviation == 0.0 or raw in (0.0, 1.0):
-        error = preferences.std(ddof=1) / math.sqrt(len(preferences)) if len(preferences) > 1 else 0.0
-        return 100.0 * raw, 100.0 * float(error)
+    deviation = float(length_difference.std(ddof=1))
     design = np.column_stack([np.ones(len(preferences)), np.tanh(length_difference / deviation)])
     ridge = np.array([0.0, LENGTH_PENALTY])
 
@@ -194,10 +237,9 @@ def length_controlled(preferences: Array, length_difference: Array) -> tuple[flo
     weights = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-8}).x
     predicted = expit(design @ weights)
     bread = np.linalg.inv((design * (predicted * (1 - predicted))[:, None]).T @ design + np.diag(ridge))
-    scores = design * (preferences - predicted)[:, None]
-    variance = (bread @ (scores.T @ scores) @ bread)[0, 0]
+    moves = (design * (preferences - predicted)[:, None]) @ bread[:, 0]
     rate = float(expit(weights[0]))
-    return 100.0 * rate, 100.0 * rate * (1 - rate) * math.sqrt(float(variance))
+    return rate, rate * (1 - rate) * moves
 
 
 def judge_metrics(result: JudgeResult, *, split: str) -> tuple[Metric, ...]:

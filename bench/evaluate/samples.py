@@ -27,14 +27,17 @@ class Samples:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRow:
-    """One sampled completion as it is kept: ids, texts, gold reward, and KL from the reference in nats."""
+    """One sampled completion as it is kept: ids, texts, gold reward (None: nothing scores it), KL from the reference.
+
+    KL is in nats. ``prompt`` is what a judge is shown: the prompt's text, or the turns of its dialogue.
+    """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     ended: bool
     prompt: str
     text: str
-    gold: float
+    gold: float | None
     kl: float
 
 

@@ -2,17 +2,13 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.judges.judgements import Array, Judgements
-
-RESAMPLES = 1000
-SEED = 0
+from bench.stats.concordance import kendall, kendall_interval, same_side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +42,13 @@ def _of_two(first: str, second: str, mine: dict[str, Judgements], theirs: dict[s
     models = sorted(mine.keys() & theirs.keys())
     ours, others = (np.array([_rate(judged[name]) for name in models]) for judged in (mine, theirs))
     tables = _shared(models, mine, theirs)
-    low, high = (math.nan, math.nan) if tables is None else _interval(*tables)
-    same, shared = (math.nan, 0) if tables is None else _same(*tables)
+    low, high = (math.nan, math.nan) if tables is None else kendall_interval(*tables)
+    same, shared = (math.nan, 0) if tables is None else same_side(*tables)
     return Agreement(
         first=first,
         second=second,
         models=len(models),
-        tau=_tau(ours, others),
+        tau=kendall(ours, others),
         low=low,
         high=high,
         same=same,
@@ -62,16 +58,6 @@ def _of_two(first: str, second: str, mine: dict[str, Judgements], theirs: dict[s
 
 def _rate(given: Judgements) -> float:
     return float(given.preferences[given.judged].mean()) if given.judged.any() else math.nan
-
-
-def _tau(first: Array, second: Array) -> float:
-    from scipy.stats import kendalltau
-
-    known = ~(np.isnan(first) | np.isnan(second))
-    if known.sum() < 2:
-        return math.nan
-    # rounded: full agreement is 1, not 0.9999999999999999
-    return round(float(kendalltau(first[known], second[known]).statistic), 12)
 
 
 def _shared(
@@ -96,36 +82,3 @@ def _questions(judged: Sequence[Judgements]) -> list[Sequence[Hashable]] | None:
         if len(known) == len(judged):
             return list(known)
     return None
-
-
-def _same(first: Array, second: Array) -> tuple[float, int]:
-    decided = ~np.isnan(first) & ~np.isnan(second) & (first != 0.5) & (second != 0.5)
-    if not decided.any():
-        return math.nan, 0
-    return float(((first > 0.5) == (second > 0.5))[decided].mean()), int(decided.sum())
-
-
-def _interval(first: Array, second: Array) -> tuple[float, float]:
-    """Return scipy's percentile bootstrap of τ over questions, the same questions for both judges and all models."""
-    from scipy.stats import bootstrap
-
-    questions = first.shape[1]
-    if len(first) < 2 or questions < 2:
-        return math.nan, math.nan
-
-    def tau(drawn: NDArray[np.int64]) -> float:
-        # a model without a judgement among the questions drawn has no rank there
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            found = _tau(np.nanmean(first[:, drawn], axis=1), np.nanmean(second[:, drawn], axis=1))
-        return 0.0 if math.isnan(found) else found  # all models tie: no order to agree on
-
-    found = bootstrap(
-        (np.arange(questions),),
-        tau,
-        n_resamples=RESAMPLES,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -31,7 +31,7 @@ def gold_judge(*, name: str | None = None) -> Judge:
         return gold.score([instruction + answer for instruction, answer in texts])
 
     stored = hashlib.sha256((folder / "classifier.safetensors").read_bytes()).hexdigest()
-    return _judge(name or "gold", score, identity=f"gold\0{stored}", soft=False)
+    return scored_judge(name or "gold", score, identity=f"gold\0{stored}", soft=False)
 
 
 def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool = False) -> Judge:
@@ -54,16 +54,24 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
         return np.array([_score_one(model, _ids(tokenizer, text, *pair, templated=templated)) for pair in texts])
 
     identity = "\0".join(("reward", model_identity(folder), "" if templated else text, str(soft)))
-    return _judge(name or folder.name, score, identity=identity, soft=soft)
+    return scored_judge(name or folder.name, score, identity=identity, soft=soft)
 
 
-def _judge(name: str, score: Score, *, identity: str, soft: bool) -> Judge:
+def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) -> Judge:
+    """Return the judge that prefers what ``score`` gives more; ``soft``: by σ(difference). Equal scores tie."""
+
     def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
         for number, pair in enumerate(pairs):
             first, second = score([(pair.instruction, pair.first), (pair.instruction, pair.second)])
             yield number, _verdict(float(first - second), soft=soft)
 
-    return Judge(name=name, identity=hashlib.sha256(identity.encode()).hexdigest(), ordered=False, compare=compare)
+    return Judge(
+        name=name,
+        identity=hashlib.sha256(identity.encode()).hexdigest(),
+        ordered=False,
+        compare=compare,
+        score=score,
+    )
 
 
 def _verdict(difference: float, *, soft: bool) -> Verdict:

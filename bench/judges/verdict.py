@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Outcome = Literal["judged", "refused", "malformed", "failed"]
 
@@ -51,6 +55,8 @@ class Judge:
     ``identity``: hash of all that decides its verdicts (weights or model name, template, settings; never a key).
     ``ordered``: whether the order of the answers can matter to it. ``compare`` yields each pair's number with its
     verdict, as they come. ``grade`` answers a prompt in words, None where it cannot. ``cost``: None where it is free.
+    ``score`` gives each (instruction, answer) a reward in nats, ``[answers]``, NaN where it cannot; None for a judge
+    that only compares.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Judge:
     cost: "Callable[[Sequence[Messages], int], Cost] | None" = None
     prompt: "Callable[[Pair], Messages] | None" = None
     limit: int = 0
+    score: "Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]] | None" = None
 
 
 Messages = tuple[tuple[str, str], ...]

@@ -9,6 +9,7 @@ from bench.report.saving import Drawing, Row
 from bench.report.scatter import entries, point_rows, scatter
 from bench.report.settings import Group, Split, plotted_split
 from bench.report.style import GREY, Style, legend, new_figure
+from bench.report.target import reward_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ def reward_kl_frontier(group: Group, style: Style) -> Iterator[Drawing]:
     scatter(axes, rows, look, x="kl", y="gold_reward")
     lines = [_draw_edge(axes, rows), *_draw_optimum(axes, known)]
     axes.set_xlabel(f"KL to the start model, {split} [nats]")
-    axes.set_ylabel(f"gold reward, {split}")
+    axes.set_ylabel(f"{reward_label(group)}, {split}")
     legend(figure, style, *entries(axes, look, *lines))
     yield Drawing("reward-kl-frontier", figure, rows + known)
 

@@ -10,6 +10,7 @@ from bench.report.compared import Compared, score_interval
 from bench.report.ranking import ranked
 from bench.report.record import START
 from bench.report.settings import Group, Setting, interval
+from bench.report.target import is_rate, target_formula
 from bench.report.terms import terms
 from bench.report.texts import letters_text, p_text, percent, setting_text
 from bench.stats.intervals import Interval
@@ -194,13 +195,19 @@ def _span(found: Interval | None) -> str:
     return "--" if math.isnan(found.mean) else f"{found.mean:.0f} ({found.low:.0f}--{found.high:.0f})"
 
 
+def _target(group: Group) -> str:
+    if is_rate(group):
+        return rf"{escape(target_formula(group))}"
+    return rf"$J = \mathrm{{E}}[r] - {group.beta0:g}\,\mathrm{{KL}}$ with gold reward $r$"
+
+
 def _caption(group: Group, shown: Sequence[Setting]) -> str:
     starred = any(score_interval(one.test).source == "prompts" for one in shown)
     flagged = any(is_degenerate(one) for one in shown)
     parts = [
         rf"Objectives on {escape(group.suite)} (version {group.suite_version}), each at the setting that validation "
-        rf"prompts chose, by the target on test prompts, $J = \mathrm{{E}}[r] - {group.beta0:g}\,\mathrm{{KL}}$ "
-        r"with gold reward $r$; KL to the start model in nats per completion.",
+        rf"prompts chose, by the target on test prompts, {_target(group)}; "
+        r"KL to the start model in nats per completion.",
         r"$\pm$: half of the 95\,\% interval, for new seeds and prompts"
         + (r" ($^*$: one seed, for new prompts alone)." if starred else "."),
         r"Objectives that share a letter are not told apart (paired tests, Holm's correction over all pairs, 5\,\%); "

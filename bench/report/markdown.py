@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from bench.report.agreement import agreement_text, judges_agree
 from bench.report.columns import FLAGGED, is_degenerate
 from bench.report.compared import Compared, Row, score_interval
 from bench.report.ranking import ranked
 from bench.report.record import START
 from bench.report.settings import Group, Setting, interval, values
+from bench.report.target import reward_label, target_label, target_meaning, target_short
 from bench.report.terms import terms_text
 from bench.report.texts import NOTHING, letters_text, number, p_text, percent, setting_text, troubles
 from bench.stats.intervals import Interval
@@ -15,7 +17,7 @@ FLAG = " ⚠"
 NOTES = """\
 - **Bold**: the setting of each objective that its mean target on *validation* prompts chose. Test numbers choose
   nothing.
-- Ranked by the target on *test* prompts, `J = E[gold reward] − β₀ · KL`, with β₀ = {beta0:g}. KL is in nats per
+- Ranked by the target on *test* prompts, {target}. KL is in nats per
   completion, of a model's own samples, to the start model.
 - `±`: half of the 95 % interval. For target, gold reward and KL it covers new seeds and new prompts together (each seed
   is scored on the same prompts: a two-way model with random effects); where a run has no scores
@@ -56,8 +58,9 @@ def _section(compared: Compared) -> str:
     head += f"Start model {_code(group.model)}, data {_code(group.data)}.\n\n"
     head += f"Protocol `{group.protocol}`: {terms_text(group.tuning)}.\n"
     beats = f"beats {compared.baseline or 'baseline'} [%]"
-    names = ["rank", "objective", "setting", "target J", "ties", "to first", "p", beats, "gold reward", "KL [nats]"]
-    names += ["win rate [%]", "reward accuracy", "length", "BLiMP [%]", "validation J", "seeds"]
+    names = ["rank", "objective", "setting", target_label(group), "ties", "to first", "p", beats, reward_label(group)]
+    names += ["KL [nats]", "win rate [%]", "reward accuracy", "length", "BLiMP [%]"]
+    names += [f"validation {target_short(group)}", "seeds"]
     names += ["runs that ended badly"]
     rows = []
     for setting in ranked(group):
@@ -65,11 +68,12 @@ def _section(compared: Compared) -> str:
         rows.append([f"**{cell}**" if setting.best and at in (1, 2, 3) else cell for at, cell in enumerate(cells)])
     flagged = any(is_degenerate(setting) for setting in (*group.settings, *([group.start] if group.start else [])))
     notes = NOTES.format(
-        beta0=group.beta0,
+        target=target_meaning(group),
         baseline=compared.baseline or "the baseline",
         flagged=FLAGGED_NOTE.format(flagged=100 * FLAGGED) if flagged else "",
     )
     table = _table(names, rows, left=(1, 2, 4))
+    notes += "".join(f"- {agreement_text(found)}.\n" for found in judges_agree(group))
     return f"{head}\n{table}\n{notes}\n### What the sweeps say\n\n{_sweeps(compared)}"
 
 
@@ -97,7 +101,7 @@ def _cells(group: Group, setting: Setting, row: Row | None) -> list[str]:
 
 
 def _sweeps(compared: Compared) -> str:
-    names = ["objective", "settings", "best J", "median J", "worst J"]
+    names = ["objective", "settings", *(f"{w} {target_short(compared.group)}" for w in ("best", "median", "worst"))]
     names += [f"reward at KL ≤ {budget:g}" for budget in compared.budgets] + ["area", "what mattered"]
     rows = []
     for name, row in compared.rows.items():

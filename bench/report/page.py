@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.report.agreement import agreement_text, judges_agree
 from bench.report.compared import Compared, compare_group
 from bench.report.page_columns import Column, interval_text
 from bench.report.page_figures import Picture, pictures
@@ -17,6 +18,7 @@ from bench.report.ranking import ranked
 from bench.report.record import RunRecord
 from bench.report.settings import Group, Split, group_records
 from bench.report.store import load_records, write_text_whole
+from bench.report.target import is_rate, target_formula
 from bench.report.texts import setting_text
 
 PAGE = "report.html"
@@ -49,6 +51,8 @@ class Section:
     verdict: Verdict | None
     first_text: str
     terms: list[tuple[str, str]]
+    target_said: str
+    agreements: list[str]
     pictures: list[Picture]
     runs: int
     statuses: list[str]
@@ -135,6 +139,8 @@ def _section(compared: Compared, *, at: int, pictures: list[Picture]) -> Section
         verdict=found,
         first_text="" if found is None else f"{setting_text(found.first, group)}, {interval_text(found.first)}",
         terms=_terms(records[0].tuning),
+        target_said=target_formula(group) if is_rate(group) else "",
+        agreements=[agreement_text(found) for found in judges_agree(group)],
         pictures=pictures,
         runs=len({record.key for record in records}),
         statuses=sorted({record.status for record in records}),

@@ -10,6 +10,7 @@ from bench.report.compared import Compared, score_interval
 from bench.report.leaderboard import total_cost
 from bench.report.record import START
 from bench.report.settings import Group, Setting, Split, interval, values
+from bench.report.target import reward_label, target_label
 from bench.report.texts import NOTHING, letters_text, number, p_text
 from bench.stats.intervals import Interval
 
@@ -93,7 +94,10 @@ def _measured(compared: Compared, split: Split) -> list[tuple[Column, Maker]]:
         return lambda s: _mean(score_interval(s.records(split), name=name), places, spread=True)
 
     made: list[tuple[Column, Maker]] = [
-        (Column("target", "target J", about="mean and its 95 % interval", falling=True), _target(group, split)),
+        (
+            Column("target", target_label(group), about="mean and its 95 % interval", falling=True),
+            _target(group, split),
+        ),
         (
             Column("to_first", "to first", about="target minus the first row's, paired; p after Holm", falling=True),
             lambda s: _gap(compared, s) if split == "test" else Cell(),
@@ -106,7 +110,7 @@ def _measured(compared: Compared, split: Split) -> list[tuple[Column, Maker]]:
             Column("improvement", "beats baseline", "%", f"on a prompt, over {compared.baseline}", falling=True),
             lambda s: _improvement(compared, s) if split == "test" else Cell(),
         ),
-        (Column("gold_reward", "gold reward", falling=True), crossed("gold_reward", 3)),
+        (Column("gold_reward", reward_label(group), falling=True), crossed("gold_reward", 3)),
         (Column("kl", "KL", "nats"), crossed("kl", 1)),
         (Column("win_rate", "wins", "%", "win rate against the start model", falling=True),
          of("win_rate", "judge", places=1, spread=True)),

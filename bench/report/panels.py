@@ -11,6 +11,7 @@ from bench.report.saving import Drawing, Row
 from bench.report.settings import Group, plotted_split
 from bench.report.style import BLUE, GREY, VERMILLION, Style, legend, scale_x, short
 from bench.report.sweep import Second, rows_of, second_of, swept
+from bench.report.target import reward_label, target_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +55,8 @@ def score_vs_parameter(group: Group, style: Style) -> Iterator[Drawing]:
     line joins what validation likes best at each place, and the other settings are pale.
     """
     split = plotted_split(group)
-    layers = [[Series("target", f"target J,\n{split}")], [Series("gold_reward", f"gold reward,\n{split}")]]
+    named = {"target": target_label(group), "gold_reward": reward_label(group)}
+    layers = [[Series(name, f"{label},\n{split}")] for name, label in named.items()]
     for parameter, objectives in swept(group).items():
         second = second_of(group, objectives, parameter)
         items = _items(group, dict.fromkeys(objectives, parameter), layers, second=second, main=parameter)

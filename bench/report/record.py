@@ -78,7 +78,7 @@ class RunRecord(BaseModel):
     metrics: tuple[Metric, ...]
     scores: Annotated[
         dict[str, list[float]],
-        Field(description="per prompt of the split, in its order: gold_reward, kl, target, length"),
+        Field(description="per prompt of the split, in its order: gold_reward, kl, target, length, and by judge"),
     ]
     curves: Annotated[
         dict[str, list[float | None]],

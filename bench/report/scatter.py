@@ -8,6 +8,7 @@ from bench.report.grid import arrange, fit, open_page
 from bench.report.saving import Drawing, Row
 from bench.report.settings import Group, Setting, Split, interval, plotted_split, values
 from bench.report.style import Style, legend, new_figure
+from bench.report.target import reward_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ def length_vs_reward(group: Group, style: Style) -> Iterator[Drawing]:
     axes = figure.subplots()
     scatter(axes, rows, look, x="length", y="gold_reward")
     axes.set_xlabel(f"length of completions, {split} [tokens]")
-    axes.set_ylabel(f"gold reward, {split}")
+    axes.set_ylabel(f"{reward_label(group)}, {split}")
     legend(figure, style, *entries(axes, look))
     yield Drawing("length-vs-reward", figure, rows)
 
@@ -141,7 +142,7 @@ def _has(setting: Setting, names: Sequence[str], split: Split) -> bool:
 
 def _tasks(group: Group) -> list[tuple[str, str]]:
     records = (record for setting in group.settings for record in (*setting.validation, *setting.test))
-    return sorted({(m.task, m.name) for record in records for m in record.metrics if m.task not in OWN_TASKS})
+    return sorted({(m.task, m.name) for record in records for m in record.metrics if not m.task.startswith(OWN_TASKS)})
 
 
 def _of(rows: Sequence[Row], name: str) -> list[float]:

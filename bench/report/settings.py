@@ -51,7 +51,8 @@ class Setting:
 class Group:
     """The settings that may be compared: one protocol, one suite, one start model, one data set.
 
-    ``tuning`` holds the protocol's terms, as its records do. Raises ValueError for a record of another protocol.
+    ``tuning`` holds the protocol's terms, as its records do. ``target`` says what ranks, a reward or a win rate;
+    ``judges`` are who was asked, the first one chose. Raises ValueError for a record of another protocol.
     """
 
     protocol: str
@@ -67,6 +68,8 @@ class Group:
     start: Setting | None
     differing: tuple[str, ...]
     tuning: Mapping[str, Any]
+    target: str = "reward"
+    judges: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         found = sorted({one.protocol for one in self.records if one.protocol != self.protocol})
@@ -156,6 +159,8 @@ def _group(members: list[RunRecord]) -> Group:
         start=start,
         differing=_differing(trained),
         tuning=_tuning(members),
+        target=members[0].evaluation.target,
+        judges=tuple(judge.name for judge in members[0].evaluation.judges),
     )
 
 

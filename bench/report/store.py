@@ -53,9 +53,14 @@ PLACES = (
     ("reference/*", "reference"),
     ("runs/*", "train"),
     ("runs/*/evals/*", "evaluate"),
+    ("inspect/*", "inspect"),
     ("work/*/state-*", "state"),
 )
 """Where finished folders lie under the results folder, and the stage that writes each."""
+ITERATED = tuple((f"iterations/*/round-*/{part}", "iterate") for part in ("samples", "labels", "pairs")) + tuple(
+    (f"iterations/{loop}/{place}", stage) for loop in ("start", "*/round-*") for place, stage in PLACES
+)
+"""The same of iterated runs: what each round leaves, and the first start model's evaluations."""
 
 
 @dataclass(frozen=True, order=True)
@@ -126,7 +131,7 @@ def verify_results(results: Path) -> list[Problem]:
     Unfinished folders are no problem, nor are folders that a run removes meanwhile, as it does with its states.
     """
     problems = []
-    for place, stage in PLACES:
+    for place, stage in (*PLACES, *ITERATED):
         for folder in finished(results, place):
             found = verify_folder(folder, stage=stage)
             problems += found if folder.is_dir() else []

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from bench.report.agreement import agreement_text, judges_agree
 from bench.report.columns import FLAGGED, is_degenerate
 from bench.report.compared import score_interval
 from bench.report.ranking import choose_groups
 from bench.report.record import START, RunRecord
 from bench.report.settings import Group, Setting, Split, interval, plotted_split
+from bench.report.target import target_formula
 from bench.report.terms import terms_text
 from bench.report.texts import NOTHING, number, percent, setting_text
 from bench.stats.intervals import Interval
@@ -35,8 +37,9 @@ def _summary(group: Group) -> "Table":
     from rich.table import Table
 
     split = plotted_split(group)
-    title = f"{group.suite}: {split} prompts, target = gold reward − {group.beta0:g} · KL\n{terms_text(group.tuning)}"
+    title = f"{group.suite}: {split} prompts, target = {target_formula(group)}\n{terms_text(group.tuning)}"
     caption = "± 95 % interval over seeds and prompts, with * over one seed's prompts; ★ best by validation"
+    caption += "".join(f"\n{agreement_text(found)}" for found in judges_agree(group))
     flags = [setting for setting in group.settings if is_degenerate(setting)]
     caption += f"\n⚠ more than {100 * FLAGGED:g} % of the test samples are no answers" if flags else ""
     table = Table(

@@ -12,6 +12,7 @@ from bench.report.matched import matched
 from bench.report.saving import Drawing, Row
 from bench.report.settings import Group, Setting, interval
 from bench.report.style import BLUE, ORANGE, Style, legend, new_figure
+from bench.report.target import target_label
 from bench.stats.budget import expected_best
 from bench.stats.crossed import variance_components
 
@@ -36,7 +37,7 @@ def best_of_n(group: Group, style: Style) -> Iterator[Drawing]:
     axes = figure.subplots()
     _draw_lines(axes, rows, look)
     axes.set_xlabel("trials")
-    axes.set_ylabel("expected best target J,\nvalidation")
+    axes.set_ylabel(f"expected best {target_label(group)},\nvalidation")
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     legend(figure, style, *named_lines([axes], look))
     yield Drawing("best-of-n", figure, rows)

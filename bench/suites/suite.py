@@ -25,7 +25,8 @@ class Preset(Spec):
 class Suite(Spec):
     """One suite. Training, evaluation and preset are the same for every objective that it compares.
 
-    ``problem``: the dials of an enumerable problem, None for a suite with assets of its own.
+    ``problem``: the dials of an enumerable problem, None for any other suite. ``given``: model and data are the user's;
+    a suite that has neither brings assets of its own.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Suite(Spec):
     train: TrainSpec
     evaluation: EvaluationSpec
     problem: ProblemSpec | None = None
+    given: bool = False
+    judges: Annotated[tuple[str, ...], Field(description="who judges where no other is asked for")] = ()
 
     @property
     def folder(self) -> Path:

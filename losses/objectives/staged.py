@@ -60,13 +60,15 @@ def sdpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 
     Equation: -log σ(β Δ); Δ is taken against the reference of the stage, with sums over tokens.
     Source: arXiv 2403.19270, section 3. Optimiser and learning-rate schedule restart with each stage; the paper orders
-    the parts from easy to hard by the reference's reward accuracy, which is the work of who feeds the data.
+    the parts from easy to hard by the reference's reward accuracy, which is the work of who feeds the data; data sets
+    that are given in order (``--data first --data second``) are the stages instead, as in the paper.
     At the start of each stage the loss is log 2.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is higher than dpo's, as the tie starts anew with each stage.
         stages: k, parts of the data. As it grows the reference moves more often and the policy may go further from
-            the start model. 1 is dpo. It shapes the schedule only and is not seen by the loss.
+            the start model. 1 is dpo. It shapes the schedule only and is not seen by the loss. With several data sets
+            it is their number.
 
     Differs from: trl's SDPO (Self-Distillation Policy Optimization), which shares the name alone.
     """

@@ -19,6 +19,50 @@ def rows(*changes: dict, drop: tuple[str, ...] = ()) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in made).encode()
 
 
+TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+# Rows of other tools' formats, with the one thing wrong that the name says.
+FOREIGN: dict[str, dict] = {
+    "dialogues of nothing": {"chosen": [], "rejected": []},
+    "dialogues that part early": {"chosen": TURNS, "rejected": [{"role": "user", "content": "c"}, TURNS[1]]},
+    "dialogues without an answer": {"chosen": TURNS[:1], "rejected": TURNS},
+    "dialogues of numbers": {"chosen": [1, 2], "rejected": [1, 3]},
+    "texts without turns": {"chosen": "a b", "rejected": "a c"},
+    "texts of two answers in a row": {
+        "chosen": "\n\nHuman: a\n\nAssistant: b\n\nAssistant: c",
+        "rejected": "\n\nHuman: a\n\nAssistant: b\n\nAssistant: d",
+    },
+    "an empty text": {"chosen": "", "rejected": ""},
+    "a speaker that no dictionary holds": {
+        "conversations": [{"from": [], "value": "a"}],
+        "chosen": "b",
+        "rejected": "c",
+    },
+    "a turn without value": {"conversations": [{"from": "human"}], "chosen": "b", "rejected": "c"},
+    "conversations null": {"conversations": None, "chosen": "b", "rejected": {"from": "gpt", "value": "c"}},
+    "a system message of numbers": {"system": 5, "question": "a", "chosen": "b", "rejected": "c"},
+    "an instruction null": {"instruction": None, "chosen": "b", "rejected": "c", "input": None},
+    "input null": {"input": None, "preferred_output": TURNS[1:], "non_preferred_output": TURNS[1:]},
+    "input of messages of numbers": {"input": {"messages": [1]}, "preferred_output": [], "non_preferred_output": []},
+    "tools": {
+        "input": {"messages": TURNS[:1], "tools": [1]},
+        "preferred_output": TURNS[1:],
+        "non_preferred_output": [],
+    },
+    "a rejected response of a list": {"messages": TURNS, "rejected_response": ["a"]},
+    "messages of one side": {"messages": TURNS[1:], "label": True},
+    "messages with label null": {"messages": TURNS, "label": None},
+    "one score for two": {"instruction": "a", "generations": ["b", "c"], "ratings": [1]},
+    "scores of words": {"instruction": "a", "generations": ["b", "c"], "ratings": ["good", "bad"]},
+    "infinite scores": {"instruction": "a", "generations": ["b", "c"], "ratings": [1, float("inf")]},
+    "answers of numbers": {"instruction": "a", "generations": [1, 2], "ratings": [1, 2]},
+    "completions without text": {"instruction": "a", "completions": [{"overall_score": 1}, {"overall_score": 2}]},
+    "ties alone": {"instruction": "a", "generations": ["b", "c"], "ratings": [1, 1]},
+    "lists of different lengths": {"text": ["\n\nHuman: a\n\nAssistant: b"], "score": [1, 2]},
+    "a better one that is true": {"prompt": "a", "response_0": "b", "response_1": "c", "better_response_id": True},
+    "a better one that is null": {"prompt": "a", "response_0": "b", "response_1": "c", "better_response_id": None},
+    "a preference of a word": {"instruction": "a", "output_1": "b", "output_2": "c", "preference": "first"},
+    "an output of a list": {"instruction": "a", "output": ["b"]},
+}
 TEXTS: dict[str, bytes] = {
     "empty": b"",
     "only blank lines": b"\n\n  \n",
@@ -81,6 +125,7 @@ TEXTS: dict[str, bytes] = {
     "message with a tool call": rows({"prompt": [{"role": "user", "content": "a", "tool_calls": [1]}]}),
     "a role that no dictionary holds": rows({"prompt": [{"role": [], "content": "a"}]}),
     "prompt that ends with the assistant": rows({"prompt": [{"role": "assistant", "content": "a"}]}),
+    **{f"{name} of another tool": json.dumps(row).encode() + b"\n" for name, row in FOREIGN.items()},
     "a thousand faulty rows": rows(*({"chosen": None} for _ in range(1000))),
     "a very long column name": json.dumps({"x" * 100_000: 1}).encode() + b"\n",
     "ten thousand columns": json.dumps({f"c{n}": n for n in range(10_000)}).encode() + b"\n",
@@ -118,8 +163,41 @@ def cases() -> Iterator[Case]:
     }.items():
         yield _case(f"gzip {name}", "prefs.jsonl.gz", content)
     yield _case("gzip bomb of 2 GB in one line", "prefs.jsonl.gz", bomb())
+    yield from _arrows()
     yield from _parquets()
     yield from _paths()
+
+
+def _arrows() -> Iterator[Case]:
+    import pyarrow as pa
+
+    table = pa.table({"prompt": ["a"] * 9, "chosen": ["b"] * 9, "rejected": ["c"] * 9})
+    for kind, opened in (("stream", pa.ipc.new_stream), ("file", pa.ipc.new_file)):
+        sink = pa.BufferOutputStream()
+        with opened(sink, table.schema) as writer:
+            writer.write_table(table)
+        good = sink.getvalue().to_pybytes()
+        for name, content in {
+            "truncated": good[: len(good) // 2],
+            "its head alone": good[:8],
+            "of nothing": b"",
+            "no Arrow": LINE,
+            "zeroed at head and end": bytes(60) + good[60:-80] + bytes(80),
+        }.items():
+            yield _case(f"Arrow {kind} {name}", "prefs.arrow", content)
+    for name, content in {
+        "of another separator": b"prompt;chosen;rejected\na;b;c\n",
+        "of long rows": b"prompt,chosen,rejected\na,b,c,d\n",
+        "of short rows": b"prompt,chosen,rejected\na\n",
+        "of an open quote": b'prompt,chosen,rejected\na,b,"c\n',
+        "of NUL bytes": b"prompt,chosen,rejected\na,b,\0\n" + bytes(20),
+        "of a header alone": b"prompt,chosen,rejected\n",
+        "of blank lines": b"\n\n",
+        "of Latin-1": b"prompt,chosen,rejected\n\xe9,b,b\n",
+        "that is a workbook": b"PK\x03\x04" + bytes(40),
+    }.items():
+        yield _case(f"CSV {name}", "prefs.csv", content)
+        yield _case(f"CSV {name}, gzip", "prefs.csv.gz", gzip.compress(content, mtime=0))
 
 
 def bomb() -> bytes:
@@ -212,6 +290,17 @@ def _paths() -> Iterator[Case]:
     yield case("a directory", folder_of_that_name)
     yield case("a link to /dev/zero", device)
     yield case("/dev/null", lambda folder: Path("/dev/null"))
+
+    def saved(folder: Path) -> Path:
+        (folder / "state.json").write_text('{"_data_files": [{"filename": "/etc/passwd"}]}')
+        return folder
+
+    def of_splits(folder: Path) -> Path:
+        (folder / "dataset_dict.json").write_text('{"splits": 5}')
+        return folder
+
+    yield case("a saved data set of files elsewhere", saved)
+    yield case("a saved data set of no splits", of_splits)
     yield case("an empty name", lambda folder: Path())
     yield case("a name of 5000 characters", lambda folder: folder / ("x" * 5000 + ".jsonl"))
     yield case("a NUL in the name", lambda folder: folder / "a\0.jsonl")

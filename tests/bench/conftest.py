@@ -17,7 +17,7 @@ from bench.data.encode import Encoded, EncodedPair
 from bench.data.order import batch_indices
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, open_reference, read_references
-from bench.spec import DataSpec, Execution, LoraSpec, ModelSpec, RunSpec, TrainSpec
+from bench.spec import DataSpec, Execution, LoraSpec, ModelSpec, RunSpec, SetSpec, TrainSpec
 from bench.train import Progress, train
 from losses import get
 
@@ -50,12 +50,17 @@ def tiny_pairs(count: int = 24, seed: int = 0) -> Encoded:
     return Encoded(kind="pairs", rows=rows, eos_id=0, pad_id=1, content_hash=f"tiny-{count}-{seed}")
 
 
-def tiny_spec(objective: str, *, seed: int = 0, params: dict[str, float] | None = None, **changes: Any) -> RunSpec:
-    """A run of a few steps."""
+def tiny_spec(
+    objective: str, *, seed: int = 0, params: dict[str, float] | None = None, sets: tuple[int, ...] = (), **changes: Any
+) -> RunSpec:
+    """A run of a few steps; ``sets`` are the rows of each data set, where the data are several."""
     values = {"steps": 6, "batch": 8, "learning_rate": 1e-2, "max_length": 32} | changes
     return RunSpec(
         version=1, suite="tiny", suite_version=1,
-        data=DataSpec(kind="pairs", source="tiny", content="tiny", rows=24),
+        data=DataSpec(
+            kind="pairs", source="tiny", content="tiny", rows=24,
+            sets=tuple(SetSpec(source="tiny", content=f"tiny-{n}", rows=rows) for n, rows in enumerate(sets)),
+        ),
         model=ModelSpec(source="tiny", content="tiny"),
         objective=objective, objective_version=1, objective_content=None, params=get(objective).resolve(params or {}),
         train=TrainSpec(**values), seed=seed,

@@ -36,6 +36,7 @@ def cases() -> Iterator[pytest.param]:
         yield pytest.param(name, 1 + zlib.crc32(name.encode()) % (STEPS - 1), {}, id=name)
     for step in (3, 4, 5):
         yield pytest.param("sdpo", step, {}, id=f"sdpo after step {step} of 4 + 4")
+        yield pytest.param("sdpo", step + 2, {"sets": (17, 7)}, id=f"sdpo on two sets after step {step + 2} of 6 + 2")
     for name in ("dpo", "tr_dpo", "sdpo", "tdpo2", "bco"):
         yield pytest.param(name, 5, {"lora": LoraSpec(rank=4, dropout=0.3)}, id=f"{name}, LoRA with dropout")
     yield pytest.param("dpo", 5, {"precision": "bf16"}, id="dpo, bf16")

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bench.spec import DataSpec, EvaluationSpec, LoraSpec, ModelSpec, RunSpec, TrainSpec
+from bench.spec import DataSpec, EvaluationSpec, JudgedBy, LoraSpec, ModelSpec, RunSpec, SetSpec, TrainSpec
 
 
 def spec(objective: str = "dpo", beta: float = 0.1, seed: int = 0, source: str = "here", **train: object) -> RunSpec:
@@ -77,7 +77,11 @@ def test_the_name_of_an_evaluation_is_pinned():
 
 
 def test_fields_that_came_later_are_neither_hashed_nor_written_at_their_default():
-    plain, named = evaluation(), evaluation(lm_eval_fewshot=5, lm_eval_limit=0.5)
+    plain = evaluation()
+    judge = JudgedBy(source="here", name="fitted", identity="0" * 64)
+    named = evaluation(
+        lm_eval_fewshot=5, lm_eval_limit=0.5, target="win_rate", judges=(judge,), content="0" * 64, against="m" * 64
+    )
     assert not EvaluationSpec.later & plain.model_dump().keys()
     assert EvaluationSpec.later <= named.model_dump().keys()
     assert evaluation(lm_eval_limit=None).digest() == plain.digest()
@@ -87,3 +91,15 @@ def test_fields_that_came_later_are_neither_hashed_nor_written_at_their_default(
     )
     for each in (plain, named):
         assert EvaluationSpec.model_validate_json(each.model_dump_json()) == each
+
+
+def test_another_reference_and_several_data_sets_are_part_of_the_key_only_where_there_are_any():
+    one = spec()
+    sets = tuple(SetSpec(source="here", content=name * 64, rows=50) for name in "ab")
+    reference = one.model_copy(update={"reference": ModelSpec(source="here", content="r" * 64)})
+    several = one.model_copy(update={"data": one.data.model_copy(update={"sets": sets})})
+    assert "reference" not in one.model_dump()
+    assert len({one.key, reference.key, several.key}) == 3
+    for each in (reference, several):
+        assert RunSpec.model_validate_json(each.model_dump_json()).key == each.key
+        assert RunSpec.model_validate_json(each.model_dump_json().replace("here", "there")).key == each.key

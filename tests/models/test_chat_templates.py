@@ -12,12 +12,13 @@ from bench.chat_templates.derive import NAMES
 from bench.chat_templates.habits import default_system, habits
 from bench.data.template import answer_ids, ended, prompt_messages_ids
 from bench.errors import UsageError
+from bench.given import Brought
 from bench.model import load_tokenizer, model_hash
 from bench.model_sources import base_of, resolve_model
+from bench.opening import open_workspace
 from bench.report.store import verify_folder
 from bench.spec import Execution
 from bench.suites.suite import get_suite
-from bench.workspace import open_workspace
 from tests.bench.evaluate.documents import STORIES
 from tests.models.golden_templates import ANSWER, PROMPT
 
@@ -186,9 +187,10 @@ def test_a_run_sees_the_template_in_its_data_its_model_and_its_notes(tmp_path):
         for i in range(20)
     ]  # fmt: skip
     (tmp_path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    brought = Brought(model=str(STORIES), data=(tmp_path / "chat.jsonl",), chat_template="plain")
     opened = open_workspace(
-        suite, model=str(STORIES), data=tmp_path / "chat.jsonl", results=tmp_path, train=suite.train,
-        evaluation=suite.evaluation, execution=Execution(), chat_template="plain", note=told.append,
+        suite, brought, results=tmp_path, train=suite.train, evaluation=suite.evaluation, execution=Execution(),
+        note=told.append,
     )  # fmt: skip
     assert opened.model.parent == tmp_path / "models"
     assert opened.model_spec.content == model_hash(opened.model) != model_hash(STORIES)

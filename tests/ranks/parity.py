@@ -62,6 +62,7 @@ CASES = (
     case("vocabulary KL", "tdpo2"),
     case("reference entropy", "mallows_dpo"),
     case("stages", "sdpo"),
+    case("stages of data sets", "sdpo", sets=(17, 7)),
     case("moving reference", "tr_dpo", params={"every": 4.0}),
     case("averaged reference", "ema_dpo"),
     case("LoRA", "dpo", lora=0.0),

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from tests.ranks.material import DDP, FSDP2, ONE, job, run_many, spec_of, trained
 from tests.ranks.parity import CASES, DEEPSPEED_WAYS, STEPS, WAYS, differences
 
-FEW = [each for each in CASES if each.shape in ("unpaired, KL baseline", "running shift", "LoRA, moving reference")]
+SHAPES = ("unpaired, KL baseline", "running shift", "stages of data sets", "LoRA, moving reference")
+FEW = [each for each in CASES if each.shape in SHAPES]
 FAST = ((None, DDP), (ONE, FSDP2))
 
 

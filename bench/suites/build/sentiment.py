@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +58,10 @@ def build_sentiment(
         report: called with one line of text now and then.
 
     Raises:
-        UsageError: the corpus or BLiMP is absent or too small, or scikit-learn is not installed.
+        UsageError: the corpus or BLiMP is absent or too small.
         RunError: the classifier misses its accuracy.
     """
     recipe = recipe or SentimentRecipe()
-    if find_spec("sklearn") is None:
-        raise UsageError("scikit-learn is not installed", fix="pip install 'lossbench[build]'")
     reviews = read_corpus(corpus)
     # The quick stage first: what it lacks is told before an hour of training, not after it.
     manifests = {"blimp": _blimp_stage(blimp or corpus / ARCHIVE, out, recipe=recipe, report=report)}

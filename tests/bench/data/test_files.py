@@ -22,8 +22,8 @@ def test_an_absent_file_suggests_its_sibling(tmp_path):
     assert "notes" not in str(caught.value)
     with pytest.raises(UsageError, match="nor does its directory"):
         read_preferences(tmp_path / "no" / "a.jsonl")
-    with pytest.raises(UsageError, match="is a directory"):
-        read_preferences(tmp_path)
+    with pytest.raises(UsageError, match="is a directory without rows"):
+        read_preferences(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty")
 
 
 def test_a_directory_of_many_files_is_not_listed_whole(tmp_path):
@@ -34,13 +34,13 @@ def test_a_directory_of_many_files_is_not_listed_whole(tmp_path):
     assert "did you mean 'part-" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a", "a.json.gz", "a.tar.gz"])
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "a", "a.parquet.gz", "a.tar.gz"])
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path, name):
     (tmp_path / name).write_text("x")
     with pytest.raises(UsageError, match="suffix") as caught:
         read_preferences(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
-    assert ".jsonl, .jsonl.gz, .json, .parquet" in str(caught.value)
+    assert ".jsonl, .jsonl.gz, .json, .json.gz, .parquet, .arrow, .csv, .csv.gz" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import socket
 import numpy as np
 import pytest
 
-from bench.evaluate.judge import judge_metrics, length_controlled, win_rate
+from bench.evaluate.judge import judge_metrics, length_controlled, length_controlled_values, win_rate
 
 
 def quality(texts):
@@ -135,3 +135,32 @@ def test_faulty_input_is_refused():
             output_scores=[0.0, 3.0],
             reference_scores=[0.0, float("nan")],
         )
+
+
+def test_the_values_of_pairs_have_the_rate_as_their_mean_and_its_error_as_their_spread():
+    preferences, difference = synthetic(400, seed=5, advantage=0.3, length_effect=1.0)
+    rate, error = length_controlled(preferences, difference)
+    values = length_controlled_values(preferences, difference)
+    assert values.mean() == pytest.approx(rate, abs=1e-9)
+    assert values.std() / len(values) ** 0.5 == pytest.approx(error, rel=1e-3)
+
+
+def test_a_pairs_value_is_what_the_rate_would_lose_without_it():
+    preferences, difference = synthetic(300, seed=6, advantage=-0.2, length_effect=0.5)
+    rate, _ = length_controlled(preferences, difference)
+    influence = length_controlled_values(preferences, difference) - rate
+    without = np.array([_rate_without(place, preferences, difference) for place in range(0, 300, 10)])
+    # but for what a pair does to the deviation that differences are divided by
+    assert np.median(np.abs((rate - without) * 299 - influence[::10])) < 0.5
+    assert np.corrcoef(rate - without, influence[::10])[0, 1] > 0.99
+
+
+def _rate_without(place, preferences, difference):
+    kept = np.arange(len(preferences)) != place
+    return length_controlled(preferences[kept], difference[kept])[0]
+
+
+def test_without_anything_to_control_for_values_are_the_preferences():
+    preferences = np.array([1.0, 0.0, 0.5, 1.0])
+    assert length_controlled_values(preferences, np.zeros(4)).tolist() == [100.0, 0.0, 50.0, 100.0]
+    assert length_controlled_values(np.ones(3), np.array([1.0, 2.0, 5.0])).tolist() == [100.0] * 3

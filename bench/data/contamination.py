@@ -1,0 +1,161 @@
+"""Owns whether prompts that a model is scored on stand in what it is trained on: exactly, or by runs of words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bench.data.faults import RowError
+from bench.data.files import raw_rows
+from bench.data.hub import hub_id
+from bench.data.near import normalised, words
+from bench.data.options import AS_IT_IS, DataOptions
+from bench.data.preferences import Preferences, renamed, scan
+from bench.data.readers.turns import prompted, turns
+from bench.data.rows import Text, as_object
+from bench.errors import UsageError
+
+RUN = 13
+"""Words of a run that two texts hardly have in common by chance (as for GPT-3, arXiv 2005.14165, appendix C)."""
+MOSTLY = 0.8
+"""Share of its runs from which a prompt counts as seen (as for Llama 2, arXiv 2307.09288, appendix A.6)."""
+# Where files of questions have them.
+_ASKED = ("prompt", "instruction", "question", "turns", "messages", "conversations", "query", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """A prompt of the evaluation, which training prompt it was found in, and what share of its runs is found at all.
+
+    Places count from 0. ``share`` is of its distinct runs of ``run`` words in any training prompt; ``training`` is the
+    first training prompt with one of them.
+    """
+
+    evaluation: int
+    training: int
+    share: float
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contamination:
+    """What of an evaluation's prompts was found in the training prompts. Counts are of distinct prompts.
+
+    ``short`` prompts have fewer words than a run: they are compared as a whole only.
+    """
+
+    training: int
+    evaluation: int
+    short: int
+    run: int
+    found: tuple[Overlap, ...]
+
+    @cached_property
+    def exact(self) -> int:
+        """Prompts that are a training prompt, but for case and white space."""
+        return sum(each.exact for each in self.found)
+
+    @cached_property
+    def mostly(self) -> int:
+        """Prompts that are equal, or of which at least ``MOSTLY`` of the runs are found."""
+        return sum(each.exact or each.share >= MOSTLY for each in self.found)
+
+    @cached_property
+    def touched(self) -> int:
+        """Prompts that are equal, or share at least one run."""
+        return len(self.found)
+
+
+def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
+    """Compare prompts with prompts. Case, white space and (in runs) punctuation are evened out; nothing is sampled.
+
+    Time grows with the words of both, memory with the words of ``evaluation``. Raises UsageError for ``run`` below 1.
+    """
+    if run < 1:
+        raise UsageError(f"a run of {run} words", fix="give at least 1; 13 is usual")
+    asked = list(dict.fromkeys(map(normalised, evaluation)))
+    seen = list(dict.fromkeys(map(normalised, training)))
+    equal = {text: place for place, text in enumerate(seen)}
+    runs_of = [_runs(words(text), run) for text in asked]
+    wanted = {each for found in runs_of for each in found}
+    first: dict[tuple[str, ...], int] = {}
+    for place, text in enumerate(seen):
+        for each in _runs(words(text), run):
+            if each in wanted:
+                first.setdefault(each, place)
+    found = []
+    for place, (text, own) in enumerate(zip(asked, runs_of, strict=True)):
+        hits = [first[each] for each in own if each in first]
+        if text in equal or hits:
+            training_place = equal[text] if text in equal else min(hits)
+            share = len(hits) / len(own) if own else 1.0
+            found.append(Overlap(evaluation=place, training=training_place, share=share, exact=text in equal))
+    return Contamination(
+        training=len(seen),
+        evaluation=len(asked),
+        short=sum(not own for own in runs_of),
+        run=run,
+        found=tuple(found),
+    )
+
+
+def check_contamination(training: Preferences, evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
+    """Compare the prompts of a data set with those of an evaluation, such as ``prompts_in(path).prompts``."""
+    return contamination([asked_in(row.prompt) for row in training.rows], evaluation, run=run)
+
+
+def asked_in(prompt: Text) -> str:
+    """Return what the user says in a prompt: a system message that all rows share is no overlap."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(each["content"] for each in prompt if each["role"] == "user")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """The prompts of a file, and how many of its rows could not be read as the others."""
+
+    prompts: tuple[str, ...]
+    unread: int = 0
+
+
+def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> Questions:
+    """Return the prompts of a file of preferences, or of questions: a column prompt, instruction, question, turns, ….
+
+    Raises UsageError for a file that has neither, naming the first row without a prompt.
+    """
+    read = scan(path, options)
+    if read.rows:
+        return Questions(prompts=tuple(asked_in(row.prompt) for row in read.rows), unread=read.faulty)
+    if hub_id(path) is not None and read.faults:
+        raise UsageError(f"{path}: {read.faults[0][1].problem}", fix=read.faults[0][1].fix)
+    found = []
+    for shard, number, raw in raw_rows(path, split=options.split):
+        try:
+            if isinstance(raw, RowError):
+                raise raw
+            found.append(_question(renamed(as_object(raw), options.columns)))
+        except RowError as fault:
+            where = path / shard if shard else path
+            raise UsageError(f"{where}, row {number}: {fault.problem}", fix=fault.fix) from None
+    if not found:
+        raise UsageError(f"{path} is empty: it holds no rows", fix="give a file with at least one row")
+    return Questions(prompts=tuple(found))
+
+
+def _question(raw: dict[str, object]) -> str:
+    name = next((name for name in _ASKED if raw.get(name)), None)
+    value = raw.get(name or "")
+    if name == "turns" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = "\n".join(map(str, value))
+    if name is not None and isinstance(value, list):
+        value = asked_in(turns(value, name))
+    if not isinstance(value, str):
+        raise RowError("it has no prompt", fix=f"give one of {', '.join(_ASKED)}, or --columns prompt=NAME")
+    given = raw.get("input")
+    below = f"\n\n{given}" if name == "instruction" and isinstance(given, str) and given.strip() else ""
+    return asked_in(prompted("", value + below))
+
+
+def _runs(found: Sequence[str], length: int) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(found[i : i + length]) for i in range(len(found) - length + 1))

@@ -1,0 +1,48 @@
+"""Owns what is wrong with one row, and how values and columns are shown in messages."""
+
+from collections.abc import Iterable
+
+_COLUMNS_SHOWN = 12
+
+
+class RowError(Exception):
+    """What is wrong with one row, and what would be right; the reader adds the file and the row's number.
+
+    ``kind`` is "empty" (an answer without text), "equal" (two answers that are one) or "" (anything else).
+    """
+
+    def __init__(self, problem: str, *, fix: str, kind: str = "") -> None:
+        self.problem = problem
+        self.fix = fix
+        self.kind = kind
+        super().__init__(problem)
+
+
+def shorten(value: object, *, width: int = 60) -> str:
+    """Return ``repr(value)``, cut in the middle to at most ``width`` characters."""
+    text = repr(value)
+    if len(text) <= width:
+        return text
+    head = (width - 1) * 2 // 3
+    return f"{text[:head]}…{text[-(width - 1 - head) :]}"
+
+
+def listed(columns: Iterable[object]) -> str:
+    """Return the columns of a row as they are told: the first ones, and each cut to a readable length."""
+    names = [name if isinstance(name, str) and len(name) <= 60 else shorten(name) for name in columns]
+    more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
+    return ", ".join(map(str, names[:_COLUMNS_SHOWN])) + more
+
+
+def type_name(value: object) -> str:
+    """Return what JSON calls the value, with its article."""
+    names = {
+        bool: "a boolean",
+        int: "an integer",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "an object",
+        type(None): "null",
+    }
+    return names.get(type(value), f"of type {type(value).__name__}")

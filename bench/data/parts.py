@@ -1,0 +1,142 @@
+"""Owns the way from a data set to the encoded rows that are trained on, selected by and reported on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.data.borders import tell_borders
+from bench.data.encode import Tokenizer, encode
+from bench.data.files import TEST, TRAIN, VALIDATION, splits
+from bench.data.options import DataOptions
+from bench.data.preferences import Preferences, read_preferences, subset
+from bench.data.rows import Text
+from bench.data.sets import Split, split_sets
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
+from bench.errors import UsageError, shown
+
+NO_LIMIT = 2**40
+"""Tokens that no row has: for lengths before anything is cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Data in three parts, and the words of each prompt by its token ids: what a judge is shown of it."""
+
+    split: Split
+    words: Mapping[Ids, str]
+
+
+def encoded_parts(
+    paths: Sequence[Path],
+    options: DataOptions,
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    fractions: Sequence[float],
+    template: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Parts:
+    """Return train, validation and test of one or several data sets, encoded; no prompt is in two of them.
+
+    Validation and test rows are those that ``options`` or a single data set itself give; what is not given is a share
+    of the prompts, by ``fractions`` (train, validation, test). Training rows whose prompt is in a given part are left
+    out.
+
+    Args:
+        template: the chat template that was asked for, for messages.
+        note: told what was left out, and what a template or the border of prompt and completion does unasked.
+
+    Raises UsageError as ``read_preferences`` and ``encode`` do, and where the parts are of different kinds.
+    """
+    words: dict[Ids, str] = {}
+
+    def part(where: Path, split: str | None) -> Encoded:
+        asked = options.model_copy(update={"split": split})
+        read = within_tokens(read_preferences(where, asked), tokenizer, options)
+        if read.dropped:
+            told = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
+            note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {told}")
+        encoded = encode(read, tokenizer, max_length=max_length)
+        tell_borders(read, tokenizer, note=note, template=template)
+        said = (words_of(row.prompt) for row in read.rows)
+        words.update(zip((row.prompt_ids for row in encoded.rows), said, strict=True))
+        return encoded
+
+    given = _given(paths, options, part)
+    sets = [part(path, options.split) for path in paths]
+    for name, rows in given.items():
+        if rows.kind != sets[0].kind:
+            raise UsageError(
+                f"the {name} rows are {rows.kind}, those of {paths[0]} {sets[0].kind}", fix="give rows of one kind"
+            )
+        told = f"training prompts that the {name} rows have too"
+        sets = [_without_prompts(each, rows, told=told, note=note) for each in sets]
+    if VALIDATION in given and TEST in given:
+        given[VALIDATION] = _without_prompts(
+            given[VALIDATION], given[TEST], told="validation prompts that the test rows have too", note=note
+        )
+    shares = [0.0 if name in given else share for name, share in zip((TRAIN, VALIDATION, TEST), fractions, strict=True)]
+    shares[0] = fractions[0] if not given else 1.0 - sum(shares[1:])
+    split = split_sets([shown(path.name) for path in paths], sets, fractions=shares, seed=0)
+    return Parts(split=replace(split, parts={**split.parts, **given}), words=words)
+
+
+def words_of(prompt: Text) -> str:
+    """What a judge is shown of a prompt: a single question as it is, a longer dialogue turn by turn."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in prompt)
+
+
+def _given(
+    paths: Sequence[Path], options: DataOptions, part: Callable[[Path, str | None], Encoded]
+) -> dict[str, Encoded]:
+    """The parts that the options, or a single data set with splits of its own, give."""
+    own = splits(paths[0]) if len(paths) == 1 and paths[0].is_dir() and options.split is None else {}
+    given: dict[str, Encoded] = {}
+    for name, file in ((VALIDATION, options.validation), (TEST, options.test)):
+        if file is not None:
+            given[name] = part(file, name if file.is_dir() and name in splits(file) else None)
+        elif name in own and TRAIN in own:
+            given[name] = part(paths[0], name)
+    return given
+
+
+def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataOptions) -> Preferences:
+    """Return the rows within the limits in tokens; without limits what was given, not encoded even once."""
+    if options.max_prompt_tokens is None and options.max_tokens is None:
+        return preferences
+    lengths = token_lengths(preferences, tokenizer)
+    most_prompt, most = options.max_prompt_tokens or NO_LIMIT, options.max_tokens or NO_LIMIT
+    kept = [
+        place for place, (prompt, *rest) in enumerate(lengths) if prompt <= most_prompt and prompt + max(rest) <= most
+    ]
+    if not kept:
+        raise UsageError(f"{preferences.source}: no row is within the limits in tokens", fix="raise data.max_tokens")
+    left_out = len(lengths) - len(kept)
+    dropped = {**preferences.dropped, **({"too many tokens": left_out} if left_out else {})}
+    return replace(subset(preferences, kept), format=preferences.format, dropped=dropped)
+
+
+def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+    """Return each row's tokens: (prompt, chosen, rejected) or (prompt, completion), BOS and EOS counted."""
+    encoded = encode(preferences, tokenizer, max_length=NO_LIMIT)
+    return [
+        (len(row.prompt_ids), len(row.chosen_ids), len(row.rejected_ids))
+        if isinstance(row, EncodedPair)
+        else (len(row.prompt_ids), len(row.completion_ids))
+        for row in encoded.rows
+    ]
+
+
+def _without_prompts(rows: Encoded, other: Encoded, *, told: str, note: Callable[[str], None]) -> Encoded:
+    held = {row.prompt_ids for row in other.rows}
+    kept: list[EncodedPair | EncodedSingle] = [row for row in rows.rows if row.prompt_ids not in held]
+    if len(kept) == len(rows.rows):
+        return rows
+    note(f"left out {len(rows.rows) - len(kept)} rows: {told}")
+    same_kind: Any = kept
+    return encoded_of(same_kind, kind=rows.kind, eos_id=rows.eos_id, pad_id=rows.pad_id)

@@ -1,0 +1,60 @@
+"""Owns pairs of whole dialogues that repeat the prompt: as lists of messages, and as text in the way of HH-RLHF."""
+
+from collections.abc import Iterator, Mapping
+
+from bench.data.faults import RowError, shorten
+from bench.data.options import DataOptions
+from bench.data.readers.plain import SCORES
+from bench.data.readers.turns import HUMAN, asked_and_answered, border, dialogue_of, optional, turns
+from bench.data.rows import Message, Pair, Text, encodable, make_pair, required, scores_of, string
+
+_SCORES = (*SCORES, ("chosen-rating", "rejected-rating"), ("chosen_rating", "rejected_rating"))
+
+
+def read_messages(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
+    """Yield the pair: the prompt is what both lists begin with; a prompt beside them is used where they repeat none."""
+    better, worse = turns(required(raw, "chosen"), "chosen"), turns(required(raw, "rejected"), "rejected")
+    scores = scores_of(raw, _SCORES)
+    if len(better) == len(worse) == 1 and isinstance(raw.get("prompt"), str):
+        asked: tuple[Message, ...] = ({"role": "user", "content": optional(raw, "prompt")},)
+        yield make_pair(asked, ("chosen", better), ("rejected", worse), scores=scores, row=row)
+        return
+    prompt, answer = asked_and_answered(better, "chosen")
+    other, second = asked_and_answered(worse, "rejected")
+    if prompt != other:
+        place = next(
+            (i for i, (one, two) in enumerate(zip(prompt, other, strict=False)) if one != two),
+            min(len(prompt), len(other)),
+        )
+        raise RowError(
+            f"field 'rejected': its dialogue leaves that of 'chosen' at message {place + 1}, before the last answer",
+            fix="give two dialogues that differ in their last answer only",
+        )
+    yield make_pair(prompt, ("chosen", answer), ("rejected", second), scores=scores, field="chosen", row=row)
+
+
+def read_text(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
+    """Yield the pair, as messages, or as it is written with ``form="text"``."""
+    better, worse = string(raw, "chosen"), string(raw, "rejected")
+    place = border((better, worse), ("chosen", "rejected"))
+    prompt = prompt_of(better[:place], "chosen", options)
+    sides = [(name, answer_of(text[place:], name, options)) for name, text in (("chosen", better), ("rejected", worse))]
+    yield make_pair(prompt, sides[0], sides[1], scores=scores_of(raw, SCORES), field="chosen", row=row)
+
+
+def prompt_of(text: str, name: str, options: DataOptions) -> Text:
+    """Return the prompt of a dialogue in text, up to and with «\\n\\nAssistant:». Raises RowError."""
+    return encodable(text, name) if options.form == "text" else dialogue_of(text, name)[:-1]
+
+
+def answer_of(text: str, name: str, options: DataOptions) -> Text:
+    """Return the answer behind a prompt. Raises RowError where more turns follow."""
+    if options.form == "text":
+        return encodable(text, name)
+    if HUMAN in text or "\n\nAssistant:" in text:
+        raise RowError(
+            f"field '{name}': {shorten(text)} has further turns: the dialogues differ before their last answer",
+            fix="give dialogues that differ in their last answer only; --set data.drop_faulty=true leaves such rows "
+            "out, --set data.form=text reads them as they are",
+        )
+    return ({"role": "assistant", "content": encodable(text.strip(), name)},)

@@ -1,0 +1,52 @@
+"""Owns the plain format: prompt with chosen and rejected, or with completion and label; and what is refused."""
+
+from collections.abc import Iterator, Mapping
+
+from bench.data.faults import RowError, listed
+from bench.data.options import DataOptions
+from bench.data.rows import ACCEPTED, Pair, Single, label_of, make_pair, make_single, required, scores_of, text_of
+
+SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
+
+
+def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Single]:
+    """Yield the row: a pair, or a single completion.
+
+    Fields beyond the accepted ones are passed over; ``null`` counts as missing. ``score_chosen`` and
+    ``score_rejected``, as UltraFeedback spells them, are read as ``chosen_score`` and ``rejected_score``.
+    """
+    fields = {name: value for name, value in raw.items() if value is not None}
+    paired = bool({"chosen", "rejected"} & fields.keys())
+    single = bool({"completion", "label"} & fields.keys())
+    if "prompt" not in fields or not (paired or single):
+        refuse(raw)
+    if paired and single:
+        raise RowError(
+            f"the row has fields of both formats ({listed(sorted(fields))})",
+            fix="leave either chosen and rejected, or completion and label",
+        )
+    prompt = text_of(fields["prompt"], "prompt")
+    if single:
+        answer = required(fields, "completion")
+        yield make_single(prompt, ("completion", answer), label=label_of(fields), row=row)
+        return
+    chosen, rejected = required(fields, "chosen"), required(fields, "rejected")
+    scores = scores_of(fields, SCORES)
+    yield make_pair(prompt, ("chosen", chosen), ("rejected", rejected), scores=scores, row=row)
+
+
+def refuse(raw: Mapping[str, object]) -> None:
+    """Raise RowError for a row whose columns make no known format."""
+    fields = {name for name, value in raw.items() if value is not None}
+    found = f"columns found: {listed(raw) or 'none'}"
+    if "prompt" not in fields and fields == {"text"}:
+        raise RowError(
+            f"field 'prompt' is missing; {found}, which looks like the plain text format",
+            fix=f"it holds text, no preferences; {ACCEPTED}",
+        )
+    if "prompt" not in fields:
+        raise RowError(
+            f"field 'prompt' is missing ({found})",
+            fix=f"{ACCEPTED}; --columns prompt=NAME,chosen=NAME,rejected=NAME says which columns they are",
+        )
+    raise RowError(f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({found})", fix=ACCEPTED)

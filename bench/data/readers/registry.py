@@ -1,0 +1,97 @@
+"""Owns which format a row is in, told by its columns, and the reader of each."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from bench.data.faults import RowError
+from bench.data.options import DataOptions
+from bench.data.readers import chat, compared, dialogues, plain
+from bench.data.rows import Dropped, Pair, Single
+
+Reader = Callable[[Mapping[str, object], DataOptions, int], Iterable[Pair | Single | Dropped]]
+Row = Mapping[str, object]
+
+
+def _has(raw: Row, *names: str) -> bool:
+    return all(name in raw for name in names)
+
+
+def _sides(raw: Row, kind: type) -> list[Any]:
+    """Chosen and rejected, where both are of that kind."""
+    sides = [raw.get("chosen"), raw.get("rejected")]
+    return sides if all(isinstance(side, kind) for side in sides) else []
+
+
+def _is_dialogues(raw: Row) -> bool:
+    sides = _sides(raw, list)
+    if not sides or not all(sides):
+        return False
+    prompt = raw.get("prompt")
+    if isinstance(prompt, list):
+        return all(len(side) > len(prompt) and side[: len(prompt)] == prompt for side in sides)
+    # One message a side repeats no prompt: turns in another column are that.
+    return isinstance(prompt, str) or (prompt is None and all(len(side) > 1 for side in sides))
+
+
+def _is_plain(raw: Row) -> bool:
+    if raw.get("prompt") is None:
+        return False
+    paired = raw.get("chosen") is not None or raw.get("rejected") is not None
+    labelled = "label" in raw and (raw.get("completion") is not None or raw.get("label") is not None)
+    return paired or (labelled and raw.get("messages") is None)
+
+
+def _is_orca(raw: Row) -> bool:
+    asked = _has(raw, "question") or (_has(raw, "system", "input") and not _has(raw, "instruction"))
+    return asked and _has(raw, "chosen", "rejected")
+
+
+def _is_sharegpt(raw: Row) -> bool:
+    return (_has(raw, "conversations") or _has(raw, "messages")) and _has(raw, "chosen", "rejected")
+
+
+def _is_demonstration(raw: Row) -> bool:
+    return (
+        raw.get("messages") is not None
+        or raw.get("conversations") is not None
+        or _has(raw, "instruction", "output")
+        or (_has(raw, "prompt", "completion") and "label" not in raw)
+    )
+
+
+# The first that fits names the format: what is told by more columns, or by what is in them, comes first.
+_KNOWN: tuple[tuple[str, Callable[[Row], bool], Reader], ...] = (
+    ("dialogues", _is_dialogues, dialogues.read_messages),
+    ("plain", _is_plain, plain.read),
+    ("openai", lambda raw: _has(raw, "preferred_output", "non_preferred_output"), chat.read_openai),
+    ("sharegpt", _is_sharegpt, chat.read_sharegpt),
+    ("swift", lambda raw: _has(raw, "messages", "rejected_response"), chat.read_swift),
+    ("orca", _is_orca, chat.read_orca),
+    ("alpaca", lambda raw: _has(raw, "instruction", "chosen", "rejected"), compared.read_alpaca),
+    ("alpacafarm", lambda raw: _has(raw, "instruction", "output_1", "output_2"), compared.read_alpacafarm),
+    ("saferlhf", lambda raw: _has(raw, "prompt", "response_0", "response_1"), compared.read_saferlhf),
+    ("ranked_text", lambda raw: isinstance(raw.get("text"), list) and _has(raw, "score"), compared.read_ranked_text),
+    ("scored", compared.is_scored, compared.read_scored),
+    ("hh", lambda raw: bool(_sides(raw, str)), dialogues.read_text),
+    (
+        "kto",
+        lambda raw: _has(raw, "label") and (_has(raw, "messages") or _has(raw, "conversations")),
+        chat.read_kto,
+    ),
+    ("demonstrations", _is_demonstration, chat.read_demonstrations),
+)
+_READERS: dict[str, Reader] = {name: reader for name, _, reader in _KNOWN}
+
+
+def recognise(raw: Row) -> str:
+    """Return the name of the format that a row's columns make. Raises RowError where they make none."""
+    for name, fits, _ in _KNOWN:
+        if fits(raw):
+            return name
+    plain.refuse(raw)
+    raise RowError("no format fits", fix="name it: --data-format")
+
+
+def reader_of(name: str) -> Reader:
+    """Return the reader of a format by its name."""
+    return _READERS[name]

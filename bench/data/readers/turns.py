@@ -1,0 +1,115 @@
+"""Owns turns of a dialogue as other tools write them, and the end of a prompt in two dialogues that begin alike."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from bench.data.faults import RowError, shorten, type_name
+from bench.data.rows import Message, encodable, message
+
+# What ShareGPT's exports and the tools that read them call the two sides.
+_SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "system": "system",
+}
+HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+
+
+def turn(value: object, name: str) -> Message:
+    """Return one turn, {role, content} or {from, value}. Raises RowError."""
+    if not isinstance(value, dict) or "from" not in value:
+        return message(value, name)
+    speaker, said = value["from"], value.get("value")
+    if not isinstance(speaker, str) or speaker not in _SPEAKERS:
+        known = ", ".join(_SPEAKERS)
+        raise RowError(f"field '{name}.from': {shorten(speaker)} is no speaker of a dialogue", fix=f"known: {known}")
+    if not isinstance(said, str):
+        raise RowError(
+            f"field '{name}.value': {shorten(said)} is {type_name(said)}", fix="write the turn's text as one string"
+        )
+    return {"role": _SPEAKERS[speaker], "content": encodable(said, f"{name}.value")}
+
+
+def turns(value: object, name: str) -> tuple[Message, ...]:
+    """Return a list of at least one turn. Raises RowError."""
+    if not isinstance(value, list) or not value:
+        what = "an empty list" if value == [] else type_name(value)
+        raise RowError(f"field '{name}': {shorten(value)} is {what}", fix="write a list of messages")
+    return tuple(turn(each, f"{name}[{index}]") for index, each in enumerate(value))
+
+
+def asked_and_answered(dialogue: Sequence[Message], name: str) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+    """Return (the turns before the last, the last one), which must be the assistant's. Raises RowError."""
+    if len(dialogue) < 2 or dialogue[-1]["role"] != "assistant":
+        roles = ", ".join(each["role"] for each in dialogue)
+        raise RowError(
+            f"field '{name}': its messages are of {roles}, where an answer of the assistant has to be last",
+            fix="end the messages with the assistant's answer, after at least one turn of the user",
+        )
+    return tuple(dialogue[:-1]), (dialogue[-1],)
+
+
+def prompted(system: str, question: str) -> tuple[Message, ...]:
+    """Return a prompt of one question, with its system message where that says something."""
+    asked: Message = {"role": "user", "content": question}
+    return ({"role": "system", "content": system}, asked) if system.strip() else (asked,)
+
+
+def optional(fields: Mapping[str, object], name: str) -> str:
+    """Return a field that may be absent, null or empty, else a string. Raises RowError."""
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RowError(f"field '{name}': {shorten(value)} is {type_name(value)}", fix="write a string, or leave it out")
+    return encodable(value, name)
+
+
+def border(dialogues: Sequence[str], names: Sequence[str]) -> int:
+    """Return where the prompt ends in dialogues in text: behind the last «\\n\\nAssistant:» of their common start.
+
+    The longest common start itself would cut two answers in the middle of the words that they begin with.
+
+    Raises RowError where the dialogues have no such turn in common.
+    """
+    first, last = min(dialogues), max(dialogues)
+    common = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    # Dialogues that are equal, or of which one begins the other, still part at an answer's start.
+    place = first.rfind(ASSISTANT, 0, common)
+    if place < 0:
+        told = " and ".join(f"'{name}'" for name in names)
+        raise RowError(
+            f"fields {told}: {shorten(first)} and {shorten(last)} have no «\\n\\nAssistant:» in common, "
+            "so it is unknown where the prompt ends",
+            fix="give the prompt in a column of its own (prompt, chosen, rejected)",
+        )
+    return place + len(ASSISTANT)
+
+
+def dialogue_of(text: str, name: str) -> tuple[Message, ...]:
+    """Return the turns of «\\n\\nHuman: … \\n\\nAssistant: …», white space around them left out.
+
+    Raises RowError for text before the first turn, and for two turns of one side in a row.
+    """
+    before, *parts = _TURN.split(text if text.startswith("\n\n") else "\n\n" + text.lstrip())
+    if before.strip() or not parts:
+        raise RowError(
+            f"field '{name}': {shorten(text)} does not begin with «\\n\\nHuman:»",
+            fix="write dialogues as «\\n\\nHuman: … \\n\\nAssistant: …», or as lists of messages",
+        )
+    found: list[Message] = []
+    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
+        role = "user" if speaker == "Human" else "assistant"
+        if found and found[-1]["role"] == role:
+            raise RowError(
+                f"field '{name}': two turns of {speaker} stand in a row, the second is {shorten(said.strip())}",
+                fix="join the two; --set data.drop_faulty=true leaves such rows out, --set data.form=text reads them",
+            )
+        found.append({"role": role, "content": encodable(said.strip(), name)})
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Owns what a loss does inside a model: weights, activations, neuron groups and activation patching."""

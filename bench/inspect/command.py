@@ -1,0 +1,136 @@
+"""Owns what ``bench inspect`` does: who is compared with whom on which texts, and nothing twice."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.numpy import save
+
+from bench.errors import UsageError
+from bench.inspect.anatomy import Anatomy, anatomy_of
+from bench.inspect.inspection import Setup, Subject, inspect_model, units
+from bench.inspect.probe import train_probe
+from bench.inspect.resolve import Request, Trained, find_material, find_start, find_trained
+from bench.inspect.show import tables
+from bench.inspect.texts import Material
+from bench.model import load_model, load_tokenizer, merged, model_hash
+from bench.progress import Progress
+from bench.quiet import quiet_libraries
+from bench.report.inspected import write_inspected
+from bench.report.inspection import FILE, VERSION, Inspection, read_inspection
+from bench.report.store import is_complete, verify_folder, write_whole
+from bench.report.written import remember
+from bench.spec import KEY_LENGTH
+
+FOLDER = "inspect"
+STAGE = "inspect"
+
+
+def inspect_command(request: Request) -> None:
+    """``bench inspect``: inspect each model that is not yet, then write the tables and the figure over all of them.
+
+    Raises:
+        UsageError: a model, its start model or the texts cannot be right, said before anything is computed where that
+            can be known. RunError: damaged files.
+    """
+    quiet_libraries()
+    console = Console()
+    device = _device(request.device)
+    found = {one.content: one for one in (find_trained(given, request.results) for given in request.models)}
+    models = list(found.values())
+    start = find_start(models, request)
+    tokenizer = load_tokenizer(start)
+    material = find_material(models, start, tokenizer, request)
+    subjects = [_subject(one, model_hash(start), material, request) for one in models]
+    places = [request.results / FOLDER / subject.key for subject in subjects]
+    missing = [at for at, place in enumerate(places) if not _whole(place)]
+    if missing:
+        anatomy = _open(start, device)
+        setup, w = _setup(anatomy, material, request, eos_id=tokenizer.eos_token_id)
+        with Progress(console, total=len(missing) * units(setup), unit="texts") as progress:
+            for at in missing:
+                text = f"{subjects[at].label}: "
+                other = _open(models[at].folder, device, like=anatomy)
+                inspection = inspect_model(
+                    subjects[at],
+                    anatomy,
+                    other,
+                    setup,
+                    tick=lambda count, what, text=text: progress.advance(count, text + what),  # type: ignore[misc]
+                )
+                _write(places[at], inspection, w)
+    inspections = [read_inspection(place) for place in places]
+    written = write_inspected(request.results / FOLDER, inspections)
+    remember(request.results, written)
+    for shown in tables(inspections):
+        console.print(shown)
+    for path in (*(place / FILE for place in places), *(p for p in written if p.suffix in (".csv", ".png"))):
+        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _subject(one: Trained, start_content: str, material: Material, request: Request) -> Subject:
+    said = [VERSION, one.content, start_content, material.digest(), request.layer, request.patch]
+    spec = one.spec
+    name = one.folder.resolve().name
+    label = name if spec is None else " ".join([spec.objective, *(f"{k}={v:g}" for k, v in spec.params.items())])
+    return Subject(
+        key=hashlib.sha256(json.dumps(said).encode()).hexdigest()[:KEY_LENGTH],
+        model=one.given if spec is None else f"run:{spec.key}",
+        label=label,
+        objective=None if spec is None else spec.objective,
+        seed=None if spec is None else spec.seed,
+        start_content=start_content,
+        trained_content=one.content,
+    )
+
+
+def _setup(anatomy: Anatomy, material: Material, request: Request, *, eos_id: int) -> tuple[Setup, bytes]:
+    direction = train_probe(anatomy, material.probe, layer=request.layer)
+    texts = material.texts or tuple(material.probe[at] for at in direction.held_out[: request.texts])
+    setup = Setup(
+        direction=direction,
+        probe_source=f"{request.probe[0].name} against {request.probe[1].name}" if request.probe else material.source,
+        texts=texts,
+        source=material.source,
+        behaviour=material.behaviour,
+        eos_id=eos_id,
+        patch=request.patch,
+    )
+    return setup, save({"w": direction.w})
+
+
+def _open(folder: Path, device: torch.device, *, like: Anatomy | None = None) -> Anatomy:
+    """Load a model and find its neurons; refuse one whose weights have other names or shapes than ``like``'s."""
+    model: Any = merged(load_model(folder))
+    found = anatomy_of(model.to(device), name=f"model {folder}")
+    if like is not None:
+        shapes = [{n: tuple(p.shape) for n, p in one.causal.named_parameters()} for one in (like, found)]
+        if shapes[0] != shapes[1]:
+            raise UsageError(f"model {folder} is of another shape than its start model", fix="--against its own START")
+    return found
+
+
+def _write(place: Path, inspection: Inspection, w: bytes) -> None:
+    def write(partial: Path) -> None:
+        (partial / FILE).write_text(inspection.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (partial / "probe.safetensors").write_bytes(w)
+
+    write_whole(place, write, stage=STAGE)
+
+
+def _whole(place: Path) -> bool:
+    return is_complete(place) and not verify_folder(place, stage=STAGE)
+
+
+def _device(given: str | None) -> torch.device:
+    if given is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", given):
+        raise UsageError(f"--device {given!r} cannot be used here", fix="cpu, cuda or cuda:1")
+    if given.startswith("cuda") and int(given.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {given}: this machine has {torch.cuda.device_count()} such devices", fix="cpu")
+    return torch.device(given)

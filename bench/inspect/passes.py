@@ -1,0 +1,129 @@
+"""Owns forward passes that are listened to: neurons and residual states read, neurons put in the place of others."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.evaluate.states import in_batches
+from bench.inspect.anatomy import Anatomy, states_in
+
+KEPT_BYTES = 256 << 20
+"""Of activations of all layers that one batch may hold: as many rows share a batch."""
+
+Masks = Sequence[Tensor]
+"""For each layer which neurons, bool ``[neurons]``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text in token ids; tokens from place ``first`` on are counted. ``label``: of which class it is; ``group``:
+    texts of one group (of one prompt) stay together when they are parted."""
+
+    ids: tuple[int, ...]
+    first: int
+    label: bool | None = None
+    group: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Texts as a model takes them: ids and what of them is seen and counted, each ``[rows, tokens]``."""
+
+    rows: tuple[int, ...]
+    ids: Tensor
+    seen: Tensor
+    counted: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What the last forward pass showed, a tensor a layer: neurons ``[rows, tokens, neurons]``, and with ``hidden`` at
+    the end the MLPs' outputs, the attention's, and the stream after each layer."""
+
+    neurons: dict[int, Tensor] = field(default_factory=dict)
+    writes: dict[int, Tensor] = field(default_factory=dict)
+    attended: dict[int, Tensor] = field(default_factory=dict)
+    states: dict[int, Tensor] = field(default_factory=dict)
+
+
+def batches_of(texts: Sequence[Text], anatomy: Anatomy) -> list[Batch]:
+    """Lay texts out by length, padded on the right, few enough at once that all layers' neurons fit in memory."""
+    longest = max(len(text.ids) for text in texts)
+    width = sum(neurons + 4 * hidden for neurons, hidden in anatomy.shape)
+    rows = max(1, KEPT_BYTES // (4 * width * longest))
+    return [_laid(texts, part, anatomy.device) for part in in_batches([len(t.ids) for t in texts], batch=rows)]
+
+
+def _laid(texts: Sequence[Text], part: Sequence[int], device: torch.device) -> Batch:
+    shape = (len(part), max(len(texts[row].ids) for row in part))
+    ids, seen, counted = torch.zeros(shape, dtype=torch.long), torch.zeros(shape), torch.zeros(shape)
+    for at, row in enumerate(part):
+        length = len(texts[row].ids)
+        ids[at, :length] = torch.tensor(texts[row].ids)
+        seen[at, :length] = 1
+        counted[at, texts[row].first : length] = 1
+    return Batch(rows=tuple(part), ids=ids.to(device), seen=seen.bool().to(device), counted=counted.bool().to(device))
+
+
+@torch.no_grad()
+def look(anatomy: Anatomy, batch: Batch) -> None:
+    """Run the model below its head on a batch, for what its hooks see."""
+    seen = None if bool(batch.seen.all()) else batch.seen.long()
+    anatomy.backbone(input_ids=batch.ids, attention_mask=seen, use_cache=False)
+
+
+@contextmanager
+def traced(anatomy: Anatomy, *, neurons: bool = False, writes: bool = False, states: bool = False) -> Iterator[Trace]:
+    """Keep what was asked for of each forward pass, until the next one."""
+    trace = Trace()
+    hooks: list[Any] = []
+    for at, layer in enumerate(anatomy.layers):
+
+        def read(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
+            if neurons:
+                trace.neurons[at] = given[0]
+            if writes:
+                trace.writes[at] = output.reshape(*given[0].shape[:-1], -1)
+
+        def attend(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
+            trace.attended[at] = states_in(output)
+
+        def passed(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
+            trace.states[at] = states_in(output)
+
+        hooks.append(layer.reader.register_forward_hook(read))
+        if writes:
+            hooks += [module.register_forward_hook(attend) for module in layer.attention]
+        if states:
+            hooks.append(layer.block.register_forward_hook(passed))
+    try:
+        yield trace
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def patched(anatomy: Anatomy, source: Trace, masks: Masks) -> Iterator[None]:
+    """Let the neurons of ``masks`` say what ``source`` has for them, in each forward pass of the block.
+
+    ``source`` is read when a layer is reached: it has to hold the same tokens by then.
+    """
+    hooks = []
+    for at, layer in enumerate(anatomy.layers):
+        if not bool(masks[at].any()):
+            continue
+
+        def put(module: nn.Module, given: Any, at: int = at) -> Any:
+            return (torch.where(masks[at], source.neurons[at].reshape(given[0].shape), given[0]), *given[1:])
+
+        hooks.append(layer.reader.register_forward_pre_hook(put))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,144 @@
+"""Owns what the options of ``bench inspect`` name: trained models, the model that they started from, and the texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.adapters import read_run
+from bench.errors import UsageError
+from bench.inspect.texts import (
+    LONGEST,
+    Material,
+    file_material,
+    own_preferences,
+    run_preferences,
+    suite_material,
+)
+from bench.model import model_hash
+from bench.model_sources import RUN, find_run, resolve_model, start_folder
+from bench.opening import context_of, data_folder, same_tokenizer
+from bench.report.store import is_complete
+from bench.spec import RunSpec
+from bench.suites.suite import Suite, get_suite, suite_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of ``bench inspect``, as given. ``layer``: where the probe reads; None: after the last one."""
+
+    models: tuple[str, ...]
+    against: str | None = None
+    probe: tuple[Path, Path] | None = None
+    data: Path | None = None
+    suite: str | None = None
+    texts: int = 256
+    layer: int | None = None
+    patch: bool = True
+    device: str | None = None
+    results: Path = Path("results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A model to inspect: as it was named, where it lies, and its run's spec, None for a folder."""
+
+    given: str
+    folder: Path
+    content: str
+    spec: RunSpec | None
+    run: Path | None = None
+
+
+def find_trained(given: str, results: Path) -> Trained:
+    """Return the model that ``given`` names, with its spec where it is a run. Raises UsageError, RunError."""
+    folder = resolve_model(given, results=results)
+    run = find_run(given.removeprefix(RUN), results) if given.startswith(RUN) else None
+    spec = None if run is None else read_run(run)
+    return Trained(given=given, folder=folder, content=model_hash(folder), spec=spec, run=run)
+
+
+def find_start(models: Sequence[Trained], request: Request) -> Path:
+    """Return the folder of the one start model of all: as given, else that which the runs name.
+
+    Raises:
+        UsageError: it is not known, is not what it was, or is not the same for all.
+    """
+    if request.against is not None:
+        return resolve_model(request.against, results=request.results)
+    for one in models:
+        if one.spec is None:
+            raise UsageError(f"{one.given} is no run: what it started from is not known", fix="--against START")
+    contents = {one.spec.model.content for one in models if one.spec is not None}
+    if len(contents) > 1:
+        raise UsageError(
+            "the runs have different start models, so their numbers do not compare", fix="inspect them one by one"
+        )
+    assert models[0].spec is not None
+    source = models[0].spec.model.source
+    if source.startswith("suite "):
+        folder = get_suite(source.removeprefix("suite ")).folder / "model"
+        if not folder.is_dir():
+            raise UsageError(
+                f"{models[0].given}: {source} trains a table of logits, which has no layers",
+                fix="inspect runs of a language model",
+            )
+    else:
+        folder = start_folder(models[0].run or Path(), models[0].spec, results=request.results)
+    if model_hash(folder) not in contents:
+        raise UsageError(f"{folder} is not what the runs started from any more", fix="--against START")
+    return folder
+
+
+def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, request: Request) -> Material:
+    """Return the texts: what the options name, else those of the runs' suite, else the runs' own data.
+
+    Raises:
+        UsageError: none are known, or they are not the same for all. RunError: damaged data.
+    """
+    longest = min(LONGEST, context_of(start) or LONGEST)
+    texts = _own_texts(models, start, tokenizer, request, longest=longest)
+    if request.probe is None:
+        if texts is None:
+            raise UsageError(
+                "there are no texts: a folder does not say what it was trained on",
+                fix="--probe POSITIVE NEGATIVE, --data PREFERENCES, or --suite sentiment",
+            )
+        return texts
+    files = file_material(*request.probe, tokenizer, count=request.texts, longest=longest)
+    if texts is None:
+        return files
+    return replace(files, texts=texts.texts, source=texts.source, behaviour=texts.behaviour)
+
+
+def _own_texts(
+    models: Sequence[Trained], start: Path, tokenizer: Any, request: Request, *, longest: int
+) -> Material | None:
+    if request.data is not None:
+        return own_preferences(request.data, tokenizer, count=request.texts, longest=longest)
+    if suite := _suite(models, request):
+        if not same_tokenizer(start, suite.folder / "model"):
+            raise UsageError(f"suite {suite.name} has samples for its own tokenizer only", fix="--data, or --probe")
+        return suite_material(suite, tokenizer, count=request.texts)
+    specs = {one.spec.data.content: one.spec for one in models if one.spec is not None}
+    if len(specs) > 1 and request.probe is None:
+        raise UsageError("the runs have different data", fix="name the texts: --data FILE, or --probe")
+    content, spec = next(iter(specs.items()), ("", None))
+    there = is_complete(data_folder(content, results=request.results))
+    if spec is None or (request.probe is not None and (len(specs) > 1 or not there)):
+        return None  # the probe's own held-out texts are measured
+    return run_preferences(content, spec.data.source, results=request.results, count=request.texts)
+
+
+def _suite(models: Sequence[Trained], request: Request) -> Suite | None:
+    """The suite whose samples are read: the one that is named, or on whose own data all models were trained."""
+    sources = {one.spec.data.source if one.spec is not None else "" for one in models}
+    own = next(iter(sources)) if len(sources) == 1 else ""
+    named = [name for name in suite_names() if own == f"suite {name}"]
+    name = request.suite or next(iter(named), None)
+    if name is None:
+        return None
+    suite = get_suite(name)
+    if not (suite.folder / "gold").is_dir():
+        raise UsageError(f"suite {name} has no samples of a language model", fix="--suite sentiment, --data or --probe")
+    return suite

@@ -1,0 +1,76 @@
+"""Owns what ``bench inspect`` shows on a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from bench.report.inspected import labels, shown, summary_rows
+from bench.report.inspection import GROUPS, SETS, Inspection
+
+NAMES = {
+    "aligned_positive": "aligned +",
+    "aligned_negative": "aligned −",
+    "anti_positive": "anti +",
+    "anti_negative": "anti −",
+    "all": "all four",
+    "toward": "toward",
+}
+
+
+def tables(inspections: Sequence[Inspection]) -> Iterator[Table]:
+    """Yield a table of what moved, one of the groups' contributions, and one of what patching restores."""
+    yield _moved(inspections)
+    yield _grouped(inspections)
+    if any(one.patching for one in inspections):
+        yield _restored(inspections)
+
+
+def _moved(inspections: Sequence[Inspection]) -> Table:
+    probe = inspections[0].probe
+    table = _table(
+        "What moved",
+        f"probe after layer {probe.layer}: right on {shown(probe.accuracy, percent=True)} % of {probe.held_out} "
+        f"held-out texts; {inspections[0].texts} texts measured",
+        ("ΔW/W %", "neurons %", "cosine", "projection", "change", "by MLPs", "attention"),
+    )
+    for row in summary_rows(inspections):
+        table.add_row(
+            Text(row["label"]),
+            shown(row["weight_change"], percent=True, places=2),
+            shown(row["activation_shift"], percent=True),
+            shown(row["last_cosine"], places=3),
+            shown(row["projection_trained"], places=2),
+            shown(row["projection_change"], places=2),
+            shown(row["projection_by_mlps"], places=2),
+            shown(row["projection_by_attention"], places=2),
+        )
+    return table
+
+
+def _grouped(inspections: Sequence[Inspection]) -> Table:
+    table = _table("What each group of neurons adds along the probe", None, [NAMES[name] for name in GROUPS])
+    for one, name in zip(inspections, labels(inspections), strict=True):
+        table.add_row(Text(name), *(shown(one.groups[group].change, places=2) for group in GROUPS))
+    return table
+
+
+def _restored(inspections: Sequence[Inspection]) -> Table:
+    table = _table(
+        "Effect restored by patching the start model, %",
+        "100: as the trained model; 0: as the start model",
+        ("of", *(NAMES[name] for name in SETS)),
+    )
+    for one, name in zip(inspections, labels(inspections), strict=True):
+        for measure in one.patching:
+            values = (shown(measure.sets[which].restored, percent=True, places=0) for which in SETS)
+            table.add_row(Text(name), measure.name.replace("_", " "), *values)
+    return table
+
+
+def _table(title: str, caption: str | None, names: Sequence[str]) -> Table:
+    table = Table(title=title, caption=caption, box=None, pad_edge=False, title_justify="left", caption_justify="left")
+    table.add_column("", overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right")
+    return table

@@ -1,0 +1,1 @@
+"""Iterative preference optimisation: rounds of sampling, labelling, pairing and training."""
