@@ -111,11 +111,13 @@ def _write_tokenizer(kept: Path, folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
     config = folder / "tokenizer_config.json"
     said = json.loads(config.read_text(encoding="utf-8"))
+    # How it was loaded here is nobody else's business.
+    said = {name: value for name, value in said.items() if name not in ("is_local", "local_files_only", "name_or_path")}
     if said.get("tokenizer_class") == "TokenizersBackend":
         # The same class under the name that programs with transformers 4 know too.
         said["tokenizer_class"] = "PreTrainedTokenizerFast"
         said.pop("backend", None)
-        config.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    config.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _whole(to: Path, write: Callable[[Path], None]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bench.chat_templates.derive import NAMES, OWN
 from bench.data.hub import hub_id
 from bench.errors import UsageError
 from bench.plan import Plan
@@ -91,7 +92,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     """Tell whoever joins the study by its name alone what the plan is. Other plans of the same study stay posted."""
     request = plan.request
     assert request.study is not None
-    identity = identity_of(plan)
+    identity, template = identity_of(plan), request.chat_template
     asked = PostedRequest.model_validate(
         {
             **{name: value for name, value in asdict(request).items() if name in PostedRequest.model_fields},
@@ -102,7 +103,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
             "settings": [placed(text) for text in request.settings],
             "prompts": None if request.prompts is None else request.prompts.absolute(),
             "judges": [_absolute_judge(judge) for judge in request.judges],
-            "chat_template": _absolute(request.chat_template),
+            "chat_template": template if template in (OWN, *NAMES) else _absolute(template),
             "loss_files": [path.absolute() for path in request.loss_files],
             "results": request.results.absolute(),
         }
@@ -184,8 +185,8 @@ def folder_id(results: Path, *, make: bool) -> str | None:
     return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 
-def _absolute(model: str | None) -> str | None:
-    return str(Path(model).absolute()) if model is not None and Path(model).exists() else model
+def _absolute(given: str | None) -> str | None:
+    return str(Path(given).absolute()) if given is not None and Path(given).exists() else given
 
 
 def _absolute_judge(judge: str) -> str:

@@ -13,8 +13,11 @@ from bench.chat_templates.habits import default_system, habits
 from bench.data.template import answer_ids, ended, prompt_messages_ids
 from bench.errors import UsageError
 from bench.model import load_tokenizer, model_hash
-from bench.model_sources import resolve_model
+from bench.model_sources import base_of, resolve_model
 from bench.report.store import verify_folder
+from bench.spec import Execution
+from bench.suites.suite import get_suite
+from bench.workspace import open_workspace
 from tests.bench.evaluate.documents import STORIES
 from tests.models.golden_templates import ANSWER, PROMPT
 
@@ -173,3 +176,25 @@ def test_a_template_that_cannot_part_question_and_answer_is_refused(said, tmp_pa
 def test_an_unknown_template_is_refused_with_the_names(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'chatml'"):
         resolve_model(str(STORIES), results=tmp_path, chat_template="chat-ml")
+
+
+def test_a_run_sees_the_template_in_its_data_its_model_and_its_notes(tmp_path):
+    suite, told = get_suite("sentiment"), []
+    rows = [
+        {"prompt": [{"role": "user", "content": f"{i} cats?"}], "chosen": [ANSWER[0]],
+         "rejected": [{"role": "assistant", "content": "No."}]}
+        for i in range(20)
+    ]  # fmt: skip
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    opened = open_workspace(
+        suite, model=str(STORIES), data=tmp_path / "chat.jsonl", results=tmp_path, train=suite.train,
+        evaluation=suite.evaluation, execution=Execution(), chat_template="plain", note=told.append,
+    )  # fmt: skip
+    assert opened.model.parent == tmp_path / "models"
+    assert opened.model_spec.content == model_hash(opened.model) != model_hash(STORIES)
+    assert opened.model_spec.source == f"{STORIES}, chat template plain"
+    assert base_of(opened.model_spec.source) == str(STORIES)
+    texts = {opened.tokenizer.decode(list(row.prompt_ids)) for row in opened.data.pairs}
+    assert texts < {f"<s> \n\nHuman: {i} cats?\n\nAssistant:" for i in range(20)}
+    assert {opened.tokenizer.decode(list(row.rejected_ids)) for row in opened.data.pairs} == {"No.<s>"}
+    assert any("white space" in line for line in told)

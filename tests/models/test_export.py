@@ -49,6 +49,7 @@ def test_a_merged_export_is_the_model_that_was_evaluated(lora, full, tmp_path):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         assert tokenizer("w3 w7").input_ids == AutoTokenizer.from_pretrained(job.model)("w3 w7").input_ids
         assert tokenizer.eos_token_id == 0
+        assert "local_files_only" not in (folder / "tokenizer_config.json").read_text()
 
 
 def test_an_adapter_finds_its_base_by_itself_and_gives_the_merged_models_logits(lora, tmp_path):
