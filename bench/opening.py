@@ -166,6 +166,7 @@ def _open_given(
             )
             for split, each in asked.items()
         },
+        words=parts.words,
     )
 
 

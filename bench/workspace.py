@@ -1,7 +1,7 @@
 """Owns what runs of one command share: suite, start model, data, prompts, and what is loaded of them once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class Workspace:
     """All that runs of one command share. ``held_out`` has pairs for each split, none where the data is unpaired.
 
     ``problem`` is the enumerable problem that model and data come from, None where they are files. ``asked`` has the
-    judges of each split with what they are shown, None where the suite has a gold reward of its own.
+    judges of each split with what they are shown, None where the suite has a gold reward of its own. ``words`` are what
+    a judge is shown of a prompt, by its token ids, where that is not the prompt's own text.
     """
 
     suite: Suite
@@ -44,6 +45,7 @@ class Workspace:
     execution: Execution
     problem: Problem | None = None
     asked: Mapping[str, Asked] | None = None
+    words: Mapping[tuple[int, ...], str] = field(default_factory=dict)
 
     @cached_property
     def gold(self) -> Gold | None:

@@ -71,7 +71,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--judge",
-            help="Who compares: gold, reward:FOLDER, lm:FOLDER, api:MODEL@URL, or a TOML file; several for their "
+            help="Who compares: gold, reward:FOLDER, lm:FOLDER, fitted:FILE, api:MODEL@URL, or TOML; several for their "
             "agreement. Example: --judge api:llama@http://localhost:8000/v1",
         ),
     ] = None,

@@ -44,7 +44,7 @@ def run_loop(loop: Loop, judging: Judging, *, rounds: int, progress: "Progress",
         told.tell("trained", 1.0)
         if records[0].status != "completed":
             raise RunError(f"round {number} {records[0].status}: {records[0].error}", fix="a smaller lr or a larger β")
-        model = checkpoint_of(workspace, records[0])
+        model = checkpoint_of(workspace, records[0], note=told.note)
 
 
 class _Told:

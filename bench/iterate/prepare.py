@@ -13,7 +13,7 @@ from bench.iterate.prompts import fitting, prompts_a_round, training_prompts
 from bench.iterate.request import IterateRequest
 from bench.iterate.round import Loop
 from bench.iterate.self_judge import SelfJudging
-from bench.iterate.spec import FOLDER, SELF, LoopSpec
+from bench.iterate.spec import FOLDER, LoopSpec
 from bench.plan import Plan, make_plan
 from bench.request import Request
 from bench.spec import RunSpec
@@ -41,6 +41,8 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
         left=lambda: 0,
         console=console,
     )
+    if request.both_orders and (judging.judge is None or judging.judge.score is not None):
+        raise UsageError(f"--both-orders: judge {judging.name} sees one answer at a time", fix="leave it out")
     first = replace(workspace, results=request.results / FOLDER / "start")
     tokens = workspace.evaluation.tokens
     every = training_prompts(workspace)
@@ -108,8 +110,6 @@ def _check(request: IterateRequest, plan: Plan) -> None:
         raise UsageError(f"--reference {request.reference!r}", fix="--reference previous, or start")
     if request.judge == GOLD and not (plan.workspace.suite.folder / "gold").is_dir():
         raise UsageError(f"suite {request.suite} has no gold reward", fix="--judge reward:FOLDER, lm:FOLDER or api:…")
-    if request.both_orders and request.judge in (SELF, GOLD):
-        raise UsageError(f"--both-orders: judge {request.judge} sees one answer at a time", fix="leave it out")
     if request.reference == "previous":
         return
     for search in plan.searches:

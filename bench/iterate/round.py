@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from bench.adapters import ADAPTER, CHECKPOINT, merged_run
 from bench.data.encode import encode_ids
 from bench.data.table import read_encoded, write_encoded
 from bench.data.tokens import Encoded
@@ -19,6 +20,7 @@ from bench.iterate.spec import LoopSpec
 from bench.logs import stage
 from bench.model import model_hash
 from bench.pipeline import Hooks, run
+from bench.prepared import Note
 from bench.report.record import RunRecord
 from bench.report.store import is_complete, verify_folder, write_text_whole, write_whole
 from bench.spec import DataSpec, ModelSpec
@@ -147,9 +149,15 @@ def trained(loop: Loop, number: int, workspace: Workspace, hooks: Hooks) -> list
         ]
 
 
-def checkpoint_of(workspace: Workspace, record: RunRecord) -> Path:
-    """The folder of the whole model that a round's run ended with, from which the next round starts."""
-    return workspace.results / "runs" / record.key / "checkpoint"
+def checkpoint_of(workspace: Workspace, record: RunRecord, *, note: Note) -> Path:
+    """The folder of the whole model that a round's run ended with, from which the next round starts.
+
+    A run that kept an adapter has it merged into the model that the round started from, which lies beside the rounds.
+    """
+    run_folder = workspace.results / "runs" / record.key
+    if not (run_folder / ADAPTER).is_dir():
+        return run_folder / CHECKPOINT
+    return merged_run(run_folder, results=workspace.results, start=workspace.model, spec=record.spec, note=note)
 
 
 def write_loop(loop: Loop, *, judge: str) -> None:

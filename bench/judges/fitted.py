@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.judges.scored import scored_judge
 from bench.judges.verdict import Judge
+
+if TYPE_CHECKING:
+    from bench.data.rows import Text
 
 Array = NDArray[np.float64]
 VERSION = 1
@@ -58,6 +62,29 @@ def fitted_judge(labelled: Labelled, *, source: str, name: str = NAME) -> Judge:
     content = [NAME, VERSION, list(labelled.prompts), list(labelled.better), list(labelled.worse)]
     content += [list(map(bool, labelled.desirable))]
     return scored_judge(name, score, identity=hashlib.sha256(json.dumps(content).encode()).hexdigest())
+
+
+def judge_fitted_on(path: Path, *, name: str | None = None) -> Judge:
+    """Return a judge fitted on a file of preferences in any format that is known. Raises UsageError as reading does."""
+    from bench.data.preferences import read_preferences
+    from bench.data.rows import Pair
+
+    rows = read_preferences(path).rows
+    numbers: dict[str, int] = {}
+    prompts = [numbers.setdefault(json.dumps(row.prompt), len(numbers)) for row in rows]
+    pairs = [row for row in rows if isinstance(row, Pair)]
+    singles = [row for row in rows if not isinstance(row, Pair)]
+    labelled = Labelled(
+        prompts=prompts,
+        better=[_answer(row.chosen) for row in pairs] or [_answer(row.completion) for row in singles],
+        worse=[_answer(row.rejected) for row in pairs],
+        desirable=[row.label for row in singles],
+    )
+    return fitted_judge(labelled, source=str(path), name=name or path.name.partition(".")[0])
+
+
+def _answer(text: "Text") -> str:
+    return (text if isinstance(text, str) else text[0]["content"]).strip()
 
 
 def _fit(labelled: Labelled, *, source: str, name: str) -> tuple[Any, Array]:

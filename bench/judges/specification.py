@@ -10,15 +10,15 @@ from bench.errors import UsageError
 from bench.judges.templates import ALPACA_EVAL
 from bench.judges.verdict import Judge
 
-FORMS = "gold, reward:FOLDER, lm:FOLDER, api:MODEL@URL, or a TOML file"
+FORMS = "gold, reward:FOLDER, lm:FOLDER, fitted:FILE, api:MODEL@URL, or a TOML file"
 
 
 class JudgeSpec(BaseModel):
-    """One judge as given. Prices are money per million tokens, in any currency."""
+    """One judge as given; ``folder`` of a fitted one is the file of preferences. Prices are money per million tokens, in any currency."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["gold", "reward", "lm", "api"]
+    kind: Literal["gold", "reward", "lm", "fitted", "api"]
     name: str | None = None
     folder: Path | None = None
     model: str | None = None
@@ -42,7 +42,7 @@ class JudgeSpec(BaseModel):
 
 
 def judge_spec(given: str) -> JudgeSpec:
-    """Read ``gold``, ``reward:FOLDER``, ``lm:FOLDER``, ``api:MODEL@URL`` or the path of a TOML file.
+    """Read ``gold``, ``reward:FOLDER``, ``lm:FOLDER``, ``fitted:FILE``, ``api:MODEL@URL`` or the path of a TOML file.
 
     Raises:
         UsageError: none of these, an unreadable file, or a field that cannot be right.
@@ -50,7 +50,7 @@ def judge_spec(given: str) -> JudgeSpec:
     if given == "gold":
         return JudgeSpec(kind="gold")
     kind, _, rest = given.partition(":")
-    if kind in ("reward", "lm") and rest:
+    if kind in ("reward", "lm", "fitted") and rest:
         return JudgeSpec(kind=kind, folder=Path(rest))  # type: ignore[arg-type]
     if kind == "api" and rest:
         model, at, url = rest.rpartition("@")
@@ -73,7 +73,11 @@ def judge_of(spec: JudgeSpec) -> Judge:
 
         return endpoint_judge(spec)
     if spec.folder is None:
-        raise UsageError(f"a judge of kind {spec.kind} needs a folder", fix=f"--judge {spec.kind}:FOLDER")
+        raise UsageError(f"a judge of kind {spec.kind} needs a folder or a file", fix=f"--judge {spec.kind}:PLACE")
+    if spec.kind == "fitted":
+        from bench.judges.fitted import judge_fitted_on
+
+        return judge_fitted_on(spec.folder, name=spec.name)
     if spec.kind == "reward":
         from bench.judges.scored import reward_judge
 

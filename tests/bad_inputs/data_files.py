@@ -32,6 +32,7 @@ FOREIGN: dict[str, dict] = {
         "rejected": "\n\nHuman: a\n\nAssistant: b\n\nAssistant: d",
     },
     "an empty text": {"chosen": "", "rejected": ""},
+    "answers to nothing": {"chosen": "\n\nAssistant: a", "rejected": "\n\nAssistant: b"},
     "a speaker that no dictionary holds": {
         "conversations": [{"from": [], "value": "a"}],
         "chosen": "b",

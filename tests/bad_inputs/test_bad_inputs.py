@@ -87,7 +87,15 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = ("prompt", "chosen", "rejected", "completion", "label", "chosen_score", "rejected_score", "role", "content")
-ROW = st.dictionaries(st.sampled_from(FIELDS), JSON | st.just("text"), max_size=6)
+OTHERS = (
+    "system", "question", "instruction", "input", "output", "output_1", "output_2", "preference", "text", "score",
+    "messages", "conversations", "rejected_response", "completions", "generations", "ratings", "response_0", "response_1",
+    "better_response_id", "preferred_output", "non_preferred_output",
+)  # fmt: skip
+TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "x"]), "content": st.sampled_from("ab")})
+SAID = st.sampled_from(["text", "\n\nHuman: a\n\nAssistant: b", "\n\nAssistant: c"]) | st.lists(TURN | JSON, max_size=3)
+ROW = st.dictionaries(st.sampled_from(FIELDS), JSON | SAID, max_size=6)
+ROW |= st.dictionaries(st.sampled_from((*FIELDS, *OTHERS)), JSON | SAID, max_size=8)
 
 
 @given(rows=st.lists(ROW | JSON, max_size=4), suffix=st.sampled_from([".jsonl", ".json"]))

@@ -44,7 +44,15 @@ def read_text(raw: Mapping[str, object], options: DataOptions, row: int) -> Iter
 
 def prompt_of(text: str, name: str, options: DataOptions) -> Text:
     """Return the prompt of a dialogue in text, up to and with «\\n\\nAssistant:». Raises RowError."""
-    return encodable(text, name) if options.form == "text" else dialogue_of(text, name)[:-1]
+    if options.form == "text":
+        return encodable(text, name)
+    asked = dialogue_of(text, name)[:-1]
+    if not asked:
+        raise RowError(
+            f"field '{name}': {shorten(text)} has no turn before the answer",
+            fix="begin dialogues with «\\n\\nHuman:»",
+        )
+    return asked
 
 
 def answer_of(text: str, name: str, options: DataOptions) -> Text:

@@ -85,6 +85,15 @@ def test_a_round_starts_from_the_policy_of_the_round_before_which_is_its_referen
         assert math.isclose(record_of(loop, number).curves["loss"][0], math.log(2), abs_tol=1e-6)
 
 
+def test_a_round_that_keeps_an_adapter_hands_on_the_model_that_it_makes(tmp_path):
+    iterate_command(asked(tmp_path, settings=(*SETTINGS, "train.steps=2", "lora.rank=2")))
+    loop = loop_of(tmp_path, "dpo")
+    (merged,) = loop.glob("round-1/models/merged-*")
+    assert (run_of(loop, 1) / "adapter").is_dir()
+    assert record_of(loop, 2).spec.model.content == model_hash(merged) != model_hash(MODEL)
+    assert reference_models(loop, 2) == {model_hash(merged)}
+
+
 def test_the_reference_stays_the_first_model_where_that_is_asked_for(results):
     loop, first = loop_of(results, "ipo"), model_hash(MODEL)
     one, two = record_of(loop, 1), record_of(loop, 2)

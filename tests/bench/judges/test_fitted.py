@@ -1,5 +1,6 @@
 """The judge that is fitted on preferences."""
 
+import json
 import random
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.judges.fitted import Labelled, fitted_judge
+from bench.judges.specification import judge_of, judge_spec
 from bench.judges.verdict import Pair
 
 KIND, RUDE = ("please", "thanks", "gladly"), ("idiot", "stupid", "shut up")
@@ -93,6 +95,19 @@ def test_the_same_preferences_make_the_same_judge_and_others_another_one():
     assert one.score is not None
     assert two.score is not None
     assert one.score(texts).tolist() == two.score(texts).tolist()
+
+
+def test_a_judge_is_fitted_on_a_file_of_any_known_format_and_is_called_as_the_file(tmp_path):
+    given, rows = labelled(), []
+    for prompt, better, worse in zip(given.prompts, given.better, given.worse, strict=True):
+        turns = [{"from": "human", "value": f"question {prompt}"}]
+        sides = {"chosen": {"from": "gpt", "value": better}, "rejected": {"from": "gpt", "value": worse}}
+        rows.append({"conversations": turns, **sides})
+    path = tmp_path / "kindness.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    judge = judge_of(judge_spec(f"fitted:{path}"))
+    assert judge.name == "kindness"
+    assert judge.identity == fitted_judge(given, source="data").identity
 
 
 @pytest.mark.parametrize(
