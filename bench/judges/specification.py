@@ -14,7 +14,10 @@ FORMS = "gold, reward:FOLDER, lm:FOLDER, fitted:FILE, api:MODEL@URL, or a TOML f
 
 
 class JudgeSpec(BaseModel):
-    """One judge as given; ``folder`` of a fitted one is the file of preferences. Prices are money per million tokens, in any currency."""
+    """One judge as given; ``folder`` of a fitted one is its file of preferences.
+
+    Prices are money per million tokens, in any currency.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
