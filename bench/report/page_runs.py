@@ -14,6 +14,7 @@ from bench.report.page_rows import Row
 from bench.report.ranking import ranked
 from bench.report.record import START, Metric, RunRecord
 from bench.report.settings import Group, Setting
+from bench.report.target import reward_label, target_label
 from bench.report.texts import setting_text
 
 PROMPTS = 12
@@ -63,7 +64,13 @@ def group_data(group: Group, rows: Sequence[Row], pool: Pool, *, results: Path) 
                 "samples": _samples(setting, starts, pool, results=results, shown=at < SAMPLED),
             }
         )
-    return {"settings": made, "beta0": group.beta0, "tuning": plain(_tuning(group)), "protocol": group.protocol}
+    return {
+        "settings": made,
+        "beta0": group.beta0,
+        "heads": {"target": target_label(group), "reward": reward_label(group)},
+        "tuning": plain(_tuning(group)),
+        "protocol": group.protocol,
+    }
 
 
 def _tuning(group: Group) -> dict[str, Any]:

@@ -70,8 +70,8 @@ const runs = (place) => {
   const order = [place.setting, ...same.filter((other) => other !== place.setting)];
   const rows = order.flatMap((setting) => setting.runs.map((run) =>
     runRow(setting, run, { current: setting === place.setting, asked: run === place.run })));
-  const heads = [["parameters", ""], ["learning rate", "n"], ["seed", "n"], ["prompts", ""], ["target J", "n"],
-    ["gold reward", "n"], ["KL [nats]", "n"], ["status", ""], ["training [s]", "n"], ["run", ""]];
+  const heads = [["parameters", ""], ["learning rate", "n"], ["seed", "n"], ["prompts", ""],
+    [place.group.heads.target, "n"], [place.group.heads.reward, "n"], ["KL [nats]", "n"], ["status", ""], ["training [s]", "n"], ["run", ""]];
   return [el("h3", {}, `Runs of ${place.setting.objective} `, el("small", {}, `${rows.length}, those of this setting first; ± 95 % over prompts`)),
     table(`Runs of ${place.setting.objective}`, heads, rows)];
 };
