@@ -57,6 +57,12 @@ def snapshot(given: str) -> Snapshot:
     return Snapshot(folder, f"{repo}@{folder.name}")
 
 
+def in_cache(given: str) -> bool:
+    """Whether the cache has a snapshot of ``OWNER/NAME[@REVISION]``, whole; no hub is asked."""
+    match = NAME.fullmatch(given)
+    return match is not None and _cached(match["repo"], match["revision"] or MAIN) is not None
+
+
 def _cached(repo: str, revision: str) -> Path | None:
     from huggingface_hub import snapshot_download
 

@@ -2,37 +2,28 @@
 
 import hashlib
 import json
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.tokens import pairs_in, singles_in
-from bench.errors import UsageError, did_you_mean
+from bench.errors import UsageError
 from bench.evaluate.preflight import preflight, reader_of, refuse
 from bench.given import Brought
 from bench.identity import terms_of
+from bench.intent import intent_of, searches_of
 from bench.opening import open_workspace
-from bench.request import Request, apply, read_settings
-from bench.search import Search, axes_of, make_search
-from bench.spec import Execution, LoraSpec
-from bench.stages import stage_settings
-from bench.suites.suite import get_suite
+from bench.request import Request
+from bench.search import Search
 from bench.workspace import Workspace
-from losses import Objective, Requires, Singles, get, names, register_file
-from losses.grammar import EXPRESSIONS, ExpressionError
+from losses import Objective, Requires, Singles, get, names
 from sweeps.protocol import TuningProtocol
 from sweeps.pruning import rungs_of
 from sweeps.search import Axis
 
-ALL = "all"
 LONGEST_STUDY = 64
 """Characters of a study's name; file systems take 255 for name, objective and hash together."""
-PRUNERS = ("none", "median", "halving")
 FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
 
@@ -99,98 +90,42 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     Raises:
         UsageError: with what was given, what would be right, and what to do.
     """
-    request = _with_files(request)
     if request.study is not None:
         check_study_name(request.study)
-    _check_seconds(request)
-    for path in request.loss_files:
-        try:
-            register_file(path)
-        except ValueError as error:
-            raise UsageError(
-                f"--loss-file {path}: {error}", fix="see «Your own loss, in one file» in the README"
-            ) from error
-    objectives = tuple(_objective(name) for text in request.losses for name in (names() if text == ALL else (text,)))
-    known = sorted({name for objective in objectives for name in objective.params})
-    settings = read_settings(request.settings, params=known)
-    suite = get_suite(request.suite)
-    train_changes = dict(settings.sections["train"])
-    with_lora = train_changes.pop("lora", suite.train.lora is not None or bool(settings.sections["lora"]))
-    base = suite.train.lora or LoraSpec()
-    train_changes["lora"] = apply(base, settings.sections["lora"], section="lora").model_dump() if with_lora else None
-    execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
-    request = replace(request, processes=execution.processes)  # --set may have the last word
-    train = apply(suite.train, train_changes, section="train")
-    if train.batch % request.processes:
-        raise UsageError(
-            f"a batch of {train.batch} cannot be shared by {request.processes} processes",
-            fix=f"--set train.batch={train.batch // request.processes * request.processes or request.processes}",
-        )
-    problem = suite.problem
-    if settings.sections["problem"]:
-        if problem is None:
-            raise UsageError(f"suite {suite.name} has no problem to set", fix="--suite exact has")
-        problem = apply(problem, settings.sections["problem"], section="problem")
+    intent = intent_of(request)
+    request, suite, train, terms = intent.request, intent.suite, intent.train, intent.terms
     workspace = open_workspace(
-        suite.model_copy(update={"problem": problem}),
+        suite,
         Brought(
             model=request.model,
             chat_template=request.chat_template,
             data=request.data or (),
-            options=_data_options(request, settings.sections["data"]),
+            options=intent.options,
             judges=request.judges,
             prompts=request.prompts,
         ),
         results=request.results,
         train=train,
-        evaluation=apply(suite.evaluation, settings.sections["evaluation"], section="evaluation"),
-        execution=execution,
+        evaluation=intent.evaluation,
+        execution=intent.execution,
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
-    for objective in objectives:
+    for objective in intent.objectives:
         _check_data(objective, workspace)
-    if request.sampler not in ("grid", "tpe", "random"):
-        raise UsageError(
-            f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random"))
-        )
-    _check_pruner(request, steps=train.steps, ranks=request.processes > 1 or execution.launcher == "manual")
-    preset, terms = suite.preset(request.protocol)
-    trials = request.trials or terms.trials
-    finals = terms.final_seeds if request.seeds is None else request.seeds
-    axes = axes_of(request, terms.axes if request.protocol is not None else ())
-    searches = tuple(
-        make_search(
-            objective,
-            request,
-            axes,
-            stage_settings(objective, settings.params, axes, sets=workspace.data_spec.sets),
-            trials=trials,
-            suite=suite,
-            steps=train.steps,
-        )
-        for objective in objectives
-    )
+    searches = searches_of(intent, sets=workspace.data_spec.sets)
     # Values that were given by number are as many as they are, whatever the budget of a protocol.
-    trials = max((search.trials for search in searches), default=trials)
+    trials = max((search.trials for search in searches), default=intent.trials)
     return Plan(
         request=request,
         workspace=workspace,
         searches=searches,
-        preset=preset if (trials, finals) == (terms.trials, terms.final_seeds) else "custom",
-        axes=axes,
+        preset=intent.preset if (trials, intent.finals) == (terms.trials, terms.final_seeds) else "custom",
+        axes=intent.axes,
         trials=trials,
         seeds=tuple(range(terms.seeds)),
-        final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + finals)),
+        final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + intent.finals)),
     )
-
-
-def _with_files(request: Request) -> Request:
-    """``--loss my_loss.py:my_loss`` is ``--loss my_loss --loss-file my_loss.py``."""
-    found = [re.fullmatch(r"(.+\.py):(\w.*)", text) for text in request.losses]
-    files = [Path(match[1]) for match in found if match is not None]
-    losses = tuple(text if match is None else match[2] for text, match in zip(request.losses, found, strict=True))
-    return replace(request, losses=losses, loss_files=tuple(dict.fromkeys((*request.loss_files, *files))))
 
 
 def check_study_name(name: str) -> None:
@@ -202,48 +137,10 @@ def check_study_name(name: str) -> None:
         )
 
 
-def _check_seconds(request: Request) -> None:
-    for name, value, least in (("patience", request.patience, 0.0), ("lease", request.lease, 1.0)):
-        if not (math.isfinite(value) and value >= least):
-            raise UsageError(f"--{name} {value:g} is no number of seconds", fix=f"give {least:g} or more")
-
-
 def _as_file_name(name: str) -> str:
     """Of an expression what any file system takes, and a hash of the rest, so that two never share a study."""
     found = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:LONGEST_STUDY]
     return found if found == name else f"{found}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-
-
-def _objective(name: str) -> Objective:
-    try:
-        return get(name)
-    except KeyError as error:
-        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
-    except ExpressionError as error:
-        raise UsageError(f"--loss: {error}", fix=EXPRESSIONS) from error
-
-
-def _check_pruner(request: Request, *, steps: int, ranks: bool) -> None:
-    """Refuse a pruner that there is not, or that has nothing to work on."""
-    if request.pruner not in PRUNERS:
-        raise UsageError(f"unknown pruner {request.pruner!r}", fix=did_you_mean(request.pruner, PRUNERS))
-    if request.pruner == "none":
-        return
-    if ranks:
-        raise UsageError(
-            f"--pruner {request.pruner}: a training by ranks cannot be ended early",
-            fix="--processes 1 in this process (execution.launcher=torchrun), or --pruner none",
-        )
-    if not rungs_of(request.pruner, steps=steps):
-        raise UsageError(f"--pruner {request.pruner}: {steps} steps leave nothing to end", fix="--pruner none")
-
-
-def _data_options(request: Request, changes: Mapping[str, Any]) -> DataOptions:
-    """What ``--set data.…`` said of the user's own data. Raises UsageError where there are none."""
-    if changes and request.data is None:
-        name = next(iter(changes))
-        raise UsageError(f"--set data.{name}: the suite's own data are as they are", fix="give --data FILE with it")
-    return apply(AS_IT_IS, changes, section="data")
 
 
 def _check_data(objective: Objective, workspace: Workspace) -> None:

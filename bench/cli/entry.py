@@ -21,6 +21,7 @@ import bench.cli.evaluate
 import bench.cli.inspect
 import bench.cli.export
 import bench.cli.catalogue
+import bench.cli.recipes
 import bench.cli.data
 import bench.cli.reports  # noqa: F401
 # isort: on

@@ -11,13 +11,23 @@ from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, app
 @app.command()
 def run(
     loss: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--loss",
             help="Objectives, comma-separated; composed with +; your own by FILE.py:NAME; all. "
             "Example: --loss dpo,ipo,kto,sdpo or --loss dpo,dpo+nll",
         ),
-    ],
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="A published experiment (`bench recipes`); other options go before its own. Example: --recipe hf-blog",
+        ),
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option("--part", help="One part of the recipe. Example: --recipe hf-blog --part zephyr")
+    ] = None,
     sweep: Annotated[
         str | None,
         typer.Option(
@@ -27,8 +37,9 @@ def run(
         ),
     ] = None,
     suite: Annotated[
-        str, typer.Option("--suite", help="What to train and score on. Example: --suite sentiment")
-    ] = "sentiment",
+        str | None,
+        typer.Option("--suite", help="What to train and score on; default: sentiment. Example: --suite exact"),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -170,22 +181,41 @@ def run(
         bench run --loss dpo,sdpo --data easy.jsonl --data hard.jsonl
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
+
+        bench run --recipe sentiment-quick
     """
     from bench.commands import open_command, run_command
+    from bench.errors import UsageError
+    from bench.recipes.recipe import Options
+    from bench.recipes.requests import as_request
     from bench.request import Request, data_settings, worker_count
     from bench.trackers import read_trackers
-    from losses.grammar import split_expressions
 
-    request = Request(
-        losses=split_expressions(loss),
+    # Not validated: what a shell gives may be no text at all, which the plan refuses with a hint.
+    typed = Options.model_construct(
+        loss=loss,
         sweep=sweep,
         suite=suite,
         model=model,
-        data=tuple(data) if data else None,
+        chat_template=chat_template,
+        data=tuple(map(str, data or ())),
+        judge=tuple(judge or ()),
+        prompts=None if prompts is None else str(prompts),
         protocol=protocol,
         trials=trials,
         seeds=seeds,
-        settings=(*data_settings(data_format, columns), *(settings or ())),
+        set=(*data_settings(data_format, columns), *(settings or ())),
+    )
+    base = Request(
+        losses=(),
+        sweep=None,
+        suite="",
+        model=None,
+        data=None,
+        protocol=None,
+        trials=None,
+        seeds=None,
+        settings=(),
         results=out,
         study=study,
         storage=storage,
@@ -198,10 +228,15 @@ def run(
         patience=patience,
         lease=lease,
         trackers=read_trackers(tracker),
-        judges=tuple(judge or ()),
-        prompts=prompts,
-        chat_template=chat_template,
     )
+    if recipe is not None:
+        from bench.recipes.command import recipe_command
+
+        recipe_command(recipe, typed, base, part=part, dry_run=dry_run, open_only=open_only)
+        return
+    if part is not None:
+        raise UsageError(f"--part {part}: there is no recipe that it could be a part of", fix="--recipe NAME")
+    request = as_request(typed, base)
     if open_only:
         open_command(request)
     else:

@@ -31,7 +31,7 @@ def data_problems(config: Mapping[str, Any]) -> Iterator[tuple[Problem, str, str
             yield "data", f"reads {absent[0]}, which does not exist", "correct data_files, or put the file there"
         if not any("://" in name for name in files):
             return
-    elif Path(path).exists() or _is_cached(path, config.get("dataset_name"), arguments.get("revision")):
+    elif Path(path).exists() or is_cached(path, config.get("dataset_name"), arguments.get("revision")):
         return
     if hub_answers():
         yield "download", f"downloads its data from the hub ({path})", ""
@@ -67,7 +67,7 @@ def exists(name: str) -> bool:
     return path.exists() or any(path.parent.glob(path.name))
 
 
-def _is_cached(path: str, name: str | None, revision: str | None) -> bool:
+def is_cached(path: str, name: str | None, revision: str | None) -> bool:
     """Whether ``datasets`` finds a data set of the hub without the hub."""
     import datasets
 
