@@ -96,12 +96,13 @@ def _run_all(request: IterateRequest, loops: list["Loop"], judging: "Judging", c
 
 
 def _report(results: Path, console: Console) -> None:
-    from bench.report.iterations import rounds_table, write_iterations
+    from bench.report.iterations import rounds_tables, write_iterations
     from bench.report.written import remember
 
     written, rows = write_iterations(results)
-    if rows:
-        console.print(rounds_table(rows))
+    for table in rounds_tables(rows):
+        console.print(table, "")
+    console.print("KL and wins are against the first start model; target ± 95 % interval over seeds")
     remember(results, written)
     for path in written:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Owns the report of iterated runs: one row a round as CSV, a figure by round, and the table that ends a command."""
+"""Owns the report of iterated runs: one row a round as CSV, a figure by round, and the tables that end a command."""
 
 import json
 import math
@@ -145,7 +145,7 @@ def variants(rows: Sequence[Row]) -> dict[str, list[Row]]:
         extra = [row["setting"]] if len(by_objective[row["objective"]]) > 1 else []
         extra += [f"{name.removesuffix('_from')} {row[name]}" for name in told]
         found.setdefault(", ".join([row["objective"], *map(str, extra)]), []).append(row)
-    return found
+    return dict(sorted(found.items()))
 
 
 def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
@@ -157,8 +157,9 @@ def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
     if measures[0][0] not in ("target", "gold_reward") and any(_known(row["win_rate"]) for row in rows):
         measures.insert(0, ("win_rate", "wins over the first start model [%]"))
     found = variants(rows)
-    names = list(dict.fromkeys(row["objective"] for row in rows))
-    look = looks(names)
+    look = looks(sorted({row["objective"] for row in rows}))
+    # What differs besides the objective is told by the dashes, the same ones for every objective.
+    ways = sorted({name.removeprefix(own[0]["objective"]) for name, own in found.items()})
     with house(style):
         across = 2 if len(measures) > 3 else len(measures)
         figure = new_figure(style, height=2.1 * -(-len(measures) // across), columns=2)
@@ -168,8 +169,7 @@ def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
         for axes, (name, label) in zip(panels, measures, strict=False):
             for variant, own in found.items():
                 objective = own[0]["objective"]
-                same = [each for each, them in found.items() if them[0]["objective"] == objective]
-                dash = DASHES[same.index(variant) % len(DASHES)]
+                dash = DASHES[ways.index(variant.removeprefix(objective)) % len(DASHES)]
                 _lines(axes, own, name, look=look[objective], dash=dash, label=variant)
             _finish(axes, label, widened=name == "length")
         figure.supxlabel("round (0: the first start model)", fontsize="medium")
@@ -210,28 +210,31 @@ def _finish(axes: "Axes", label: str, *, widened: bool) -> None:
         axes.set_ylim(low - missing / 2, high + missing / 2)
 
 
-def rounds_table(rows: Sequence[Row]) -> "Table":
-    """Return the table that ends a command: each variant by round, means over seeds on test prompts."""
+def rounds_tables(rows: Sequence[Row]) -> "list[Table]":
+    """Return the tables that end a command, one a variant: a row a round, means over seeds on test prompts."""
+    found = variants([row for row in rows if row["split"] == "test"])
+    return [_table(name, own) for name, own in found.items()]
+
+
+def _table(name: str, rows: Sequence[Row]) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    seeds = len({row["seed"] for row in rows})
     table = Table(
-        title="test prompts by round; KL and wins are against the first start model",
-        caption="± 95 % interval over seeds; pairs and ties: of the round's own completions",
+        title=f"{name}: test prompts, {seeds} seed{'s' if seeds > 1 else ''}",
+        title_justify="left",
+        title_style="bold",
         box=SIMPLE_HEAD,
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("objective", overflow="fold")
-    for name in ("round", "seeds", "target", "gold\nreward", "KL\nnats", "length", "wins\n%", "pairs", "ties"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, own in variants([row for row in rows if row["split"] == "test"]).items():
-        for number in sorted({row["round"] for row in own}):
-            here = [row for row in own if row["round"] == number and row["status"] == "completed"]
-            cells = [_mean(here, one, places=2 if one in ("target", "gold_reward") else 1) for one in MEASURES]
-            counts = [_mean(here, one, places=0) for one in ("pairs", "ties")]
-            table.add_row(name if number == 0 else "", str(number), str(len(here)), *cells, *counts)
-        table.add_section()
+    for column in ("round", "seeds", "target", "gold\nreward", "KL\nnats", "length", "wins\n%", "pairs", "ties"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for number in sorted({row["round"] for row in rows}):
+        here = [row for row in rows if row["round"] == number and row["status"] == "completed"]
+        cells = [_mean(here, one, places=2 if one in ("target", "gold_reward") else 1) for one in MEASURES]
+        table.add_row(str(number), str(len(here)), *cells, *(_mean(here, one, places=0) for one in ("pairs", "ties")))
     return table
 
 
