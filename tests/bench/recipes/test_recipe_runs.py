@@ -40,7 +40,7 @@ def test_a_recipe_runs_to_its_leaderboard_with_what_was_typed_over_it(tmp_path):
     assert {run["suite"] for run in runs} == {"exact"}
     assert {run["train"]["steps"] for run in runs} == {4}
     tried = [row for row in rows(tmp_path / "results" / "trials.csv") if row["objective"] == "dpo"]
-    assert len({row["beta"] for row in tried}) == 2  # the recipe's trials
+    assert len({row["param_beta"] for row in tried}) == 2  # the recipe's trials
 
 
 @pytest.mark.slow
@@ -58,6 +58,6 @@ def test_parts_run_one_after_another_into_the_same_results_and_nothing_twice(tmp
     done = bench(*words, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.index("part 1 of 2: zephyr") < done.stdout.index("part 2 of 2: openhermes")
-    # Typed options have made the two parts the same command: the second finds everything done.
-    assert len(list((tmp_path / "results").glob("runs/*/manifest.json"))) == 2
+    # Typed options have made the two parts the same command, so the second finds all done: start, trial, fresh seed.
+    assert len(list((tmp_path / "results").glob("runs/*/manifest.json"))) == 3
     assert (tmp_path / "results" / "leaderboard.csv").is_file()

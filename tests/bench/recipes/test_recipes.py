@@ -1,5 +1,6 @@
 """Recipes: what their files may hold, which requests they are, and what they cost on paper."""
 
+import gc
 import shlex
 import tomllib
 from pathlib import Path
@@ -29,8 +30,10 @@ BASE = Request(
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
-    """Names of files that a recipe needs are those of the working directory."""
+    """Names of files that a recipe needs are those of the working directory; what a command froze is thawed."""
     monkeypatch.chdir(tmp_path)
+    yield
+    gc.unfreeze()
 
 
 def request_of(name: str, part: str, typed: Options = Options()) -> Request:  # noqa: B008  # frozen
