@@ -138,11 +138,14 @@ def run(
         ),
     ] = "none",
     processes: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--processes", min=1, max=4096, help="Ranks of each training, by torchrun. Example: --processes 2"
+            "--processes",
+            min=1,
+            max=4096,
+            help="Ranks of each training, by torchrun; default: 1. Example: --processes 2",
         ),
-    ] = 1,
+    ] = None,
     loss_file: Annotated[
         list[Path] | None,
         typer.Option("--loss-file", help="Python file with your own objective. Example: --loss-file my_loss.py"),
@@ -221,7 +224,7 @@ def run(
         storage=storage,
         sampler=sampler,  # type: ignore[arg-type]  # the plan refuses other names, with a hint
         workers=worker_count(workers),
-        processes=processes,
+        processes=processes or 1,
         resume=resume,
         loss_files=tuple(loss_file or ()),
         pruner=pruner,  # type: ignore[arg-type]  # likewise
@@ -232,6 +235,8 @@ def run(
     if recipe is not None:
         from bench.recipes.command import recipe_command
 
+        if processes is not None:  # a recipe may set ranks of its own
+            typed = typed.model_copy(update={"set": (*typed.set, f"execution.processes={processes}")})
         recipe_command(recipe, typed, base, part=part, dry_run=dry_run, open_only=open_only)
         return
     if part is not None:

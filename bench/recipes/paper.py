@@ -132,7 +132,7 @@ def _row(search: Search, intent: Intent, estimate: Estimate) -> Row:
         operations += FORWARD  # the answers of other prompts
     return Row(
         objective=search.objective.name,
-        points=search.points,
+        points=tuple({**search.fixed, **point} for point in search.points),
         runs=runs,
         steps=steps,
         tokens=tokens,

@@ -18,7 +18,13 @@ def requests_of(recipe: Recipe, typed: Options, base: Request, *, part: str | No
     Raises:
         UsageError: there is no such part.
     """
-    return tuple((each, as_request(each.under(typed), base)) for each in recipe.parts(part))
+    parts = recipe.parts(part)
+    if base.study is None or len(recipe.part) == 1:
+        return tuple((each, as_request(each.under(typed), base)) for each in parts)
+    # Two parts may have the same objective on other data, which is another study.
+    return tuple(
+        (each, as_request(each.under(typed), replace(base, study=f"{base.study}-{each.name}"))) for each in parts
+    )
 
 
 def as_request(options: Options, base: Request) -> Request:
@@ -27,14 +33,15 @@ def as_request(options: Options, base: Request) -> Request:
     Raises:
         UsageError: no loss.
     """
-    if options.loss is None:
+    losses = split_expressions(options.loss or "")
+    if not losses:
         raise UsageError(
             "there is no loss to train with",
             fix="--loss NAME (`bench losses` lists them), or --recipe NAME (`bench recipes`)",
         )
     return replace(
         base,
-        losses=split_expressions(options.loss),
+        losses=losses,
         sweep=options.sweep,
         suite=SUITE if options.suite is None else options.suite,
         model=options.model,
