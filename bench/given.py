@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from bench.data.contamination import contamination
 from bench.data.options import AS_IT_IS, DataOptions
@@ -23,6 +23,7 @@ from bench.prepared import Note
 FRACTIONS = (0.8, 0.1, 0.1)
 """Share of a user's own prompts that is trained on, selected by and reported on."""
 HELD_OUT = ("validation", "test")
+Target = Literal["reward", "win_rate", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +153,25 @@ def judges_of(names: Sequence[str], *, model: Path, train: Encoded, tokenizer: A
     if double is not None:
         raise UsageError(f"two judges are called {double!r}", fix="give one of them a name in a TOML file")
     return tuple(made)
+
+
+def target_of(asked: Target, judges: Sequence[Judge]) -> Target:
+    """Return what chooses: J where the first judge gives rewards, else its win rate, unless one of them is asked for.
+
+    A reward without a price of KL grows for as long as the policy runs away, and the more so a win rate by a reward.
+
+    Raises:
+        UsageError: rewards are asked for, and the first judge only compares.
+    """
+    rewards = judges[0].score is not None
+    if asked == "auto":
+        return "reward" if rewards else "win_rate"
+    if asked == "reward" and not rewards:
+        raise UsageError(
+            f"evaluation.target=reward: judge {judges[0].name} compares answers and gives none a reward",
+            fix="--set evaluation.target=win_rate, or --judge fitted first",
+        )
+    return asked
 
 
 def _labelled(train: Encoded, tokenizer: Any) -> Labelled:

@@ -15,7 +15,7 @@ from bench.evaluate.checkpoint import Asked
 from bench.exact.labels import encode_problem
 from bench.exact.problem import make_problem
 from bench.exact.table_model import write_start_model
-from bench.given import Brought, content_of, judges_of, questions_of, tell_overlap
+from bench.given import Brought, content_of, judges_of, questions_of, target_of, tell_overlap
 from bench.model import load_tokenizer, model_hash
 from bench.model_sources import find_source
 from bench.prepared import Note, make_sound, silent
@@ -50,6 +50,11 @@ def open_workspace(
         UsageError: the model, the data or their combination cannot be right. RunError: the suite's assets are damaged.
     """
     _refuse(suite, brought, train)
+    if not suite.given and evaluation.target != "reward":
+        raise UsageError(
+            f"evaluation.target={evaluation.target}: suite {suite.name} has a reward of its own",
+            fix="leave it out, or --suite chat",
+        )
     if suite.problem is not None:
         return _open_problem(
             suite, suite.problem, results=results, train=train, evaluation=evaluation, execution=execution, note=note
@@ -142,7 +147,8 @@ def _open_given(
         for name, judge in zip(names, judges, strict=True)
     )
     asked = {split: each.first(evaluation.prompts) for split, each in questions.items()}
-    content = content_of(parts, questions)
+    decided = {"judges": judged_by, "content": content_of(parts, questions)}
+    decided["target"] = target_of(evaluation.target, judges)
     return Workspace(
         suite=suite,
         results=results,
@@ -155,7 +161,7 @@ def _open_given(
         held_out={split: parts.split.parts[split] for split in SPLITS if rows.kind == "pairs"},
         prompts={split: each.prompts for split, each in asked.items()},
         train=train,
-        evaluation=evaluation.model_copy(update={"judges": judged_by, "content": content}),
+        evaluation=evaluation.model_copy(update=decided),
         execution=execution,
         asked={
             split: Asked(

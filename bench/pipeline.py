@@ -13,6 +13,7 @@ from bench.adapters import load_trained
 from bench.cost import cost_of, evaluation_meter
 from bench.errors import RunError
 from bench.evaluate.checkpoint import Evaluated
+from bench.evaluate.retarget import as_measured
 from bench.evaluate.samples import write_samples
 from bench.heap import give_back_memory
 from bench.identity import evaluation_key, start_spec
@@ -125,16 +126,17 @@ def try_run(
 def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> bool:
     """Write the record of the same evaluation, made under another protocol, as this protocol's; False: there is none.
 
-    A checkpoint's numbers do not depend on how its objective was tuned, so nothing is measured twice.
+    A checkpoint's numbers do not depend on how its objective was tuned, nor on which of them chose, so nothing is
+    measured twice.
     """
     for other in sorted(place.parent.glob("[!.]*")):
         if not is_complete(other) or verify_folder(other):
             continue
-        found = read_record(other)
-        if found.evaluation != evaluation:
+        known = as_measured(read_record(other), evaluation)
+        if known is None:
             continue
         update = {"evaluation_key": place.name, "protocol": tuning.hash, "tuning": tuning.model_dump(mode="json")}
-        record = found.model_copy(update=update)
+        record = known.model_copy(update=update)
 
         def write(partial: Path, other: Path = other, record: RunRecord = record) -> None:
             (partial / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -168,8 +168,11 @@ class EvaluationSpec(Spec):
     ] = None
     judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
     target: Annotated[
-        Literal["reward", "win_rate"],
-        Field(description="what chooses: J, or the first judge's length-controlled win rate over the start model"),
+        Literal["reward", "win_rate", "auto"],
+        Field(
+            description="what chooses: J, or the first judge's length-controlled win rate over the start model; "
+            "auto: J where that judge gives rewards"
+        ),
     ] = "reward"
     judges: Annotated[tuple[JudgedBy, ...], Field(description="the first one chooses, all report on test prompts")] = ()
     content: Annotated[

@@ -18,7 +18,7 @@ from bench.report.ranking import ranked
 from bench.report.record import RunRecord
 from bench.report.settings import Group, Split, group_records
 from bench.report.store import load_records, write_text_whole
-from bench.report.target import is_rate, target_formula
+from bench.report.target import is_rate, reward_label, target_formula
 from bench.report.texts import setting_text
 
 PAGE = "report.html"
@@ -52,6 +52,7 @@ class Section:
     first_text: str
     terms: list[tuple[str, str]]
     target_said: str
+    reward_said: str
     agreements: list[str]
     pictures: list[Picture]
     runs: int
@@ -140,6 +141,7 @@ def _section(compared: Compared, *, at: int, pictures: list[Picture]) -> Section
         first_text="" if found is None else f"{setting_text(found.first, group)}, {interval_text(found.first)}",
         terms=_terms(records[0].tuning),
         target_said=target_formula(group) if is_rate(group) else "",
+        reward_said=reward_label(group),
         agreements=[agreement_text(found) for found in judges_agree(group)],
         pictures=pictures,
         runs=len({record.key for record in records}),

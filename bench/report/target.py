@@ -22,7 +22,7 @@ def target_formula(group: Group) -> str:
     """The target in a line of plain text."""
     if is_rate(group):
         return f"length-controlled wins over the start model, %, by {_judge(group)}"
-    return f"gold reward − {group.beta0:g} · KL"
+    return f"{reward_label(group)} − {group.beta0:g} · KL"
 
 
 def target_meaning(group: Group) -> str:
@@ -32,7 +32,7 @@ def target_meaning(group: Group) -> str:
             f"the length-controlled win rate over the start model's answers in percent, by judge {_judge(group)} (a "
             "prompt's value is that rate and the prompt's influence on it)"
         )
-    return f"`J = E[gold reward] − β₀ · KL`, with β₀ = {group.beta0:g}"
+    return f"`J = E[{reward_label(group)}] − β₀ · KL`, with β₀ = {group.beta0:g}"
 
 
 def reward_label(group: Group) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.evaluate.retarget import as_measured
 from bench.hooks import Stop, hooks_of
 from bench.identity import run_spec
 from bench.pipeline import run
@@ -40,6 +41,10 @@ def data(tmp_path) -> Path:
     return path
 
 
+def by_rate(tmp_path, data, *settings, **changes):
+    return request(tmp_path, data, "evaluation.target=win_rate", *settings, **changes)
+
+
 def request(tmp_path, data, *settings, judges=("fitted", "gold"), model=str(MODEL), prompts=None, losses=("dpo",)):
     return Request(
         losses=losses, sweep=None, suite="chat", model=model, data=data and (data,), protocol=None, trials=None,
@@ -56,7 +61,7 @@ def trained(plan, objective, split, *, seed=0):
 
 
 def test_the_first_judge_chooses_by_its_length_controlled_rate_and_all_report_on_test_prompts(tmp_path, data):
-    plan = make_plan(request(tmp_path, data, losses=("dpo", "simpo")))
+    plan = make_plan(by_rate(tmp_path, data, losses=("dpo", "simpo")))
     chosen, reported = trained(plan, "dpo", "validation"), trained(plan, "dpo", "test")
     other = trained(plan, "simpo", "test")
     (group,) = group_records([reported, other])
@@ -94,12 +99,34 @@ def test_the_first_judge_chooses_by_its_length_controlled_rate_and_all_report_on
 
 
 def test_a_judge_in_the_record_is_named_by_content_and_other_verdicts_are_another_protocol(tmp_path, data):
-    one = make_plan(request(tmp_path, data)).workspace.evaluation
-    other = make_plan(request(tmp_path, data, judges=("gold", "fitted"))).workspace.evaluation
+    one = make_plan(by_rate(tmp_path, data)).workspace.evaluation
+    other = make_plan(by_rate(tmp_path, data, judges=("gold", "fitted"))).workspace.evaluation
     assert [judge.name for judge in one.judges] == ["fitted", "gold"]
     assert {judge.identity for judge in one.judges} == {judge.identity for judge in other.judges}
     assert one.digest() != other.digest()
     assert one.target == "win_rate"
+
+
+def test_rewards_choose_where_the_first_judge_gives_them_and_wins_where_it_only_compares(tmp_path, data):
+    found = [
+        make_plan(request(tmp_path, data, judges=judges)).workspace.evaluation.target
+        for judges in (("fitted",), ("start", "fitted"))
+    ]
+    assert found == ["reward", "win_rate"]
+    with pytest.raises(UsageError, match="judge start compares answers and gives none a reward"):
+        make_plan(request(tmp_path, data, "evaluation.target=reward", judges=("start",)))
+
+
+def test_a_record_of_wins_becomes_one_of_rewards_without_measuring_again(tmp_path, data):
+    by_wins = trained(make_plan(by_rate(tmp_path, data, judges=("fitted",))), "dpo", "validation")
+    plan = make_plan(request(tmp_path, data, "evaluation.target=reward", judges=("fitted",)))
+    again = as_measured(by_wins, plan.workspace.evaluation)
+    fresh = make_plan(request(tmp_path / "other", data, "evaluation.target=reward", judges=("fitted",)))
+    measured = trained(fresh, "dpo", "validation")
+    assert again is not None
+    assert again.scores["target"] == pytest.approx(measured.scores["target"], rel=1e-12)
+    assert again.metric("target") == measured.metric("target")
+    assert as_measured(measured, by_wins.evaluation) is None
 
 
 def test_what_is_held_out_is_part_of_the_evaluations_name(tmp_path, data):
@@ -140,7 +167,7 @@ def test_test_prompts_that_were_trained_on_are_told(tmp_path, data):
 
 
 def test_a_rung_is_scored_by_the_win_rate_on_fewer_prompts(tmp_path, data):
-    plan = make_plan(request(tmp_path, data))
+    plan = make_plan(by_rate(tmp_path, data))
     spec = run_spec(plan.workspace, plan.searches[0].objective, {}, learning_rate=1e-3, seed=0)
     score = rung_scorer(plan.workspace, spec)
     assert score(plan.workspace.start_model) == 50.0  # every answer ties with itself
