@@ -62,6 +62,8 @@ def intent_of(request: Request) -> Intent:
                 f"--loss-file {path}: {error}", fix="see «Your own loss, in one file» in the README"
             ) from error
     objectives = tuple(_objective(name) for text in request.losses for name in (names() if text == ALL else (text,)))
+    if not objectives:
+        raise UsageError("there is no loss to train with", fix="--loss NAME; `bench losses` lists them")
     known = sorted({name for objective in objectives for name in objective.params})
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)
