@@ -3,6 +3,7 @@
 import time
 
 import torch
+from rich import box
 from rich.table import Table
 
 from bench.assemble import completions, rows_of
@@ -10,7 +11,7 @@ from bench.logprobs import CompletionLogProbs
 from bench.model import load_model
 from bench.plan import Plan
 from bench.report.store import is_complete
-from bench.search import Search
+from bench.search import Search, points_text
 from losses import Requires
 
 # Scoring a checkpoint, in training steps' time: what it took on the suite's own model, rounded up.
@@ -28,14 +29,18 @@ def plan_table(plan: Plan) -> Table:
         "runs",
         "done",
         "steps",
-        "policy tokens",
+        "policy\ntokens",
         "time",
-        "device h",
+        "device\nh",
+        box=box.SIMPLE_HEAD,
         title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
         f"model {workspace.model_spec.source}",
         caption=f"time: steps at {seconds:.2g} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation; "
         "the start model's evaluation and the reference cache come on top",
     )
+    table.columns[0].no_wrap = True
+    for column in table.columns[2:]:
+        column.justify, column.no_wrap = "right", True
     total = [0, 0, 0, 0.0, 0.0]
     for search in plan.searches:
         runs = len(search.points) * len(plan.seeds) + len(plan.final_seeds)
@@ -45,7 +50,7 @@ def plan_table(plan: Plan) -> Table:
         cost = seconds * extra * steps + seconds * EVALUATION_STEPS * (runs - done)
         table.add_row(
             search.objective.name,
-            "\n".join(_point(point) for point in search.points),
+            points_text(search.points),
             str(runs),
             str(done),
             str(steps),
@@ -91,10 +96,6 @@ def seconds_per_step(plan: Plan) -> float:
 def _done(plan: Plan, search: Search) -> int:
     keys = {search.spec(plan.workspace, point, seed=seed).key for point in search.points for seed in plan.seeds}
     return sum(is_complete(plan.workspace.results / "runs" / key) for key in keys)
-
-
-def _point(point: dict[str, float]) -> str:
-    return " ".join(f"{name}={value:g}" for name, value in point.items()) or "defaults"
 
 
 def _times(plan: Plan, seconds: float) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Owns the settings that one objective is tried at: what is searched, and the points or the space of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,3 +111,12 @@ def make_search(
         # A sampler draws the settings one by one; until then they have names but no values.
         tried = tuple({} for _ in range(trials))
     return Search(objective=objective, axes=axes, points=tuple(tried), distributions=drawn, fixed=fixed)
+
+
+def points_text(points: Sequence[Mapping[str, float]]) -> str:
+    """Return settings for people: values of one parameter in a row, «beta 0.01, 0.1», other settings one a line."""
+    names = {tuple(point) for point in points}
+    if len(names) == 1 and len(next(iter(names))) == 1:
+        (name,) = next(iter(names))
+        return f"{name} {', '.join(f'{point[name]:g}' for point in points)}"
+    return "\n".join(" ".join(f"{name}={value:g}" for name, value in point.items()) or "defaults" for point in points)

@@ -12,6 +12,7 @@ from bench.intent import Intent
 from bench.recipes.missing import Missing
 from bench.recipes.paper import GIGA, Paper, hours
 from bench.recipes.recipe import Estimate, Recipe
+from bench.search import points_text
 
 MOST_POINTS = 12
 """As many settings of an objective as are written out."""
@@ -52,36 +53,39 @@ def paper_table(title: str, intent: Intent, paper: Paper, estimate: Estimate) ->
         "settings",
         "runs",
         "steps",
-        "policy tokens",
-        "PFLOP train",
-        "PFLOP eval",
-        "device h",
+        "policy\ntokens",
+        "PFLOP\ntrain",
+        "PFLOP\neval",
+        "device\nh",
+        box=box.SIMPLE_HEAD,
         title=f"On paper: {title}, suite {intent.suite.name}",
         caption=f"device h: of {estimate.device}, {estimate.share:.0%} of {estimate.peak:g} TFLOP/s, which is assumed; "
         f"{estimate.parameters:.3g} parameters, {estimate.pairs:,} pairs of {estimate.prompt} + 2 x {estimate.answer} "
         "tokens; judges not counted",
     )
+    table.columns[0].no_wrap = True
+    for column in table.columns[2:]:
+        column.justify, column.no_wrap = "right", True
     for row in paper.rows:
-        told = [" ".join(f"{name}={value:g}" for name, value in point.items()) or "defaults" for point in row.points]
-        shown = told if len(told) <= MOST_POINTS else [*told[: MOST_POINTS - 1], f"… {len(told)} in all"]
+        shown, more = row.points[:MOST_POINTS], len(row.points) - MOST_POINTS
         work = row.training + row.evaluation
         table.add_row(
             row.objective,
-            "\n".join(shown),
+            points_text(shown) + (f", … {len(row.points)} in all" if more > 0 else ""),
             f"{row.runs}",
             f"{row.steps:,}",
             f"{row.tokens:.3g}",
-            f"{row.training:,.4g}",
-            f"{row.evaluation:,.4g}",
+            f"{_work(row.training)}",
+            f"{_work(row.evaluation)}",
             f"{hours(work, estimate):,.3g}",
         )
-    table.add_row("once for all", "", "", "", "", "", f"{paper.shared:,.4g}", f"{hours(paper.shared, estimate):,.3g}")
+    table.add_row("once for all", "", "", "", "", "", f"{_work(paper.shared)}", f"{hours(paper.shared, estimate):,.3g}")
     table.add_section()
     runs, steps = sum(row.runs for row in paper.rows), sum(row.steps for row in paper.rows)
     tokens = sum(row.tokens for row in paper.rows)
     training = sum(row.training for row in paper.rows)
-    rest = f"{paper.work - training:,.4g}"
-    sums = (f"{runs}", f"{steps:,}", f"{tokens:.3g}", f"{training:,.4g}", rest)
+    rest = f"{_work(paper.work - training)}"
+    sums = (f"{runs}", f"{steps:,}", f"{tokens:.3g}", f"{_work(training)}", rest)
     table.add_row("all", "", *sums, f"{hours(paper.work, estimate):,.3g}")
     return table
 
@@ -99,6 +103,10 @@ def paper_lines(intent: Intent, paper: Paper, missing: Sequence[Missing]) -> Ite
     yield f"memory of each of {intent.execution.processes} rank(s): {memory.total / GIGA:,.3g} GB ({told})"
     yield "disk: " + ", ".join(f"{name} {value / GIGA:,.3g} GB" for name, value in paper.disk.items() if value)
     yield f"missing on this machine: {'; '.join(map(str, missing)) or 'nothing'}"
+
+
+def _work(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def say(console: Console, text: str) -> None:

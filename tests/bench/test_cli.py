@@ -141,7 +141,7 @@ def test_verify_finds_a_flipped_bit_and_names_the_file(finished):
 def test_dry_run_prices_the_plan_and_trains_nothing(tmp_path):
     done = bench("run", "--loss", "ipo,kto", "--sweep", "beta", "--dry-run", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    for word in ("ipo", "kto", "settings", "runs", "steps", "policy tokens", "min"):
+    for word in ("ipo", "kto", "settings", "runs", "steps", "policy", "tokens", "min"):
         assert word in done.stdout
     assert not (tmp_path / "runs").exists()
 
