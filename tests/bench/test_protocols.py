@@ -3,7 +3,7 @@
 import pytest
 
 from bench.errors import UsageError
-from bench.search import own_axes
+from bench.search import own_axes, points_text
 from bench.suites.suite import get_suite, suite_names
 from losses import get, names
 from losses.space import Log
@@ -55,3 +55,9 @@ def test_quick_and_standard_share_the_middle_learning_rate():
     for name in suite_names():
         suite = get_suite(name)
         assert suite.train.learning_rate in Log(*suite.learning_rates).grid(3)
+
+
+def test_values_of_one_parameter_stand_in_a_row_and_settings_of_several_one_a_line():
+    assert points_text([{"beta": 0.01}, {"beta": 0.1}]) == "beta 0.01, 0.1"
+    assert points_text([{"beta": 0.01, "lr": 1e-4}, {"beta": 1, "lr": 1e-3}]) == "beta=0.01 lr=0.0001\nbeta=1 lr=0.001"
+    assert points_text([{}]) == "defaults"
