@@ -10,8 +10,7 @@ from bench.assemble import completions, rows_of
 from bench.logprobs import CompletionLogProbs
 from bench.model import load_model
 from bench.plan import Plan
-from bench.report.store import is_complete
-from bench.search import Search, points_text
+from bench.search import finished_runs, points_text
 from losses import Requires
 
 # Scoring a checkpoint, in training steps' time: what it took on the suite's own model, rounded up.
@@ -44,7 +43,7 @@ def plan_table(plan: Plan) -> Table:
     total = [0, 0, 0, 0.0, 0.0]
     for search in plan.searches:
         runs = len(search.points) * len(plan.seeds) + len(plan.final_seeds)
-        done = _done(plan, search)
+        done, _ = finished_runs(search, workspace, seeds=plan.seeds, final_seeds=())
         steps = (runs - done) * workspace.train.steps
         extra = 1.5 if Requires.KL_BASELINE in search.objective.requires else 1.0
         cost = seconds * extra * steps + seconds * EVALUATION_STEPS * (runs - done)
@@ -91,11 +90,6 @@ def seconds_per_step(plan: Plan) -> float:
             torch.cuda.synchronize()
         times.append(time.monotonic() - started)
     return min(times) * workspace.train.batch / len(units) / workspace.execution.processes
-
-
-def _done(plan: Plan, search: Search) -> int:
-    keys = {search.spec(plan.workspace, point, seed=seed).key for point in search.points for seed in plan.seeds}
-    return sum(is_complete(plan.workspace.results / "runs" / key) for key in keys)
 
 
 def _times(plan: Plan, seconds: float) -> tuple[str, str]:

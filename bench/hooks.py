@@ -9,6 +9,7 @@ from types import FrameType
 from bench.logs import tell
 from bench.pipeline import Hooks
 from bench.plan import Plan
+from bench.search import finished_runs
 from bench.spec import RunSpec
 
 EVALUATION_UNITS = 0.5
@@ -82,6 +83,9 @@ def hooks_of(
 
 
 def plan_units(plan: Plan) -> int:
-    """Units of work that the plan has, for its progress."""
+    """Units of work that are left of the plan when a command begins, for its progress."""
     steps = plan.workspace.train.steps
-    return plan.runs * (steps + round(EVALUATION_UNITS * steps))
+    done = 0
+    for search in plan.searches if plan.request.resume else ():
+        done += sum(finished_runs(search, plan.workspace, seeds=plan.seeds, final_seeds=plan.final_seeds))
+    return max(1, plan.runs - done) * (steps + round(EVALUATION_UNITS * steps))

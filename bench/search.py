@@ -8,6 +8,7 @@ from optuna.distributions import BaseDistribution
 
 from bench.errors import UsageError
 from bench.identity import run_spec
+from bench.report.store import is_complete
 from bench.request import LEARNING_RATE, Request
 from bench.spec import RunSpec
 from bench.suites.suite import Suite
@@ -120,3 +121,16 @@ def points_text(points: Sequence[Mapping[str, float]]) -> str:
         (name,) = next(iter(names))
         return f"{name} {', '.join(f'{point[name]:g}' for point in points)}"
     return "\n".join(" ".join(f"{name}={value:g}" for name, value in point.items()) or "defaults" for point in points)
+
+
+def finished_runs(
+    search: Search, workspace: Workspace, *, seeds: Sequence[int], final_seeds: Sequence[int]
+) -> tuple[int, int]:
+    """Return how many trainings of a search lie whole already: of its settings, and of its fresh seeds, each of which
+    belongs to one setting, whichever was chosen."""
+
+    def is_there(point: Mapping[str, float], seed: int) -> bool:
+        return is_complete(workspace.results / "runs" / search.spec(workspace, dict(point), seed=seed).key)
+
+    tried = sum(is_there(point, seed) for point in search.points for seed in seeds)
+    return tried, sum(any(is_there(point, seed) for point in search.points) for seed in final_seeds)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.compare import compare
+from bench.compare import compare, plan_units
 from bench.errors import UsageError
 from bench.plan import make_plan
 from bench.progress import Progress
@@ -58,6 +58,16 @@ def test_one_training_serves_two_protocols_and_tables_keep_them_apart(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/train.json")}.items() >= trained.items()
     shared = {r.key: r for r in first}.keys() & {r.key: r for r in second}.keys()
     assert len(shared) == 3  # the start model, the trial, and the first fresh seed
+
+
+def test_the_progress_of_a_command_counts_what_is_left_to_do(tmp_path):
+    def left(seeds, **changes):
+        return plan_units(make_plan(request(tmp_path, sweep="beta=0.1,1", seeds=seeds, **changes)))
+
+    whole = left(1)
+    run(tmp_path, sweep="beta=0.1,1", seeds=1)
+    assert left(3) == 2 * whole // 3  # two fresh seeds more; the two trials and one fresh seed are there
+    assert left(1, resume=False) == whole
     for key in shared:
         one, two = (next(r for r in rs if r.key == key and r.evaluation.split == "test")
                     if any(r.key == key and r.evaluation.split == "test" for r in rs)
