@@ -58,6 +58,14 @@ def test_one_training_serves_two_protocols_and_tables_keep_them_apart(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/train.json")}.items() >= trained.items()
     shared = {r.key: r for r in first}.keys() & {r.key: r for r in second}.keys()
     assert len(shared) == 3  # the start model, the trial, and the first fresh seed
+    for key in shared:
+        one, two = (next(r for r in rs if r.key == key and r.evaluation.split == "test")
+                    if any(r.key == key and r.evaluation.split == "test" for r in rs)
+                    else next(r for r in rs if r.key == key) for rs in (first, second))  # fmt: skip
+        assert one.protocol != two.protocol
+        assert one.metrics == two.metrics
+        assert one.scores == two.scores
+    assert len(group_records(load_records(tmp_path))) == 2
 
 
 def test_the_progress_of_a_command_counts_what_is_left_to_do(tmp_path):
@@ -68,14 +76,6 @@ def test_the_progress_of_a_command_counts_what_is_left_to_do(tmp_path):
     run(tmp_path, sweep="beta=0.1,1", seeds=1)
     assert left(3) == 2 * whole // 3  # two fresh seeds more; the two trials and one fresh seed are there
     assert left(1, resume=False) == whole
-    for key in shared:
-        one, two = (next(r for r in rs if r.key == key and r.evaluation.split == "test")
-                    if any(r.key == key and r.evaluation.split == "test" for r in rs)
-                    else next(r for r in rs if r.key == key) for rs in (first, second))  # fmt: skip
-        assert one.protocol != two.protocol
-        assert one.metrics == two.metrics
-        assert one.scores == two.scores
-    assert len(group_records(load_records(tmp_path))) == 2
 
 
 def test_a_dial_makes_another_problem_and_so_another_group(tmp_path):
