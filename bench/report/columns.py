@@ -58,6 +58,21 @@ def tasks_of(groups: Sequence[Group]) -> list[tuple[str, str]]:
     return sorted({(metric.task, metric.name) for group in groups for metric in _others(group)})
 
 
+def shares_of(group: Group) -> list[tuple[str, str]]:
+    """Return the tasks of lm-eval besides BLiMP that measure a share of right answers, each with its first measure.
+
+    That is ``acc_norm`` where a task has it, as its own papers report it, else ``acc`` or ``exact_match``.
+    """
+    measured = tasks_of([group])
+    names = ("acc_norm", "acc", "exact_match")
+    found = {}
+    for task, _ in measured:
+        first = next((name for name in names if (task, name) in measured), None)
+        if task != "blimp" and first is not None:
+            found[task] = first
+    return list(found.items())
+
+
 def rows_of(compared: Compared, *, fields: Sequence[str], tasks: Sequence[tuple[str, str]]) -> list[dict[str, Cell]]:
     """Return one row for each setting and one for the start model, in the order in which they are shown."""
     group = compared.group

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bench.report.agreement import agreement_text, judges_agree
-from bench.report.columns import FLAGGED, is_degenerate
+from bench.report.columns import FLAGGED, is_degenerate, shares_of
 from bench.report.compared import Compared, Row, score_interval
 from bench.report.ranking import ranked
 from bench.report.record import START
@@ -60,6 +60,7 @@ def _section(compared: Compared) -> str:
     beats = f"beats {compared.baseline or 'baseline'} [%]"
     names = ["rank", "objective", "setting", target_label(group), "ties", "to first", "p", beats, reward_label(group)]
     names += ["KL [nats]", "win rate [%]", "reward accuracy", "length", "BLiMP [%]"]
+    names += [f"{task} [%]" for task, _ in shares_of(group)]
     names += [f"validation {target_short(group)}", "seeds"]
     names += ["runs that ended badly"]
     rows = []
@@ -91,9 +92,10 @@ def _cells(group: Group, setting: Setting, row: Row | None) -> list[str]:
         number(score_interval(test, name="gold_reward")),
         number(score_interval(test, name="kl"), places=1),
         number(interval(test, "win_rate", task="judge"), places=1),
-        number(interval(test, "accuracy", task="preference"), spread=False),
+        number(interval(test, "accuracy", task="preference"), spread=bool(group.judges)),
         number(interval(test, "length", task="generation"), places=1, spread=False),
         number(percent(interval(test, "acc", task="blimp")), places=1, spread=False),
+        *(number(percent(interval(test, name, task=task)), places=1) for task, name in shares_of(group)),
         number(interval(setting.validation, "target"), spread=False),
         f"{len(values(test, 'target'))}" if test else f"{len(values(setting.validation, 'target'))} (validation)",
         troubles(setting),
