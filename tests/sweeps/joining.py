@@ -26,7 +26,7 @@ def start_worker(storage, log, **changes):
 def results_of(worker):
     out, error = worker.communicate(timeout=60)
     assert worker.returncode == 0, error
-    assert error == ""
+    assert error == "", error
     return json.loads(out)
 
 
