@@ -61,10 +61,10 @@ def inspect(
     """
     with command_log(out, "inspect", arguments=sys.argv[1:]):
         from bench.inspect.command import inspect_command
-        from bench.inspect.resolve import Request
+        from bench.inspect.resolve import InspectRequest
 
         inspect_command(
-            Request(
+            InspectRequest(
                 models=tuple(models),
                 against=against,
                 probe=probe,

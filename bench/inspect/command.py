@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.inspect.anatomy import Anatomy, anatomy_of
 from bench.inspect.inspection import Setup, Subject, inspect_model, units
 from bench.inspect.probe import train_probe
-from bench.inspect.resolve import Request, Trained, find_material, find_start, find_trained
+from bench.inspect.resolve import InspectRequest, Trained, find_material, find_start, find_trained
 from bench.inspect.show import tables
 from bench.inspect.texts import Material
 from bench.model import load_model, load_tokenizer, merged, model_hash
@@ -30,7 +30,7 @@ FOLDER = "inspect"
 STAGE = "inspect"
 
 
-def inspect_command(request: Request) -> None:
+def inspect_command(request: InspectRequest) -> None:
     """``bench inspect``: inspect each model that is not yet, then write the tables and the figure over all of them.
 
     Raises:
@@ -72,7 +72,7 @@ def inspect_command(request: Request) -> None:
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _subject(one: Trained, start_content: str, material: Material, request: Request) -> Subject:
+def _subject(one: Trained, start_content: str, material: Material, request: InspectRequest) -> Subject:
     said = [VERSION, one.content, start_content, material.digest(), request.layer, request.patch]
     spec = one.spec
     name = one.folder.resolve().name
@@ -88,7 +88,7 @@ def _subject(one: Trained, start_content: str, material: Material, request: Requ
     )
 
 
-def _setup(anatomy: Anatomy, material: Material, request: Request, *, eos_id: int) -> tuple[Setup, bytes]:
+def _setup(anatomy: Anatomy, material: Material, request: InspectRequest, *, eos_id: int) -> tuple[Setup, bytes]:
     direction = train_probe(anatomy, material.probe, layer=request.layer)
     texts = material.texts or tuple(material.probe[at] for at in direction.held_out[: request.texts])
     setup = Setup(

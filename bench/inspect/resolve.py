@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.adapters import read_run
+from bench.contents import same_tokenizer
 from bench.errors import UsageError
 from bench.inspect.texts import (
     LONGEST,
@@ -17,14 +18,14 @@ from bench.inspect.texts import (
 )
 from bench.model import model_hash
 from bench.model_sources import RUN, find_run, resolve_model, start_folder
-from bench.opening import context_of, data_folder, same_tokenizer
+from bench.opening import context_of, data_folder
 from bench.report.store import is_complete
 from bench.spec import RunSpec
 from bench.suites.suite import Suite, get_suite, suite_names
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class InspectRequest:
     """The options of ``bench inspect``, as given. ``layer``: where the probe reads; None: after the last one."""
 
     models: tuple[str, ...]
@@ -58,7 +59,7 @@ def find_trained(given: str, results: Path) -> Trained:
     return Trained(given=given, folder=folder, content=model_hash(folder), spec=spec, run=run)
 
 
-def find_start(models: Sequence[Trained], request: Request) -> Path:
+def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
     """Return the folder of the one start model of all: as given, else that which the runs name.
 
     Raises:
@@ -90,7 +91,7 @@ def find_start(models: Sequence[Trained], request: Request) -> Path:
     return folder
 
 
-def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, request: Request) -> Material:
+def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, request: InspectRequest) -> Material:
     """Return the texts: what the options name, else those of the runs' suite, else the runs' own data.
 
     Raises:
@@ -112,7 +113,7 @@ def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, reques
 
 
 def _own_texts(
-    models: Sequence[Trained], start: Path, tokenizer: Any, request: Request, *, longest: int
+    models: Sequence[Trained], start: Path, tokenizer: Any, request: InspectRequest, *, longest: int
 ) -> Material | None:
     if request.data is not None:
         return own_preferences(request.data, tokenizer, count=request.texts, longest=longest)
@@ -130,7 +131,7 @@ def _own_texts(
     return run_preferences(content, spec.data.source, results=request.results, count=request.texts)
 
 
-def _suite(models: Sequence[Trained], request: Request) -> Suite | None:
+def _suite(models: Sequence[Trained], request: InspectRequest) -> Suite | None:
     """The suite whose samples are read: the one that is named, or on whose own data all models were trained."""
     sources = {one.spec.data.source if one.spec is not None else "" for one in models}
     own = next(iter(sources)) if len(sources) == 1 else ""

@@ -10,7 +10,7 @@ import torch
 
 from bench.errors import UsageError
 from bench.inspect.command import inspect_command
-from bench.inspect.resolve import Request
+from bench.inspect.resolve import InspectRequest
 from bench.model import load_model, load_tokenizer
 from bench.report.inspection import GROUPS, read_inspection
 from bench.report.store import verify_results
@@ -44,7 +44,7 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory):
     """The suite's model with other up-projections in layer 3, inspected on the suite's texts."""
     folder = tmp_path_factory.mktemp("inspected")
     model = changed_copy(folder / "moved", START, names="layers.2.mlp.up_proj")
-    request = Request(
+    request = InspectRequest(
         models=(str(model),), against=str(START), suite="sentiment", texts=12, results=folder / "out", device="cpu"
     )
     inspect_command(request)
@@ -112,7 +112,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_two_files_of_texts_make_the_probe_and_its_held_out_texts_are_measured(tmp_path, classes):
     model = changed_copy(tmp_path / "moved", STORIES, names="layers")
     inspect_command(
-        Request(models=(str(model),), against=str(STORIES), probe=classes, texts=64, results=tmp_path, layer=4)
+        InspectRequest(models=(str(model),), against=str(STORIES), probe=classes, texts=64, results=tmp_path, layer=4)
     )
     (found,) = inspections(tmp_path)
     assert found.probe.layer == 4
@@ -124,7 +124,9 @@ def test_two_files_of_texts_make_the_probe_and_its_held_out_texts_are_measured(t
 
 def test_nothing_is_computed_twice_and_what_is_damaged_is_computed_again(tmp_path, classes):
     models = [changed_copy(tmp_path / name, STORIES, names=name) for name in ("mlp", "attn")]
-    both = Request(models=tuple(map(str, models)), against=str(STORIES), probe=classes, texts=64, results=tmp_path)
+    both = InspectRequest(
+        models=tuple(map(str, models)), against=str(STORIES), probe=classes, texts=64, results=tmp_path
+    )
     inspect_command(replace(both, models=both.models[:1]))
     (place,) = (path.parent for path in tmp_path.glob("inspect/*/manifest.json"))
     written, content = (place / "inspect.json").stat().st_mtime_ns, (place / "inspect.json").read_bytes()
@@ -166,18 +168,18 @@ def test_a_run_is_inspected_on_its_own_data_against_the_model_that_it_names(tmp_
 def test_wrong_requests_are_refused_with_what_would_be_right(tmp_path, classes):
     other = (str(STORIES),)
     for request, said in (
-        (Request(models=other, results=tmp_path), "started from"),
-        (Request(models=other, against=str(STORIES), results=tmp_path), "no texts"),
-        (Request(models=other, against=str(STORIES), suite="sentiment", results=tmp_path), "own tokenizer"),
-        (Request(models=other, against=str(STORIES), suite="exact", results=tmp_path), "no samples"),
-        (Request(models=other, against=str(START), probe=classes, results=tmp_path), "another shape"),
-        (Request(models=other, against=str(STORIES), probe=classes, layer=9, results=tmp_path), "no such layer"),
-        (Request(models=other, against=str(STORIES), probe=classes, device="mps", results=tmp_path), "--device"),
+        (InspectRequest(models=other, results=tmp_path), "started from"),
+        (InspectRequest(models=other, against=str(STORIES), results=tmp_path), "no texts"),
+        (InspectRequest(models=other, against=str(STORIES), suite="sentiment", results=tmp_path), "own tokenizer"),
+        (InspectRequest(models=other, against=str(STORIES), suite="exact", results=tmp_path), "no samples"),
+        (InspectRequest(models=other, against=str(START), probe=classes, results=tmp_path), "another shape"),
+        (InspectRequest(models=other, against=str(STORIES), probe=classes, layer=9, results=tmp_path), "no such layer"),
+        (InspectRequest(models=other, against=str(STORIES), probe=classes, device="mps", results=tmp_path), "--device"),
     ):
         with pytest.raises(UsageError, match=said):
             inspect_command(request)
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"text": "Tom ran."}\n{"label": 1}\n')
     with pytest.raises(UsageError, match="row 2"):
-        inspect_command(Request(models=other, against=str(STORIES), probe=(bad, bad), results=tmp_path))
+        inspect_command(InspectRequest(models=other, against=str(STORIES), probe=(bad, bad), results=tmp_path))
     assert not list(tmp_path.glob("inspect/*"))

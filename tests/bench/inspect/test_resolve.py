@@ -7,7 +7,7 @@ import pytest
 
 from bench.data.tokens import EncodedPair, encoded_of
 from bench.errors import UsageError
-from bench.inspect.resolve import Request, Trained, find_material, find_start
+from bench.inspect.resolve import InspectRequest, Trained, find_material, find_start
 from bench.inspect.texts import PROBE_LEAST, preference_material, suite_material
 from bench.model import load_tokenizer, model_hash
 from bench.opening import context_of
@@ -29,7 +29,7 @@ def test_texts_are_cut_to_the_model_s_context_and_classes_are_of_one_size(tmp_pa
     paths = tmp_path / "long.jsonl", tmp_path / "short.jsonl"
     for path, count in zip(paths, (30, 20), strict=True):
         path.write_text("".join(json.dumps({"text": f"Tom saw {n} birds. " * 400}) + "\n" for n in range(count)))
-    found = find_material([], STORIES, load_tokenizer(STORIES), Request(models=(), probe=paths))
+    found = find_material([], STORIES, load_tokenizer(STORIES), InspectRequest(models=(), probe=paths))
     assert {len(text.ids) for text in found.probe} == {context_of(STORIES)} == {512}
     assert [text.label for text in found.probe].count(True) == 20 == [text.label for text in found.probe].count(False)
     assert not found.texts
@@ -73,12 +73,12 @@ def test_equal_texts_have_one_digest_and_others_another():
 def test_the_start_model_is_what_the_runs_name_and_is_still_it():
     start, content = SUITE.folder / "model", model_hash(SUITE.folder / "model")
     own = trained(source="suite sentiment", content=content)
-    assert find_start([own, own], Request(models=())) == start
-    assert find_start([trained(source=str(STORIES), content=model_hash(STORIES))], Request(models=())) == STORIES
+    assert find_start([own, own], InspectRequest(models=())) == start
+    assert find_start([trained(source=str(STORIES), content=model_hash(STORIES))], InspectRequest(models=())) == STORIES
     for models, said in (
         ([own, trained(source=str(STORIES), content=model_hash(STORIES))], "different start models"),
         ([trained(source=str(STORIES), content=content)], "its start model .* is not found"),
         ([trained(source="suite exact", content=content)], "table of logits"),
     ):
         with pytest.raises(UsageError, match=said):
-            find_start(models, Request(models=()))
+            find_start(models, InspectRequest(models=()))
