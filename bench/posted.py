@@ -144,7 +144,7 @@ def request_of(posted: Posted, own: Mapping[str, Any]) -> Request:
     asked = posted.request
     given = {name: value for name, value in own.items() if value is not None}
     fields = {name: getattr(asked, name) for name in PostedRequest.model_fields}
-    request = Request(**fields, study=None, storage=None, workers=None, resume=True)
+    request = Request(**fields)
     settings = (*asked.settings, *given.pop("settings", ()))
     return replace(request, **given, settings=settings)
 

@@ -41,22 +41,22 @@ class Request:
     """
 
     losses: tuple[str, ...]
-    sweep: str | None
     suite: str
-    model: str | None
-    data: tuple[Path, ...] | None
-    protocol: str | None
-    trials: int | None
-    seeds: int | None
-    settings: tuple[str, ...]
     results: Path
-    study: str | None
-    storage: str | None
-    sampler: SamplerName
-    workers: int | None
-    processes: int
-    resume: bool
-    loss_files: tuple[Path, ...]
+    sweep: str | None = None
+    model: str | None = None
+    data: tuple[Path, ...] | None = None
+    protocol: str | None = None
+    trials: int | None = None
+    seeds: int | None = None
+    settings: tuple[str, ...] = ()
+    study: str | None = None
+    storage: str | None = None
+    sampler: SamplerName = "grid"
+    workers: int | None = None
+    processes: int = 1
+    resume: bool = True
+    loss_files: tuple[Path, ...] = ()
     pruner: PrunerName = "none"
     patience: float = 300.0
     lease: float = 120.0

@@ -211,14 +211,7 @@ def run(
     )
     base = Request(
         losses=(),
-        sweep=None,
         suite="",
-        model=None,
-        data=None,
-        protocol=None,
-        trials=None,
-        seeds=None,
-        settings=(),
         results=out,
         study=study,
         storage=storage,

@@ -25,7 +25,6 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
     Raises:
         UsageError: what was asked for cannot be right.
     """
-
     check_which(request.pairs)
     plan = make_plan(_as_run(request), note=note)
     workspace = plan.workspace
@@ -80,28 +79,19 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
 def _as_run(request: IterateRequest) -> Request:
     return Request(
         losses=request.losses,
-        sweep=None,
         suite=request.suite,
         model=request.model,
         data=request.data,
-        protocol=None,
         trials=1,
         seeds=0,
         settings=request.settings,
         results=request.results,
-        study=None,
-        storage=None,
-        sampler="grid",
         workers=1,
-        processes=1,
-        resume=True,
-        loss_files=(),
     )
 
 
 def _check(request: IterateRequest, plan: Plan) -> None:
     """Refuse what rounds cannot do."""
-
     if plan.workspace.problem is not None:
         raise UsageError(
             f"suite {request.suite} knows every completion, and nothing has to be sampled", fix="--suite sentiment"
@@ -123,7 +113,6 @@ def _check(request: IterateRequest, plan: Plan) -> None:
 
 
 def _spec(request: IterateRequest, plan: Plan, run: RunSpec, judging: Judging, *, count: int, tokens: int) -> LoopSpec:
-
     workspace = plan.workspace
     return LoopSpec(
         suite=workspace.suite.name,

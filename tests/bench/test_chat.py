@@ -47,9 +47,8 @@ def by_rate(tmp_path, data, *settings, **changes):
 
 def request(tmp_path, data, *settings, judges=("fitted", "gold"), model=str(MODEL), prompts=None, losses=("dpo",)):
     return Request(
-        losses=losses, sweep=None, suite="chat", model=model, data=data and (data,), protocol=None, trials=None,
-        seeds=None, settings=(*SMALL, *settings), results=tmp_path / "results", study=None, storage=None,
-        sampler="grid", workers=1, processes=1, resume=True, loss_files=(), judges=judges, prompts=prompts,
+        losses=losses, suite="chat", model=model, data=data and (data,), settings=(*SMALL, *settings),
+        results=tmp_path / "results", workers=1, judges=judges, prompts=prompts,
     )  # fmt: skip
 
 

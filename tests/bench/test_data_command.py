@@ -23,10 +23,8 @@ from tests.bench.test_cli import SMALL
 def plan(results: Path, data: Path, *settings: str, loss: str = "dpo"):
     notes: list[str] = []
     request = Request(
-        losses=(loss,), sweep=None, suite="sentiment", model=None, data=(data,), protocol=None, trials=None, seeds=None,
-        settings=settings, results=results, study=None, storage=None, sampler="grid", workers=1, processes=1,
-        resume=False, loss_files=(),
-    )  # fmt: skip
+        losses=(loss,), suite="sentiment", data=(data,), settings=settings, results=results, workers=1, resume=False
+    )
     return make_plan(request, note=notes.append), notes
 
 

@@ -1,5 +1,7 @@
 """The suite exact through the command's own path: same plan, cache, loop and records as every other suite."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.compare import compare, plan_units
@@ -12,12 +14,10 @@ from bench.request import Request
 
 
 def request(results, **changes) -> Request:
-    given = {
-        "losses": ("dpo",), "sweep": None, "suite": "exact", "model": None, "data": None, "protocol": None,
-        "trials": None, "seeds": 1, "settings": ("steps=8", "problem.pairs=256"), "results": results, "study": None,
-        "storage": None, "sampler": "grid", "workers": 1, "processes": 1, "resume": True, "loss_files": (),
-    }  # fmt: skip
-    return Request(**{**given, **changes})
+    settings = ("steps=8", "problem.pairs=256")
+    return replace(
+        Request(losses=("dpo",), suite="exact", seeds=1, settings=settings, results=results, workers=1), **changes
+    )
 
 
 def run(results, **changes):

@@ -26,9 +26,8 @@ STUDY = (
 
 def request(out: Path, **changes: object) -> Request:
     base = Request(
-        losses=("dpo",), sweep="beta=0.1,1.0", suite="exact", model=None, data=None, protocol=None, trials=None,
-        seeds=1, settings=("steps=8", "problem.pairs=64"), results=out, study="night", storage=None, sampler="grid",
-        workers=1, processes=1, resume=True, loss_files=(),
+        losses=("dpo",), sweep="beta=0.1,1.0", suite="exact", seeds=1, settings=("steps=8", "problem.pairs=64"),
+        results=out, study="night", workers=1,
     )  # fmt: skip
     return replace(base, **changes)
 

@@ -18,10 +18,8 @@ from tests.bench.evaluate.documents import write_documents
 
 def request(results: Path, *settings: str, suite: str = "sentiment", loss: str = "ipo") -> Request:
     return Request(
-        losses=(loss,), sweep=None, suite=suite, model=None, data=None, protocol=None, trials=None, seeds=None,
-        settings=settings, results=results, study=None, storage=None, sampler="tpe", workers=1, processes=1,
-        resume=False, loss_files=(),
-    )  # fmt: skip
+        losses=(loss,), suite=suite, settings=settings, results=results, sampler="tpe", workers=1, resume=False
+    )
 
 
 @pytest.fixture

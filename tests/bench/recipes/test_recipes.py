@@ -23,11 +23,7 @@ from losses.grammar import split_expressions
 
 ROOT = Path(__file__).parents[3]
 PARTS = [(name, part.name) for name in recipe_names() for part in get_recipe(name).part]
-BASE = Request(
-    losses=(), sweep=None, suite="", model=None, data=None, protocol=None, trials=None, seeds=None, settings=(),
-    results=Path("results"), study=None, storage=None, sampler="grid", workers=None, processes=1, resume=True,
-    loss_files=(),
-)  # fmt: skip
+BASE = Request(losses=(), suite="", results=Path("results"))
 
 
 @pytest.fixture(autouse=True)
