@@ -11,6 +11,7 @@ from bench.errors import UsageError
 from bench.export_card import card
 from bench.hub import NAME
 from bench.model import load_model
+from bench.model_files import copy_tokenizer
 from bench.model_sources import RUN, base_of, find_run, start_folder
 from bench.prepared import Note
 from bench.report.store import finished, read_record
@@ -19,7 +20,6 @@ from bench.spec import RunSpec
 
 Kind = Literal["merged", "adapter"]
 DTYPES = ("float32", "bfloat16")
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")
 
 
 def export(given: str, to: Path, *, results: Path, kind: Kind, dtype: str, note: Note) -> Path:
@@ -107,8 +107,7 @@ def _write_adapter(kept: Path, folder: Path, *, base: tuple[str, str | None], dt
 
 
 def _write_tokenizer(kept: Path, folder: Path) -> None:
-    for path in sorted({path for pattern in TOKENIZER for path in kept.glob(pattern)}):
-        shutil.copyfile(path, folder / path.name)
+    copy_tokenizer(kept, folder)
     config = folder / "tokenizer_config.json"
     said = json.loads(config.read_text(encoding="utf-8"))
     # How it was loaded here is nobody else's business.

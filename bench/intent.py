@@ -63,7 +63,10 @@ def intent_of(request: Request) -> Intent:
             ) from error
     objectives = tuple(_objective(name) for text in request.losses for name in (names() if text == ALL else (text,)))
     if not objectives:
-        raise UsageError("there is no loss to train with", fix="--loss NAME; `bench losses` lists them")
+        raise UsageError(
+            "there is no loss to train with",
+            fix="--loss NAME (`bench losses` lists them), or --recipe NAME (`bench recipes`)",
+        )
     known = sorted({name for objective in objectives for name in objective.params})
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)

@@ -1,6 +1,7 @@
-"""Owns what a model folder may hold before any library opens it: no code, no pickles, nothing outside of the folder."""
+"""Owns the files of a model folder: what it may hold before any library opens it, and which are its tokenizer."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from bench.errors import UsageError
 READ = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 """Files of JSON in which transformers looks for ``auto_map``, the name of Python code to run."""
 INDEX = "model.safetensors.index.json"
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")
+"""Files of a tokenizer, by pattern."""
 
 
 def check_model_files(folder: Path) -> None:
@@ -34,6 +37,12 @@ def check_model_files(folder: Path) -> None:
         )
     if (folder / INDEX).is_file():
         _check_index(folder)
+
+
+def copy_tokenizer(folder: Path, to: Path) -> None:
+    """Copy a model folder's tokenizer into another folder."""
+    for path in sorted({path for pattern in TOKENIZER for path in folder.glob(pattern)}):
+        shutil.copyfile(path, to / path.name)
 
 
 def _refuse_code(folder: Path, name: str, said: dict[str, Any]) -> None:

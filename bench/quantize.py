@@ -6,12 +6,12 @@ from typing import Any
 
 from bench.errors import RunError, UsageError
 from bench.model import load_model, model_hash
+from bench.model_files import copy_tokenizer
 from bench.prepared import Note, make_sound
 from bench.spec import Execution, LoraSpec, TrainSpec
 
 BLOCK = 64
 """Weights that share a scale, as bitsandbytes has it by default."""
-COPIED = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")
 
 
 def check_quantize(lora: LoraSpec | None, execution: Execution) -> None:
@@ -74,8 +74,6 @@ def load_four_bits(folder: Path, train: TrainSpec, *, device: Any) -> Any:
 
 
 def _round(folder: Path, partial: Path) -> None:
-    import shutil
-
     import torch
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
@@ -85,8 +83,7 @@ def _round(folder: Path, partial: Path) -> None:
             codes, scales = quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4")
             weight.copy_(dequantize_4bit(codes, scales).to(weight.dtype))
     model.save_pretrained(partial)
-    for path in sorted({path for pattern in COPIED for path in folder.glob(pattern)}):
-        shutil.copyfile(path, partial / path.name)
+    copy_tokenizer(folder, partial)
 
 
 def _layers(model: Any) -> dict[str, Any]:

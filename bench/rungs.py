@@ -65,7 +65,7 @@ def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[[Any], float]:
             packed=False,
             asked=None if workspace.asked is None else _fewer(workspace.asked["validation"], len(prompts)),
         )
-        if first.asked is None:
+        if evaluation.target != "win_rate":
             return first
         return replace(first, baseline=tuple(sample_rows(first.start, first, spec=evaluation)))
 
@@ -78,4 +78,5 @@ def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[[Any], float]:
 
 
 def _fewer(asked: Asked, prompts: int) -> Asked:
-    return replace(asked, instructions=asked.instructions[:prompts])
+    """The first prompts alone, and no held-out pairs: what a judge is worth does not change in training."""
+    return replace(asked, instructions=asked.instructions[:prompts], held_out=())

@@ -10,7 +10,7 @@ from bench.data.encode import Tokenizer, encode
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
 from bench.data.options import DataOptions
 from bench.data.preferences import Preferences, read_preferences, subset
-from bench.data.rows import Text
+from bench.data.rows import words_of
 from bench.data.sets import Split, split_sets
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
 from bench.errors import UsageError, shown
@@ -80,15 +80,6 @@ def encoded_parts(
     shares[0] = fractions[0] if not given else 1.0 - sum(shares[1:])
     split = split_sets([shown(path.name) for path in paths], sets, fractions=shares, seed=0)
     return Parts(split=replace(split, parts={**split.parts, **given}), words=words)
-
-
-def words_of(prompt: Text) -> str:
-    """What a judge is shown of a prompt: a single question as it is, a longer dialogue turn by turn."""
-    if isinstance(prompt, str):
-        return prompt
-    if len(prompt) == 1:
-        return prompt[0]["content"]
-    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in prompt)
 
 
 def _given(

@@ -212,6 +212,15 @@ def score_of(value: object, name: str) -> float:
     return number
 
 
+def words_of(text: Text) -> str:
+    """What a judge is shown of a prompt or an answer: a single turn as it is, a longer dialogue turn by turn."""
+    if isinstance(text, str):
+        return text
+    if len(text) == 1:
+        return text[0]["content"]
+    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in text)
+
+
 def _answerable(prompt: Text, field: str) -> None:
     if isinstance(prompt, tuple) and prompt[-1]["role"] == "assistant":
         raise RowError(

@@ -15,7 +15,7 @@ from bench.evaluate.generation import generation_metrics, per_prompt
 from bench.evaluate.gold import Gold
 from bench.evaluate.harness import run_lm_eval
 from bench.evaluate.judge import judge_metrics, win_rate
-from bench.evaluate.judging import held_out_accuracy, judged, scored, task_of
+from bench.evaluate.judging import held_out_accuracy, judged, scored
 from bench.evaluate.lm_tasks import ReadyTasks
 from bench.evaluate.preference import preference_metrics
 from bench.evaluate.samples import SampleRow, Samples
@@ -24,7 +24,7 @@ from bench.judges.verdict import Judge
 from bench.judges.verdict import Pair as Shown
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, compute
-from bench.report.record import Metric
+from bench.report.record import Metric, judge_task
 from bench.spec import EvaluationSpec
 
 BATCH = 64
@@ -119,8 +119,9 @@ def _asked(
     metrics: list[Metric] = []
     preferences: dict[str, NDArray[np.float64]] = {}
     target = None
+    names = [judge.name for judge in asked.judges]
     for place, judge in enumerate(asked.judges if spec.split == "test" else asked.judges[:1]):
-        task = task_of(judge, first=place == 0)
+        task = judge_task(judge.name, names)
         found = judged(
             judge, rows, yardstick.baseline, task=task, split=spec.split, seed=spec.seed, verdicts=asked.verdicts
         )

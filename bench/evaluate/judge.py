@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from bench.errors import RunError
 from bench.evaluate.isolation import offline, quiet, same_environment, same_generators
-from bench.report.record import Metric
+from bench.report.record import JUDGE, Metric
 
-TASK = "judge"
 Array = NDArray[np.float64]
 ANNOTATOR = "score:\n  prompt_template: prompt.txt\n"
 LENGTH_PENALTY = 1e-2
@@ -246,7 +245,9 @@ def judge_metrics(result: JudgeResult, *, split: str) -> tuple[Metric, ...]:
     """Return the metrics of task "judge": both win rates in percent, and the outputs' mean length in characters."""
 
     def metric(name: str, value: float, error: float | None, better: bool | None) -> Metric:
-        return Metric(task=TASK, split=split, name=name, value=value, stderr=error, n=result.n, higher_is_better=better)
+        return Metric(
+            task=JUDGE, split=split, name=name, value=value, stderr=error, n=result.n, higher_is_better=better
+        )
 
     return (
         metric("win_rate", result.win_rate, result.stderr, True),

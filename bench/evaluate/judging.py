@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import RunError
-from bench.evaluate.judge import TASK, judge_metrics, length_controlled_values, preferred
+from bench.evaluate.judge import judge_metrics, length_controlled_values, preferred
 from bench.evaluate.metric import mean_metrics
 from bench.evaluate.samples import SampleRow
 from bench.judges.annotate import Annotation, annotate
-from bench.judges.answers import Paired
+from bench.judges.answers import in_order
 from bench.judges.verdict import Judge
 from bench.judges.verdict import Pair as Shown
 from bench.report.record import Metric
@@ -29,11 +29,6 @@ class Judged:
     metrics: tuple[Metric, ...]
     preferences: NDArray[np.float64]
     target: NDArray[np.float64]
-
-
-def task_of(judge: Judge, *, first: bool) -> str:
-    """The task under which a judge's metrics stand: the first one's under "judge", another's under its own name."""
-    return TASK if first else f"{TASK}_{judge.name}"
 
 
 def judged(
@@ -62,15 +57,8 @@ def judged(
         measured = {name: (np.full(len(rows), EVEN), True) for name in ("win_rate", "lc_win_rate")}
         even = np.full(len(rows), EVEN)
         return Judged(metrics=mean_metrics(measured, task=task, split=split), preferences=even / 100.0, target=even)
-    pairs = Paired(
-        model="policy",
-        baseline="start",
-        index=tuple(range(len(rows))),
-        instructions=tuple(row.prompt for row in rows),
-        outputs=tuple(row.text for row in rows),
-        references=tuple(row.text for row in baseline),
-        left_out=0,
-    )
+    instructions, answers = [row.prompt for row in rows], [row.text for row in rows]
+    pairs = in_order(instructions, answers, [row.text for row in baseline], model="policy", baseline="start")
     made = annotate(judge, pairs, seed=seed, cache=verdicts)
     known = [place for place, one in enumerate(made) if one.preference is not None]
     unjudged = np.array([float(one.preference is None) for one in made])
@@ -112,17 +100,12 @@ def held_out_accuracy(
     """How often a judge agrees with the labels of held-out pairs, a tie counting half: what its word is worth here.
 
     Args:
-        pairs: instruction, the preferred answer (first) and the other one.
+        pairs: instruction, the preferred answer (first) and the other one; none: nothing is asked, nothing returned.
     """
-    asked = Paired(
-        model="chosen",
-        baseline="rejected",
-        index=tuple(range(len(pairs))),
-        instructions=tuple(pair.instruction for pair in pairs),
-        outputs=tuple(pair.first for pair in pairs),
-        references=tuple(pair.second for pair in pairs),
-        left_out=0,
-    )
+    if not pairs:
+        return ()
+    instructions, better, worse = zip(*((pair.instruction, pair.first, pair.second) for pair in pairs), strict=True)
+    asked = in_order(instructions, better, worse, model="chosen", baseline="rejected")
     said = [one.preference for one in annotate(judge, asked, seed=seed, cache=verdicts)]
     agreed = np.array([0.5 + 0.5 * float(np.sign(each - 0.5)) for each in said if each is not None])
     if not len(agreed):

@@ -13,7 +13,7 @@ from typing import Any
 from bench.errors import RunError
 from bench.iterate.samples import Sampled
 from bench.judges.annotate import annotate, outcomes, position_bias, to_ask, unknown
-from bench.judges.answers import Paired
+from bench.judges.answers import Paired, in_order
 from bench.judges.cache import keep, kept, key_of
 from bench.judges.verdict import Cost, Judge, Verdict
 from bench.report.whole import write_bytes_whole, write_text_whole
@@ -183,14 +183,12 @@ def _places(sampled: Sequence[Sampled]) -> list[tuple[int, int, int]]:
 
 def _paired(sampled: Sequence[Sampled]) -> Paired:
     places = _places(sampled)
-    return Paired(
+    return in_order(
+        [sampled[row].prompt for row, _, _ in places],
+        [sampled[row].texts[one] for row, one, _ in places],
+        [sampled[row].texts[other] for row, _, other in places],
         model="first",
         baseline="second",
-        index=tuple(range(len(places))),
-        instructions=tuple(sampled[row].prompt for row, _, _ in places),
-        outputs=tuple(sampled[row].texts[one] for row, one, _ in places),
-        references=tuple(sampled[row].texts[other] for row, _, other in places),
-        left_out=0,
     )
 
 

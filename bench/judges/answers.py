@@ -36,6 +36,27 @@ class Paired:
     left_out: int
 
 
+def in_order(
+    instructions: Sequence[str], outputs: Sequence[str], references: Sequence[str], *, model: str, baseline: str
+) -> Paired:
+    """Return answers that stand beside each other already, numbered from 0.
+
+    Raises:
+        ValueError: the three are not of one length.
+    """
+    if not len(instructions) == len(outputs) == len(references):
+        raise ValueError(f"{len(instructions)} instructions, {len(outputs)} outputs, {len(references)} references")
+    return Paired(
+        model=model,
+        baseline=baseline,
+        index=tuple(range(len(instructions))),
+        instructions=tuple(instructions),
+        outputs=tuple(outputs),
+        references=tuple(references),
+        left_out=0,
+    )
+
+
 def read_answers(path: Path, *, questions: Path | None = None) -> list[Answers]:
     """Read a file of answers, one ``Answers`` for each model (``generator`` or ``model``; else the file's name).
 

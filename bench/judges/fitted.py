@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.judges.scored import scored_judge
 from bench.judges.verdict import Judge
-
-if TYPE_CHECKING:
-    from bench.data.rows import Text
 
 Array = NDArray[np.float64]
 VERSION = 1
@@ -67,7 +64,7 @@ def fitted_judge(labelled: Labelled, *, source: str, name: str = NAME) -> Judge:
 def judge_fitted_on(path: Path, *, name: str | None = None) -> Judge:
     """Return a judge fitted on a file of preferences in any format that is known. Raises UsageError as reading does."""
     from bench.data.preferences import read_preferences
-    from bench.data.rows import Pair
+    from bench.data.rows import Pair, words_of
 
     rows = read_preferences(path).rows
     numbers: dict[str, int] = {}
@@ -76,15 +73,11 @@ def judge_fitted_on(path: Path, *, name: str | None = None) -> Judge:
     singles = [row for row in rows if not isinstance(row, Pair)]
     labelled = Labelled(
         prompts=prompts,
-        better=[_answer(row.chosen) for row in pairs] or [_answer(row.completion) for row in singles],
-        worse=[_answer(row.rejected) for row in pairs],
+        better=[words_of(row.chosen).strip() for row in pairs] or [words_of(row.completion).strip() for row in singles],
+        worse=[words_of(row.rejected).strip() for row in pairs],
         desirable=[row.label for row in singles],
     )
     return fitted_judge(labelled, source=str(path), name=name or path.name.partition(".")[0])
-
-
-def _answer(text: "Text") -> str:
-    return (text if isinstance(text, str) else text[0]["content"]).strip()
 
 
 def _fit(labelled: Labelled, *, source: str, name: str) -> tuple[Any, Array]:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from bench.errors import UsageError
 from bench.recipes.recipe import Options, Part, Recipe
 from bench.request import Request
 from losses.grammar import split_expressions
@@ -28,20 +27,10 @@ def requests_of(recipe: Recipe, typed: Options, base: Request, *, part: str | No
 
 
 def as_request(options: Options, base: Request) -> Request:
-    """Return ``base`` with these options.
-
-    Raises:
-        UsageError: no loss.
-    """
-    losses = split_expressions(options.loss or "")
-    if not losses:
-        raise UsageError(
-            "there is no loss to train with",
-            fix="--loss NAME (`bench losses` lists them), or --recipe NAME (`bench recipes`)",
-        )
+    """Return ``base`` with these options."""
     return replace(
         base,
-        losses=losses,
+        losses=split_expressions(options.loss or ""),
         sweep=options.sweep,
         suite=SUITE if options.suite is None else options.suite,
         model=options.model,

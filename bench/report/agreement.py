@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.report.record import RunRecord
+from bench.report.record import RunRecord, judge_task
 from bench.report.settings import Group, values
 from bench.stats.concordance import kendall, kendall_interval, same_side
 
@@ -28,18 +28,13 @@ class JudgesAgree:
     shared: int
 
 
-def judge_task(group: Group, judge: str) -> str:
-    """The task under which a judge's metrics and its preferences by prompt stand in records."""
-    return "judge" if judge == group.judges[0] else f"judge_{judge}"
-
-
 def judges_agree(group: Group) -> list[JudgesAgree]:
     """Return the agreement of each two judges of ``group``; none where a reward decides."""
     return [_two(group, first, second) for first, second in itertools.combinations(group.judges, 2)]
 
 
 def _two(group: Group, first: str, second: str) -> JudgesAgree:
-    tasks = [judge_task(group, name) for name in (first, second)]
+    tasks = [judge_task(name, group.judges) for name in (first, second)]
     rows = [s.test for s in group.settings if all(values(s.test, "win_rate", task=task) for task in tasks)]
     tables = [np.array([_preferences(records, task) for records in rows]) for task in tasks]
     rates = [

@@ -1,5 +1,6 @@
 """Owns the record of one evaluated run: plain JSON, complete in itself, the only input of every report."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -9,6 +10,8 @@ from bench.spec import EvaluationSpec, RunSpec
 RECORD_VERSION = 2
 START = "start"
 """The name under which the untrained start model stands in records and tables."""
+JUDGE = "judge"
+"""The task of a record's first judge."""
 
 
 class Metric(BaseModel):
@@ -93,3 +96,8 @@ class RunRecord(BaseModel):
             if metric.name == name and (task is None or metric.task == task):
                 return metric
         return None
+
+
+def judge_task(judge: str, judges: Sequence[str]) -> str:
+    """Return the task under which a judge's metrics, and its preferences by prompt, stand in a record."""
+    return JUDGE if judge == judges[0] else f"{JUDGE}_{judge}"
