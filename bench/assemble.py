@@ -1,10 +1,12 @@
 """Owns the way from token ids to an objective's batch: log-probs of policy and reference side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bench.confidence import Confidence
 from bench.data.collate import Row
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
 from bench.logprobs import CompletionLogProbs, Frozen, Laid, lay
@@ -16,6 +18,15 @@ ReferenceSource = Callable[[Sequence[Row], Laid], Frozen]
 """(rows, the same laid out) → the reference on them."""
 VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
+
+
+class Scored(NamedTuple):
+    """Rows as the objective takes them, the tokens that went through the policy (each row's own, no padding), and the
+    policy's confidence on the completion tokens in order, where it was asked for."""
+
+    completion: Completion
+    tokens: int
+    confidence: Confidence | None
 
 
 def cached(reference: ReferenceLogProbs) -> ReferenceSource:
@@ -52,14 +63,16 @@ def completions(
     reference: ReferenceSource | None,
     requires: Requires,
     pad_id: int,
-) -> tuple[Completion, int]:
-    """One ``Completion`` over all rows, and how many tokens went through the policy: each row's own, no padding."""
+    watch: bool = False,
+) -> Scored:
+    """Score all rows as one ``Completion``; with ``watch`` say how sure the policy is of their tokens."""
     laid = lay(policy, rows, pad_id=pad_id)
     known = None if reference is None else reference(rows, laid)
     scores = policy(
         laid,
         collision=Requires.COLLISION in requires,
         reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
+        watch=watch,
     )
     found = Completion(
         policy_logps=scores.logps,
@@ -69,7 +82,7 @@ def completions(
         log_collision=scores.collision,
         reference_entropy=known.entropy if known is not None and Requires.ENTROPY in requires else None,
     )
-    return found, laid.seen
+    return Scored(found, laid.seen, scores.confidence)
 
 
 def as_batch(

@@ -78,7 +78,7 @@ def seconds_per_step(plan: Plan) -> float:
     times = []
     for _ in range(3):
         started = time.monotonic()
-        both, _ = completions(
+        both, _, _ = completions(
             rows,
             policy=policy,
             reference=None,

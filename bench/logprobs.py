@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, logsumexp, no_grad
 from torch.nn import Module
 
+from bench.confidence import Confidence, confidence
 from bench.data.collate import Padded, Row, collate_rows
 from bench.gradient_checkpointing import checkpointed
 from bench.packed.forward import frozen_scores, fused_loss, token_scores, why_padded
@@ -26,13 +27,15 @@ class TokenScores(NamedTuple):
     """What a model says of completion tokens; each ``[rows, width]``, 0 where ``mask`` is False.
 
     logps: log π(y_t | x, y_<t), nats, float32. collision: log Σ_v π(v)², without gradient. kl: KL(π_ref ‖ π) over the
-    vocabulary, nats. The last two are None unless they were asked for.
+    vocabulary, nats. The last two are None unless they were asked for. confidence: of the completion tokens in order,
+    not spread; None unless it was asked for.
     """
 
     logps: Tensor
     mask: Tensor
     collision: Tensor | None
     kl: Tensor | None
+    confidence: Confidence | None = None
 
 
 class Frozen(NamedTuple):
@@ -78,6 +81,7 @@ class CompletionLogProbs(Module):
         collision: bool = False,
         reference_logits: Callable[[Span], Tensor] | None = None,
         fused: tuple[Sequence[Span], ChunkLoss] | None = None,
+        watch: bool = False,
     ) -> "TokenScores | Tensor":
         """Return the log-prob of each completion token, and what else was asked for.
 
@@ -89,6 +93,7 @@ class CompletionLogProbs(Module):
                 it is wanted.
             fused: chunks of completion tokens and their loss; the sum of the losses is then returned, a scalar with
                 its gradient. Of packed rows only.
+            watch: whether the confidence is wanted.
         """
         if isinstance(laid, Layout):
             if fused is not None:
@@ -100,6 +105,7 @@ class CompletionLogProbs(Module):
                     loss,
                     collision=collision,
                     reference_logits=reference_logits,
+                    watch=watch,
                     checkpointing=self.checkpointing,
                 )
             found = token_scores(
@@ -107,20 +113,27 @@ class CompletionLogProbs(Module):
                 laid,
                 collision=collision,
                 reference_logits=reference_logits,
+                watch=watch,
                 checkpointing=self.checkpointing,
             )
-            logps, kl, far = (None if each is None else spread(each, laid.mask) for each in found)
-            assert logps is not None
-            return TokenScores(logps=logps, mask=laid.mask, collision=far, kl=kl)
+            return TokenScores(
+                logps=spread(found.logps, laid.mask),
+                mask=laid.mask,
+                collision=None if found.collision is None else spread(found.collision, laid.mask),
+                kl=None if found.kl is None else spread(found.kl, laid.mask),
+                confidence=found.confidence,
+            )
         mask = laid.mask
         with checkpointed(self.model) if self.checkpointing else nullcontext():
             logits = completion_logits(self.model, laid.ids, laid.attended, mask)
         known = None if reference_logits is None else reference_logits((0, len(logits)))
+        labels = laid.ids[:, 1:][mask]
         return TokenScores(
-            logps=spread(token_logps(logits, laid.ids[:, 1:][mask]), mask),
+            logps=spread(token_logps(logits, labels), mask),
             mask=mask,
             collision=spread(log_collision(logits), mask) if collision else None,
             kl=None if known is None else spread(token_kl(known, logits), mask),
+            confidence=confidence(logits, labels) if watch else None,
         )
 
     @no_grad()

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from bench import assemble
 from bench.batches import Unit
+from bench.confidence import Confidence
 from bench.data.collate import Row
+from bench.data.tokens import pairs_in, singles_in
 from bench.logprobs import CompletionLogProbs, Frozen, lay, spread
 from bench.packed.forward import chunk_tokens
 from bench.packed.head import Scores, Slopes, Span
@@ -19,18 +21,21 @@ from bench.spec import Execution, RunSpec
 from losses import Completion, Objective, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch
 
-SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "good", "bad", "tokens")
+WATCHED = ("entropy", "top1_good", "completion_tokens", "tokens_good")
+"""Sums over completion tokens: entropy of all, top-1 of the good completions', and their counts; 0 where unwatched."""
+SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "good", "bad", "tokens", *WATCHED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is the same in all steps of one run."""
+    """What is the same in all steps of one run; ``watch`` is of one step: whether its ``WATCHED`` are wanted."""
 
     spec: RunSpec
     objective: Objective
     execution: Execution
     accelerator: Accelerator
     pad_id: int
+    watch: bool = False
 
     def autocast(self) -> torch.autocast:
         """bf16 matrix products where the spec asks for them; weights and losses stay in float32."""
@@ -55,17 +60,18 @@ def scored(
     setting: Setting,
     source: assemble.ReferenceSource | None,
     baseline: Tensor | None,
-) -> tuple[Batch, int]:
-    """The objective's batch, with the policy's gradient, and how many tokens it cost."""
+) -> tuple[Batch, int, list[float]]:
+    """The objective's batch, with the policy's gradient, the tokens that it cost, and ``WATCHED``."""
     with setting.autocast():
-        both, tokens = assemble.completions(
+        both, tokens, seen = assemble.completions(
             rows_of_units(part),
             policy=policy,
             reference=source,
             requires=setting.objective.requires,
             pad_id=setting.pad_id,
+            watch=setting.watch,
         )
-    return setting.as_batch(both, part, baseline=baseline), tokens
+    return setting.as_batch(both, part, baseline=baseline), tokens, watched(seen, part, both.mask)
 
 
 def fused(
@@ -106,7 +112,8 @@ def fused(
                 total = losses.sum() * scale
                 leaves = [logps] if kl is None else [logps, kl]
                 found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-            sums.add_(sums_of(objective, batch, losses.detach(), tokens=0))
+            seen = watched(scores.confidence, chunks[number], laid.mask[own])
+            sums.add_(sums_of(objective, batch, losses.detach(), tokens=0, watched=seen))
             return total.detach(), Slopes(found[0], None if kl is None else found[1])
 
         total = policy(
@@ -114,6 +121,7 @@ def fused(
             fused=([(ends[first], ends[last]) for first, last in row_spans], loss),
             collision=Requires.COLLISION in objective.requires,
             reference_logits=known.logits if known is not None and Requires.VOCAB_KL in objective.requires else None,
+            watch=setting.watch,
         )
     sums[SUMS.index("tokens")] = laid.seen
     return total, sums
@@ -124,7 +132,23 @@ def rows_of_units(part: Sequence[Unit]) -> list[Row]:
     return assemble.rows_of(row for unit in part for row in unit)
 
 
-def sums_of(objective: Objective, batch: Batch, losses: Tensor, tokens: int) -> Tensor:
+def watched(seen: Confidence | None, part: Sequence[Unit], mask: Tensor) -> list[float]:
+    """``WATCHED`` of the units' completion tokens, of which ``mask [rows, width]`` says whose is whose."""
+    if seen is None:
+        return [0.0] * len(WATCHED)
+    rows = [row for unit in part for row in unit]
+    pairs, singles = len(pairs_in(rows)), [single.desirable for single in singles_in(rows)]
+    good = torch.tensor([True] * pairs + [False] * pairs + singles, device=mask.device)  # as rows_of_units has them
+    of_good = good.repeat_interleave(mask.sum(dim=1))
+    return [
+        float(seen.entropy.double().sum()),
+        float(seen.top1[of_good].double().sum()),
+        len(seen.entropy),
+        float(of_good.sum()),
+    ]
+
+
+def sums_of(objective: Objective, batch: Batch, losses: Tensor, *, tokens: int, watched: Sequence[float]) -> Tensor:
     """``SUMS`` over a batch, float64."""
     hits = 0.0
     if isinstance(batch, Pairs):
@@ -137,7 +161,7 @@ def sums_of(objective: Objective, batch: Batch, losses: Tensor, tokens: int) -> 
     if not isinstance(batch, Singles) and len(good) == len(bad):
         hits = float((good > bad).sum() + 0.5 * (good == bad).sum())
     sides = [float(x.double().sum()) for x in (good, bad, logp_good, logp_bad)]
-    values = [float(losses.double().sum()), hits, *sides, len(good), len(bad), tokens]
+    values = [float(losses.double().sum()), hits, *sides, len(good), len(bad), tokens, *watched]
     return torch.tensor(values, dtype=torch.float64, device=losses.device)
 
 

@@ -233,6 +233,9 @@ class Execution(BaseModel):
     processes: Annotated[int, Field(gt=0)] = 1
     checkpoint_every: Annotated[int, Field(ge=0, description="optimiser steps; 0: only at the end")] = 0
     log_every: Annotated[int, Field(gt=0)] = 1
+    watch_every: Annotated[
+        int, Field(ge=0, description="optimiser steps from one measurement of entropy and top-1 to the next; 0: never")
+    ] = 10
     layout: Annotated[
         Literal["packed", "padded"], Field(description="packed: no padding and each prompt once, where the model can")
     ] = "packed"

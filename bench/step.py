@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class StepResult:
             "chosen_logp": s["logp_good"] / good if good else None,
             "rejected_logp": s["logp_bad"] / bad if bad else None,
             "grad_norm": self.grad_norm,
+            "entropy": s["entropy"] / s["completion_tokens"] if s["completion_tokens"] else None,
+            "chosen_top1": s["top1_good"] / s["tokens_good"] if s["tokens_good"] else None,
         }
 
 
@@ -82,16 +84,17 @@ def optimiser_step(
         # One micro-batch is scored once: its graph waits until the whole batch has said what its gradient is.
         with contextlib.nullcontext() if len(parts) == 1 else torch.no_grad():
             model = policy if len(parts) == 1 else accelerator.unwrap_model(policy)
-            first = [scored(model, part, setting=setting, source=source, baseline=baseline) for part in parts]
+            once = setting if len(parts) == 1 else replace(setting, watch=False)
+            first = [scored(model, part, setting=once, source=source, baseline=baseline) for part in parts]
         kept = first[0] if len(parts) == 1 else None
         coupled = couple(
             objective,
-            [each(batch, _detached) for batch, _ in first],
+            [each(batch, _detached) for batch, _, _ in first],
             params=setting.spec.params,
             state=state,
             accelerator=accelerator,
         )
-        extra += 0 if kept else sum(tokens for _, tokens in first) * accelerator.num_processes
+        extra += 0 if kept else sum(tokens for _, tokens, _ in first) * accelerator.num_processes
     sums = torch.zeros(len(SUMS), dtype=torch.float64, device=accelerator.device)
     # DDP takes the mean over ranks: × world size makes it a sum, ÷ the global batch a mean of all examples.
     scale = accelerator.num_processes / examples
@@ -104,7 +107,7 @@ def optimiser_step(
                 ranks.backward(policy, loss)
                 sums += part_sums
                 continue
-            batch, tokens = kept or scored(policy, part, setting=setting, source=source, baseline=baseline)
+            batch, tokens, watched = kept or scored(policy, part, setting=setting, source=source, baseline=baseline)
             if coupled is None:
                 losses = objective(batch, **setting.spec.params).float()
                 ranks.backward(policy, losses.sum() * scale)
@@ -112,7 +115,7 @@ def optimiser_step(
                 losses = coupled.losses[done : done + batch.examples]
                 ranks.backward(policy, surrogate(batch, coupled.gradients[number]) * accelerator.num_processes)
         done += batch.examples
-        sums += sums_of(objective, batch, losses.detach(), tokens)
+        sums += sums_of(objective, batch, losses.detach(), tokens=tokens, watched=watched)
     norm = ranks.clipped(policy, setting.spec.train.clip)
     total = dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
     if math.isfinite(total["loss"]) and math.isfinite(norm):
@@ -144,7 +147,7 @@ def kl_baseline(
     for start in range(0, math.ceil(len(rows) / accelerator.num_processes), size):
         part = mine[start : start + size]
         with setting.autocast():
-            found, tokens = assemble.completions(
+            found, tokens, _ = assemble.completions(
                 part or rows[:1],
                 policy=model,
                 reference=source,
@@ -175,7 +178,7 @@ def _check_parity(
     objective, params = setting.objective, setting.spec.params
     zero = torch.zeros((), device=setting.accelerator.device)
     model = setting.accelerator.unwrap_model(policy)
-    batch, _ = scored(model, part, setting=setting, source=source, baseline=zero)
+    batch, _, _ = scored(model, part, setting=setting, source=source, baseline=zero)
     found, _ = objective.advance(batch, state, params)
     exact, _ = objective.advance(batch.at_reference(), state, params)
     if Requires.WHOLE_BATCH in objective.requires:

@@ -26,7 +26,10 @@ from losses import Objective, Requires
 
 VERSION = 1
 logger = logging.getLogger(__name__)
-CURVES = ("step", "loss", "accuracy", "margin", "chosen_logp", "rejected_logp", "grad_norm", "learning_rate")
+CURVES = (
+    "step", "loss", "accuracy", "margin", "chosen_logp", "rejected_logp", "grad_norm", "learning_rate", "entropy",
+    "chosen_top1",
+)  # fmt: skip
 
 
 class Interrupted(KeyboardInterrupt):
@@ -102,6 +105,8 @@ def train(
     progress = Progress()
     if (saved := load_state(state)) is not None:
         progress = Progress(**saved.progress)
+        for name in CURVES:  # a state of before some were known
+            progress.curves.setdefault(name, [None] * len(progress.curves["step"]))
         saved.restore(accelerator.unwrap_model(policy), optimizer, moving)
     progress.world_size, progress.layout, progress.sharing = accelerator.num_processes, scored.layout, sharing
     check_alike(accelerator, progress.steps)
@@ -121,11 +126,14 @@ def train(
             if moving is not None and (moved or vocabulary):
                 source = assemble.live(moving, vocabulary=vocabulary)
         batch = step_units(units, stages, schedule, spec=spec, step=step)
+        logged = (step + 1) % execution.log_every == 0 or step + 1 == steps
         result = optimiser_step(
             policy,
             optimizer,
             batch,
-            setting=replace(setting, objective=objective.at(step + 1, steps)),
+            setting=replace(
+                setting, objective=objective.at(step + 1, steps), watch=logged and _watched(step, steps, execution)
+            ),
             source=source,
             state=progress.objective_state,
             # Only a reference that the policy starts from says what the first loss must be.
@@ -144,7 +152,7 @@ def train(
             move_reference(moving, accelerator.unwrap_model(policy), weight)
             moved = True
         row = {"step": float(progress.steps), **result.curve_row(), "learning_rate": rate}
-        if progress.steps % execution.log_every == 0 or progress.steps == steps:
+        if logged:
             for name in CURVES:
                 progress.curves[name].append(row[name])
             report(progress.steps, {**row, "tokens": float(progress.tokens), "seconds": progress.seconds})
@@ -162,6 +170,15 @@ def train(
             accelerator.wait_for_everyone()
             raise Interrupted
     return progress
+
+
+def _watched(step: int, steps: int, execution: Execution) -> bool:
+    """Whether a logged step (0-based) measures the policy's confidence: the first, the last, and some between."""
+    every, log = execution.watch_every, execution.log_every
+    if every == 0:
+        return False
+    # The first logged step in each span of ``every`` steps.
+    return step + 1 == steps or step // every > (step - log) // every
 
 
 def lr_factor(step: int, steps: int, train: TrainSpec) -> float:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bench.confidence import Confidence
 from bench.gradient_checkpointing import checkpointed
 from bench.packed.attention import Plans, packed_attention
-from bench.packed.head import ChunkLoss, FusedLoss, Head, Span, TokenScores
+from bench.packed.head import ChunkLoss, FusedLoss, Head, Scores, Span, TokenScores
 from bench.packed.last_layer import only_read_tokens
 from bench.packed.layout import Layout, pack
 from bench.packed.pointwise import quick_rotary
@@ -70,7 +71,7 @@ def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> s
     try:
         with torch.no_grad():
             layout = pack(rows, device=next(parts.backbone.parameters()).device)
-            found = token_scores(model, layout, collision=False, reference_logits=None)[0]
+            found = token_scores(model, layout, collision=False, reference_logits=None).logps
             far = float((found - padded_logps(rows)).abs().max())
     except Exception as error:  # a model may refuse in any way that it likes
         return (
@@ -107,17 +108,26 @@ def token_scores(
     *,
     collision: bool,
     reference_logits: Callable[[Span], Tensor] | None,
+    watch: bool = False,
     checkpointing: bool = False,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Log-probs, KL from the reference and log-collision of every completion token, each ``[completion tokens]``.
+) -> Scores:
+    """What the policy says of every completion token. Gradients flow through log-probs and KL.
 
-    The last two are None unless they were asked for. Gradients flow through the first two.
+    Args:
+        collision, reference_logits, watch: whether the log-collision, the KL from a reference and the policy's
+            confidence are wanted.
     """
     parts = _parts(model)
-    head = _head(parts, layout, chunks(layout, parts.head.out_features), collision, reference_logits)
+    spans = chunks(layout, parts.head.out_features)
+    head = _head(parts, layout, spans, collision=collision, reference=reference_logits, watch=watch)
     hidden = hidden_states(parts, layout, checkpointing=checkpointing)
-    logps, kl, far = TokenScores.apply(hidden, parts.head.weight, parts.head.bias, head)
-    return logps, kl if reference_logits is not None else None, far if collision else None
+    logps, kl, far, entropy, top1 = TokenScores.apply(hidden, parts.head.weight, parts.head.bias, head)
+    return Scores(
+        logps=logps,
+        kl=kl if reference_logits is not None else None,
+        collision=far if collision else None,
+        confidence=Confidence(entropy, top1) if watch else None,
+    )
 
 
 def fused_loss(
@@ -128,15 +138,17 @@ def fused_loss(
     *,
     collision: bool,
     reference_logits: Callable[[Span], Tensor] | None,
+    watch: bool = False,
     checkpointing: bool = False,
 ) -> Tensor:
     """The sum of the chunks' losses, a scalar whose gradient is at hand already.
 
     Args:
         spans: the chunks as spans of completion tokens.
+        watch: whether the loss is told the policy's confidence, too.
     """
     parts = _parts(model)
-    head = _head(parts, layout, spans, collision, reference_logits)
+    head = _head(parts, layout, spans, collision=collision, reference=reference_logits, watch=watch)
     hidden = hidden_states(parts, layout, checkpointing=checkpointing)
     return FusedLoss.apply(hidden, parts.head.weight, parts.head.bias, head, loss)
 
@@ -183,9 +195,15 @@ def _parts(model: Any) -> Parts:
 
 
 def _head(
-    parts: Parts, layout: Layout, spans: Sequence[Span], collision: bool, reference: Callable[[Span], Tensor] | None
+    parts: Parts,
+    layout: Layout,
+    spans: Sequence[Span],
+    *,
+    collision: bool,
+    reference: Callable[[Span], Tensor] | None,
+    watch: bool,
 ) -> Head:
     kind = layout.ids.device.type
     lower = torch.is_autocast_enabled(kind)
     dtype = torch.get_autocast_dtype(kind) if lower else parts.head.weight.dtype
-    return Head(labels=layout.labels, spans=spans, reference=reference, collision=collision, dtype=dtype)
+    return Head(labels=layout.labels, spans=spans, reference=reference, collision=collision, watch=watch, dtype=dtype)

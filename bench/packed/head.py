@@ -6,12 +6,13 @@ back (four).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from bench.confidence import Confidence, confidence, joined
 from bench.packed.kernels import kernels
 
 Span = tuple[int, int]
@@ -22,11 +23,13 @@ class Scores(NamedTuple):
     """What the policy says of a chunk's completion tokens, each ``[tokens]``, float32; None where it was not asked for.
 
     logps: log π(y_t | x, y_<t), nats. kl: KL(π_ref ‖ π) over the vocabulary, nats. collision: log Σ_v π(v)².
+    confidence: what is watched, and no loss sees.
     """
 
     logps: Tensor
     kl: Tensor | None
     collision: Tensor | None
+    confidence: Confidence | None = None
 
 
 class Slopes(NamedTuple):
@@ -51,6 +54,7 @@ class Head:
         spans: the chunks, in order and without gaps.
         reference: span to the reference's logits ``[tokens, vocabulary]`` where the KL is wanted.
         collision: whether log Σ_v π(v)² is wanted.
+        watch: whether the policy's confidence is wanted: one more pass over the logits.
         dtype: of the matrix products; all else is float32.
     """
 
@@ -58,17 +62,21 @@ class Head:
     spans: Sequence[Span]
     reference: Callable[[Span], Tensor] | None
     collision: bool
+    watch: bool
     dtype: torch.dtype
 
     def scores(self, span: Span, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Scores, ToLogits]:
         """Scores of a chunk, and the way from their slopes to those of its logits; that may be gone once."""
         logits = torch.mm(hidden, weight.T) if bias is None else torch.addmm(bias, hidden, weight.T)
         labels = self.labels[slice(*span)]
+        watched = confidence(logits, labels) if self.watch else None
         fast = kernels()
         if fast is not None and self.reference is None and not self.collision and fast.takes(logits):
             logps, kept = fast.head_scores(logits, labels)
-            return Scores(logps, None, None), lambda slopes: fast.head_slopes(logits, labels, kept, slopes.logps)
-        return self._plain(span, logits.float(), labels[:, None])
+            scores = Scores(logps, None, None, watched)
+            return scores, lambda slopes: fast.head_slopes(logits, labels, kept, slopes.logps)
+        scores, to_logits = self._plain(span, logits.float(), labels[:, None])
+        return scores._replace(confidence=watched), to_logits
 
     def _plain(self, span: Span, logits: Tensor, labels: Tensor) -> tuple[Scores, ToLogits]:
         picked = logits.gather(-1, labels)
@@ -102,11 +110,11 @@ class TokenScores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head) -> tuple[Tensor, ...]:
-        """Return log-probs, KL and log-collision of all tokens; the last two empty where they are not wanted."""
+        """Return log-probs, KL, log-collision, entropy and top-1 of all tokens; empty where they are not wanted."""
         h, w, b = _cast(hidden, head), _cast(weight, head), None if bias is None else _cast(bias, head)
         found = [head.scores(span, h[slice(*span)], w, b)[0] for span in head.spans]
         ctx.save_for_backward(hidden, weight, bias)
-        ctx.head = head
+        ctx.head = replace(head, watch=False)  # it is seen once
         logps = torch.cat([each.logps for each in found])
         kl = (
             logps.new_empty(0)
@@ -118,11 +126,13 @@ class TokenScores(torch.autograd.Function):
             if head.collision
             else logps.new_empty(0)
         )
-        ctx.mark_non_differentiable(collision)
-        return logps, kl, collision
+        watched = joined([each.confidence for each in found if each.confidence is not None]) if head.watch else None
+        entropy, top1 = (logps.new_empty(0), logps.new_empty(0)) if watched is None else watched
+        ctx.mark_non_differentiable(collision, entropy, top1)
+        return logps, kl, collision, entropy, top1
 
     @staticmethod
-    def backward(ctx: Any, d_logps: Tensor, d_kl: Tensor, _: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, d_logps: Tensor, d_kl: Tensor, *_: Tensor) -> tuple[Any, ...]:
         """Return the gradients of hidden states, weight and bias."""
         hidden, weight, bias = ctx.saved_tensors
         gradients = _Gradients(hidden, weight, bias, ctx.head, ctx.needs_input_grad)

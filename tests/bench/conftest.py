@@ -91,6 +91,7 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
         spec: RunSpec, *, micro_batch: int = 8, data: Encoded | None = None, checkpoint_every: int = 0,
         should_stop: Callable[[], bool] = lambda: False, state: Path | None = None, model: Any = None,
         start: Any = None, ends_early: Callable[[int], bool] = lambda step: False, gradient_checkpointing: bool = False,
+        log_every: int = 1, watch_every: int = 10,
     ) -> tuple[Progress, Any]:  # fmt: skip
         data = data or tiny_pairs()
         start = start or tiny_model()
@@ -106,6 +107,8 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
                 micro_batch=micro_batch,
                 checkpoint_every=checkpoint_every,
                 gradient_checkpointing=gradient_checkpointing,
+                log_every=log_every,
+                watch_every=watch_every,
             ),
             accelerator=Accelerator(cpu=True), state=state or tmp_path / "state",
             report=lambda step, row: None, should_stop=should_stop, ends_early=ends_early,

@@ -49,6 +49,17 @@ def test_a_policy_that_is_not_the_reference_is_refused_at_step_0(run_loop):
         run_loop(tiny_spec("dpo", params={"beta": 1.0}), model=tiny_model(seed=1))
 
 
+@pytest.mark.parametrize(
+    ("logged", "watched", "steps", "seen"),
+    [(1, 3, 8, [1, 4, 7, 8]), (2, 3, 8, [2, 4, 8]), (4, 3, 9, [4, 8, 9]), (1, 0, 4, []), (1, 1, 3, [1, 2, 3])],
+)
+def test_confidence_is_measured_on_logged_steps_now_and_then(run_loop, logged, watched, steps, seen):
+    progress, _ = run_loop(tiny_spec("dpo", steps=steps), log_every=logged, watch_every=watched)
+    curves = progress.curves
+    assert [step for step, value in zip(curves["step"], curves["entropy"], strict=True) if value is not None] == seen
+    assert len(curves["chosen_top1"]) == len(curves["step"])
+
+
 def test_reference_free_objectives_need_no_parity(run_loop):
     progress, _ = run_loop(tiny_spec("simpo"), model=tiny_model(seed=1))
     assert progress.status == "completed"

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from bench import assemble
 from bench.batches import batch_units
+from bench.data.tokens import EncodedPair
 from bench.logprobs import CompletionLogProbs
 from bench.micro_batch import Setting
 from bench.spec import Execution
@@ -28,7 +29,7 @@ def moved(model, seed=1):
     return policy
 
 
-def step(name, *, packed, micro_batch=8, precision="fp32", data=None):
+def step(name, *, packed, micro_batch=8, precision="fp32", data=None, watch=False):
     """The loss sums and the weights' change of one step of plain gradient descent."""
     data = data or tiny_pairs(12)
     start, objective = tiny_model(), get(name)
@@ -44,6 +45,7 @@ def step(name, *, packed, micro_batch=8, precision="fp32", data=None):
         execution=Execution(micro_batch=micro_batch),
         accelerator=Accelerator(cpu=True),
         pad_id=data.pad_id,
+        watch=watch,
     )
     vocabulary = bool(objective.requires & assemble.VOCABULARY)
     source = assemble.live(CompletionLogProbs(start, packed=packed), vocabulary=vocabulary)
@@ -70,6 +72,45 @@ def test_loss_and_gradient_are_those_of_the_padded_step(name, micro_batch):
     assert found.sums == pytest.approx(oracle.sums, rel=1e-5, abs=1e-4)
     assert found.state == pytest.approx(oracle.state, rel=1e-5, abs=1e-6)
     assert found.grad_norm == pytest.approx(oracle.grad_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto", "tdpo2", "infonca", "aot"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_entropy_and_top_1_are_those_of_the_whole_models_logits_and_change_no_step(name, packed):
+    _, unwatched = step(name, packed=packed, micro_batch=3)
+    found, change = step(name, packed=packed, micro_batch=3, watch=True)
+    assert torch.equal(change, unwatched)
+    data, model = tiny_pairs(12), tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight *= 20
+    model = moved(model)
+    entropies, hits = [], []
+    rows = [row for unit in batch_units(data, get(name))[:8] for row in unit]
+    for prompt, completion, good in sides(rows):
+        logits = model(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1].detach()
+        entropies.append(torch.distributions.Categorical(logits=logits).entropy())
+        if good:
+            hits.append(logits.argmax(dim=-1) == torch.tensor(completion))
+    row = found.curve_row()
+    assert row["entropy"] == pytest.approx(float(torch.cat(entropies).mean()), rel=1e-5)
+    assert row["chosen_top1"] == pytest.approx(float(torch.cat(hits).float().mean()))
+    assert 0 < row["chosen_top1"] < 1
+
+
+def sides(rows):
+    """(prompt, completion, whether it is the good one) of pairs and of single completions."""
+    for row in rows:
+        if isinstance(row, EncodedPair):
+            yield row.prompt_ids, row.chosen_ids, True
+            yield row.prompt_ids, row.rejected_ids, False
+        else:
+            yield row.prompt_ids, row.completion_ids, row.desirable
+
+
+def test_what_is_not_watched_is_unknown_and_not_zero():
+    row = step("dpo", packed=True)[0].curve_row()
+    assert row["entropy"] is None
+    assert row["chosen_top1"] is None
 
 
 @pytest.mark.parametrize("name", ["dpo", "simpo", "kto", "tdpo2", "aot"])
