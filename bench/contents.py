@@ -56,7 +56,7 @@ def of_suite(
     """
     own = same_tokenizer(folder, suite.folder / "model")
     if brought.data:
-        split, source = brought.read(tokenizer, max_length=max_length, note=note).split, brought.data_name
+        split, source = brought.read(tokenizer, max_length=max_length, note=note).split, brought.data_source
     else:
         pairs = {name: _suite_pairs(suite, name, tokenizer, own, max_length) for name in ("train", *SPLITS)}
         split, source = Split(parts=pairs, sets=()), f"suite {suite.name}"
@@ -103,7 +103,7 @@ def of_user(
     few = {split: each.first(evaluation.prompts) for split, each in questions.items()}
     return Contents(
         data=rows,
-        data_spec=_data_spec(parts.split, source=brought.data_name),
+        data_spec=_data_spec(parts.split, source=brought.data_source),
         held_out={split: parts.split.parts[split] for split in SPLITS if rows.kind == "pairs"},
         prompts={split: each.prompts for split, each in few.items()},
         evaluation=evaluation.model_copy(update=decided),

@@ -61,8 +61,15 @@ class Brought:
 
     @property
     def data_name(self) -> str:
-        """The data sets as they are named in records."""
+        """The data sets as messages name them."""
         return " + ".join(shown(path.name) for path in self.data)
+
+    @property
+    def data_source(self) -> str:
+        """The data sets as records name them: with what was said of reading them, where that is more than nothing."""
+        said = self.options.model_dump(exclude_defaults=True)
+        texts = [f"{name}={value.name if isinstance(value, Path) else value}" for name, value in said.items()]
+        return f"{self.data_name} ({shown(', '.join(texts))})" if texts else self.data_name
 
 
 @dataclass(frozen=True, kw_only=True)

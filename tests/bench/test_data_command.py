@@ -99,7 +99,8 @@ def test_a_run_takes_another_projects_file(tmp_path, name, settings):
     made, notes = plan(tmp_path, HERE / name, *settings, "train.max_length=256")
     pairs = [*made.workspace.data.pairs, *(p for split in made.workspace.held_out.values() for p in split.pairs)]
     assert len(pairs) == FILES[name][1] + 4 * (name == "ultrafeedback.jsonl")
-    assert made.workspace.data_spec.source == name
+    said = ", ".join(each.removeprefix("data.") for each in settings)
+    assert made.workspace.data_spec.source == (f"{name} ({said})" if said else name)
     assert any("tie" in note for note in notes) == (name == "ultrafeedback.jsonl")
 
 
