@@ -2,7 +2,6 @@
 
 import copy
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from bench.adapters import load_trained
 from bench.cost import cost_of, evaluation_meter
 from bench.errors import RunError
 from bench.evaluate.checkpoint import Evaluated
-from bench.evaluate.retarget import as_measured
 from bench.evaluate.samples import write_samples
 from bench.heap import give_back_memory
 from bench.identity import evaluation_key, start_spec
@@ -25,6 +23,7 @@ from bench.measure import SAMPLES, frontiers, measure, training_metrics
 from bench.packed.kernels import kernels
 from bench.provenance import environment
 from bench.reference_stage import training_entries
+from bench.reissue import reissue
 from bench.report.record import START, RunRecord
 from bench.report.store import is_complete, read_record, verify_folder, write_whole
 from bench.rungs import Prune, Rungs, rung_scorer
@@ -121,30 +120,6 @@ def try_run(
             with stage("evaluate", {"run": spec.key, "objective": spec.objective, "split": split}):
                 _evaluate(workspace, job, evaluation, place, hooks, tuning=tuning, first=first or workspace)
     return read_record(place)
-
-
-def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> bool:
-    """Write the record of the same evaluation, made under another protocol, as this protocol's; False: there is none.
-
-    A checkpoint's numbers do not depend on how its objective was tuned, nor on which of them chose, so nothing is
-    measured twice.
-    """
-    for other in sorted(place.parent.glob("[!.]*")):
-        if not is_complete(other) or verify_folder(other):
-            continue
-        known = as_measured(read_record(other), evaluation)
-        if known is None:
-            continue
-        update = {"evaluation_key": place.name, "protocol": tuning.hash, "tuning": tuning.model_dump(mode="json")}
-        record = known.model_copy(update=update)
-
-        def write(partial: Path, other: Path = other, record: RunRecord = record) -> None:
-            (partial / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            shutil.copyfile(other / SAMPLES, partial / SAMPLES)
-
-        write_whole(place, write, stage="evaluate")
-        return True
-    return False
 
 
 def _train(
