@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.execution import Execution
 from bench.report.record import Energy
-from bench.spec import Execution
 
 POWERCAP = Path("/sys/class/powercap")
 STAT = Path("/proc/stat")

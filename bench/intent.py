@@ -9,9 +9,10 @@ from typing import Any
 
 from bench.data.options import AS_IT_IS, DataOptions
 from bench.errors import UsageError, did_you_mean
+from bench.execution import Execution
 from bench.request import Request, Settings, apply, read_settings
 from bench.search import Search, axes_of, make_search
-from bench.spec import EvaluationSpec, Execution, LoraSpec, SetSpec, TrainSpec
+from bench.spec import EvaluationSpec, LoraSpec, SetSpec, TrainSpec
 from bench.stages import stage_settings
 from bench.suites.suite import Preset, Suite, get_suite
 from losses import Objective, get, names, register_file

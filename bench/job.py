@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.execution import Execution
 from bench.report.store import is_complete, write_text_whole, write_whole
-from bench.spec import Execution, RunSpec
+from bench.spec import RunSpec
 
 if TYPE_CHECKING:
     from bench.data.tokens import Encoded

@@ -14,10 +14,11 @@ from bench.batches import Unit
 from bench.confidence import Confidence
 from bench.data.collate import Row
 from bench.data.tokens import pairs_in, singles_in
+from bench.execution import Execution
 from bench.logprobs import CompletionLogProbs, Frozen, lay, spread
 from bench.packed.forward import chunk_tokens
 from bench.packed.head import Scores, Slopes, Span
-from bench.spec import Execution, RunSpec
+from bench.spec import RunSpec
 from losses import Completion, Objective, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch
 

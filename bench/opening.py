@@ -10,12 +10,13 @@ from bench.data.tokens import Encoded
 from bench.errors import UsageError, shown
 from bench.exact.problem import Problem, make_problem
 from bench.exact.table_model import write_start_model
+from bench.execution import Execution
 from bench.given import Brought
 from bench.model import load_tokenizer, model_hash
 from bench.model_sources import find_source
 from bench.prepared import Note, make_sound, silent
 from bench.quantize import check_quantize, rounded
-from bench.spec import EvaluationSpec, Execution, ModelSpec, TrainSpec
+from bench.spec import EvaluationSpec, ModelSpec, TrainSpec
 from bench.suites.build.assets import check_assets
 from bench.suites.suite import Suite
 from bench.workspace import Workspace

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RunError, UsageError
+from bench.execution import Execution
 from bench.model import load_model, model_hash
 from bench.model_files import copy_tokenizer
 from bench.prepared import Note, make_sound
-from bench.spec import Execution, LoraSpec, TrainSpec
+from bench.spec import LoraSpec, TrainSpec
 
 BLOCK = 64
 """Weights that share a scale, as bitsandbytes has it by default."""

@@ -20,10 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench import zero
 from bench.errors import RunError, UsageError
+from bench.execution import Execution
 from bench.gradient_checkpointing import layers_of
 from bench.logprobs import CompletionLogProbs
 from bench.shards import whole
-from bench.spec import Execution, TrainSpec
+from bench.spec import TrainSpec
 
 Sharing = Literal["alone", "ddp", "fsdp2", "deepspeed"]
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from bench.data.options import DataOptions
 from bench.errors import UsageError, did_you_mean
-from bench.spec import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
+from bench.execution import Execution
+from bench.spec import EvaluationSpec, LoraSpec, ProblemSpec, TrainSpec
 
 Model = TypeVar("Model", bound=BaseModel)
 SamplerName = Literal["grid", "tpe", "random"]

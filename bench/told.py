@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.execution import Execution
 from bench.logs import tell
 from bench.report.record import RunRecord
-from bench.spec import Execution
 from bench.trackers import Tracked, open_trackers, track_result
 from sweeps.lease import worker_id
 

@@ -15,12 +15,13 @@ from bench import assemble
 from bench.batches import batch_units, schedule_of, stage_order, stage_span, step_units
 from bench.checkpoint import TrainState, load_state, save_state
 from bench.data.tokens import Encoded
+from bench.execution import Execution
 from bench.logprobs import CompletionLogProbs
 from bench.micro_batch import Setting
 from bench.ranks import any_rank, check_alike, shard, share, sharing_of, start_afresh
 from bench.reference import ReferenceLogProbs
 from bench.shards import move_reference
-from bench.spec import Execution, RunSpec, TrainSpec
+from bench.spec import RunSpec, TrainSpec
 from bench.step import optimiser_step
 from losses import Objective, Requires
 

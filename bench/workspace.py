@@ -12,8 +12,9 @@ from bench.evaluate.gold import Gold, load_gold
 from bench.evaluate.lm_tasks import ReadyTasks, Seeds, ready_tasks
 from bench.evaluate.preflight import reader_of
 from bench.exact.problem import Problem
+from bench.execution import Execution
 from bench.model import load_model
-from bench.spec import DataSpec, EvaluationSpec, Execution, ModelSpec, TrainSpec
+from bench.spec import DataSpec, EvaluationSpec, ModelSpec, TrainSpec
 from bench.suites.suite import Suite
 
 SPLITS = ("validation", "test")

@@ -15,9 +15,10 @@ from bench.batches import batch_units
 from bench.data.collate import mismatched
 from bench.data.encode import Encoded, EncodedPair
 from bench.data.order import batch_indices
+from bench.execution import Execution
 from bench.logprobs import CompletionLogProbs
 from bench.reference import ReferenceLogProbs, open_reference, read_references
-from bench.spec import DataSpec, Execution, LoraSpec, ModelSpec, RunSpec, SetSpec, TrainSpec
+from bench.spec import DataSpec, LoraSpec, ModelSpec, RunSpec, SetSpec, TrainSpec
 from bench.train import Progress, train
 from losses import get
 

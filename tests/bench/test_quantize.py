@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from bench.errors import UsageError
+from bench.execution import Execution
 from bench.model import load_model, load_tokenizer, model_hash
 from bench.quantize import check_quantize, load_four_bits, rounded
 from bench.request import apply
-from bench.spec import Execution, LoraSpec, TrainSpec
+from bench.spec import LoraSpec, TrainSpec
 from tests.bench.conftest import tiny_spec
 from tests.bench.evaluate.documents import STORIES
 

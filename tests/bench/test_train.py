@@ -140,7 +140,7 @@ def test_learning_rate_rises_then_falls_as_the_schedule_says(schedule):
 def test_an_objective_without_its_reference_rows_is_refused(run_loop, tmp_path: Path):
     from accelerate import Accelerator
 
-    from bench.spec import Execution
+    from bench.execution import Execution
     from bench.train import train
     from losses import get
     from tests.bench.conftest import tiny_reference

@@ -18,13 +18,14 @@ from bench import assemble
 from bench.batches import Unit, batch_units
 from bench.data.collate import mismatched
 from bench.data.tokens import EncodedPair, Ids, encoded_of, singles_in
+from bench.execution import Execution
 from bench.logprobs import CompletionLogProbs
 from bench.matmul import current_route, take_fastest_route
 from bench.micro_batch import Setting
 from bench.model import load_model, model_hash
 from bench.ranks import share
 from bench.reference import open_reference, read_references
-from bench.spec import DataSpec, Execution, ModelSpec, RunSpec, TrainSpec
+from bench.spec import DataSpec, ModelSpec, RunSpec, TrainSpec
 from bench.step import optimiser_step
 from losses import Requires, get
 from tests.benchmarks.material import BATCH, EOS, PAD, batches_of

@@ -17,12 +17,12 @@ from bench.crew import Crew
 from bench.data.encode import encode
 from bench.data.preferences import read_preferences
 from bench.data.tokens import Encoded
+from bench.execution import Execution
 from bench.heap import loading
 from bench.logprobs import CompletionLogProbs
 from bench.matmul import take_fastest_route
 from bench.model import load_model, load_tokenizer
 from bench.reference import ReferenceLogProbs, Row, compute, open_reference, read_references
-from bench.spec import Execution
 from bench.train import train
 from losses import Completion, Pairs, get
 from tests.benchmarks.forked import forked

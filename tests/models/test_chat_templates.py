@@ -12,12 +12,12 @@ from bench.chat_templates.derive import NAMES
 from bench.chat_templates.habits import default_system, habits
 from bench.data.template import answer_ids, ended, prompt_messages_ids
 from bench.errors import UsageError
+from bench.execution import Execution
 from bench.given import Brought
 from bench.model import load_tokenizer, model_hash
 from bench.model_sources import base_of, resolve_model
 from bench.opening import open_workspace
 from bench.report.store import verify_folder
-from bench.spec import Execution
 from bench.suites.suite import get_suite
 from tests.bench.evaluate.documents import STORIES
 from tests.models.golden_templates import ANSWER, PROMPT

@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.data.table import write_encoded
+from bench.execution import Execution
 from bench.job import TrainJob, write_job
 from bench.rank import ROUTE
-from bench.spec import Execution, LoraSpec, RunSpec
+from bench.spec import LoraSpec, RunSpec
 from tests.bench.conftest import tiny_model, tiny_pairs, tiny_reference, tiny_spec
 from tests.bench.tiny_tokenizer import tiny_tokenizer
 from tests.ranks.many import train_all

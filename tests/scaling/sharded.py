@@ -8,9 +8,10 @@ import sys
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from bench.execution import Execution
 from bench.logprobs import CompletionLogProbs
 from bench.ranks import clipped, join_ranks, share
-from bench.spec import Execution, TrainSpec
+from bench.spec import TrainSpec
 from tests.benchmarks.material import BATCH, draw_pairs
 from tests.benchmarks.shapes import shape_of
 

@@ -19,10 +19,10 @@ from bench.exact.labels import encode_problem
 from bench.exact.measures import kl
 from bench.exact.problem import sequence_logps
 from bench.exact.table_model import TableModel, start_model, write_start_model
+from bench.execution import Execution
 from bench.job import TrainJob, run_job, write_job
 from bench.logprobs import CompletionLogProbs, completion_logits, log_collision, relative_entropy, token_kl
 from bench.model import load_model, load_tokenizer, model_hash
-from bench.spec import Execution
 from losses import get
 from tests.bench.conftest import tiny_reference, tiny_spec
 from tests.bench.exact.conftest import small

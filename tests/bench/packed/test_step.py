@@ -10,9 +10,9 @@ from accelerate import Accelerator
 from bench import assemble
 from bench.batches import batch_units
 from bench.data.tokens import EncodedPair
+from bench.execution import Execution
 from bench.logprobs import CompletionLogProbs
 from bench.micro_batch import Setting
-from bench.spec import Execution
 from bench.step import optimiser_step
 from losses import get, names
 from tests.bench.conftest import tiny_model, tiny_pairs, tiny_spec

@@ -7,8 +7,8 @@ import torch
 
 from bench import energy
 from bench.energy import added, energy_of, start_meter
+from bench.execution import Execution
 from bench.report.record import Cost, Energy, RunRecord
-from bench.spec import Execution
 from tests.bench.report.conftest import record, run_spec
 
 CPU = torch.device("cpu")

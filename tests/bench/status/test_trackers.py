@@ -160,8 +160,8 @@ def test_a_step_pays_less_than_a_thousandth_of_60_ms_for_its_lines_and_events(tm
 
 
 def test_a_tracker_that_fails_costs_a_warning_and_not_the_training(tmp_path, caplog):
+    from bench.execution import Execution
     from bench.job import TrainJob
-    from bench.spec import Execution
     from bench.told import telling
 
     (tmp_path / "tensorboard").write_text("a file where the folder would be")
@@ -182,7 +182,7 @@ def test_a_tracker_that_fails_costs_a_warning_and_not_the_training(tmp_path, cap
 @pytest.mark.parametrize(("every", "logged"), [(20, 1), (20, 3), (3, 5), (7, 4)])
 def test_what_was_told_is_written_before_each_state(every, logged):
     """A state is saved after a step; the row that was logged last before it has been flushed with all before it."""
-    from bench.spec import Execution
+    from bench.execution import Execution
     from bench.told import _before_a_state
 
     execution, flushed, last = Execution(checkpoint_every=every, log_every=logged), 0, 0
