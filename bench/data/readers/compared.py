@@ -86,7 +86,7 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     """Yield the pairs of scored answers, which are objects with a score each, or strings beside a list of numbers."""
     field = next((name for name in _PROMPTS if raw.get(name) is not None), "prompt")
     prompt: Text = instructed(raw) if field == "instruction" else text_of(required(raw, field), field)
-    if field != "instruction" and (system := optional(raw, "system")).strip():
+    if (system := optional(raw, "system")).strip():
         raise RowError(f"field 'system': {shorten(system)}", fix="leave it out: the answers here have no messages")
     spoken = isinstance(prompt, str) and options.form != "text" and _asks(prompt)
     if spoken:

@@ -20,7 +20,7 @@ _SPEAKERS = {
 # What an answer may be about besides its turns, as LLaMA-Factory and ms-swift call it.
 _MEDIA = ("tools", "objects", "image", "images", "video", "videos", "audio", "audios")
 _BESIDE = frozenset((*_MEDIA, *(f"rejected_{name}" for name in _MEDIA)))
-_NOTHING = (None, "", "[]", [], {})
+_NOTHING: tuple[object, ...] = (None, "", "[]", [], {})
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 

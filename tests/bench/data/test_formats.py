@@ -294,6 +294,15 @@ def test_ranks_and_pairs_of_one_project_hold_the_same_preferences():
     assert [(r.prompt, r.chosen, r.rejected) for r in ranks] == [(r.prompt, r.chosen, r.rejected) for r in pairs]
 
 
+def test_a_labelled_answer_to_a_query_has_its_system_message_and_earlier_turns_before_it():
+    source = raw("swift_kto.jsonl")
+    rows = read_preferences(HERE / "swift_kto.jsonl").rows
+    assert rows[0].prompt == (user(source[0]["query"]),)
+    system = {"role": "system", "content": source[2]["system"]}
+    assert rows[2].prompt == (system, *earlier(source[2]), user(source[2]["query"]))
+    assert [(row.completion, row.label) for row in rows] == [((assistant(r["response"]),), r["label"]) for r in source]
+
+
 def test_rows_with_pictures_are_refused_and_not_read_without_them(tmp_path):
     rows = raw("swift_images.jsonl")
     with pytest.raises(UsageError, match=r"row 1: field 'images': .*only text is compared"):
@@ -444,6 +453,7 @@ BROKEN = [
     ("ultrafeedback.jsonl", {"completions": [{"overall_score": 1.0}] * 2}, "completions[0]", "no answer in it"),
     ("distilabel.jsonl", {"ratings": [1.0]}, "ratings", "1 numbers for 2 of 'generations'"),
     ("distilabel.jsonl", {"ratings": ["1", "2"]}, "ratings[0]", "a string"),
+    ("distilabel.jsonl", {"system": "Be brief."}, "system", "Be brief."),
     ("lmflow.json", {"output": [{"score": 1.0}]}, "output[0]", "no answer in it"),
     ("nectar.jsonl", {"answers": [{"answer": 7, "rank": 1}, {"answer": "x", "rank": 2}]}, "answers[0]", "an integer"),
     ("swift_query.jsonl", {"history": [["x"]]}, "history", "no list of [question, answer]"),
