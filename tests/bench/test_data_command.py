@@ -89,24 +89,24 @@ def test_what_cannot_be_described_or_converted_is_refused(tmp_path, monkeypatch,
     [
         ("alpaca.json", ()),
         ("hh.jsonl", ("data.form=text",)),
-        ("orca.jsonl", ("data.form=text",)),
+        ("orca_distilabel.jsonl", ("data.form=text",)),
         ("torchtune_hh.json", ("data.form=text",)),
         ("saferlhf.jsonl", ("data.format=saferlhf",)),
-        ("ultrafeedback.jsonl", ("data.pairs=all", "data.score=overall_score")),
+        ("ultrafeedback_ties.jsonl", ("data.pairs=all", "data.score=overall_score")),
     ],
 )
 def test_a_run_takes_another_projects_file(tmp_path, name, settings):
     made, notes = plan(tmp_path, HERE / name, *settings, "train.max_length=256")
     pairs = [*made.workspace.data.pairs, *(p for split in made.workspace.held_out.values() for p in split.pairs)]
-    assert len(pairs) == FILES[name][1] + 4 * (name == "ultrafeedback.jsonl")
+    assert len(pairs) == FILES[name][1] + 4 * (name == "ultrafeedback_ties.jsonl")
     said = ", ".join(each.removeprefix("data.") for each in settings)
     assert made.workspace.data_spec.source == (f"{name} ({said})" if said else name)
-    assert any("tie" in note for note in notes) == (name == "ultrafeedback.jsonl")
+    assert any("tie" in note for note in notes) == (name == "ultrafeedback_ties.jsonl")
 
 
 def test_messages_without_a_template_are_refused_with_the_option_that_helps(tmp_path):
     with pytest.raises(UsageError, match=r"messages need a chat template.*\n.*data\.form=text"):
-        plan(tmp_path, HERE / "orca.jsonl")
+        plan(tmp_path, HERE / "orca_distilabel.jsonl")
 
 
 def test_demonstrations_alone_train_no_preference(tmp_path):

@@ -4,13 +4,24 @@ from collections.abc import Iterator, Mapping
 
 from bench.data.faults import RowError, listed, shorten, type_name
 from bench.data.options import DataOptions
-from bench.data.readers.plain import SCORES
-from bench.data.readers.turns import asked_and_answered, optional, prompted, turn, turns
+from bench.data.readers.dialogues import pair_of_dialogues
+from bench.data.readers.plain import SCORES, SIDES, names_of_scores, sides_of
+from bench.data.readers.turns import (
+    asked_and_answered,
+    history_of,
+    optional,
+    prompted,
+    refuse_more_than_strings,
+    refuse_more_than_text,
+    turn,
+    turns,
+)
 from bench.data.rows import Message, Pair, Single, label_of, make_pair, make_single, required, scores_of, string
 
 
 def read_sharegpt(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
     """Yield the pair; a ``system`` column beside the turns comes before them."""
+    refuse_more_than_text(raw)
     name = "conversations" if raw.get("conversations") is not None else "messages"
     prompt = _with_system(turns(required(raw, name), name), optional(raw, "system"))
     sides = [(side, _one_answer(required(raw, side), side)) for side in ("chosen", "rejected")]
@@ -30,24 +41,44 @@ def read_openai(raw: Mapping[str, object], options: DataOptions, row: int) -> It
 
 
 def read_swift(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
-    """Yield the pair; ``rejected_response`` is the other answer to the same turns."""
-    prompt, answer = asked_and_answered(turns(required(raw, "messages"), "messages"), "messages")
-    other = string(raw, "rejected_response")
-    worse = ({"role": "assistant", "content": other},)
+    """Yield the pair: the other answer to the same turns, or the same turns with the other answer (version 3.8).
+
+    Version 2 had ``query``, ``history`` and ``response`` in place of the messages.
+    """
+    if raw.get("messages") is None and raw.get("query") is not None:
+        yield from read_orca(raw, options, row)
+        return
+    refuse_more_than_text(raw)
+    dialogue = turns(required(raw, "messages"), "messages")
+    if raw.get("rejected_messages") is not None:
+        other = turns(raw["rejected_messages"], "rejected_messages")
+        yield pair_of_dialogues(("messages", dialogue), ("rejected_messages", other), row=row)
+        return
+    prompt, answer = asked_and_answered(dialogue, "messages")
+    worse = _one_answer(required(raw, "rejected_response"), "rejected_response")
     yield make_pair(prompt, ("messages", answer), ("rejected_response", worse), field="messages", row=row)
 
 
 def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
     """Yield the pair; an empty ``system`` is left out. A score of the chosen answer alone is passed over."""
-    name = "question" if raw.get("question") is not None else "input"
-    prompt = prompted(optional(raw, "system"), string(raw, name))
-    both = all(raw.get(score) is not None for score in SCORES[0])
-    sides = [(side, _one_answer(required(raw, side), side)) for side in ("chosen", "rejected")]
-    yield make_pair(prompt, sides[0], sides[1], scores=scores_of(raw, SCORES) if both else None, field=name, row=row)
+    refuse_more_than_text(raw)
+    name = next((each for each in ("question", "query") if raw.get(each) is not None), "input")
+    prompt = prompted(optional(raw, "system"), string(raw, name), history_of(raw))
+    names = sides_of(raw)
+    both = names != SIDES[0] or all(raw.get(score) is not None for score in SCORES[0])
+    scores = scores_of(raw, names_of_scores(names)) if both else None
+    sides = [(side, _one_answer(required(raw, side), side)) for side in names]
+    yield make_pair(prompt, sides[0], sides[1], scores=scores, field=name, row=row)
 
 
 def read_kto(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Single]:
-    """Yield the last message as a labelled answer to the others."""
+    """Yield the last message as a labelled answer to the others, or ``response`` to ``query``."""
+    refuse_more_than_text(raw)
+    if raw.get("query") is not None and raw.get("messages") is None and raw.get("conversations") is None:
+        asked = prompted(optional(raw, "system"), string(raw, "query"), history_of(raw))
+        answered = _one_answer(required(raw, "response"), "response")
+        yield make_single(asked, ("response", answered), label=label_of(raw), field="query", row=row)
+        return
     name = "messages" if raw.get("messages") is not None else "conversations"
     dialogue = _with_system(turns(required(raw, name), name), optional(raw, "system"))
     prompt, answer = asked_and_answered(dialogue, name)
@@ -64,11 +95,13 @@ def read_demonstrations(raw: Mapping[str, object], options: DataOptions, row: in
         )
     for name in ("messages", "conversations"):
         if raw.get(name) is not None:
+            refuse_more_than_text(raw)
             dialogue = _with_system(turns(raw[name], name), optional(raw, "system"))
             prompt, answer = asked_and_answered(dialogue, name)
             yield make_single(prompt, (name, answer), label=True, field=name, row=row)
             return
     if raw.get("instruction") is not None:
+        refuse_more_than_strings(raw)
         asked = instructed(raw)
         yield make_single(asked, ("output", string(raw, "output")), label=True, field="instruction", row=row)
         return
@@ -99,4 +132,14 @@ def _with_system(dialogue: tuple[Message, ...], system: str) -> tuple[Message, .
     return ({"role": "system", "content": system}, *dialogue) if system.strip() else dialogue
 
 
-_PREFERRING = ("chosen", "rejected", "label", "rejected_response", "output_1", "output_2", "preferred_output", "scores")
+_PREFERRING = (
+    "chosen",
+    "rejected",
+    "label",
+    *(name for names in SIDES[1:3] for name in names),
+    "rejected_messages",
+    "output_1",
+    "output_2",
+    "preferred_output",
+    "scores",
+)

@@ -8,27 +8,27 @@ from bench.data.faults import RowError, listed, shorten, type_name
 from bench.data.options import DataOptions
 from bench.data.readers.chat import instructed
 from bench.data.readers.dialogues import answer_of, prompt_of
-from bench.data.readers.plain import SCORES
-from bench.data.readers.turns import border, optional
+from bench.data.readers.plain import names_of_scores, sides_of
+from bench.data.readers.turns import ASSISTANT, HUMAN, border, optional, refuse_more_than_strings
 from bench.data.rows import Dropped, Pair, Text, encodable, make_pair, required, score_of, scores_of, string, text_of
 
 Scored = tuple[str, object, float]
 """An answer's field, its value, its score; higher is better."""
-_ANSWERS = ("completions", "responses", "generations", "answers")
+_ANSWERS = ("completions", "responses", "generations", "answers", "output")
 _SCORES = ("scores", "ratings", "rating", "score")
 _TEXT_KEYS = ("response", "text", "completion", "content", "output", "answer")
-_SCORE_KEYS = ("overall_score", "score", "rating", "reward")
-_PROMPTS = ("prompt", "instruction", "input", "question", "query")
+_SCORE_KEYS = ("overall_score", "score", "rating", "reward", "rank")
+_PROMPTS = ("prompt", "instruction", "input", "question", "query", "context")
 TIE, EQUAL, UNSCORED, UNDECIDED = "tie", "answers are equal", "fewer than two scores", "no preference"
 
 
 def read_alpaca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
     """Yield the pair; ``input`` stands below the instruction, and ``output`` is passed over."""
-    chosen, rejected = string(raw, "chosen"), string(raw, "rejected")
-    scores = scores_of(raw, SCORES)
-    yield make_pair(
-        instructed(raw), ("chosen", chosen), ("rejected", rejected), scores=scores, field="instruction", row=row
-    )
+    refuse_more_than_strings(raw)
+    names = sides_of(raw)
+    chosen, rejected = ((name, string(raw, name)) for name in names)
+    scores = scores_of(raw, names_of_scores(names))
+    yield make_pair(instructed(raw), chosen, rejected, scores=scores, field="instruction", row=row)
 
 
 def read_alpacafarm(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Dropped]:
@@ -86,8 +86,11 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     """Yield the pairs of scored answers, which are objects with a score each, or strings beside a list of numbers."""
     field = next((name for name in _PROMPTS if raw.get(name) is not None), "prompt")
     prompt: Text = instructed(raw) if field == "instruction" else text_of(required(raw, field), field)
-    if field != "instruction" and (system := optional(raw, "system")).strip():
+    if (system := optional(raw, "system")).strip():
         raise RowError(f"field 'system': {shorten(system)}", fix="leave it out: the answers here have no messages")
+    spoken = isinstance(prompt, str) and options.form != "text" and _asks(prompt)
+    if spoken:
+        prompt = prompt_of(str(prompt).rstrip(), field, options)
     name = next((name for name in _ANSWERS if raw.get(name) is not None), "completions")
     if raw.get(name) == []:
         yield Dropped(reason=UNSCORED)
@@ -102,8 +105,17 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
             (f"{name}[{index}]", each, number)
             for index, (each, number) in enumerate(zip(answers, numbers, strict=True))
         ]
-    known = [(field, value, number) for field, value, number in scored if number is not None]
+    known = [
+        (place, answer_of(_plain(value, place), place, options) if spoken else value, number)
+        for place, value, number in scored
+        if number is not None
+    ]
     yield from _paired(prompt, known, options, field=field, row=row)
+
+
+def _asks(prompt: str) -> bool:
+    """Tell whether a prompt is a dialogue in text that waits for its answer, as Nectar's are."""
+    return prompt.startswith(HUMAN) and prompt.rstrip().endswith(ASSISTANT)
 
 
 def is_scored(raw: Mapping[str, object]) -> bool:
@@ -148,7 +160,9 @@ def _scored_object(value: object, name: str, options: DataOptions) -> tuple[str,
             f"field '{name}.{score or 'score'}' is missing (columns found: {listed(fields)})",
             fix=f"give each one of {', '.join(_SCORE_KEYS)}, or name the field: --set data.score=fine-grained_score",
         )
-    return f"{name}.{text}", fields[text], _number(fields[score], f"{name}.{score}")
+    number = _number(fields[score], f"{name}.{score}")
+    # The first rank is the best; a score is better where it is higher.
+    return f"{name}.{text}", fields[text], -number if score == "rank" and number is not None else number
 
 
 def _numbers(raw: Mapping[str, object], name: str, *, count: int, of: str) -> list[float | None]:

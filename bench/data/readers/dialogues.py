@@ -4,33 +4,43 @@ from collections.abc import Iterator, Mapping
 
 from bench.data.faults import RowError, shorten
 from bench.data.options import DataOptions
-from bench.data.readers.plain import SCORES
+from bench.data.readers.plain import RATINGS, SCORES
 from bench.data.readers.turns import HUMAN, asked_and_answered, border, dialogue_of, optional, turns
-from bench.data.rows import Message, Pair, Text, encodable, make_pair, required, scores_of, string
-
-_SCORES = (*SCORES, ("chosen-rating", "rejected-rating"), ("chosen_rating", "rejected_rating"))
+from bench.data.rows import Message, Pair, Scores, Text, encodable, make_pair, required, scores_of, string
 
 
 def read_messages(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
     """Yield the pair: the prompt is what both lists begin with; a prompt beside them is used where they repeat none."""
     better, worse = turns(required(raw, "chosen"), "chosen"), turns(required(raw, "rejected"), "rejected")
-    scores = scores_of(raw, _SCORES)
+    scores = scores_of(raw, RATINGS)
     if len(better) == len(worse) == 1 and isinstance(raw.get("prompt"), str):
         asked: tuple[Message, ...] = ({"role": "user", "content": optional(raw, "prompt")},)
         yield make_pair(asked, ("chosen", better), ("rejected", worse), scores=scores, row=row)
         return
-    prompt, answer = asked_and_answered(better, "chosen")
-    other, second = asked_and_answered(worse, "rejected")
+    yield pair_of_dialogues(("chosen", better), ("rejected", worse), scores=scores, row=row)
+
+
+def pair_of_dialogues(
+    better: tuple[str, tuple[Message, ...]],
+    worse: tuple[str, tuple[Message, ...]],
+    *,
+    scores: Scores | None = None,
+    row: int,
+) -> Pair:
+    """Return the pair of two dialogues (field, turns) that differ in their last answer only. Raises RowError."""
+    prompt, answer = asked_and_answered(better[1], better[0])
+    other, second = asked_and_answered(worse[1], worse[0])
     if prompt != other:
         place = next(
             (i for i, (one, two) in enumerate(zip(prompt, other, strict=False)) if one != two),
             min(len(prompt), len(other)),
         )
         raise RowError(
-            f"field 'rejected': its dialogue leaves that of 'chosen' at message {place + 1}, before the last answer",
+            f"field '{worse[0]}': its dialogue leaves that of '{better[0]}' at message {place + 1}, "
+            "before the last answer",
             fix="give two dialogues that differ in their last answer only",
         )
-    yield make_pair(prompt, ("chosen", answer), ("rejected", second), scores=scores, field="chosen", row=row)
+    return make_pair(prompt, (better[0], answer), (worse[0], second), scores=scores, field=better[0], row=row)
 
 
 def read_text(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:

@@ -7,16 +7,45 @@ from bench.data.options import DataOptions
 from bench.data.rows import ACCEPTED, Pair, Single, label_of, make_pair, make_single, required, scores_of, text_of
 
 SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
+RATINGS = (
+    *SCORES,
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
+    ("rating_chosen", "rating_rejected"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
+)
+"""What distilabel and Argilla call the scores, too. Rows of chosen and rejected strings are read by SCORES alone."""
+SIDES = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("response", "rejected_response"),
+)
+"""What the two answers are called: nearly everywhere, by distilabel and NeMo RL, by MedicalGPT, by ms-swift 2."""
+
+
+def sides_of(raw: Mapping[str, object]) -> tuple[str, str]:
+    """Return what a row calls the preferred answer and the other one, which is chosen and rejected where in doubt."""
+    if any(raw.get(name) is not None for name in SIDES[0]):
+        return SIDES[0]
+    return next((names for names in SIDES if all(name in raw for name in names)), SIDES[0])
+
+
+def names_of_scores(sides: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return what the scores of answers by these names may be called."""
+    return SCORES if sides == SIDES[0] else RATINGS
 
 
 def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Single]:
     """Yield the row: a pair, or a single completion.
 
     Fields beyond the accepted ones are passed over; ``null`` counts as missing. ``score_chosen`` and
-    ``score_rejected``, as UltraFeedback spells them, are read as ``chosen_score`` and ``rejected_score``.
+    ``score_rejected``, as UltraFeedback spells them, are read as ``chosen_score`` and ``rejected_score``. The answers
+    may be called as in SIDES.
     """
     fields = {name: value for name, value in raw.items() if value is not None}
-    paired = bool({"chosen", "rejected"} & fields.keys())
+    sides = sides_of(raw)
+    paired = bool(set(sides) & fields.keys())
     single = bool({"completion", "label"} & fields.keys())
     if "prompt" not in fields or not (paired or single):
         refuse(raw)
@@ -30,9 +59,8 @@ def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[
         answer = required(fields, "completion")
         yield make_single(prompt, ("completion", answer), label=label_of(fields), row=row)
         return
-    chosen, rejected = required(fields, "chosen"), required(fields, "rejected")
-    scores = scores_of(fields, SCORES)
-    yield make_pair(prompt, ("chosen", chosen), ("rejected", rejected), scores=scores, row=row)
+    chosen, rejected = ((name, required(fields, name)) for name in sides)
+    yield make_pair(prompt, chosen, rejected, scores=scores_of(fields, names_of_scores(sides)), row=row)
 
 
 def refuse(raw: Mapping[str, object]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from bench.data.faults import RowError
 from bench.data.options import DataOptions
 from bench.data.readers import chat, compared, dialogues, plain
+from bench.data.readers.plain import SIDES
 from bench.data.rows import Dropped, Pair, Single
 
 Reader = Callable[[Mapping[str, object], DataOptions, int], Iterable[Pair | Single | Dropped]]
@@ -33,17 +34,35 @@ def _is_dialogues(raw: Row) -> bool:
     return isinstance(prompt, str) or (prompt is None and all(len(side) > 1 for side in sides))
 
 
+def _has_sides(raw: Row) -> bool:
+    """Both answers, by any of their names."""
+    return any(_has(raw, *names) for names in SIDES)
+
+
 def _is_plain(raw: Row) -> bool:
     if raw.get("prompt") is None:
         return False
-    paired = raw.get("chosen") is not None or raw.get("rejected") is not None
+    paired = raw.get("chosen") is not None or raw.get("rejected") is not None or _has_sides(raw)
     labelled = "label" in raw and (raw.get("completion") is not None or raw.get("label") is not None)
     return paired or (labelled and raw.get("messages") is None)
 
 
 def _is_orca(raw: Row) -> bool:
     asked = _has(raw, "question") or (_has(raw, "system", "input") and not _has(raw, "instruction"))
-    return asked and _has(raw, "chosen", "rejected")
+    return asked and _has_sides(raw)
+
+
+def _is_swift(raw: Row) -> bool:
+    if not _has(raw, "messages"):
+        return _has(raw, "query", "response", "rejected_response")
+    # Without these two a file of pairs would be taken for demonstrations.
+    return "rejected_response" in raw or any(raw.get(name) for name in ("rejected_messages", "rejected_images"))
+
+
+def _is_kto(raw: Row) -> bool:
+    return _has(raw, "label") and (
+        _has(raw, "messages") or _has(raw, "conversations") or _has(raw, "query", "response")
+    )
 
 
 def _is_sharegpt(raw: Row) -> bool:
@@ -65,19 +84,15 @@ _KNOWN: tuple[tuple[str, Callable[[Row], bool], Reader], ...] = (
     ("plain", _is_plain, plain.read),
     ("openai", lambda raw: _has(raw, "preferred_output", "non_preferred_output"), chat.read_openai),
     ("sharegpt", _is_sharegpt, chat.read_sharegpt),
-    ("swift", lambda raw: _has(raw, "messages", "rejected_response"), chat.read_swift),
+    ("swift", _is_swift, chat.read_swift),
     ("orca", _is_orca, chat.read_orca),
-    ("alpaca", lambda raw: _has(raw, "instruction", "chosen", "rejected"), compared.read_alpaca),
+    ("alpaca", lambda raw: _has(raw, "instruction") and _has_sides(raw), compared.read_alpaca),
     ("alpacafarm", lambda raw: _has(raw, "instruction", "output_1", "output_2"), compared.read_alpacafarm),
     ("saferlhf", lambda raw: _has(raw, "prompt", "response_0", "response_1"), compared.read_saferlhf),
     ("ranked_text", lambda raw: isinstance(raw.get("text"), list) and _has(raw, "score"), compared.read_ranked_text),
     ("scored", compared.is_scored, compared.read_scored),
     ("hh", lambda raw: bool(_sides(raw, str)), dialogues.read_text),
-    (
-        "kto",
-        lambda raw: _has(raw, "label") and (_has(raw, "messages") or _has(raw, "conversations")),
-        chat.read_kto,
-    ),
+    ("kto", _is_kto, chat.read_kto),
     ("demonstrations", _is_demonstration, chat.read_demonstrations),
 )
 _READERS: dict[str, Reader] = {name: reader for name, _, reader in _KNOWN}

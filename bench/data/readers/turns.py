@@ -17,6 +17,10 @@ _SPEAKERS = {
     "model": "assistant",
     "system": "system",
 }
+# What an answer may be about besides its turns, as LLaMA-Factory and ms-swift call it.
+_MEDIA = ("tools", "objects", "image", "images", "video", "videos", "audio", "audios")
+_BESIDE = frozenset((*_MEDIA, *(f"rejected_{name}" for name in _MEDIA)))
+_NOTHING: tuple[object, ...] = (None, "", "[]", [], {})
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
@@ -55,10 +59,49 @@ def asked_and_answered(dialogue: Sequence[Message], name: str) -> tuple[tuple[Me
     return tuple(dialogue[:-1]), (dialogue[-1],)
 
 
-def prompted(system: str, question: str) -> tuple[Message, ...]:
-    """Return a prompt of one question, with its system message where that says something."""
-    asked: Message = {"role": "user", "content": question}
-    return ({"role": "system", "content": system}, asked) if system.strip() else (asked,)
+def prompted(system: str, question: str, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
+    """Return a prompt that ends with a question, with its system message where that says something."""
+    asked: list[Message] = [*earlier, {"role": "user", "content": question}]
+    if system.strip():
+        asked.insert(0, {"role": "system", "content": system})
+    return tuple(asked)
+
+
+def history_of(fields: Mapping[str, object]) -> tuple[Message, ...]:
+    """Return the earlier turns, a list of [question, answer], which may be absent, null or empty. Raises RowError."""
+    value = fields.get("history")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(said, str) for said in pair) for pair in value
+    ):
+        raise RowError(f"field 'history': {shorten(value)} is no list of [question, answer]", fix='write [["…", "…"]]')
+    return tuple(
+        {"role": role, "content": encodable(said, f"history[{index}]")}
+        for index, pair in enumerate(value)
+        for role, said in zip(("user", "assistant"), pair, strict=True)
+    )
+
+
+def refuse_more_than_text(fields: Mapping[str, object]) -> None:
+    """Raise RowError for pictures, sounds and tools: without them the row says something else."""
+    for name in sorted(_BESIDE & fields.keys()):
+        if fields.get(name) not in _NOTHING:
+            raise RowError(
+                f"field '{name}': {shorten(fields[name])} would be left out, since only text is compared here",
+                fix="give rows that are text alone; --set data.drop_faulty=true leaves such rows out",
+            )
+
+
+def refuse_more_than_strings(fields: Mapping[str, object]) -> None:
+    """Raise RowError, for a row that becomes strings, also for what only messages can hold."""
+    refuse_more_than_text(fields)
+    for name in ("system", "history"):
+        if fields.get(name) not in _NOTHING:
+            raise RowError(
+                f"field '{name}': {shorten(fields[name])} would be left out, since the prompt is one string here",
+                fix="write messages, or leave the column out; --set data.drop_faulty=true leaves such rows out",
+            )
 
 
 def optional(fields: Mapping[str, object], name: str) -> str:

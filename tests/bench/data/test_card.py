@@ -115,7 +115,7 @@ def test_a_card_is_written_in_each_form_with_texts_escaped(tmp_path, suffix):
 
 def test_every_table_of_every_format_has_rows_as_wide_as_its_head():
     for path in HERE.iterdir():
-        if path.suffix in (".json", ".jsonl") and path.name != "trl_implicit_text.jsonl":
+        if path.suffix in (".json", ".jsonl") and path.name not in ("trl_implicit_text.jsonl", "swift_images.jsonl"):
             for table in tables(describe(scan(path), source=path.name)):
                 assert {len(row) for row in table.rows} == {len(table.columns)}, (path.name, table.title)
                 assert markdown(table).count("\n|") == len(table.rows) + 2

@@ -19,20 +19,33 @@ FILES = {
     "trl_pairs.jsonl": ("plain", 5, 5, False),
     "trl_chat_pairs.jsonl": ("plain", 5, 5, True),
     "trl_unpaired.jsonl": ("plain", 5, 5, False),
+    "nemo_pairs.json": ("plain", 2, 2, False),
     "trl_implicit_prompt.jsonl": ("dialogues", 5, 5, True),
     "torchtune_hh.json": ("dialogues", 1, 1, True),
     "ultrafeedback_binarized.jsonl": ("dialogues", 2, 2, True),
+    "capybara.jsonl": ("dialogues", 1, 1, True),
+    "distilabel_dpo.jsonl": ("dialogues", 1, 1, True),
+    "handbook.jsonl": ("dialogues", 1, 1, True),
     "hh.jsonl": ("hh", 4, 4, True),
     "orca.jsonl": ("orca", 2, 2, True),
     "orca_distilabel.jsonl": ("orca", 1, 1, True),
+    "history.jsonl": ("orca", 1, 1, True),
     "sharegpt.json": ("sharegpt", 4, 4, True),
     "axolotl.json": ("sharegpt", 1, 1, True),
     "alpaca.json": ("alpaca", 6, 6, False),
+    "distilabel_math.jsonl": ("alpaca", 1, 1, False),
     "openai.jsonl": ("openai", 1, 1, True),
-    "swift.jsonl": ("swift", 1, 1, True),
+    "swift.jsonl": ("swift", 2, 2, True),
+    "swift_query.jsonl": ("swift", 3, 3, True),
     "kto.json": ("kto", 4, 4, True),
-    "ultrafeedback.jsonl": ("scored", 2, 3, False),
-    "distilabel.jsonl": ("scored", 1, 2, False),
+    "swift_kto.jsonl": ("kto", 3, 3, True),
+    "ultrafeedback.jsonl": ("scored", 1, 1, False),
+    "ultrafeedback_ties.jsonl": ("scored", 2, 3, False),
+    "distilabel.jsonl": ("scored", 2, 2, False),
+    "distilabel_input.jsonl": ("scored", 3, 3, False),
+    "lmflow.json": ("scored", 2, 2, False),
+    "nectar.jsonl": ("scored", 1, 1, True),
+    "nemo_ranks.json": ("scored", 2, 2, True),
     "ranked_text.json": ("ranked_text", 1, 1, True),
     "saferlhf.jsonl": ("saferlhf", 1, 1, False),
     "alpacafarm.json": ("alpacafarm", 2, 3, False),
@@ -40,12 +53,22 @@ FILES = {
     "trl_prompt_completion.jsonl": ("demonstrations", 5, 5, False),
     "trl_messages.jsonl": ("demonstrations", 5, 5, True),
 }
-UNPAIRED = ("trl_unpaired.jsonl", "kto.json", "alpaca_sft.json", "trl_prompt_completion.jsonl", "trl_messages.jsonl")
+UNPAIRED = (
+    "trl_unpaired.jsonl",
+    "kto.json",
+    "swift_kto.jsonl",
+    "alpaca_sft.json",
+    "trl_prompt_completion.jsonl",
+    "trl_messages.jsonl",
+)
 
 
 def raw(name: str) -> list[dict]:
     text = (HERE / name).read_text(encoding="utf-8")
-    return json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines()]
+    if name.endswith(".jsonl"):
+        return [json.loads(line) for line in text.splitlines()]
+    rows = json.loads(text)
+    return rows if isinstance(rows, list) else rows["instances"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -64,6 +87,10 @@ def test_a_format_named_is_read_as_the_one_recognised(name):
     assert named == read_preferences(HERE / name)
 
 
+def earlier(source: dict) -> list[dict]:
+    return [turn for asked, answered in source["history"] for turn in (user(asked), assistant(answered))]
+
+
 def test_there_is_a_file_for_every_format():
     assert {form for form, *_ in FILES.values()} == FORMATS.keys()
 
@@ -71,12 +98,14 @@ def test_there_is_a_file_for_every_format():
 @pytest.mark.parametrize(
     ("name", "row"),
     [
-        ("orca.jsonl", 0),
+        ("orca.jsonl", 1),
         ("sharegpt.json", 2),
         ("openai.jsonl", 0),
         ("axolotl.json", 0),
         ("torchtune_hh.json", 0),
-        ("swift.jsonl", 0),
+        ("swift.jsonl", 1),
+        ("swift_query.jsonl", 2),
+        ("history.jsonl", 0),
     ],
 )
 def test_the_prompt_and_both_answers_are_where_the_format_has_them(name, row):
@@ -116,12 +145,24 @@ def test_the_prompt_and_both_answers_are_where_the_format_has_them(name, row):
             source["messages"][-1]["content"],
             source["rejected_response"],
         ),
+        "swift_query.jsonl": lambda: (
+            ({"role": "system", "content": source["system"]}, *earlier(source), user(source["query"])),
+            source["response"],
+            source["rejected_response"],
+        ),
+        "history.jsonl": lambda: (
+            (*earlier(source), user(source["question"])),
+            source["response_chosen"],
+            source["response_rejected"],
+        ),
     }[name]()
     assert (found.prompt, found.chosen[0]["content"], found.rejected[0]["content"]) == expected
 
 
 def test_an_empty_system_message_is_left_out():
-    assert read_preferences(HERE / "orca.jsonl").rows[1].prompt == (user("Name a prime number above ten."),)
+    first = raw("orca.jsonl")[0]
+    assert first["system"] == ""
+    assert read_preferences(HERE / "orca.jsonl").rows[0].prompt == (user(first["question"]),)
 
 
 @pytest.mark.parametrize("name", ["alpaca.json", "alpaca_sft.json", "alpacafarm.json"])
@@ -158,14 +199,35 @@ def test_the_border_of_two_dialogues_is_their_last_common_answer_and_not_the_lon
 
 
 def test_the_prompt_of_whole_dialogues_is_what_they_share_and_scores_are_kept():
-    row = read_preferences(HERE / "ultrafeedback_binarized.jsonl").rows[0]
-    assert row.prompt == (user("Add 2 and 2."),)
-    assert (row.chosen, row.rejected) == ((assistant("4"),), (assistant("5"),))
-    assert (row.chosen_score, row.rejected_score) == (10.0, 1.0)
+    for row in read_preferences(HERE / "ultrafeedback_binarized.jsonl").rows:
+        assert row.prompt == (user("Name a fruit."),)
+        assert (row.chosen, row.rejected) == ((assistant("Apple."),), (assistant("Carrot."),))
+        assert (row.chosen_score, row.rejected_score) == (8.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [("capybara.jsonl", (5.0, 2.0)), ("distilabel_dpo.jsonl", (1.0, -1.0)), ("distilabel_math.jsonl", (9.0, 7.0))],
+)
+def test_ratings_of_the_two_answers_are_their_scores(name, scores):
+    row = read_preferences(HERE / name).rows[0]
+    assert (row.chosen_score, row.rejected_score) == scores
+
+
+def test_the_system_message_of_whole_dialogues_is_part_of_the_prompt():
+    row = read_preferences(HERE / "handbook.jsonl").rows[0]
+    assert row.prompt == tuple(raw("handbook.jsonl")[0]["messages"][:-1])
+    assert [turn["role"] for turn in row.prompt] == ["system", "user", "assistant", "user"]
+
+
+def test_the_same_preference_in_two_formats_is_the_same_pair():
+    ranked = read_preferences(HERE / "ranked_text.json").rows[0]
+    whole = read_preferences(HERE / "hh.jsonl").rows[0]
+    assert (ranked.prompt, ranked.chosen, ranked.rejected) == (whole.prompt, whole.chosen, whole.rejected)
 
 
 def test_of_scored_answers_the_best_meets_the_worst_and_ties_are_counted():
-    found = read_preferences(HERE / "ultrafeedback.jsonl")
+    found = read_preferences(HERE / "ultrafeedback_ties.jsonl")
     assert [(row.chosen, row.rejected) for row in found.rows] == [
         ("Grey and patient, the sea counts its stones.", "Sea."),
         ("4", "5"),
@@ -175,19 +237,112 @@ def test_of_scored_answers_the_best_meets_the_worst_and_ties_are_counted():
 
 
 def test_all_pairs_of_four_scored_answers_are_five_where_two_tie():
-    found = read_preferences(HERE / "ultrafeedback.jsonl", DataOptions(pairs="all"))
+    found = read_preferences(HERE / "ultrafeedback_ties.jsonl", DataOptions(pairs="all"))
     assert [row.id for row in found.rows] == [1, 1, 1, 1, 1, 3]
     assert all(row.chosen_score > row.rejected_score for row in found.rows)
     assert found.dropped == {"tie": 2}
 
 
 def test_another_score_makes_other_pairs():
-    found = read_preferences(HERE / "ultrafeedback.jsonl", DataOptions(score="fine-grained_score"))
+    found = read_preferences(HERE / "ultrafeedback_ties.jsonl", DataOptions(score="fine-grained_score"))
     assert (found.rows[0].chosen, found.rows[0].rejected) == ("Sea.", "The sea is big.")
 
 
-def test_a_row_with_one_score_gives_no_pair_and_is_counted():
-    assert read_preferences(HERE / "distilabel.jsonl").dropped == {"fewer than two scores": 1}
+# What other projects make of their own rows: convmerge's pinned outputs, distilabel's test of its pairs. (Of answers
+# that share the lowest rating distilabel takes the first, we the last: its third row is left out here.)
+OTHERS = [
+    ("ultrafeedback.jsonl", [("Ice crystals, water vapour and some soot.", "Aircraft cannot leave trails.")]),
+    ("saferlhf.jsonl", [("Connect it over USB, then test it in your video app.", "Plug it in.")]),
+    ("nectar.jsonl", [((assistant("Paris."),), (assistant("Lyon."),))]),
+    ("distilabel_dpo.jsonl", [((assistant("4"),), (assistant("6"),))]),
+    ("distilabel_input.jsonl", [("generation 1 2", "generation 1 1"), ("generation 2 4", "generation 2 3")]),
+]
+
+
+@pytest.mark.parametrize(("name", "pairs"), OTHERS)
+def test_the_pairs_are_those_that_the_rows_own_project_makes(name, pairs):
+    found = read_preferences(HERE / name).rows
+    assert [(row.chosen, row.rejected) for row in found][: len(pairs)] == pairs
+
+
+def test_ratings_of_generations_make_the_pair_that_distilabel_makes_of_them():
+    row = raw("distilabel_dpo.jsonl")[0]
+    scored = read_preferences(HERE / "distilabel_dpo.jsonl", DataOptions(format="scored", form="messages")).rows
+    # Scores apart, which are the same numbers: it is the same pair by another of the row's columns.
+    assert scored == read_preferences(HERE / "distilabel_dpo.jsonl").rows
+    assert (scored[0].chosen_score, scored[0].rejected_score) == (max(row["ratings"]), min(row["ratings"]))
+
+
+def test_the_first_rank_is_the_best_whether_it_is_found_or_named():
+    for options in (DataOptions(), DataOptions(format="scored", score="rank")):
+        nectar = read_preferences(HERE / "nectar.jsonl", options).rows[0]
+        assert nectar.prompt == (user("What is the capital of France?"),)
+        assert (nectar.chosen_score, nectar.rejected_score) == (-1.0, -3.0)
+        nemo = read_preferences(HERE / "nemo_ranks.json", options).rows
+        assert [row.chosen[0]["content"] for row in nemo] == ["The answer is 4.", "The capital of France is Paris."]
+
+
+def test_a_dialogue_in_text_that_waits_for_its_answer_stays_as_it_is_written_where_text_is_asked_for():
+    source = raw("nectar.jsonl")[0]
+    row = read_preferences(HERE / "nectar.jsonl", DataOptions(form="text")).rows[0]
+    assert (row.prompt, row.chosen, row.rejected) == (source["prompt"], "Paris.", "Lyon.")
+
+
+def test_ranks_and_pairs_of_one_project_hold_the_same_preferences():
+    ranks = read_preferences(HERE / "nemo_ranks.json").rows
+    pairs = read_preferences(HERE / "nemo_pairs.json", DataOptions(form="messages")).rows
+    assert [(r.prompt, r.chosen, r.rejected) for r in ranks] == [(r.prompt, r.chosen, r.rejected) for r in pairs]
+
+
+def test_a_labelled_answer_to_a_query_has_its_system_message_and_earlier_turns_before_it():
+    source = raw("swift_kto.jsonl")
+    rows = read_preferences(HERE / "swift_kto.jsonl").rows
+    assert rows[0].prompt == (user(source[0]["query"]),)
+    system = {"role": "system", "content": source[2]["system"]}
+    assert rows[2].prompt == (system, *earlier(source[2]), user(source[2]["query"]))
+    assert [(row.completion, row.label) for row in rows] == [((assistant(r["response"]),), r["label"]) for r in source]
+
+
+def test_rows_with_pictures_are_refused_and_not_read_without_them(tmp_path):
+    rows = raw("swift_images.jsonl")
+    with pytest.raises(UsageError, match=r"row 1: field 'images': .*only text is compared"):
+        read_preferences(HERE / "swift_images.jsonl")
+    for place, row in enumerate(rows):
+        path = write_rows(tmp_path / f"{place}.jsonl", [row])
+        with pytest.raises(UsageError, match=r"field 'images'"):
+            read_preferences(path)
+    text = raw("swift.jsonl")
+    found = read_preferences(write_rows(tmp_path / "a.jsonl", [*text, *rows]), DataOptions(drop_faulty=True))
+    assert (len(found.rows), sum(found.dropped.values())) == (len(text), len(rows))
+
+
+def test_rejected_messages_are_the_rejected_response_behind_the_same_turns(tmp_path):
+    rows = raw("swift_images.jsonl")
+    assert rows[0]["rejected_messages"][-1]["content"] == rows[2]["rejected_response"]
+    text = [{key: value for key, value in row.items() if not key.endswith("images")} for row in (rows[0], rows[2])]
+    found = [read_preferences(write_rows(tmp_path / f"{i}.jsonl", [row])) for i, row in enumerate(text)]
+    assert [each.format for each in found] == ["swift", "swift"]
+    assert found[0].rows == found[1].rows
+    row = text[0] | {"rejected_messages": [user("What is that?"), *text[0]["rejected_messages"][1:]]}
+    with pytest.raises(UsageError, match=r"'rejected_messages': its dialogue leaves that of 'messages' at message 1"):
+        read_preferences(write_rows(tmp_path / "b.jsonl", [row]))
+
+
+def test_a_system_message_that_strings_cannot_hold_is_refused(tmp_path):
+    for name in ("alpaca.json", "alpaca_sft.json", "distilabel_math.jsonl"):
+        for beside in ({"system": "Be brief."}, {"history": [["a", "b"]]}):
+            path = write_rows(tmp_path / "a.jsonl", [raw(name)[0] | beside])
+            with pytest.raises(UsageError, match=f"row 1: field '{next(iter(beside))}': .* would be left out"):
+                read_preferences(path)
+        empty = [row | {"system": "", "history": []} for row in raw(name)]
+        found = read_preferences(write_rows(tmp_path / "a.jsonl", empty))
+        assert found.content_hash == read_preferences(HERE / name).content_hash
+
+
+def test_a_row_with_one_score_gives_no_pair_and_is_counted(tmp_path):
+    row = raw("distilabel.jsonl")[0]
+    found = read_preferences(write_rows(tmp_path / "a.jsonl", [row, row | {"ratings": [5, None]}]))
+    assert (len(found.rows), found.dropped) == (1, {"fewer than two scores": 1})
 
 
 def test_a_preference_for_the_second_answer_chooses_it_and_a_half_is_a_tie():
@@ -198,7 +353,7 @@ def test_a_preference_for_the_second_answer_chooses_it_and_a_half_is_a_tie():
 
 
 def test_a_prompt_without_answers_gives_no_pair_and_is_counted(tmp_path):
-    rows = [*raw("ultrafeedback.jsonl"), {"instruction": "Say no.", "completions": []}]
+    rows = [*raw("ultrafeedback_ties.jsonl"), {"instruction": "Say no.", "completions": []}]
     found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
     assert found.dropped == {"tie": 1, "fewer than two scores": 1}
 
@@ -209,9 +364,10 @@ def test_sides_in_lists_of_one_message_answer_the_turns_beside_them(tmp_path):
     assert found.content_hash == read_preferences(HERE / "sharegpt.json").content_hash
 
 
-def test_the_safer_answer_can_be_chosen_in_place_of_the_better_one():
-    better = read_preferences(HERE / "saferlhf.jsonl").rows[0]
-    safer = read_preferences(HERE / "saferlhf.jsonl", DataOptions(score="safer_response_id")).rows[0]
+def test_the_safer_answer_can_be_chosen_in_place_of_the_better_one(tmp_path):
+    path = write_rows(tmp_path / "a.jsonl", [raw("saferlhf.jsonl")[0] | {"safer_response_id": 0}])
+    better = read_preferences(path).rows[0]
+    safer = read_preferences(path, DataOptions(score="safer_response_id")).rows[0]
     assert (better.chosen, better.rejected) == (safer.rejected, safer.chosen)
 
 
@@ -295,8 +451,18 @@ BROKEN = [
     ("kto.json", {"messages": [user("x"), {"role": "assistant", "content": ""}]}, "messages", "empty"),
     ("ultrafeedback.jsonl", {"completions": [{"response": "x"}] * 2}, "completions", "missing"),
     ("ultrafeedback.jsonl", {"completions": [{"overall_score": 1.0}] * 2}, "completions[0]", "no answer in it"),
-    ("distilabel.jsonl", {"ratings": [1.0]}, "ratings", "1 numbers for 3 of 'generations'"),
-    ("distilabel.jsonl", {"ratings": ["1", "2", "3"]}, "ratings[0]", "a string"),
+    ("distilabel.jsonl", {"ratings": [1.0]}, "ratings", "1 numbers for 2 of 'generations'"),
+    ("distilabel.jsonl", {"ratings": ["1", "2"]}, "ratings[0]", "a string"),
+    ("distilabel.jsonl", {"system": "Be brief."}, "system", "Be brief."),
+    ("lmflow.json", {"output": [{"score": 1.0}]}, "output[0]", "no answer in it"),
+    ("nectar.jsonl", {"answers": [{"answer": 7, "rank": 1}, {"answer": "x", "rank": 2}]}, "answers[0]", "an integer"),
+    ("swift_query.jsonl", {"history": [["x"]]}, "history", "no list of [question, answer]"),
+    ("swift_query.jsonl", {"images": ["x.png"]}, "images", "only text is compared"),
+    ("swift_kto.jsonl", {"response": None}, "response", "missing"),
+    ("history.jsonl", {"response_rejected": None}, "response_rejected", "missing"),
+    ("distilabel_math.jsonl", {"rejected_rating": None}, "rejected_score", "missing"),
+    ("nemo_pairs.json", {"chosen_response": ["x"]}, "chosen_response[0]", "no message"),
+    ("sharegpt.json", {"tools": "[{}]"}, "tools", "only text is compared"),
     ("ranked_text.json", {"score": []}, "score", "an empty list"),
     ("saferlhf.jsonl", {"better_response_id": 2}, "better_response_id", "neither 0 nor 1"),
     ("alpacafarm.json", {"preference": 3}, "preference", "neither 1 nor 2"),
