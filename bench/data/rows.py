@@ -61,6 +61,8 @@ class Dropped:
     reason: str
 
 
+TIE = "tie"
+"""The reason where answers are equally good."""
 Scores = tuple[float, float]
 _ROLES = ("assistant", "developer", "system", "tool", "user")
 

@@ -101,7 +101,7 @@ def test_a_run_takes_another_projects_file(tmp_path, name, settings):
     assert len(pairs) == FILES[name][1] + 4 * (name == "ultrafeedback_ties.jsonl")
     said = ", ".join(each.removeprefix("data.") for each in settings)
     assert made.workspace.data_spec.source == (f"{name} ({said})" if said else name)
-    assert any("tie" in note for note in notes) == (name == "ultrafeedback_ties.jsonl")
+    assert any("tie" in note for note in notes) == (name in ("ultrafeedback_ties.jsonl", "orca_distilabel.jsonl"))
 
 
 def test_messages_without_a_template_are_refused_with_the_option_that_helps(tmp_path):

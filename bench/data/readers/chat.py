@@ -16,7 +16,19 @@ from bench.data.readers.turns import (
     turn,
     turns,
 )
-from bench.data.rows import Message, Pair, Single, label_of, make_pair, make_single, required, scores_of, string
+from bench.data.rows import (
+    TIE,
+    Dropped,
+    Message,
+    Pair,
+    Single,
+    label_of,
+    make_pair,
+    make_single,
+    required,
+    scores_of,
+    string,
+)
 
 
 def read_sharegpt(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
@@ -40,7 +52,7 @@ def read_openai(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     yield make_pair(prompt, sides[0], sides[1], field="input.messages", row=row)
 
 
-def read_swift(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
+def read_swift(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Dropped]:
     """Yield the pair: the other answer to the same turns, or the same turns with the other answer (version 3.8).
 
     Version 2 had ``query``, ``history`` and ``response`` in place of the messages.
@@ -59,9 +71,15 @@ def read_swift(raw: Mapping[str, object], options: DataOptions, row: int) -> Ite
     yield make_pair(prompt, ("messages", answer), ("rejected_response", worse), field="messages", row=row)
 
 
-def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
-    """Yield the pair; an empty ``system`` is left out. A score of the chosen answer alone is passed over."""
+def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Dropped]:
+    """Yield the pair; an empty ``system`` is left out. A score of the chosen answer alone is passed over.
+
+    A row whose ``status`` is «tie» has two answers in no order, as distilabel-intel-orca-dpo-pairs says of its own.
+    """
     refuse_more_than_text(raw)
+    if raw.get("status") == TIE:
+        yield Dropped(reason=TIE)
+        return
     name = next((each for each in ("question", "query") if raw.get(each) is not None), "input")
     prompt = prompted(optional(raw, "system"), string(raw, name), history_of(raw))
     names = sides_of(raw)

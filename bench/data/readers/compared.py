@@ -10,7 +10,19 @@ from bench.data.readers.chat import instructed
 from bench.data.readers.dialogues import answer_of, prompt_of
 from bench.data.readers.plain import names_of_scores, sides_of
 from bench.data.readers.turns import ASSISTANT, HUMAN, border, optional, refuse_more_than_strings
-from bench.data.rows import Dropped, Pair, Text, encodable, make_pair, required, score_of, scores_of, string, text_of
+from bench.data.rows import (
+    TIE,
+    Dropped,
+    Pair,
+    Text,
+    encodable,
+    make_pair,
+    required,
+    score_of,
+    scores_of,
+    string,
+    text_of,
+)
 
 Scored = tuple[str, object, float]
 """An answer's field, its value, its score; higher is better."""
@@ -19,7 +31,7 @@ _SCORES = ("scores", "ratings", "rating", "score")
 _TEXT_KEYS = ("response", "text", "completion", "content", "output", "answer")
 _SCORE_KEYS = ("overall_score", "score", "rating", "reward", "rank")
 _PROMPTS = ("prompt", "instruction", "input", "question", "query", "context")
-TIE, EQUAL, UNSCORED, UNDECIDED = "tie", "answers are equal", "fewer than two scores", "no preference"
+EQUAL, UNSCORED, UNDECIDED = "answers are equal", "fewer than two scores", "no preference"
 
 
 def read_alpaca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:

@@ -28,7 +28,7 @@ FILES = {
     "handbook.jsonl": ("dialogues", 1, 1, True),
     "hh.jsonl": ("hh", 4, 4, True),
     "orca.jsonl": ("orca", 2, 2, True),
-    "orca_distilabel.jsonl": ("orca", 1, 1, True),
+    "orca_distilabel.jsonl": ("orca", 1, 2, True),
     "history.jsonl": ("orca", 1, 1, True),
     "sharegpt.json": ("sharegpt", 4, 4, True),
     "axolotl.json": ("sharegpt", 1, 1, True),
@@ -234,6 +234,10 @@ def test_of_scored_answers_the_best_meets_the_worst_and_ties_are_counted():
     ]
     assert [(row.chosen_score, row.rejected_score) for row in found.rows] == [(9.0, 2.0), (10.0, 1.0)]
     assert found.dropped == {"tie": 1}
+
+
+def test_a_row_that_calls_itself_a_tie_is_counted_as_one():
+    assert read_preferences(HERE / "orca_distilabel.jsonl").dropped == {"tie": 1}
 
 
 def test_all_pairs_of_four_scored_answers_are_five_where_two_tie():
