@@ -36,7 +36,7 @@ SHAPES = {
         Shape(name="tiny", hidden=64, layers=2, heads=2, key_heads=2, inner=176, vocabulary=512),
         Shape(name="1M", hidden=128, layers=4, heads=4, key_heads=4, inner=352, vocabulary=2048),
         Shape(name="5M", hidden=256, layers=5, heads=8, key_heads=8, inner=704, vocabulary=4096),
-        Shape(name="25M", hidden=512, layers=6, heads=8, key_heads=8, inner=1408, vocabulary=8192, sweep_pairs=48),
+        Shape(name="25M", hidden=512, layers=6, heads=8, key_heads=8, inner=1408, vocabulary=8192),
         # SmolLM2-135M
         Shape(
             name="135M", hidden=576, layers=30, heads=9, key_heads=3, inner=1536, vocabulary=49152, context=8192,
