@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 SMALL = 30_000_000
-"""Parameters up to which one thread a worker is fastest: two workers gave 1.5 times one worker's two threads at a million,
-1.16 times at five, 1.1 times at 25 million, the largest that was measured (docs/benchmarks.md)."""
+"""Parameters up to which one thread a worker is fastest: two workers gave 1.5 times one worker's two threads at a
+million, 1.16 times at five, 1.1 times at 25 million, the largest that was measured (docs/benchmarks.md)."""
 THREADS_BY_SIZE = ((SMALL, 1), (100_000_000, 2), (500_000_000, 4))
 """Largest number of parameters, threads a worker; above all of them a worker gets 8."""
 MOST_THREADS = 8
