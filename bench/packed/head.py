@@ -54,16 +54,16 @@ class Head:
         spans: the chunks, in order and without gaps.
         reference: span to the reference's logits ``[tokens, vocabulary]`` where the KL is wanted.
         collision: whether log Σ_v π(v)² is wanted.
-        watch: whether the policy's confidence is wanted: one more pass over the logits.
         dtype: of the matrix products; all else is float32.
+        watch: whether the policy's confidence is wanted: one more pass over the logits.
     """
 
     labels: Tensor
     spans: Sequence[Span]
     reference: Callable[[Span], Tensor] | None
     collision: bool
-    watch: bool
     dtype: torch.dtype
+    watch: bool = False
 
     def scores(self, span: Span, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Scores, ToLogits]:
         """Scores of a chunk, and the way from their slopes to those of its logits; that may be gone once."""

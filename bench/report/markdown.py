@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bench.report.agreement import agreement_text, judges_agree
 from bench.report.columns import FLAGGED, is_degenerate, shares_of
 from bench.report.compared import Compared, Row, score_interval
+from bench.report.gain import no_gain_text
 from bench.report.ranking import ranked
 from bench.report.record import START
 from bench.report.settings import Group, Setting, interval, values
@@ -74,6 +75,8 @@ def _section(compared: Compared) -> str:
         flagged=FLAGGED_NOTE.format(flagged=100 * FLAGGED) if flagged else "",
     )
     table = _table(names, rows, left=(1, 2, 4))
+    gained_nothing = no_gain_text(group)
+    notes += f"- **N{gained_nothing[1:]}.**\n" if gained_nothing else ""
     notes += "".join(f"- {agreement_text(found)}.\n" for found in judges_agree(group))
     return f"{head}\n{table}\n{notes}\n### What the sweeps say\n\n{_sweeps(compared)}"
 

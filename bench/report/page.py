@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.report.agreement import agreement_text, judges_agree
 from bench.report.compared import Compared, compare_group
+from bench.report.gain import no_gain_text
 from bench.report.page_columns import Column, interval_text
 from bench.report.page_figures import Picture, pictures
 from bench.report.page_rows import Row, Verdict, table, verdict
@@ -50,6 +51,7 @@ class Section:
     rows: list[Row]
     verdict: Verdict | None
     first_text: str
+    no_gain: str | None
     terms: list[tuple[str, str]]
     target_said: str
     reward_said: str
@@ -142,6 +144,7 @@ def _section(compared: Compared, *, at: int, pictures: list[Picture]) -> Section
         terms=_terms(records[0].tuning),
         target_said=target_formula(group) if is_rate(group) else "",
         reward_said=reward_label(group),
+        no_gain=no_gain_text(group),
         agreements=[agreement_text(found) for found in judges_agree(group)],
         pictures=pictures,
         runs=len({record.key for record in records}),

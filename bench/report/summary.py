@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from bench.report.agreement import agreement_text, judges_agree
 from bench.report.columns import FLAGGED, is_degenerate
 from bench.report.compared import score_interval
+from bench.report.gain import no_gain_text
 from bench.report.ranking import choose_groups
 from bench.report.record import START, RunRecord
 from bench.report.settings import Group, Setting, Split, interval, plotted_split
@@ -39,6 +40,8 @@ def _summary(group: Group) -> "Table":
     split = plotted_split(group)
     title = f"{group.suite}: {split} prompts, target = {target_formula(group)}\n{terms_text(group.tuning)}"
     caption = "± 95 % interval over seeds and prompts, with * over one seed's prompts; ★ best by validation"
+    gained_nothing = no_gain_text(group)
+    caption += f"\n{gained_nothing}" if gained_nothing else ""
     caption += "".join(f"\n{agreement_text(found)}" for found in judges_agree(group))
     flags = [setting for setting in group.settings if is_degenerate(setting)]
     caption += f"\n⚠ more than {100 * FLAGGED:g} % of the test samples are no answers" if flags else ""

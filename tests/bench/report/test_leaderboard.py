@@ -15,6 +15,7 @@ from bench.errors import RunError
 from bench.report.compared import compare_group
 from bench.report.leaderboard import csv_text, leaderboard, write_leaderboard
 from bench.report.markdown import leaderboard_markdown
+from bench.report.page import page_html
 from bench.report.settings import group_records
 from bench.report.store import write_whole
 from bench.report.summary import summary_table
@@ -101,6 +102,20 @@ def test_the_start_model_has_a_row_and_no_rank():
     )
     assert list(table.objective) == ["start", "dpo"]
     assert math.isnan(table["rank"][0])
+
+
+@pytest.mark.parametrize(("target", "warned"), [(-0.5, True), (0.0, True), (0.01, False)])
+def test_training_that_gained_nothing_is_told_in_table_terminal_and_page(target, warned, tmp_path):
+    records = [*start_records(), record(run_spec(), target=target), record(run_spec(), split="test", target=target)]
+    told = "o objective exceeds the start model (J = 0.000)"
+    assert (told in leaderboard_markdown(compared(records))) is warned
+    assert (told in rendered(records, width=160)) is warned
+    assert (told in page_html(records, results=tmp_path)) is warned
+
+
+def test_what_was_not_tested_gained_neither_something_nor_nothing():
+    records = [*start_records(), record(run_spec(), target=-0.5)]
+    assert "exceeds the start model" not in leaderboard_markdown(compared(records))
 
 
 @pytest.mark.parametrize("seed", range(3))
