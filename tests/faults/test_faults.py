@@ -14,6 +14,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return undisturbed(tmp_path_factory.mktemp("whole") / "results", processes=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_a_sweep_whose_two_workers_are_killed_gives_the_undisturbed_leaderboard(tmp_path, expected, seed):
     case = Case(storage="journal", workers=2, processes=1, kills=3)
@@ -22,7 +23,7 @@ def test_a_sweep_whose_two_workers_are_killed_gives_the_undisturbed_leaderboard(
     assert told.killed.total() >= 3
 
 
-def test_so_it_does_when_its_database_crashes_as_well(tmp_path: Path, expected):
+def test_so_does_one_whose_workers_are_killed_and_whose_database_crashes(tmp_path: Path, expected):
     case = Case(storage="postgres", workers=2, processes=1, kills=2, restarts=1)
     with running_postgres() as postgres:
         server = Server(url=postgres.url, restart=lambda: postgres.restart("immediate"))

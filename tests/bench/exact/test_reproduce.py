@@ -23,6 +23,7 @@ def test_every_known_result_has_a_figure():
     assert set(DRAWINGS) == set(RESULTS)
 
 
+@pytest.mark.slow
 def test_dpo_forgets_its_beta_where_preferences_never_contradict_and_ipo_does_not(tmp_path, quiet):
     whole = RESULTS["ipo-bandit"]
     settings = tuple(text for text in whole.commands[0].settings if not text.startswith(("steps", "train.learning")))
