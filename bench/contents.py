@@ -14,6 +14,7 @@ from bench.exact.labels import encode_problem
 from bench.exact.problem import Problem
 from bench.given import Brought, content_of, judges_of, questions_of, target_of, tell_overlap
 from bench.model import load_tokenizer
+from bench.model_files import same_tokenizer
 from bench.prepared import Note
 from bench.spec import DataSpec, EvaluationSpec, JudgedBy
 from bench.suites.pairs import load_pairs, load_prompts
@@ -135,12 +136,6 @@ def of_problem(suite: Suite, problem: Problem, *, evaluation: EvaluationSpec) ->
         prompts=prompts,
         evaluation=evaluation.model_copy(update={"prompts": len(prompts["validation"])}),
     )
-
-
-def same_tokenizer(folder: Path, other: Path) -> bool:
-    """Whether two model folders have one tokenizer, so that token ids of the one are the other's."""
-    one, two = folder / "tokenizer.json", other / "tokenizer.json"
-    return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
 
 
 def _data_spec(split: Split, *, source: str) -> DataSpec:

@@ -29,14 +29,13 @@ SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "g
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is the same in all steps of one run; ``watch`` is of one step: whether its ``WATCHED`` are wanted."""
+    """What is the same in all steps of one run."""
 
     spec: RunSpec
     objective: Objective
     execution: Execution
     accelerator: Accelerator
     pad_id: int
-    watch: bool = False
 
     def autocast(self) -> torch.autocast:
         """bf16 matrix products where the spec asks for them; weights and losses stay in float32."""
@@ -61,6 +60,7 @@ def scored(
     setting: Setting,
     source: assemble.ReferenceSource | None,
     baseline: Tensor | None,
+    watch: bool = False,
 ) -> tuple[Batch, int, list[float]]:
     """The objective's batch, with the policy's gradient, the tokens that it cost, and ``WATCHED``."""
     with setting.autocast():
@@ -70,9 +70,9 @@ def scored(
             reference=source,
             requires=setting.objective.requires,
             pad_id=setting.pad_id,
-            watch=setting.watch,
+            watch=watch,
         )
-    return setting.as_batch(both, part, baseline=baseline), tokens, watched(seen, part, both.mask)
+    return setting.as_batch(both, part, baseline=baseline), tokens, watched_sums(seen, part, both.mask)
 
 
 def fused(
@@ -83,6 +83,7 @@ def fused(
     source: assemble.ReferenceSource | None,
     baseline: Tensor | None,
     scale: float,
+    watch: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """``scale`` · the sum of the losses, a scalar to call ``backward`` on, and the micro-batch's ``SUMS``.
 
@@ -113,7 +114,7 @@ def fused(
                 total = losses.sum() * scale
                 leaves = [logps] if kl is None else [logps, kl]
                 found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-            seen = watched(scores.confidence, chunks[number], laid.mask[own])
+            seen = watched_sums(scores.confidence, chunks[number], laid.mask[own])
             sums.add_(sums_of(objective, batch, losses.detach(), tokens=0, watched=seen))
             return total.detach(), Slopes(found[0], None if kl is None else found[1])
 
@@ -122,7 +123,7 @@ def fused(
             fused=([(ends[first], ends[last]) for first, last in row_spans], loss),
             collision=Requires.COLLISION in objective.requires,
             reference_logits=known.logits if known is not None and Requires.VOCAB_KL in objective.requires else None,
-            watch=setting.watch,
+            watch=watch,
         )
     sums[SUMS.index("tokens")] = laid.seen
     return total, sums
@@ -133,7 +134,7 @@ def rows_of_units(part: Sequence[Unit]) -> list[Row]:
     return assemble.rows_of(row for unit in part for row in unit)
 
 
-def watched(seen: Confidence | None, part: Sequence[Unit], mask: Tensor) -> list[float]:
+def watched_sums(seen: Confidence | None, part: Sequence[Unit], mask: Tensor) -> list[float]:
     """``WATCHED`` of the units' completion tokens, of which ``mask [rows, width]`` says whose is whose."""
     if seen is None:
         return [0.0] * len(WATCHED)

@@ -45,6 +45,12 @@ def copy_tokenizer(folder: Path, to: Path) -> None:
         shutil.copyfile(path, to / path.name)
 
 
+def same_tokenizer(folder: Path, other: Path) -> bool:
+    """Whether two model folders have one tokenizer, so that token ids of the one are the other's."""
+    one, two = folder / "tokenizer.json", other / "tokenizer.json"
+    return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
+
+
 def _refuse_code(folder: Path, name: str, said: dict[str, Any]) -> None:
     if "auto_map" in said:
         raise UsageError(

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -65,6 +65,7 @@ def optimiser_step(
     source: assemble.ReferenceSource | None,
     state: State | None,
     check_parity: bool,
+    watch: bool = False,
 ) -> StepResult:
     """Accumulate the gradient of the mean loss over ``units`` (the *global* batch), clip it, step.
 
@@ -84,8 +85,10 @@ def optimiser_step(
         # One micro-batch is scored once: its graph waits until the whole batch has said what its gradient is.
         with contextlib.nullcontext() if len(parts) == 1 else torch.no_grad():
             model = policy if len(parts) == 1 else accelerator.unwrap_model(policy)
-            once = setting if len(parts) == 1 else replace(setting, watch=False)
-            first = [scored(model, part, setting=once, source=source, baseline=baseline) for part in parts]
+            once = watch and len(parts) == 1
+            first = [
+                scored(model, part, setting=setting, source=source, baseline=baseline, watch=once) for part in parts
+            ]
         kept = first[0] if len(parts) == 1 else None
         coupled = couple(
             objective,
@@ -103,11 +106,15 @@ def optimiser_step(
         # Ranks exchange gradients once a step, with the last micro-batch.
         with ranks.accumulating(policy, last=number == len(parts) - 1):
             if coupled is None and accelerator.unwrap_model(policy).packed:
-                loss, part_sums = fused(policy, part, setting=setting, source=source, baseline=baseline, scale=scale)
+                loss, part_sums = fused(
+                    policy, part, setting=setting, source=source, baseline=baseline, scale=scale, watch=watch
+                )
                 ranks.backward(policy, loss)
                 sums += part_sums
                 continue
-            batch, tokens, watched = kept or scored(policy, part, setting=setting, source=source, baseline=baseline)
+            batch, tokens, watched = kept or scored(
+                policy, part, setting=setting, source=source, baseline=baseline, watch=watch
+            )
             if coupled is None:
                 losses = objective(batch, **setting.spec.params).float()
                 ranks.backward(policy, losses.sum() * scale)

@@ -132,13 +132,12 @@ def train(
             policy,
             optimizer,
             batch,
-            setting=replace(
-                setting, objective=objective.at(step + 1, steps), watch=logged and _watched(step, steps, execution)
-            ),
+            setting=replace(setting, objective=objective.at(step + 1, steps)),
             source=source,
             state=progress.objective_state,
             # Only a reference that the policy starts from says what the first loss must be.
             check_parity=step == 0 and spec.reference is None,
+            watch=logged and _watched(step, steps, execution),
         )
         progress.steps += 1
         progress.objective_state = result.state or None

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.adapters import read_run
-from bench.contents import same_tokenizer
 from bench.errors import UsageError
 from bench.inspect.texts import (
     LONGEST,
@@ -17,6 +16,7 @@ from bench.inspect.texts import (
     suite_material,
 )
 from bench.model import model_hash
+from bench.model_files import same_tokenizer
 from bench.model_sources import RUN, find_run, resolve_model, start_folder
 from bench.opening import context_of, data_folder
 from bench.report.store import is_complete

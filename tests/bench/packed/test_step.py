@@ -45,7 +45,6 @@ def step(name, *, packed, micro_batch=8, precision="fp32", data=None, watch=Fals
         execution=Execution(micro_batch=micro_batch),
         accelerator=Accelerator(cpu=True),
         pad_id=data.pad_id,
-        watch=watch,
     )
     vocabulary = bool(objective.requires & assemble.VOCABULARY)
     source = assemble.live(CompletionLogProbs(start, packed=packed), vocabulary=vocabulary)
@@ -57,6 +56,7 @@ def step(name, *, packed, micro_batch=8, precision="fp32", data=None, watch=Fals
         source=source,
         state=None,
         check_parity=False,
+        watch=watch,
     )
     change = torch.cat([(old - new.detach()).flatten() for old, new in zip(before, policy.parameters(), strict=True)])
     return result, change
