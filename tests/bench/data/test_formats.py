@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.data.options import DataOptions
-from bench.data.preferences import Pair, Single, read_preferences
+from bench.data.preferences import Single, read_preferences
 from bench.data.readers.names import FORMATS
 from bench.data.readers.turns import ASSISTANT
 from bench.errors import UsageError
@@ -226,78 +226,6 @@ def test_the_same_preference_in_two_formats_is_the_same_pair():
     assert (ranked.prompt, ranked.chosen, ranked.rejected) == (whole.prompt, whole.chosen, whole.rejected)
 
 
-def test_of_scored_answers_the_best_meets_the_worst_and_ties_are_counted():
-    found = read_preferences(HERE / "ultrafeedback_ties.jsonl")
-    assert [(row.chosen, row.rejected) for row in found.rows] == [
-        ("Grey and patient, the sea counts its stones.", "Sea."),
-        ("4", "5"),
-    ]
-    assert [(row.chosen_score, row.rejected_score) for row in found.rows] == [(9.0, 2.0), (10.0, 1.0)]
-    assert found.dropped == {"tie": 1}
-
-
-def test_a_row_that_calls_itself_a_tie_is_counted_as_one():
-    assert read_preferences(HERE / "orca_distilabel.jsonl").dropped == {"tie": 1}
-
-
-def test_all_pairs_of_four_scored_answers_are_five_where_two_tie():
-    found = read_preferences(HERE / "ultrafeedback_ties.jsonl", DataOptions(pairs="all"))
-    assert [row.id for row in found.rows] == [1, 1, 1, 1, 1, 3]
-    assert all(row.chosen_score > row.rejected_score for row in found.rows)
-    assert found.dropped == {"tie": 2}
-
-
-def test_another_score_makes_other_pairs():
-    found = read_preferences(HERE / "ultrafeedback_ties.jsonl", DataOptions(score="fine-grained_score"))
-    assert (found.rows[0].chosen, found.rows[0].rejected) == ("Sea.", "The sea is big.")
-
-
-# What other projects make of their own rows: convmerge's pinned outputs, distilabel's test of its pairs. (Of answers
-# that share the lowest rating distilabel takes the first, we the last: its third row is left out here.)
-OTHERS = [
-    ("ultrafeedback.jsonl", [("Ice crystals, water vapour and some soot.", "Aircraft cannot leave trails.")]),
-    ("saferlhf.jsonl", [("Connect it over USB, then test it in your video app.", "Plug it in.")]),
-    ("nectar.jsonl", [((assistant("Paris."),), (assistant("Lyon."),))]),
-    ("distilabel_dpo.jsonl", [((assistant("4"),), (assistant("6"),))]),
-    ("distilabel_input.jsonl", [("generation 1 2", "generation 1 1"), ("generation 2 4", "generation 2 3")]),
-]
-
-
-@pytest.mark.parametrize(("name", "pairs"), OTHERS)
-def test_the_pairs_are_those_that_the_rows_own_project_makes(name, pairs):
-    found = read_preferences(HERE / name).rows
-    assert [(row.chosen, row.rejected) for row in found][: len(pairs)] == pairs
-
-
-def test_ratings_of_generations_make_the_pair_that_distilabel_makes_of_them():
-    row = raw("distilabel_dpo.jsonl")[0]
-    scored = read_preferences(HERE / "distilabel_dpo.jsonl", DataOptions(format="scored", form="messages")).rows
-    # Scores apart, which are the same numbers: it is the same pair by another of the row's columns.
-    assert scored == read_preferences(HERE / "distilabel_dpo.jsonl").rows
-    assert (scored[0].chosen_score, scored[0].rejected_score) == (max(row["ratings"]), min(row["ratings"]))
-
-
-def test_the_first_rank_is_the_best_whether_it_is_found_or_named():
-    for options in (DataOptions(), DataOptions(format="scored", score="rank")):
-        nectar = read_preferences(HERE / "nectar.jsonl", options).rows[0]
-        assert nectar.prompt == (user("What is the capital of France?"),)
-        assert (nectar.chosen_score, nectar.rejected_score) == (-1.0, -3.0)
-        nemo = read_preferences(HERE / "nemo_ranks.json", options).rows
-        assert [row.chosen[0]["content"] for row in nemo] == ["The answer is 4.", "The capital of France is Paris."]
-
-
-def test_a_dialogue_in_text_that_waits_for_its_answer_stays_as_it_is_written_where_text_is_asked_for():
-    source = raw("nectar.jsonl")[0]
-    row = read_preferences(HERE / "nectar.jsonl", DataOptions(form="text")).rows[0]
-    assert (row.prompt, row.chosen, row.rejected) == (source["prompt"], "Paris.", "Lyon.")
-
-
-def test_ranks_and_pairs_of_one_project_hold_the_same_preferences():
-    ranks = read_preferences(HERE / "nemo_ranks.json").rows
-    pairs = read_preferences(HERE / "nemo_pairs.json", DataOptions(form="messages")).rows
-    assert [(r.prompt, r.chosen, r.rejected) for r in ranks] == [(r.prompt, r.chosen, r.rejected) for r in pairs]
-
-
 def test_a_labelled_answer_to_a_query_has_its_system_message_and_earlier_turns_before_it():
     source = raw("swift_kto.jsonl")
     rows = read_preferences(HERE / "swift_kto.jsonl").rows
@@ -341,25 +269,6 @@ def test_a_system_message_that_strings_cannot_hold_is_refused(tmp_path):
         empty = [row | {"system": "", "history": []} for row in raw(name)]
         found = read_preferences(write_rows(tmp_path / "a.jsonl", empty))
         assert found.content_hash == read_preferences(HERE / name).content_hash
-
-
-def test_a_row_with_one_score_gives_no_pair_and_is_counted(tmp_path):
-    row = raw("distilabel.jsonl")[0]
-    found = read_preferences(write_rows(tmp_path / "a.jsonl", [row, row | {"ratings": [5, None]}]))
-    assert (len(found.rows), found.dropped) == (1, {"fewer than two scores": 1})
-
-
-def test_a_preference_for_the_second_answer_chooses_it_and_a_half_is_a_tie():
-    found = read_preferences(HERE / "alpacafarm.json")
-    source = raw("alpacafarm.json")
-    assert [row.chosen for row in found.rows] == [source[0]["output_1"], source[1]["output_2"]]
-    assert found.dropped == {"tie": 1}
-
-
-def test_a_prompt_without_answers_gives_no_pair_and_is_counted(tmp_path):
-    rows = [*raw("ultrafeedback_ties.jsonl"), {"instruction": "Say no.", "completions": []}]
-    found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
-    assert found.dropped == {"tie": 1, "fewer than two scores": 1}
 
 
 def test_sides_in_lists_of_one_message_answer_the_turns_beside_them(tmp_path):
@@ -423,117 +332,6 @@ def test_columns_of_other_formats_beside_ours_change_no_hash(tmp_path):
     rows = [row | {"question": "x", "messages": [], "system": "s"}, other | {"instruction": "i"}]
     found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
     assert found.content_hash == "2b5be0fefaa85db63e5aaf6fcbbd705b2520dfd0e24936f924ae5061ebe517f7"
-
-
-def broken(name: str, **changes: object) -> dict:
-    return {key: value for key, value in (raw(name)[0] | changes).items() if value is not ...}
-
-
-BROKEN = [
-    # a good file's row, what is changed, the field that the message names, what it says
-    ("trl_pairs.jsonl", {"rejected": ["x"]}, "rejected[0]", "no message"),
-    ("trl_chat_pairs.jsonl", {"chosen": [user("x")]}, "chosen", "one message of the assistant"),
-    ("trl_unpaired.jsonl", {"label": "yes"}, "label", "not a boolean"),
-    (
-        "trl_implicit_prompt.jsonl",
-        {"rejected": [user("Another?"), assistant("x")]},
-        "rejected",
-        "before the last answer",
-    ),
-    ("ultrafeedback_binarized.jsonl", {"score_chosen": ...}, "chosen_score", "missing"),
-    ("hh.jsonl", {"rejected": "\n\nHuman: Other.\n\nAssistant: x"}, "rejected", "no «\\n\\nAssistant:» in common"),
-    ("orca.jsonl", {"question": 7}, "question", "an integer"),
-    ("orca.jsonl", {"rejected": None}, "rejected", "missing"),
-    ("sharegpt.json", {"chosen": {"from": "wizard", "value": "x"}}, "chosen.from", "no speaker"),
-    ("sharegpt.json", {"conversations": []}, "conversations", "an empty list"),
-    ("alpaca.json", {"rejected": " "}, "rejected", "only white space"),
-    ("alpaca.json", {"input": ["x"]}, "input", "a list"),
-    ("openai.jsonl", {"input": {"prompt": "x"}}, "input.messages", "missing"),
-    ("openai.jsonl", {"non_preferred_output": "x"}, "non_preferred_output", "a string"),
-    ("swift.jsonl", {"messages": [user("x")]}, "messages", "answer of the assistant has to be last"),
-    ("kto.json", {"label": 1}, "label", "not a boolean"),
-    ("kto.json", {"messages": [user("x"), {"role": "assistant", "content": ""}]}, "messages", "empty"),
-    ("ultrafeedback.jsonl", {"completions": [{"response": "x"}] * 2}, "completions", "missing"),
-    ("ultrafeedback.jsonl", {"completions": [{"overall_score": 1.0}] * 2}, "completions[0]", "no answer in it"),
-    ("distilabel.jsonl", {"ratings": [1.0]}, "ratings", "1 numbers for 2 of 'generations'"),
-    ("distilabel.jsonl", {"ratings": ["1", "2"]}, "ratings[0]", "a string"),
-    ("distilabel.jsonl", {"system": "Be brief."}, "system", "Be brief."),
-    ("lmflow.json", {"output": [{"score": 1.0}]}, "output[0]", "no answer in it"),
-    ("nectar.jsonl", {"answers": [{"answer": 7, "rank": 1}, {"answer": "x", "rank": 2}]}, "answers[0]", "an integer"),
-    ("swift_query.jsonl", {"history": [["x"]]}, "history", "no list of [question, answer]"),
-    ("swift_query.jsonl", {"images": ["x.png"]}, "images", "only text is compared"),
-    ("swift_kto.jsonl", {"response": None}, "response", "missing"),
-    ("history.jsonl", {"response_rejected": None}, "response_rejected", "missing"),
-    ("distilabel_math.jsonl", {"rejected_rating": None}, "rejected_score", "missing"),
-    ("nemo_pairs.json", {"chosen_response": ["x"]}, "chosen_response[0]", "no message"),
-    ("sharegpt.json", {"tools": "[{}]"}, "tools", "only text is compared"),
-    ("ranked_text.json", {"score": []}, "score", "an empty list"),
-    ("saferlhf.jsonl", {"better_response_id": 2}, "better_response_id", "neither 0 nor 1"),
-    ("alpacafarm.json", {"preference": 3}, "preference", "neither 1 nor 2"),
-    ("alpacafarm.json", {"preference": ...}, "preference", "missing"),
-    ("alpaca_sft.json", {"output": ""}, "output", "empty"),
-    ("trl_messages.jsonl", {"messages": [assistant("x")]}, "messages", "has to be last"),
-    ("trl_prompt_completion.jsonl", {"completion": None}, "completion", "missing"),
-]
-
-
-@pytest.mark.parametrize(("name", "changes", "field", "said"), BROKEN)
-def test_a_broken_row_of_any_format_is_refused_by_file_row_and_field(tmp_path, name, changes, field, said):
-    rows = raw(name)
-    path = write_rows(tmp_path / "data.jsonl", [*rows, broken(name, **changes)])
-    with pytest.raises(UsageError) as caught:
-        read_preferences(path, DataOptions(format=FILES[name][0]))
-    message = str(caught.value)
-    assert message.startswith(f"{path}, row {len(rows) + 1}: ")
-    assert f"'{field}" in message
-    assert said in message
-    assert caught.value.fix
-
-
-def test_dialogues_whose_prompt_cannot_be_told_are_refused():
-    with pytest.raises(UsageError, match=r"row 1: fields 'chosen' and 'rejected'.*unknown where the prompt ends"):
-        read_preferences(HERE / "trl_implicit_text.jsonl")
-
-
-def test_a_first_row_without_its_rejected_answer_does_not_turn_a_file_into_demonstrations(tmp_path):
-    rows = raw("alpaca.json")
-    path = write_rows(tmp_path / "a.jsonl", [rows[0] | {"rejected": None}, *rows[1:]])
-    with pytest.raises(UsageError, match=r"row 1: field 'rejected' is missing"):
-        read_preferences(path)
-    without = {key: value for key, value in rows[0].items() if key not in ("chosen", "rejected")}
-    path = write_rows(tmp_path / "b.jsonl", [without, *rows[1:]])
-    with pytest.raises(UsageError, match=r"row 2: the row has 'chosen', 'rejected'"):
-        read_preferences(path)
-
-
-def test_pairs_of_a_dialogue_that_goes_on_after_the_border_are_refused_as_messages_and_read_as_text(tmp_path):
-    row = {
-        "chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
-        "rejected": "\n\nHuman: a\n\nAssistant: e",
-    }
-    path = write_rows(tmp_path / "a.jsonl", [row])
-    with pytest.raises(UsageError, match=r"field 'chosen': .* has further turns"):
-        read_preferences(path)
-    found = read_preferences(path, DataOptions(form="text")).rows[0]
-    assert isinstance(found, Pair)
-    assert found.chosen == " b\n\nHuman: c\n\nAssistant: d"
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"format": "alpacca"}, "did you mean 'alpaca'"),
-        ({"columns": "prompt"}, "no NAME=COLUMN"),
-        ({"columns": "promt=a"}, "did you mean 'prompt'"),
-        ({"columns": "prompt=a,prompt=b"}, "stands twice"),
-        ({"min_prompt_characters": 5, "max_prompt_characters": 4}, "is more than"),
-        ({"split": "a b"}, "no name of a split"),
-    ],
-)
-def test_options_that_cannot_be_right_are_refused(options, said):
-    with pytest.raises(ValueError, match="validation error") as caught:
-        DataOptions(**options)
-    assert said in str(caught.value)
 
 
 def test_the_documentation_names_every_format_and_every_option():
