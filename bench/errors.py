@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-from bench.redact import redacted
-
 
 class BenchError(Exception):
     """A fault told to the user as one message. ``exit_code`` 1: the run failed; 2: the request was wrong."""
@@ -31,15 +29,10 @@ class UsageError(BenchError):
 
 LONGEST = 1000
 """As many characters of a line as are shown of a message: a quoted input may be of any length."""
+
 MOST_LINES = 60
+
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
-
-
-def plain(text: str) -> str:
-    """Return a message as a terminal may be given it: no control characters, no more than ``LONGEST``, no secrets."""
-    told = redacted(text).translate(_CONTROL)
-    lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} … {line[-200:]}" for line in told.split("\n")]
-    return "\n".join(lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 2], "…", lines[-1]])
 
 
 def shown(name: str) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from losses.batch import Completion, Pairs, Ranked, Singles
-    from losses.conformance import check_objective
-    from losses.objective import Objective, Param, Requires
+    from losses.objective import Objective, Requires
+    from losses.param import Param
     from losses.registry import get, names, register_file
     from losses.schedule import ReferenceSchedule
+    from losses.testing.conformance import check_objective
 
 __all__ = [
     "Completion",
@@ -36,7 +37,7 @@ _HOME = MappingProxyType(
         "Param": "losses.objective",
         "ReferenceSchedule": "losses.schedule",
         "Requires": "losses.objective",
-        "check_objective": "losses.conformance",
+        "check_objective": "losses.testing.conformance",
         "get": "losses.registry",
         "names": "losses.registry",
         "register_file": "losses.registry",

@@ -10,8 +10,8 @@ from losses.batch import Batch
 from losses.grammar import EXAMPLE, ExpressionError, Term, format_terms, parse
 from losses.modifier import Modifier
 from losses.modifiers import MODIFIERS
-from losses.objective import Objective, Param, State
-from losses.param import resolve_params, suggest
+from losses.objective import Objective, State
+from losses.param import Param, resolve_params, suggest
 from losses.schedule import ReferenceSchedule
 
 Lookup = Callable[[str], Objective]

@@ -8,7 +8,7 @@ import torch
 
 from losses.batch import sides
 from losses.objective import Objective
-from losses.synthetic import example_batch
+from losses.testing.synthetic import example_batch
 
 DIGITS = 6
 

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from torch import Tensor
 
 from losses.batch import Batch
-from losses.objective import Objective, Param, Requires, Reward
+from losses.objective import Objective, Requires, Reward
+from losses.param import Param
 
 Inner = Callable[[Batch], Tensor]
 """The losses of the objective that is modified, at its own parameters."""

@@ -12,9 +12,10 @@ from losses import divergence
 from losses.batch import Batch, Completion, Pairs, each
 from losses.modifier import Inner, Modifier, modifier
 from losses.numerics import precise
-from losses.objective import Objective, Param, Requires
+from losses.objective import Objective, Requires
+from losses.param import Param
 from losses.space import Linear
-from losses.symmetry import depends_on_gap_only
+from losses.testing.symmetry import depends_on_gap_only
 
 
 def _pairs_only(objective: Objective) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeps.study import Direction
+from sweeps.protocol import Direction
 
 Status = Literal["completed", "diverged", "pruned", "failed"]
 EventKind = Literal["started", "finished", "lost", "waiting"]

@@ -96,7 +96,7 @@ def _reason(error: BaseException) -> str:
 
 
 class PatientStorage(BaseStorage):
-    """A storage whose every call waits out an outage. A trial may then be created twice: see ``sweeps.ledger``.
+    """A storage whose every call waits out an outage. A trial may then be created twice: see ``sweeps.claims``.
 
     ``once`` is the storage below, which fails at once.
     """

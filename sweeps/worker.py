@@ -12,10 +12,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial
 
-from sweeps.board import WORKER, Board
-from sweeps.errors import StorageAwayError, StudyError, SweepError
-from sweeps.lease import beat_seconds, heartbeat, worker_id
-from sweeps.ledger import (
+from sweeps.claims import (
+    WORKER,
+    Board,
     Ledger,
     claim,
     earlier_params,
@@ -27,9 +26,11 @@ from sweeps.ledger import (
     result,
     settle,
 )
+from sweeps.errors import StorageAwayError, StudyError, SweepError
+from sweeps.grid import Slot, slots_of
+from sweeps.heartbeat import beat_seconds, heartbeat, worker_id
 from sweeps.outcome import EventKind, Outcome, TrialEvent, TrialResult, best
 from sweeps.patience import PatientStorage
-from sweeps.slots import Slot, slots_of
 from sweeps.study import TERMS, build_sampler
 
 __all__ = ["Outcome", "Sweep", "TrialEvent", "TrialResult", "best", "join_study", "run_trials", "settled", "take"]

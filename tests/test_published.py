@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.bundle import BUNDLE
-from bench.report.leaderboard import write_leaderboard
-from bench.report.reproduced import DRAWINGS, write_reproduced
-from bench.report.store import load_records
+from bench.core.bundle import BUNDLE
+from bench.core.results import load_records
+from bench.report.figures.reproduced import DRAWINGS, write_reproduced
+from bench.report.tables.leaderboard import write_leaderboard
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 FOLDERS = sorted(path.parent for path in PUBLISHED.glob(f"*/{BUNDLE}"))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.variables import STORAGE
+from bench.utils.environment import STORAGE
 
 app = typer.Typer(
     name="bench",

@@ -38,7 +38,7 @@ def losses(
     Examples:  bench losses · bench losses --reference-free · bench losses show ipo · bench losses show "dpo+nll(0.2)"
     """
     if context.invoked_subcommand is None:
-        from bench.commands import list_losses
+        from bench.cli.catalogue_command import list_losses
 
         list_losses(
             paired=paired,
@@ -52,7 +52,7 @@ def losses(
 @losses_app.command("show")
 def show_loss(name: Annotated[str, typer.Argument(help="Example: bench losses show ipo")]) -> None:
     """Show one objective: equation, source, parameters, and where other code differs."""
-    from bench.commands import show_loss as show
+    from bench.cli.catalogue_command import show_loss as show
 
     show(name)
 
@@ -61,7 +61,7 @@ def show_loss(name: Annotated[str, typer.Argument(help="Example: bench losses sh
 def suites(context: typer.Context) -> None:
     """List the suites.  Example: bench suites"""
     if context.invoked_subcommand is None:
-        from bench.commands import list_suites
+        from bench.cli.catalogue_command import list_suites
 
         list_suites()
 
@@ -80,6 +80,6 @@ def build_suite(
     ] = None,
 ) -> None:
     """Make a suite's assets again from the raw corpus: tokenizer, start model, gold reward, prompts and pairs."""
-    from bench.commands import build_suite as build
+    from bench.cli.catalogue_command import build_suite as build
 
     build(name, corpus=corpus, blimp=blimp, out=out)

@@ -55,7 +55,7 @@ def describe(
 
         bench data describe train.jsonl test.jsonl --against alpaca_eval.jsonl
     """
-    from bench.data_command import describe_data, read_options
+    from bench.cli.data_command import describe_data, read_options
 
     describe_data(
         [Path(file) for file in files],
@@ -83,6 +83,6 @@ def convert(
 
         bench data convert hh-rlhf/test.jsonl.gz --out prefs.jsonl --set drop_faulty=true
     """
-    from bench.data_command import convert_data, read_options
+    from bench.cli.data_command import convert_data, read_options
 
     convert_data(Path(file), options=read_options(data_format, columns, settings or []), out=out)

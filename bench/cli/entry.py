@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import NoReturn
 
 from bench.cli.app import app
-from bench.errors import BenchError, plain
-from bench.redact import redacted
+from bench.errors import BenchError
+from bench.utils.redact import plain, redacted
 
 # Each registers its commands, in the order in which --help shows them.
 # isort: off

@@ -145,7 +145,7 @@ def evaluate(
 
         bench evaluate --judge api:llama@http://localhost:8000/v1 --outputs mine.json --baseline start.json --out judged
     """
-    from bench.evaluate_command import Evaluation, evaluate_command
+    from bench.cli.evaluate_command import Evaluation, evaluate_command
 
     evaluate_command(
         Evaluation(

@@ -25,9 +25,9 @@ def export(
 
     Examples:  bench export run:3f9c --to my-model · bench export run:3f9c --to my-adapter --adapter
     """
-    from bench.export import export as write
-    from bench.logs import command_log
-    from bench.quiet import quiet_libraries
+    from bench.models.export import export as write
+    from bench.utils.event_log import command_log
+    from bench.utils.process import quiet_libraries
 
     quiet_libraries()
     with command_log(out, "export", arguments=sys.argv[1:]):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import Out, app
-from bench.logs import command_log
+from bench.utils.event_log import command_log
 
 
 @app.command()

@@ -107,8 +107,8 @@ def iterate(
 
         bench iterate --loss dpo --judge self --judgements 3
     """
-    from bench.iterate.command import iterate_command
-    from bench.iterate.request import IterateRequest
+    from bench.cli.iterate_command import iterate_command
+    from bench.runner.iterate.request import IterateRequest
     from losses.grammar import split_expressions
 
     iterate_command(

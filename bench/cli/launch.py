@@ -57,10 +57,10 @@ def launch(
 
         bench launch --slurm --job results/work/3f9c --nodes 2 --gpus 4
     """
+    from bench.core.request import worker_count
     from bench.errors import UsageError
-    from bench.request import worker_count
-    from bench.slurm import Resources
-    from bench.submit import launch_training, launch_workers
+    from bench.runner.cluster.slurm import Resources
+    from bench.runner.cluster.submit import launch_training, launch_workers
 
     if not slurm or (study is None) == (job is None):
         raise UsageError(

@@ -17,7 +17,7 @@ def recipes(context: typer.Context) -> None:
     Examples:  bench recipes · bench recipes show hf-blog · bench run --recipe hf-blog --dry-run
     """
     if context.invoked_subcommand is None:
-        from bench.recipes.command import list_recipes
+        from bench.cli.recipes_command import list_recipes
 
         list_recipes()
 
@@ -25,6 +25,6 @@ def recipes(context: typer.Context) -> None:
 @recipes_app.command("show")
 def show_recipe(name: Annotated[str, typer.Argument(help="Example: bench recipes show simpo-table")]) -> None:
     """Show one recipe: its commands, what was published, and what differs here.  Example: bench recipes show hf-blog"""
-    from bench.recipes.command import show_recipe as show
+    from bench.cli.recipes_command import show_recipe as show
 
     show(name)

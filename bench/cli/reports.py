@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import Out, app
-from bench.logs import command_log
+from bench.utils.event_log import command_log
 
 
 @app.command()
@@ -28,7 +28,7 @@ def leaderboard(
 
     Examples:  bench leaderboard --out results · bench leaderboard --protocol standard --format tex
     """
-    from bench.report_commands import make_leaderboard
+    from bench.cli.report_commands import make_leaderboard
 
     with command_log(out, "leaderboard", arguments=sys.argv[1:]):
         make_leaderboard(out, protocol=protocol, formats=[name.strip() for name in formats.split(",")])
@@ -55,7 +55,7 @@ def figures(
 
     Examples:  bench figures · bench figures --style slides --formats png · bench figures --formats pdf --columns 1
     """
-    from bench.report_commands import make_figures
+    from bench.cli.report_commands import make_figures
 
     with command_log(out, "figures", arguments=sys.argv[1:]):
         make_figures(out, style=style, formats=formats, columns=columns)
@@ -64,7 +64,7 @@ def figures(
 @app.command()
 def page(out: Out = Path("results")) -> None:
     """Make the page again, from the records alone: report.html, all in one file.  Example: bench page --out results"""
-    from bench.report_commands import make_page
+    from bench.cli.report_commands import make_page
 
     with command_log(out, "page", arguments=sys.argv[1:]):
         make_page(out)
@@ -84,7 +84,7 @@ def publish(
 
     Example:  bench publish results/published/mine --out results
     """
-    from bench.report_commands import publish_results
+    from bench.cli.report_commands import publish_results
 
     with command_log(out, "publish", arguments=sys.argv[1:]):
         publish_results(out, to, protocol=protocol)
@@ -105,7 +105,7 @@ def reproduce(
 
     Examples:  bench reproduce · bench reproduce ipo-bandit · bench reproduce overoptimisation · bench reproduce optima
     """
-    from bench.commands import reproduce_known
+    from bench.cli.report_commands import reproduce_known
 
     reproduce_known(name, out, to=to)
 
@@ -113,7 +113,7 @@ def reproduce(
 @app.command()
 def verify(out: Out = Path("results")) -> None:
     """Hash everything that was written again; exit code 1 if anything changed.  Example: bench verify --out results"""
-    from bench.report_commands import verify_results
+    from bench.cli.report_commands import verify_results
 
     with command_log(out, "verify", arguments=sys.argv[1:]):
         verify_results(out)

@@ -187,12 +187,12 @@ def run(
 
         bench run --recipe sentiment-quick
     """
-    from bench.commands import open_command, run_command
+    from bench.cli.execute import open_command, run_command
+    from bench.core.request import Request, data_settings, worker_count
     from bench.errors import UsageError
-    from bench.recipes.recipe import Options
-    from bench.recipes.requests import as_request
-    from bench.request import Request, data_settings, worker_count
-    from bench.trackers import read_trackers
+    from bench.runner.recipes.recipe import Options
+    from bench.runner.recipes.requests import as_request
+    from bench.train.trackers import read_trackers
 
     # Not validated: what a shell gives may be no text at all, which the plan refuses with a hint.
     typed = Options.model_construct(
@@ -226,7 +226,7 @@ def run(
         trackers=read_trackers(tracker),
     )
     if recipe is not None:
-        from bench.recipes.command import recipe_command
+        from bench.cli.recipes_command import recipe_command
 
         if processes is not None:  # a recipe may set ranks of its own
             typed = typed.model_copy(update={"set": (*typed.set, f"execution.processes={processes}")})

@@ -39,7 +39,7 @@ def status(
 
     Examples:  bench status · bench status --watch · bench status --cost --price 2.50 · bench status --json
     """
-    from bench.status.command import show_status
+    from bench.cli.status_command import show_status
 
     show_status(
         out, storage=storage, study=study, watch=watch, every=every, verbose=verbose, cost=cost, price=price,

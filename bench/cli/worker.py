@@ -60,9 +60,9 @@ def worker(
 
         bench worker --study night --out /shared/results --max-trials 10
     """
-    from bench.join import Joining, join_command
-    from bench.request import worker_count
-    from bench.trackers import read_trackers
+    from bench.core.request import worker_count
+    from bench.runner.join import Joining, join_command
+    from bench.train.trackers import read_trackers
 
     join_command(
         Joining(

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from bench.chat_templates.habits import habits
-from bench.data.preferences import Pair, Preferences
+from bench.core.artifacts import Note
+from bench.data.preferences import Preferences
+from bench.data.rows import Pair
 from bench.data.template import Tokenizer, text_ids
-from bench.logs import tell
-from bench.prepared import Note
+from bench.data.template_habits import habits
+from bench.utils.event_log import tell
 
 WINDOW = 64
 """Characters on each side of a border that are encoded together first: no token of text is nearly as long."""

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.faults import RowError
 from bench.data.files import raw_rows
 from bench.data.hub import hub_id
 from bench.data.near import normalised, words
-from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.preferences import Preferences, renamed, scan
 from bench.data.readers.turns import prompted, turns
 from bench.data.rows import Text, as_object

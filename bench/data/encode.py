@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, cast
 
 from bench.data.fit import OnLong, RowIds, fit
-from bench.data.preferences import Pair, Preferences, Single
-from bench.data.rows import Message, Text
+from bench.data.preferences import Preferences
+from bench.data.rows import Message, Pair, Single, Text
 from bench.data.split import split_by_prompt
 from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, unpair

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.core.data_options import DataOptions
 from bench.data.borders import tell_borders
-from bench.data.encode import Tokenizer, encode
+from bench.data.encode import encode
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
-from bench.data.options import DataOptions
 from bench.data.preferences import Preferences, read_preferences, subset
 from bench.data.rows import words_of
 from bench.data.sets import Split, split_sets
+from bench.data.template import Tokenizer
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
 from bench.errors import UsageError, shown
 

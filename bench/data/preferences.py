@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.faults import RowError, shorten
 from bench.data.files import Raw, raw_rows
 from bench.data.hub import hub_id, hub_rows
-from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.prepare import filtered, in_form, without_duplicates
 from bench.data.readers.registry import Reader, reader_of, recognise
 from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text, as_object

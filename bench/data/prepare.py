@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.faults import RowError
 from bench.data.near import near_duplicates
-from bench.data.options import AS_IT_IS, DataOptions
 from bench.data.rows import Message, Pair, Single, Text
 
 Row = Pair | Single

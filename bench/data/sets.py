@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.core.specs import SetSpec
 from bench.data.split import PARTS, split_by_prompt
 from bench.data.tokens import Encoded, Ids, encoded_of
 from bench.errors import UsageError
-from bench.spec import SetSpec
 
 
 @dataclass(frozen=True, kw_only=True)

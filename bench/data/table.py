@@ -1,5 +1,6 @@
 """Owns encoded preference data on disk: one parquet file of token ids, read back without a tokenizer."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle
 from bench.errors import RunError
 
+VERSION = 1
+"""Of the encoding; a folder of another version is made anew."""
 FILE = "rows.parquet"
 
 
@@ -42,3 +45,8 @@ def read_encoded(folder: Path) -> Encoded:
         for row in table.to_pylist()
     )
     return Encoded(rows=rows, **about)
+
+
+def data_folder(content: str, *, results: Path) -> Path:
+    """Where encoded rows of that content hash lie, or would lie."""
+    return results / "data" / hashlib.sha256(f"{VERSION} {content}".encode()).hexdigest()[:16]

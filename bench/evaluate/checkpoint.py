@@ -9,23 +9,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.core.record import Metric, judge_task
+from bench.core.samples import SampleRow, Samples
+from bench.core.specs import EvaluationSpec
 from bench.data.tokens import Encoded, pairs_in
-from bench.evaluate.divergence import sequence_kl
-from bench.evaluate.generation import generation_metrics, per_prompt
-from bench.evaluate.gold import Gold
-from bench.evaluate.harness import run_lm_eval
-from bench.evaluate.judge import judge_metrics, win_rate
-from bench.evaluate.judging import held_out_accuracy, judged, scored
-from bench.evaluate.lm_tasks import ReadyTasks
-from bench.evaluate.preference import preference_metrics
-from bench.evaluate.samples import SampleRow, Samples
+from bench.evaluate.gold_reward import Gold
+from bench.evaluate.judges.alpaca_eval import judge_metrics, win_rate
+from bench.evaluate.judges.base import Judge
+from bench.evaluate.judges.base import Pair as Shown
+from bench.evaluate.judges.win_rate import held_out_accuracy, judged, scored
+from bench.evaluate.metrics.generation import generation_metrics, per_prompt
+from bench.evaluate.metrics.kl import sequence_kl
+from bench.evaluate.metrics.preference import preference_metrics
 from bench.evaluate.sampling import sample_with_states
-from bench.judges.verdict import Judge
-from bench.judges.verdict import Pair as Shown
-from bench.logprobs import CompletionLogProbs
-from bench.reference import ReferenceLogProbs, compute
-from bench.report.record import Metric, judge_task
-from bench.spec import EvaluationSpec
+from bench.evaluate.tasks.harness import run_lm_eval
+from bench.evaluate.tasks.ready import ReadyTasks
+from bench.models.logprobs import CompletionLogProbs
+from bench.models.reference_cache import ReferenceLogProbs, compute
 
 BATCH = 64
 

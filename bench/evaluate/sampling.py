@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from bench.core.samples import Samples
 from bench.errors import UsageError
-from bench.evaluate.samples import Samples
 
 if TYPE_CHECKING:
     from torch import Tensor

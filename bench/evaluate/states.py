@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.logprobs import LOGIT_TRANSFORMS
+from bench.models.logprobs import LOGIT_TRANSFORMS
 
 TOKENS_AT_ONCE = 2048
 """Tokens in one forward pass: what lies between layers then stays in a CPU's cache (docs/benchmarks.md)."""

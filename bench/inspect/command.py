@@ -10,6 +10,11 @@ import torch
 from rich.console import Console
 from safetensors.numpy import save
 
+from bench.core.artifacts import verify_folder, write_whole
+from bench.core.inspection import FILE, VERSION, Inspection, read_inspection
+from bench.core.manifest import is_complete
+from bench.core.outputs import remember
+from bench.core.specs import KEY_LENGTH
 from bench.errors import UsageError
 from bench.inspect.anatomy import Anatomy, anatomy_of
 from bench.inspect.inspection import Setup, Subject, inspect_model, units
@@ -17,14 +22,10 @@ from bench.inspect.probe import train_probe
 from bench.inspect.resolve import InspectRequest, Trained, find_material, find_start, find_trained
 from bench.inspect.show import tables
 from bench.inspect.texts import Material
-from bench.model import load_model, load_tokenizer, merged, model_hash
-from bench.progress import Progress
-from bench.quiet import quiet_libraries
-from bench.report.inspected import write_inspected
-from bench.report.inspection import FILE, VERSION, Inspection, read_inspection
-from bench.report.store import is_complete, verify_folder, write_whole
-from bench.report.written import remember
-from bench.spec import KEY_LENGTH
+from bench.models.loading import load_model, load_tokenizer, merged, model_hash
+from bench.report.figures.inspected import write_inspected
+from bench.utils.process import quiet_libraries
+from bench.utils.progress import Progress
 
 FOLDER = "inspect"
 STAGE = "inspect"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.core.inspection import GROUPS, GroupChange, Projection
 from bench.inspect.activations import Means
 from bench.inspect.anatomy import Anatomy
-from bench.report.inspection import GROUPS, GroupChange, Projection
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

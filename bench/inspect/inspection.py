@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bench.core.inspection import SETS, Inspection, LayerChange, Measure, Probe, WeightChange
 from bench.inspect.activations import LayerMeans, Tick, measure_means, relative_shifts
 from bench.inspect.anatomy import Anatomy
 from bench.inspect.groups import (
@@ -19,7 +20,6 @@ from bench.inspect.patching import gold_measure, probe_measure
 from bench.inspect.probe import Direction, direction_tensor
 from bench.inspect.texts import Behaviour
 from bench.inspect.weights import weight_changes
-from bench.report.inspection import SETS, Inspection, LayerChange, Measure, Probe, WeightChange
 
 
 @dataclass(frozen=True, kw_only=True)

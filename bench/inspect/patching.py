@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache
 
+from bench.core.inspection import Measure, Patched
 from bench.evaluate.decoding import invert_cdf, takes_padding
 from bench.evaluate.sampling import batches
 from bench.inspect.activations import Tick
 from bench.inspect.anatomy import Anatomy
 from bench.inspect.passes import Batch, Masks, Text, Trace, batches_of, look, patched, traced
-from bench.report.inspection import Measure, Patched
 
 ROWS = 256
 """Prompts that are continued at once."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.adapters import read_run
+from bench.core.manifest import is_complete
+from bench.core.specs import RunSpec
+from bench.data.table import data_folder
 from bench.errors import UsageError
 from bench.inspect.texts import (
     LONGEST,
@@ -15,12 +17,10 @@ from bench.inspect.texts import (
     run_preferences,
     suite_material,
 )
-from bench.model import model_hash
-from bench.model_files import same_tokenizer
-from bench.model_sources import RUN, find_run, resolve_model, start_folder
-from bench.opening import context_of, data_folder
-from bench.report.store import is_complete
-from bench.spec import RunSpec
+from bench.models.adapters import read_run
+from bench.models.files import same_tokenizer
+from bench.models.loading import context_of, model_hash
+from bench.models.sources import RUN, find_run, resolve_model, start_folder
 from bench.suites.suite import Suite, get_suite, suite_names
 
 

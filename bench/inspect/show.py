@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.inspected import labels, shown, summary_rows
-from bench.report.inspection import GROUPS, SETS, Inspection
+from bench.core.inspection import GROUPS, SETS, Inspection
+from bench.report.figures.inspected import labels, shown, summary_rows
 
 NAMES = {
     "aligned_positive": "aligned +",

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.core.artifacts import verify_folder
+from bench.core.manifest import is_complete
 from bench.data.encode import encode
 from bench.data.faults import RowError, shorten
 from bench.data.files import raw_rows
 from bench.data.preferences import read_preferences
-from bench.data.table import read_encoded
+from bench.data.table import data_folder, read_encoded
 from bench.data.tokens import Encoded, EncodedPair
 from bench.errors import RunError, UsageError
-from bench.evaluate.gold import load_gold
+from bench.evaluate.gold_reward import load_gold
 from bench.inspect.passes import Text
-from bench.opening import data_folder
-from bench.report.store import is_complete, verify_folder
 from bench.suites.pairs import load_prompts, load_scored
 from bench.suites.suite import Suite
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
+from bench.core.inspection import WeightChange
 from bench.inspect.anatomy import Anatomy
-from bench.report.inspection import WeightChange
 
 EXACT = 1024
 """Up to this smaller side of a matrix all singular values are computed; beyond it only the first ones, at random."""

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from bench.core.assets import SUITES
+from bench.core.manifest import first_fault
+from bench.core.specs import EvaluationSpec, ProblemSpec, Spec, TrainSpec
 from bench.errors import RunError, UsageError, did_you_mean
-from bench.report.manifest import first_fault
-from bench.spec import EvaluationSpec, ProblemSpec, Spec, TrainSpec
-
-HERE = Path(__file__).parent
 
 
 class Preset(Spec):
@@ -44,7 +43,7 @@ class Suite(Spec):
     @property
     def folder(self) -> Path:
         """Where the suite's assets lie."""
-        return HERE / self.name
+        return SUITES / self.name
 
     def preset(self, name: str | None) -> tuple[str, Preset]:
         """Return a preset with its name; the default one for None.
@@ -60,7 +59,7 @@ class Suite(Spec):
 
 def suite_names() -> list[str]:
     """Names of the suites that this installation carries."""
-    return sorted(path.parent.name for path in HERE.glob("*/suite.toml"))
+    return sorted(path.parent.name for path in SUITES.glob("*/suite.toml"))
 
 
 def get_suite(name: str) -> Suite:
@@ -69,7 +68,7 @@ def get_suite(name: str) -> Suite:
     Raises:
         UsageError: there is no such suite. RunError: its file is damaged.
     """
-    path = HERE / name / "suite.toml"
+    path = SUITES / name / "suite.toml"
     if name not in suite_names():
         raise UsageError(f"unknown suite {name!r}", fix=did_you_mean(name, suite_names()))
     return read_suite(path)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from losses.batch import Pairs
 from losses.numerics import log_sigmoid
-from losses.objective import Param, Requires, objective
+from losses.objective import Requires, objective
+from losses.param import Param
 from losses.space import Linear, Log
 
 BETA = Param(

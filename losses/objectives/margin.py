@@ -8,8 +8,9 @@ from torch import Tensor
 
 from losses.batch import Pairs
 from losses.numerics import log_sigmoid, precise
-from losses.objective import Param, Requires, objective
+from losses.objective import Requires, objective
 from losses.objectives.dpo import BETA
+from losses.param import Param
 from losses.space import Linear, Log
 
 LEAST_SCORE_GAP = 1e-6

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from losses.batch import Ranked
 from losses.numerics import log_sigmoid
-from losses.objective import Param, Requires, objective
+from losses.objective import Requires, objective
 from losses.objectives.dpo import BETA
+from losses.param import Param
 from losses.space import Log
 
 NCA_PAPER = "arXiv 2402.05369, Noise Contrastive Alignment of Language Models with Explicit Rewards"

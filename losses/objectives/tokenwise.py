@@ -9,8 +9,9 @@ from torch import Tensor
 
 from losses.batch import Completion, Pairs
 from losses.numerics import log_sigmoid
-from losses.objective import Param, Requires, objective
+from losses.objective import Requires, objective
 from losses.objectives.dpo import BETA
+from losses.param import Param
 from losses.space import Linear
 
 

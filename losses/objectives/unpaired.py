@@ -8,7 +8,8 @@ from torch import Tensor
 
 from losses.batch import Singles
 from losses.numerics import log_sigmoid
-from losses.objective import Param, Requires, State, objective
+from losses.objective import Requires, State, objective
+from losses.param import Param
 from losses.space import Linear, Log
 
 BETA = Param(

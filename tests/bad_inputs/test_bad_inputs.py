@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.core.bundle import read_bundle
+from bench.core.manifest import read_manifest
+from bench.core.outputs import read_written
+from bench.core.request import read_settings, worker_count
 from bench.data.preferences import read_preferences
 from bench.errors import BenchError, UsageError
-from bench.report.bundle import read_bundle
-from bench.report.manifest import read_manifest
-from bench.report.written import read_written
-from bench.request import read_settings, worker_count
 from bench.suites.suite import HERE, read_suite
 from losses import get, names, registry
 from losses.grammar import ExpressionError, split_expressions

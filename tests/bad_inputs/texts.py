@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bench.request import SECTIONS
+from bench.core.request import SECTIONS
 from tests.bad_inputs.command_lines import OUT, SMALL, of
 from tests.bad_inputs.trying import Case
 

@@ -14,7 +14,8 @@ from unittest import mock
 
 import hypothesis  # noqa: F401  # before a command leaves its filters of warnings: its plugin imports it at the end
 
-from bench.errors import BenchError, plain
+from bench.errors import BenchError
+from bench.utils.redact import plain
 
 SECONDS = 60.0
 """Longest that anything may take that is refused."""

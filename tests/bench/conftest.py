@@ -10,16 +10,14 @@ import torch
 from accelerate import Accelerator
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench.assemble import pair_rows, single_rows
-from bench.batches import batch_units
+from bench.core.specs import DataSpec, Execution, LoraSpec, ModelSpec, RunSpec, SetSpec, TrainSpec
 from bench.data.collate import mismatched
-from bench.data.encode import Encoded, EncodedPair
-from bench.data.order import batch_indices
-from bench.execution import Execution
-from bench.logprobs import CompletionLogProbs
-from bench.reference import ReferenceLogProbs, open_reference, read_references
-from bench.spec import DataSpec, LoraSpec, ModelSpec, RunSpec, SetSpec, TrainSpec
-from bench.train import Progress, train
+from bench.data.tokens import Encoded, EncodedPair
+from bench.models.logprobs import CompletionLogProbs
+from bench.models.reference_cache import ReferenceLogProbs, open_reference, read_references
+from bench.train.loop import Progress, train
+from bench.train.objective_batch import pair_rows, single_rows
+from bench.train.sampler import batch_indices, batch_units
 from losses import get
 
 VOCABULARY = 48
@@ -99,7 +97,7 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
         reference = tiny_reference(start, data, spec, tmp_path / "reference")
         policy = model or tiny_model()
         if spec.train.lora is not None:
-            from bench.model import with_lora
+            from bench.models.loading import with_lora
 
             policy = with_lora(policy, spec.train.lora, seed=spec.seed)
         progress = train(

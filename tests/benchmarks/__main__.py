@@ -176,7 +176,7 @@ def _table(given: argparse.Namespace) -> int:
 
 
 def _write(path: Path, record: object) -> None:
-    from bench.report.whole import write_text_whole
+    from bench.utils.files import write_text_whole
 
     write_text_whole(path, json.dumps(record, indent=1) + "\n")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RunError
-from bench.quiet import MATMUL_CACHES
+from bench.utils.process import MATMUL_CACHES
 
 AS_BENCH_SETS = {"GOMP_SPINCOUNT": "1000", **MATMUL_CACHES}
 """What ``bench`` sets before anything is computed; TRL's processes have the environment as it is."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from bench.matmul import current_route
+from bench.models.matmul import current_route
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import torch
 
-from bench.crew import Crew
 from bench.errors import RunError
+from bench.runner.resources import Crew
 
 Result = TypeVar("Result")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.saving import save
-from bench.report.style import BLUE, GREY
-from bench.report.whole import write_text_whole
+from bench.report.figures.saving import save
+from bench.report.figures.style import BLUE, GREY
+from bench.utils.files import write_text_whole
 from tests.benchmarks.machine import now
 from tests.benchmarks.material import BATCH, draw_pairs, write_start, write_texts
 from tests.benchmarks.objectives import Run, compared

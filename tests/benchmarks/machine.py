@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.matmul import TOLERANCE, current_route, probe
-from bench.provenance import peak_memory_bytes
+from bench.models.matmul import TOLERANCE, current_route, probe
+from bench.utils.environment import peak_memory_bytes
 
 PACKAGES = ("trl", "torch", "transformers", "accelerate")
 SHAPES = ((1024, 1024, 1024), (1536, 512, 1408), (1024, 512, 8192), (2048, 2048, 2048))
@@ -59,7 +59,7 @@ def peaks(*, seconds: float) -> dict[str, float]:
     """The most operations per second of a matrix product, by precision: the best of all shapes and routes.
 
     Each is repeated for ``seconds``, and the best time counts. float32 through oneDNN counts where it is float32
-    (``bench.matmul``). On a GPU, float32 is without TF32.
+    (``bench.models.matmul``). On a GPU, float32 is without TF32.
     """
     return {"fp32": _best(torch.float32, seconds), "bf16": _best(torch.bfloat16, seconds)}
 

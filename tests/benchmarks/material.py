@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.data.tokens import EncodedPair, Ids
-from bench.report.whole import write_text_whole
+from bench.utils.files import write_text_whole
 from tests.benchmarks.shapes import Shape
 
 BATCH = 8

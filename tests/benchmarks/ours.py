@@ -14,25 +14,24 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from bench import assemble
-from bench.batches import Unit, batch_units
+from bench.core.specs import DataSpec, Execution, ModelSpec, RunSpec, TrainSpec
 from bench.data.collate import mismatched
 from bench.data.tokens import EncodedPair, Ids, encoded_of, singles_in
-from bench.execution import Execution
-from bench.logprobs import CompletionLogProbs
-from bench.matmul import current_route, take_fastest_route
-from bench.micro_batch import Setting
-from bench.model import load_model, model_hash
-from bench.ranks import share
-from bench.reference import open_reference, read_references
-from bench.spec import DataSpec, ModelSpec, RunSpec, TrainSpec
-from bench.step import optimiser_step
+from bench.models.loading import load_model, model_hash
+from bench.models.logprobs import CompletionLogProbs
+from bench.models.matmul import current_route, take_fastest_route
+from bench.models.reference_cache import open_reference, read_references
+from bench.train import objective_batch
+from bench.train.distributed.parallelize import share
+from bench.train.micro_batch import Setting
+from bench.train.sampler import Unit, batch_units
+from bench.train.step import optimiser_step
 from losses import Requires, get
 from tests.benchmarks.material import BATCH, EOS, PAD, batches_of
 from tests.benchmarks.objectives import Precision, Run
 
 REFERENCE_BATCH = 64
-"""Rows per pass of the reference, as in ``bench.reference_stage``."""
+"""Rows per pass of the reference, as in ``bench.runner.reference``."""
 
 
 @dataclass(kw_only=True)
@@ -42,7 +41,7 @@ class Ours:
     policy: torch.nn.Module
     optimizer: torch.optim.Optimizer
     setting: Setting
-    source: assemble.ReferenceSource | None
+    source: objective_batch.ReferenceSource | None
     batches: list[list[Unit]]
     route: str
     reference_seconds: float
@@ -82,7 +81,7 @@ def prepare(run: Run, *, precision: Precision, cache: Path) -> Ours:
     route = take_fastest_route()
     source, seconds = None, 0.0
     if Requires.REFERENCE in objective.requires:
-        rows = list(assemble.rows_of(run.pairs))
+        rows = list(objective_batch.rows_of(run.pairs))
         if Requires.KL_BASELINE in objective.requires:
             rows += [row for batch in batches for row in _baseline_rows(batch, run.max_length)]
         source, seconds = _reference(run.model, rows, precision=precision, cache=cache, device=accelerator.device)
@@ -130,12 +129,12 @@ def spec_of(run: Run, *, precision: Precision, batch: int = BATCH, seed: int = 0
 
 def _baseline_rows(batch: Sequence[Unit], max_length: int) -> list[tuple[Ids, Ids]]:
     singles = singles_in(row for unit in batch for row in unit)
-    return assemble.single_rows(mismatched(singles, max_length=max_length))
+    return objective_batch.single_rows(mismatched(singles, max_length=max_length))
 
 
 def _reference(
     model: Path, rows: list[Any], *, precision: Precision, cache: Path, device: torch.device
-) -> tuple[assemble.ReferenceSource, float]:
+) -> tuple[objective_batch.ReferenceSource, float]:
     entry = open_reference(
         rows,
         model_content=model_hash(model),
@@ -147,7 +146,7 @@ def _reference(
         note=lambda text: None,
     )
     about = json.loads((entry / "about.json").read_text(encoding="utf-8"))
-    return assemble.cached(read_references([entry])), float(about["seconds"])
+    return objective_batch.cached(read_references([entry])), float(about["seconds"])
 
 
 @contextmanager

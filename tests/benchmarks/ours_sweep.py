@@ -12,18 +12,19 @@ import torch
 from accelerate import Accelerator
 from torch.nn.utils.rnn import pad_sequence
 
-from bench.assemble import rows_of
-from bench.crew import Crew
+from bench.core.specs import Execution
+from bench.data.collate import Row
 from bench.data.encode import encode
 from bench.data.preferences import read_preferences
 from bench.data.tokens import Encoded
-from bench.execution import Execution
-from bench.heap import loading
-from bench.logprobs import CompletionLogProbs
-from bench.matmul import take_fastest_route
-from bench.model import load_model, load_tokenizer
-from bench.reference import ReferenceLogProbs, Row, compute, open_reference, read_references
-from bench.train import train
+from bench.models.loading import load_model, load_tokenizer
+from bench.models.logprobs import CompletionLogProbs
+from bench.models.matmul import take_fastest_route
+from bench.models.reference_cache import ReferenceLogProbs, compute, open_reference, read_references
+from bench.runner.resources import Crew
+from bench.train.loop import train
+from bench.train.objective_batch import rows_of
+from bench.utils.process import loading
 from losses import Completion, Pairs, get
 from tests.benchmarks.forked import forked
 from tests.benchmarks.material import PAD

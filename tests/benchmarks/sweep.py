@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.order import batch_indices
+from bench.train.sampler import batch_indices
 from tests.benchmarks.alone import AS_BENCH_SETS, in_child
 from tests.benchmarks.machine import describe, quartiles
 from tests.benchmarks.material import BATCH, draw_pairs, write_start, write_texts
@@ -93,12 +93,12 @@ def run_theirs(job: Job) -> dict[str, Any]:
 
 def run_ours(job: Job) -> dict[str, Any]:
     """All β, by this process and its workers; it must be a fresh one."""
-    from bench.heap import loading
+    from bench.utils.process import loading
 
     with loading():
         import torch
 
-        from bench.crew import choose_crew, parameters_in, this_machine, threads_asked_for
+        from bench.runner.resources import choose_crew, parameters_in, this_machine, threads_asked_for
         from tests.benchmarks.ours_sweep import train_betas
 
     folder = Path(job.folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.report.whole import write_text_whole
+from bench.utils.files import write_text_whole
 
 BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 COLUMNS = (

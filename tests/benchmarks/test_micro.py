@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax, scaled_dot_product_attention
 
-from bench.matmul import take_fastest_route
-from bench.packed.attention import PackedAttention
-from bench.packed.head import FusedLoss, Head, Scores, Slopes
-from bench.packed.layout import pack
-from bench.packed.tiles import plan
+from bench.models.matmul import take_fastest_route
+from bench.models.packed.attention import PackedAttention
+from bench.models.packed.head import FusedLoss, Head, Scores, Slopes
+from bench.models.packed.layout import pack
+from bench.models.packed.tiles import plan
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.material import draw_pairs
 from tests.benchmarks.profile import KINDS, REST

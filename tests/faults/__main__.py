@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.report.whole import write_text_whole
+from bench.utils.files import write_text_whole
 from tests.faults.campaign import Case, Server, Told, Whole, survive, undisturbed
 from tests.postgres import running_postgres
 

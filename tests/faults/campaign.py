@@ -13,8 +13,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from bench.report.store import load_records
-from sweeps.board import SLOT
+from bench.core.results import load_records
+from sweeps.claims import SLOT
 from tests.faults.processes import alive, left_over, start, strike
 
 Storage = Literal["journal", "postgres"]

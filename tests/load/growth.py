@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from sweeps.slots import grid_slots
+from sweeps.grid import grid_slots
 from sweeps.worker import Sweep
 from tests.load.workers import joined, points_of, timed_take
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sweeps.outcome import Outcome
 from sweeps.study import open_study
-from sweeps.worker import Outcome, Sweep, join_study, take
+from sweeps.worker import Sweep, join_study, take
 
 NAME = "load"
 Point = dict[str, float]

@@ -10,7 +10,7 @@ from losses.fingerprint import fingerprint
 from losses.grammar import ExpressionError, Term, format_terms, parse, split_expressions
 from losses.objective import Requires
 from losses.schedule import ValueSchedule
-from losses.synthetic import example_batch
+from losses.testing.synthetic import example_batch
 
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True)

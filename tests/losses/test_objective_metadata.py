@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from losses import Completion, Pairs, Singles, get, names
-from losses.objective import Param, ParameterOutOfRange, Requires, UnknownParameter, objective
+from losses.objective import Requires, objective
+from losses.param import Param, ParameterOutOfRange, UnknownParameter
 from losses.space import Log
 from tests.losses.made import BUILT_IN
 

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import BEMACallback, DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SyncRefModelCallback
 from trl.data_utils import unpair_preference_dataset
 
-from bench.shards import move_reference
+from bench.train.distributed.sharding import move_reference
 from losses import get
 from tests.peers.stand_ins import bare
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.report.whole import write_text_whole
+from bench.utils.files import write_text_whole
 from tests.benchmarks.shapes import shape_of
 from tests.scaling.pieces import measure
 from tests.scaling.project import Job, pieces_table, table

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from bench.micro_batch import fused
-from bench.report.store import finished
+from bench.core.artifacts import finished
+from bench.train.micro_batch import fused
+from sweeps.outcome import Outcome
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 from tests.benchmarks.material import BATCH, draw_pairs, write_start
 from tests.benchmarks.objectives import Precision, Run, compared
 from tests.benchmarks.ours import Ours, prepare

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from tests.scaling.pieces import Pieces
 
 HEARTBEAT_SECONDS = 5.0
-"""Between two heartbeats of a trial (``sweeps.lease.beat_seconds``)."""
+"""Between two heartbeats of a trial (``sweeps.heartbeat.beat_seconds``)."""
 LOGITS, FEWEST = 1 << 22, 128
-"""Logits that a chunk of the head holds, or so many tokens' (``bench.packed.forward``)."""
+"""Logits that a chunk of the head holds, or so many tokens' (``bench.models.packed.forward``)."""
 CHUNK_COPIES = 3
 """Logits in the precision of the products, in float32, and their derivative."""
 OPERATIONS = 8

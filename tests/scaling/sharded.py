@@ -8,10 +8,9 @@ import sys
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench.execution import Execution
-from bench.logprobs import CompletionLogProbs
-from bench.ranks import clipped, join_ranks, share
-from bench.spec import TrainSpec
+from bench.core.specs import Execution, TrainSpec
+from bench.models.logprobs import CompletionLogProbs
+from bench.train.distributed.parallelize import clipped, join_ranks, share
 from tests.benchmarks.material import BATCH, draw_pairs
 from tests.benchmarks.shapes import shape_of
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from optuna.distributions import FloatDistribution
 
+from sweeps.outcome import Outcome
 from sweeps.patience import Patience
 from sweeps.storage import open_storage
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 
 
 def log(path, what, params):

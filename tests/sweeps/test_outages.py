@@ -14,10 +14,11 @@ import optuna
 import pytest
 
 from sweeps.errors import StorageAwayError
+from sweeps.outcome import Outcome
 from sweeps.patience import Patience
 from sweeps.storage import open_storage
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 from tests.postgres import running_postgres
 from tests.sweeps.joining import ROOT, evaluations, results_of, wait_for
 from tests.sweeps.relay import relayed

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweeps.worker import Outcome, TrialResult, best
+from sweeps.outcome import Outcome, TrialResult, best
 
 
 @pytest.mark.parametrize("target", [None, math.nan, math.inf])

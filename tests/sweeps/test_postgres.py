@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from sweeps.outcome import Outcome
 from sweeps.storage import open_storage
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 from tests.postgres import Postgres, running_postgres
 
 

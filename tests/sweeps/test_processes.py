@@ -9,8 +9,9 @@ from collections import Counter
 import pytest
 from optuna.distributions import FloatDistribution
 
+from sweeps.outcome import Outcome
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 from tests.sweeps.joining import POINTS, evaluations, results_of, wait_for
 
 JOURNAL_ONLY = pytest.mark.parametrize("storage", ["journal"], indirect=True)

@@ -3,10 +3,11 @@
 import optuna
 import pytest
 
+from sweeps.outcome import Outcome
 from sweeps.protocol import TuningProtocol
 from sweeps.pruning import build_pruner, report_rung, rungs_of
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 
 POINTS = tuple({"beta": float(value)} for value in (3, 4, 1, 2, 5))
 

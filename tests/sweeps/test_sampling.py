@@ -7,8 +7,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from sweeps.errors import StudyError
+from sweeps.outcome import Outcome
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 
 SPREAD = {"beta": FloatDistribution(0.01, 10.0, log=True), "order": CategoricalDistribution((1.0, 2.0))}
 

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from sweeps.errors import StudyError
-from sweeps.study import TERMS, TuningProtocol, open_study
+from sweeps.protocol import TuningProtocol
+from sweeps.study import TERMS, open_study
 
 POINTS = ({"beta": 0.1}, {"beta": 1.0})
 FIELDS = {

@@ -8,11 +8,12 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from sweeps.board import SLOT, WORKER
+from sweeps.claims import SLOT, WORKER
 from sweeps.errors import SweepError
-from sweeps.lease import BEAT, worker_id
+from sweeps.heartbeat import BEAT, worker_id
+from sweeps.outcome import Outcome
 from sweeps.study import open_study
-from sweeps.worker import Outcome, run_trials
+from sweeps.worker import run_trials
 
 POINTS = tuple({"beta": beta} for beta in (0.01, 0.1, 1.0, 10.0))
 SPREAD = {"beta": FloatDistribution(0.01, 10.0, log=True), "order": CategoricalDistribution((1.0, 2.0))}

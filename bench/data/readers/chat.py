@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from bench.core.data_options import DataOptions
 from bench.data.faults import RowError, listed, shorten, type_name
-from bench.data.options import DataOptions
 from bench.data.readers.dialogues import pair_of_dialogues
 from bench.data.readers.plain import SCORES, SIDES, names_of_scores, sides_of
 from bench.data.readers.turns import (

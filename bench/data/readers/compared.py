@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
+from bench.core.data_options import DataOptions
 from bench.data.faults import RowError, listed, shorten, type_name
-from bench.data.options import DataOptions
 from bench.data.readers.chat import instructed
 from bench.data.readers.dialogues import answer_of, prompt_of
 from bench.data.readers.plain import names_of_scores, sides_of

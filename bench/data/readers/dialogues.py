@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from bench.core.data_options import DataOptions
 from bench.data.faults import RowError, shorten
-from bench.data.options import DataOptions
 from bench.data.readers.plain import RATINGS, SCORES
 from bench.data.readers.turns import HUMAN, asked_and_answered, border, dialogue_of, optional, turns
 from bench.data.rows import Message, Pair, Scores, Text, encodable, make_pair, required, scores_of, string

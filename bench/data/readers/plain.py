@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from bench.core.data_options import DataOptions
 from bench.data.faults import RowError, listed
-from bench.data.options import DataOptions
 from bench.data.rows import ACCEPTED, Pair, Single, label_of, make_pair, make_single, required, scores_of, text_of
 
 SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))

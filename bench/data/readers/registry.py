@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from bench.core.data_options import DataOptions
 from bench.data.faults import RowError
-from bench.data.options import DataOptions
 from bench.data.readers import chat, compared, dialogues, plain
 from bench.data.readers.plain import SIDES
 from bench.data.rows import Dropped, Pair, Single

@@ -13,7 +13,7 @@ from safetensors.numpy import save as dump_tensors
 from transformers import PreTrainedTokenizerBase
 
 from bench.errors import RunError
-from bench.evaluate.gold import DESCRIPTION, FORMAT, WEIGHTS, load_gold, vocabulary_digest
+from bench.evaluate.gold_reward import DESCRIPTION, FORMAT, WEIGHTS, load_gold, vocabulary_digest
 from bench.suites.build.corpus import Review
 
 # Contractions stay one word («don't», «wasn't»), so that a bigram can carry a negation; a lone letter is a word too.

@@ -9,7 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.errors import UsageError
-from bench.evaluate.gold import Gold
+from bench.evaluate.gold_reward import Gold
 from bench.evaluate.sampling import sample
 from bench.suites.build.corpus import Corpus, Review
 from bench.suites.pairs import (

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from bench.errors import UsageError
-from bench.evaluate.gold import load_gold
+from bench.evaluate.gold_reward import load_gold
 from bench.suites.build.assets import write_provenance
 from bench.suites.build.blimp import texts_digest, write_blimp
 from bench.suites.build.classifier import ClassifierRecipe, cutter, train_classifier

@@ -1,10 +1,11 @@
 """Where prompt and completion meet: merged borders are counted, and told of."""
 
 from bench.data.borders import borders, tell_borders
-from bench.data.preferences import Pair, Single, preferences_of
-from bench.model import load_tokenizer
+from bench.data.preferences import preferences_of
+from bench.data.rows import Pair, Single
+from bench.models.loading import load_tokenizer
 from tests.bench.data.conftest import CHAT, CHATML
-from tests.bench.evaluate.documents import STORIES
+from tests.bench.evaluate.tasks.documents import STORIES
 
 
 def told(preferences, tokenizer, template=None):

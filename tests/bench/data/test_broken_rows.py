@@ -2,8 +2,9 @@
 
 import pytest
 
-from bench.data.options import DataOptions
-from bench.data.preferences import Pair, read_preferences
+from bench.core.data_options import DataOptions
+from bench.data.preferences import read_preferences
+from bench.data.rows import Pair
 from bench.errors import UsageError
 
 from .conftest import assistant, user, write_rows

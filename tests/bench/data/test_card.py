@@ -5,9 +5,8 @@ import math
 
 import pytest
 
+from bench.cli.data_card import Table, draw_lengths, markdown, tables, write_cards
 from bench.data.card import describe, length_bias, row_lengths, shared_prompts, spread
-from bench.data.card_show import draw_lengths, markdown, write_cards
-from bench.data.card_tables import Table, tables
 from bench.data.contamination import check_contamination
 from bench.data.preferences import read_preferences, scan
 from bench.errors import UsageError

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict
 
+from bench.core.data_options import DataOptions
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
 from bench.data.hub import hub_id
-from bench.data.options import DataOptions
 from bench.data.preferences import read_preferences
 from bench.errors import UsageError
 

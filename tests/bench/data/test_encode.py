@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.data.encode import encode, encode_ids, unpair
-from bench.data.preferences import Pair, Preferences, Single, preferences_of
+from bench.data.encode import encode, encode_ids
+from bench.data.preferences import Preferences, preferences_of
+from bench.data.rows import Pair, Single
+from bench.data.tokens import unpair
 from bench.errors import UsageError
 
 BOS, EOS, PAD = 0, 1, 2

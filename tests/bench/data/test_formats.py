@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.options import DataOptions
-from bench.data.preferences import Single, read_preferences
-from bench.data.readers.names import FORMATS
+from bench.core.data_options import FORMATS, DataOptions
+from bench.data.preferences import read_preferences
 from bench.data.readers.turns import ASSISTANT
+from bench.data.rows import Single
 from bench.errors import UsageError
 
 from .conftest import assistant, user, write_rows

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from bench.data.preferences import Pair, Single, preferences_of, read_preferences
+from bench.data.preferences import preferences_of, read_preferences
+from bench.data.rows import Pair, Single
 from bench.errors import UsageError
 
 from .conftest import CHAT, PAIR, SINGLE, assistant, user, write_rows

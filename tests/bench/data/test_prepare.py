@@ -2,11 +2,12 @@
 
 import pytest
 
+from bench.core.data_options import DataOptions
 from bench.data.encode import encode
 from bench.data.near import near_duplicates
-from bench.data.options import DataOptions
 from bench.data.parts import encoded_parts, token_lengths, within_tokens
-from bench.data.preferences import Pair, preferences_of, read_preferences
+from bench.data.preferences import preferences_of, read_preferences
+from bench.data.rows import Pair
 from bench.data.split import split_by_prompt
 from bench.errors import UsageError
 

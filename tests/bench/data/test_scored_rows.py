@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.data.options import DataOptions
+from bench.core.data_options import DataOptions
 from bench.data.preferences import read_preferences
 
 from .conftest import assistant, user, write_rows

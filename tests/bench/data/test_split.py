@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.encode import EncodedPair, split_by_prompt, unpair
-from bench.data.preferences import Pair, preferences_of
-from bench.data.tokens import encoded_of
+from bench.data.preferences import preferences_of
+from bench.data.rows import Pair
+from bench.data.split import split_by_prompt
+from bench.data.tokens import EncodedPair, encoded_of, unpair
 from bench.errors import UsageError
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from bench.data.encode import encode
-from bench.data.preferences import Pair, Preferences, preferences_of
+from bench.data.preferences import Preferences, preferences_of
+from bench.data.rows import Pair
 from bench.errors import UsageError
 
 from .conftest import CHATML, assistant, user

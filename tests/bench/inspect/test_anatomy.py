@@ -5,10 +5,10 @@ import torch
 from transformers import LlamaConfig
 
 from bench.errors import UsageError
-from bench.exact.problem import make_problem
-from bench.exact.table_model import write_start_model
 from bench.inspect.anatomy import anatomy_of
-from bench.model import load_model
+from bench.models.loading import load_model
+from bench.suites.exact.problem import make_problem
+from bench.suites.exact.start_model import write_start_model
 from bench.suites.suite import get_suite
 from tests.bench.inspect.tiny import CONFIGS, HIDDEN, LAYERS, LIKE_LLAMA, NEURONS, OTHERS, make, tiny
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.core.inspection import GROUPS, read_inspection
+from bench.core.results import verify_results
 from bench.errors import UsageError
 from bench.inspect.command import inspect_command
 from bench.inspect.resolve import InspectRequest
-from bench.model import load_model, load_tokenizer
-from bench.report.inspection import GROUPS, read_inspection
-from bench.report.store import verify_results
+from bench.models.loading import load_model, load_tokenizer
 from bench.suites.suite import get_suite
-from tests.bench.evaluate.documents import STORIES
-from tests.bench.test_cli import bench
+from tests.bench.cli.test_cli import bench
+from tests.bench.evaluate.tasks.documents import STORIES
 
 START = get_suite("sentiment").folder / "model"
 WRITTEN = {"inspect.csv", "inspect-layers.csv", "inspect.pdf", "inspect.png", "inspect.svg"}

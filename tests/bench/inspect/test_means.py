@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.inspection import GROUPS
 from bench.inspect.activations import measure_means, relative_shifts
 from bench.inspect.groups import group_changes, layer_groups, masks_of, neurons_of, projection_of
-from bench.report.inspection import GROUPS
 from tests.bench.inspect.tiny import CONFIGS, LAYERS, moved, opened, random_direction, random_texts, silent, tiny
 
 

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.specs import ModelSpec
 from bench.data.tokens import EncodedPair, encoded_of
 from bench.errors import UsageError
 from bench.inspect.resolve import InspectRequest, Trained, find_material, find_start
 from bench.inspect.texts import PROBE_LEAST, preference_material, suite_material
-from bench.model import load_tokenizer, model_hash
-from bench.opening import context_of
-from bench.spec import ModelSpec
+from bench.models.loading import context_of, load_tokenizer, model_hash
 from bench.suites.pairs import load_scored
 from bench.suites.suite import get_suite
 from tests.bench.conftest import tiny_spec
-from tests.bench.evaluate.documents import STORIES
+from tests.bench.evaluate.tasks.documents import STORIES
 
 SUITE = get_suite("sentiment")
 

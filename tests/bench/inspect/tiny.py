@@ -22,7 +22,7 @@ from transformers import (
 
 from bench.inspect.anatomy import Anatomy, anatomy_of
 from bench.inspect.passes import Text
-from bench.packed.pointwise import quicken
+from bench.models.packed.pointwise import quicken
 
 VOCABULARY, HIDDEN, NEURONS, LAYERS = 40, 24, 56, 3
 LIKE_LLAMA: dict[str, Any] = {

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.report.record import START, Cost, Metric, RunRecord
-from bench.report.store import write_whole
-from bench.spec import DataSpec, EvaluationSpec, ModelSpec, RunSpec, TrainSpec
+from bench.core.artifacts import write_whole
+from bench.core.record import START, Cost, Metric, RunRecord
+from bench.core.specs import DataSpec, EvaluationSpec, ModelSpec, RunSpec, TrainSpec
 
 SCALES = {
     "dpo": (0.03, 0.1, 0.3, 1.0, 3.0),

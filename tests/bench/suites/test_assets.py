@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.evaluate.gold import load_gold
-from bench.evaluate.harness import run_lm_eval
-from bench.evaluate.lm_tasks import ready_tasks
+from bench.evaluate.gold_reward import load_gold
+from bench.evaluate.tasks.harness import run_lm_eval
+from bench.evaluate.tasks.ready import ready_tasks
 from bench.suites.build.assets import verify_assets
 from bench.suites.pairs import SPLITS, Pair, load_pairs, load_prompts, load_scored
 

@@ -16,7 +16,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from bench.errors import RunError, UsageError
-from bench.evaluate.gold import load_gold
+from bench.evaluate.gold_reward import load_gold
 from bench.suites.build.assets import verify_assets
 from bench.suites.build.blimp import write_blimp
 from bench.suites.build.classifier import ClassifierRecipe, cutter, train_classifier

@@ -1,0 +1,248 @@
+"""Owns how a data card is shown: on the terminal, as JSON, Markdown, HTML, and its picture of the lengths."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
+
+from bench.data.card import LEVELS, Card, Lengths, Spread
+from bench.data.contamination import MOSTLY
+from bench.errors import UsageError
+from bench.utils.files import write_text_whole
+from bench.utils.redact import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".json", ".md", ".html")
+
+_HTML = """\
+<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: .5rem 0 } h2 { font-size: 1.1rem; margin: 1.6rem 0 .3rem }
+th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top }
+th:first-child, td:first-child, .texts th, .texts td { text-align: left; white-space: pre-wrap }
+p { color: #555; margin: .3rem 0 }
+</style></head><body>
+{% for card in cards %}{% for table in card %}
+<h2>{{ table.title }}</h2>
+<table{% if table.texts %} class="texts"{% endif %}>
+{% if table.columns | select | list %}<tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr>{% endif %}
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell | plain }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% if table.note %}<p>{{ table.note }}</p>{% endif %}
+{% endfor %}{% endfor %}</body></html>
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells as they are read by people; the first column is text, others are numbers unless ``texts``."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    texts: bool = False
+
+
+LONGEST = 300
+"""Characters of a text that a sample row shows."""
+
+
+def shown(card: Card) -> RenderableType:
+    """Return the card for a terminal; texts of the data are shown without what a terminal would act on."""
+    parts: list[RenderableType] = []
+    for table in tables(card):
+        grid = RichTable(box=SIMPLE_HEAD, show_header=any(table.columns), pad_edge=False)
+        for place, name in enumerate(table.columns):
+            left = table.texts or place == 0
+            grid.add_column(_cell(name), justify="left" if left else "right", overflow="fold")
+        for row in table.rows:
+            grid.add_row(*map(_cell, row))
+        parts += [RichText(plain(table.title), style="bold"), grid]
+        parts += [RichText(plain(table.note), style="dim"), RichText("")] if table.note else []
+    return Group(*parts)
+
+
+def write_cards(cards: Sequence[Card], path: Path) -> None:
+    """Write cards whole as .json, .md or .html. Raises UsageError for another suffix, RunError where it cannot."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"--out {path} is of no known kind", fix=f"end it in one of {', '.join(SUFFIXES)}")
+    if path.suffix == ".json":
+        text = json.dumps([{**asdict(card), "percentiles": LEVELS} for card in cards], indent=1, ensure_ascii=False)
+    elif path.suffix == ".md":
+        text = "\n".join(markdown(table) for card in cards for table in tables(card))
+    else:
+        environment = Environment(autoescape=True, trim_blocks=True)
+        environment.filters["plain"] = plain
+        text = environment.from_string(_HTML).render(title="Data card", cards=[tables(card) for card in cards])
+    write_text_whole(path, text.rstrip("\n") + "\n")
+
+
+def markdown(table: Table) -> str:
+    """Return one table as Markdown."""
+    rule = [":--" if table.texts or place == 0 else "--:" for place in range(len(table.columns))]
+    lines = [_line(table.columns), _line(rule), *map(_line, table.rows)]
+    note = f"\n{table.note}\n" if table.note else ""
+    return f"## {table.title}\n\n" + "\n".join(lines) + f"\n{note}"
+
+
+def draw_lengths(lengths: Mapping[str, Lengths], *, unit: str) -> "Figure":
+    """Return the picture: how long prompts and answers are, and by how much the preferred answer is longer."""
+    from bench.report.figures.style import BLUE, GREY, ORANGE, VERMILLION, house, new_figure, style_of
+
+    fields = lengths[unit]
+    colours = {"prompt": GREY, "chosen": BLUE, "rejected": VERMILLION, "wanted": BLUE, "unwanted": VERMILLION}
+    style = style_of("paper")
+    with house(style):
+        pairs = "chosen" in fields
+        figure = new_figure(style, height=2.4, columns=2)
+        panels = figure.subplots(1, 2 if pairs else 1, squeeze=False)[0]
+        for name, numbers in fields.items():
+            ordered = sorted(numbers)
+            shares = [(place + 1) / len(ordered) for place in range(len(ordered))]
+            panels[0].step(ordered, shares, where="post", color=colours[name], label=name)
+        panels[0].set(xscale="symlog", xlim=(0, None), ylim=(0, 1), xlabel=f"length, {unit}", ylabel="share of rows")
+        panels[0].legend(loc="lower right")
+        if pairs:
+            gaps = [one - two for one, two in zip(fields["chosen"], fields["rejected"], strict=True)]
+            widest = max(1, sorted(map(abs, gaps))[int(0.99 * (len(gaps) - 1))])
+            # Bins of a whole, odd width around zero: others would hold now more, now fewer of the whole lengths.
+            width = 2 * (widest // 40) + 1
+            reach = -(-widest // width)
+            edges = [width * (place - 0.5) for place in range(-reach, reach + 2)]
+            panels[1].hist(gaps, bins=edges, color=ORANGE)
+            panels[1].axvline(0, color=GREY, linewidth=style.line)
+            panels[1].set(xlabel=f"chosen less rejected, {unit}", ylabel="pairs")
+    return figure
+
+
+def _cell(text: str) -> RichText:
+    return RichText(plain(text.replace("\t", " ")))
+
+
+def _line(cells: Sequence[str]) -> str:
+    told = (escape(plain(cell.replace("\r", "")), quote=False) for cell in cells)
+    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>") for cell in told)
+    return f"| {' | '.join(escaped)} |"
+
+
+def tables(card: Card) -> list[Table]:
+    """Return all that a card says, in the order in which it is read."""
+    found = [_what(card)]
+    if card.faults:
+        more = f"{card.faulty} rows in all" if card.faulty > len(card.faults) else ""
+        rows = tuple((fault,) for fault in card.faults)
+        found.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
+    found += [_lengths(unit, fields) for unit, fields in card.lengths.items()]
+    if card.bias:
+        found.append(_bias(card))
+    if card.margins is not None:
+        columns, row = _columns("scores"), ("chosen less rejected", *_spread(card.margins))
+        found.append(Table(title="Score margins", columns=columns, rows=(row,)))
+    if card.contamination is not None:
+        found.append(_contamination(card))
+    found.append(_samples(card))
+    return found
+
+
+def number(value: float) -> str:
+    """Return a number as a table has it: whole ones whole, others to four digits."""
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _what(card: Card) -> Table:
+    left_out = sum(card.dropped.values())
+    rows = [
+        ("format", f"{card.format}, {card.form}"),
+        (
+            "rows",
+            f"{card.rows} {'pairs' if card.kind == 'pairs' else 'labelled answers'} from {card.in_file} in the file",
+        ),
+        ("distinct prompts", str(card.prompts)),
+        *((f"prompts of {name}", str(count)) for name, count in card.turns.items()),
+        *((f"{name} answers", str(count)) for name, count in card.labels.items()),
+        *((f"left out: {name}", str(count)) for name, count in card.dropped.items()),
+        ("faulty rows", str(card.faulty)),
+        ("duplicates", f"{card.duplicates} rows repeat an earlier one"),
+        ("contradictions", f"{card.contradictions} prompts whose answers were judged both ways"),
+    ]
+    if card.margins is not None:
+        rows += [("ties", f"{card.ties} pairs of equal scores"), ("reversed", f"{card.reversed_scores} pairs")]
+    if card.too_long is not None:
+        rows += [
+            (f"prompt too long for {card.max_length} tokens", f"{card.too_long} rows, which would be refused"),
+            (f"cut at {card.max_length} tokens", f"{card.cut} rows lose the end of an answer"),
+        ]
+    rows.append(("content", card.content_hash[:16]))
+    note = "" if left_out or card.faulty else "Every row of the file was read."
+    return Table(title=card.source, columns=("", ""), rows=tuple(rows), note=note, texts=True)
+
+
+def _columns(unit: str) -> tuple[str, ...]:
+    names = {0: "least", 50: "median", 100: "most"}
+    return (unit, "mean", *(names.get(level, f"{level} %") for level in LEVELS))
+
+
+def _spread(found: Spread) -> tuple[str, ...]:
+    return (number(round(found.mean, 1)), *map(number, found.percentiles))
+
+
+def _lengths(unit: str, fields: Mapping[str, Spread]) -> Table:
+    rows = tuple((name, *_spread(each)) for name, each in fields.items())
+    return Table(title=f"Lengths in {unit}", columns=_columns(unit), rows=rows)
+
+
+def _bias(card: Card) -> Table:
+    rows = []
+    for unit, bias in card.bias.items():
+        share = "–" if bias.share is None else f"{bias.share:.1%} ({bias.low:.1%} to {bias.high:.1%})"
+        rows.append((unit, share, str(bias.equal), f"{bias.difference:+g}" if bias.difference else "0"))
+    return Table(
+        title="Is the preferred answer the longer one?",
+        columns=("in", "of pairs that differ (95 %)", "equal", "median difference"),
+        rows=tuple(rows),
+        note="50 % is no bias of length. A model can learn a share far from it in place of the preference.",
+    )
+
+
+def _contamination(card: Card) -> Table:
+    found = card.contamination
+    assert found is not None
+    whole = max(1, found.evaluation)
+    rows = (
+        ("prompts there", str(found.evaluation), ""),
+        ("equal to a training prompt", str(found.exact), f"{found.exact / whole:.2%}"),
+        (f"equal, or {MOSTLY:.0%} of their runs found", str(found.mostly), f"{found.mostly / whole:.2%}"),
+        ("equal, or one run found", str(found.touched), f"{found.touched / whole:.2%}"),
+    )
+    unread = f" {card.against_unread} rows there could not be read." if card.against_unread else ""
+    return Table(
+        title=f"Prompts of {card.against} among these",
+        columns=("", "prompts", "share"),
+        rows=rows,
+        note=f"Runs of {found.run} words, case and punctuation evened out; {found.short} prompts are shorter than a "
+        f"run and are compared as a whole.{unread}",
+    )
+
+
+def _samples(card: Card) -> Table:
+    names: Sequence[str] = list(dict.fromkeys(name for sample in card.samples for name in sample))
+    rows = tuple(tuple(_cut(sample.get(name, "")) for name in names) for sample in card.samples)
+    return Table(title="Samples", columns=tuple(names), rows=rows, texts=True)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 60]} … {text[-50:]}"

@@ -1,0 +1,201 @@
+"""Owns ``bench evaluate --judge``: models' answers shown to judges beside a baseline's, to annotations and a table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bench.cli.evaluate_judgements import length_control_of, tell_win_rates
+from bench.errors import UsageError
+from bench.evaluate.judges.annotate import (
+    Annotation,
+    annotate,
+    as_records,
+    judgements_of,
+    outcomes,
+    position_bias,
+    to_ask,
+    unknown,
+)
+from bench.evaluate.judges.answers import Answers, Paired, paired, read_answers
+from bench.evaluate.judges.base import Cost, Judge, Verdict
+from bench.evaluate.judges.factory import judges_of, tell_cost
+from bench.utils.files import write_text_whole
+
+HARDLY = 0.1
+"""A judge whose two answers have less probability than this together hardly answers what it was asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeRequest:
+    """What ``bench evaluate --judge`` was given."""
+
+    judges: tuple[str, ...]
+    outputs: tuple[Path, ...] = ()
+    baseline: Path | None = None
+    questions: Path | None = None
+    checkpoint: str | None = None
+    tokens: int = 512
+    temperature: float = 0.7
+    seed: int = 0
+    both_orders: bool = False
+    difficulty: Path | None = None
+    gamed: Path | None = None
+    by_index: bool = False
+    cache: Path | None = None
+    dry_run: bool = False
+    max_cost: float | None = None
+    results: Path = Path("results")
+    out: Path = Path("results")
+
+
+def evaluate_judges(request: JudgeRequest) -> None:
+    """Print what asking costs, ask, and write annotations.json and the table of win rates into ``request.out``.
+
+    Raises:
+        UsageError: files, judges or options that cannot be used, or a cost above ``max_cost``.
+        RunError: a judge cannot be asked any more, or nothing can be written.
+    """
+    console = Console()
+    control = length_control_of(request.difficulty, request.gamed)
+    judges = judges_of(request.judges)
+    pairs = _pairs(request)
+    folder = request.out.parent if request.out.suffix == ".csv" else request.out
+    cache = request.cache or folder / "verdicts"
+    tell_cost(
+        [(judge, _costs(judge, pairs, request, cache=cache)) for judge in judges],
+        console=console,
+        max_cost=request.max_cost,
+    )
+    if request.dry_run:
+        return
+    found = [
+        (judge, each, _judged(judge, each, request, cache=cache, console=console)) for judge in judges for each in pairs
+    ]
+    _write(found, folder / "annotations.json", console=console)
+    tell_win_rates(
+        [
+            judgements_of(made, judge=judge.name, model=each.model, baseline=each.baseline)
+            for judge, each, made in found
+        ],
+        control=control,
+        by_index=request.by_index,
+        lengths_alone=control is None,
+        out=request.out,
+    )
+    _tell_judges(judges, found, console=console)
+
+
+def _judged(judge: Judge, each: Paired, request: JudgeRequest, *, cache: Path, console: Console) -> list[Annotation]:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"{judge.name} reads {each.model}", total=None)
+        return annotate(
+            judge,
+            each,
+            both=request.both_orders,
+            seed=request.seed,
+            # scores are made again as fast as they are read
+            cache=cache if judge.ordered else None,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _pairs(request: JudgeRequest) -> list[Paired]:
+    if request.baseline is None:
+        raise UsageError("--judge needs the baseline's answers", fix="--baseline FILE (instruction, output)")
+    references = read_answers(request.baseline, questions=request.questions)
+    if len(references) != 1:
+        raise UsageError(f"{request.baseline} has {len(references)} models; a baseline is one", fix="keep one of them")
+    (baseline,) = references
+    answers = [one for path in request.outputs for one in read_answers(path, questions=request.questions)]
+    if request.checkpoint is not None:
+        answers.append(_of_checkpoint(request, baseline))
+    if not answers:
+        raise UsageError("--judge needs answers to judge", fix="--outputs FILE, or a checkpoint as first argument")
+    if len({one.model for one in answers}) < len(answers):
+        raise UsageError("two files have answers of one model", fix='name them apart in the field "generator"')
+    return [paired(one, baseline) for one in answers]
+
+
+def _of_checkpoint(request: JudgeRequest, baseline: Answers) -> Answers:
+    from bench.evaluate.judges.outputs import answers_of, write_answers
+
+    assert request.checkpoint is not None
+    folder = request.out.parent if request.out.suffix == ".csv" else request.out
+    answers = answers_of(
+        request.checkpoint,
+        baseline,
+        results=request.results,
+        tokens=request.tokens,
+        temperature=request.temperature,
+        seed=request.seed,
+    )
+    write_answers(folder / "outputs.json", answers)
+    return answers
+
+
+def _costs(judge: Judge, pairs: Sequence[Paired], request: JudgeRequest, *, cache: Path) -> Cost | None:
+    if judge.cost is None or judge.prompt is None:
+        return None
+    asked = [pair for each in pairs for _, _, pair in to_ask(judge, each, both=request.both_orders, seed=request.seed)]
+    return judge.cost([judge.prompt(pair) for pair in unknown(judge, asked, cache=cache)], judge.limit)
+
+
+def _write(found: Sequence[tuple[Judge, Paired, list[Annotation]]], path: Path, *, console: Console) -> None:
+    records = [
+        record
+        for judge, each, made in found
+        for record in as_records(made, judge=judge.name, model=each.model, baseline=each.baseline)
+    ]
+    write_text_whole(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+    console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+    for _, each, _ in found:
+        if each.left_out:
+            console.print(f"  {each.model}: {each.left_out} answers have no partner and were left out")
+
+
+def _tell_judges(
+    judges: Sequence[Judge], found: Sequence[tuple[Judge, Paired, list[Annotation]]], *, console: Console
+) -> None:
+    """Print of each judge that sees an order: its position bias, what it would not say, and the tokens it took."""
+    table = Table(title="how the judges judged", box=box.SIMPLE_HEAD)
+    table.add_column("judge", overflow="fold")
+    for name in ("first shown wins %", "turned with the order %", "refused", "malformed", "failed", "tokens"):
+        table.add_column(name, justify="right")
+    notes = []
+    for judge in judges:
+        made = [one for of, _, annotations in found if of is judge for one in annotations]
+        bias, count = position_bias(made), outcomes(made)
+        verdicts = [verdict for one in made for verdict in one.asked.values()]
+        tokens = sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in verdicts)
+        table.add_row(
+            judge.name,
+            f"{bias.first:.1f} ± {bias.stderr:.1f}" if judge.ordered and bias.n > 1 else "–",
+            f"{100 * bias.turned:.0f}" if bias.turned == bias.turned else "–",
+            *(str(count[name]) for name in ("refused", "malformed", "failed")),
+            f"{tokens:,}" if tokens else "–",
+        )
+        masses = [verdict.mass for verdict in verdicts if verdict.mass is not None]
+        if masses and sum(masses) / len(masses) < HARDLY:
+            notes.append(
+                f"{judge.name}: its two answers have probability {sum(masses) / len(masses):.3f} together: it hardly "
+                "answers what it is asked, and its preferences mean little"
+            )
+        notes += [f"{judge.name}: e.g. {verdict.outcome}: {verdict.said[:160]}" for verdict in _odd(verdicts)]
+    console.print(table)
+    for note in notes:
+        console.print(f"  {note}", highlight=False, markup=False)
+
+
+def _odd(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return the first verdict of each kind that is none."""
+    first: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        if verdict.outcome != "judged":
+            first.setdefault(verdict.outcome, verdict)
+    return list(first.values())

@@ -1,0 +1,175 @@
+"""Owns ``bench evaluate --mt-bench``: a model's answers to 80 questions of two turns, graded 1 to 10 by judges."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.errors import UsageError
+from bench.evaluate.judges.annotate import remembered
+from bench.evaluate.judges.base import Cost, Judge, Verdict
+from bench.evaluate.judges.cache import kept, key_of
+from bench.evaluate.judges.factory import judges_of, tell_cost
+from bench.evaluate.judges.grades import Graded, csv_of, grade_rows, printed
+from bench.evaluate.judges.mt_bench import (
+    TEMPERATURES,
+    TOKENS,
+    Dialogue,
+    Question,
+    asked,
+    grade_in,
+    questions,
+    read_dialogues,
+)
+from bench.utils.files import write_text_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeRequest:
+    """What ``bench evaluate --mt-bench`` was given. ``temperature`` and ``tokens`` are those of a checkpoint's answers;
+    temperatures follow FastChat's by category where ``temperature`` is None."""
+
+    judges: tuple[str, ...]
+    outputs: tuple[Path, ...] = ()
+    checkpoint: str | None = None
+    tokens: int = 512
+    temperature: float | None = None
+    seed: int = 0
+    cache: Path | None = None
+    dry_run: bool = False
+    max_cost: float | None = None
+    results: Path = Path("results")
+    out: Path = Path("results")
+
+
+def evaluate_mt_bench(request: GradeRequest) -> None:
+    """Print what grading costs, grade, and write grades.json and mt_bench.csv into ``request.out``.
+
+    Raises:
+        UsageError: files, judges or options that cannot be used, or a cost above ``max_cost``.
+        RunError: a judge cannot be asked any more, or nothing can be written.
+    """
+    console = Console()
+    judges = judges_of(request.judges)
+    if mute := [judge.name for judge in judges if judge.grade is None]:
+        raise UsageError(f"{mute[0]} gives no grades in words", fix="grades need a judge of kind lm or api")
+    folder = request.out.parent if request.out.suffix == ".csv" else request.out
+    cache = request.cache or folder / "verdicts"
+    dialogues = [one for path in request.outputs for one in read_dialogues(path)]
+    if request.checkpoint is not None:
+        dialogues.append(_of_checkpoint(request, folder=folder))
+    if not dialogues:
+        raise UsageError("--mt-bench needs answers to grade", fix="--outputs FILE, or a checkpoint as first argument")
+    tell_cost(
+        [(judge, _cost(judge, dialogues, cache=cache)) for judge in judges], console=console, max_cost=request.max_cost
+    )
+    if request.dry_run:
+        return
+    graded = [
+        row
+        for judge in judges
+        for dialogue in dialogues
+        for row in grades_of(judge, dialogue, cache=cache, console=console)
+    ]
+    write_text_whole(
+        folder / "grades.json", json.dumps([vars(row) for row in graded], ensure_ascii=False, indent=1) + "\n"
+    )
+    rows = grade_rows(graded)
+    path = request.out if request.out.suffix == ".csv" else folder / "mt_bench.csv"
+    write_text_whole(path, csv_of(rows))
+    console.print(printed(rows))
+    for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
+        example = next(row for row in graded if row.grade is None and row.outcome == name)
+        console.print(f"  {count} × {name}, e.g. {example.said[:160]}", highlight=False, markup=False)
+    for written in (folder / "grades.json", path):
+        console.print(f"  {written}", highlight=False, markup=False, soft_wrap=True)
+
+
+def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: Console | None = None) -> list[Graded]:
+    """Ask ``judge`` for a grade of each turn of ``dialogue``. Raises RunError: it cannot be asked any more."""
+    assert judge.grade is not None
+    turns = _turns(dialogue)
+    verdicts: list[Verdict | None] = [None] * len(turns)
+    with Progress(console=console, transient=True, disable=console is None or not console.is_terminal) as bar:
+        task = bar.add_task(f"{judge.name} reads {dialogue.model}", total=len(turns))
+        shown = [asked(question, answers, turn=turn) for question, answers, turn in turns]
+        for number, verdict in remembered(judge.grade, f"{judge.identity} grade", shown, cache=cache):
+            verdicts[number] = verdict
+            bar.advance(task)
+    return [
+        _graded(judge, dialogue, question, turn, verdict)
+        for (question, _, turn), verdict in zip(turns, verdicts, strict=True)
+        if verdict is not None
+    ]
+
+
+def _graded(judge: Judge, dialogue: Dialogue, question: Question, turn: int, verdict: Verdict) -> Graded:
+    grade = grade_in(verdict.said) if verdict.outcome == "judged" else None
+    outcome = "malformed" if verdict.outcome == "judged" and grade is None else verdict.outcome
+    return Graded(
+        judge=judge.name,
+        model=dialogue.model,
+        question=question.number,
+        category=question.category,
+        turn=turn,
+        grade=grade,
+        outcome=outcome,
+        said=verdict.said,
+    )
+
+
+def _turns(dialogue: Dialogue) -> list[tuple[Question, tuple[str, str], int]]:
+    return [
+        (question, dialogue.answers[question.number], turn)
+        for question in questions()
+        if question.number in dialogue.answers
+        for turn in (1, 2)
+    ]
+
+
+def _cost(judge: Judge, dialogues: Sequence[Dialogue], *, cache: Path) -> Cost | None:
+    if judge.cost is None:
+        return None
+    shown = {
+        key_of(f"{judge.identity} grade", messages): messages
+        for dialogue in dialogues
+        for question, answers, turn in _turns(dialogue)
+        for messages in [asked(question, answers, turn=turn)]
+    }
+    return judge.cost([messages for key, messages in shown.items() if kept(cache, key) is None], TOKENS)
+
+
+def _of_checkpoint(request: GradeRequest, *, folder: Path) -> Dialogue:
+    from bench.evaluate.judges.outputs import name_of, said
+
+    assert request.checkpoint is not None
+    answers: dict[int, tuple[str, str]] = {}
+    for temperature, part in _by_temperature(request.temperature).items():
+        first = said(
+            request.checkpoint, [[question.turns[0]] for question in part], results=request.results,
+            tokens=request.tokens, temperature=temperature, seed=request.seed,
+        )  # fmt: skip
+        second = said(
+            request.checkpoint,
+            [[question.turns[0], answer, question.turns[1]] for question, answer in zip(part, first, strict=True)],
+            results=request.results, tokens=request.tokens, temperature=temperature, seed=request.seed + 1,
+        )  # fmt: skip
+        answers |= {question.number: turns for question, *turns in zip(part, first, second, strict=True)}  # type: ignore[misc]
+    model = name_of(request.checkpoint)
+    lines = [
+        json.dumps({"question_id": number, "model_id": model, "turns": answers[number]}, ensure_ascii=False)
+        for number in sorted(answers)
+    ]
+    write_text_whole(folder / "answers.jsonl", "\n".join(lines) + "\n")
+    return Dialogue(model=model, answers=answers)
+
+
+def _by_temperature(given: float | None) -> dict[float, list[Question]]:
+    groups: dict[float, list[Question]] = {}
+    for question in questions():
+        groups.setdefault(TEMPERATURES.get(question.category, 0.0) if given is None else given, []).append(question)
+    return groups

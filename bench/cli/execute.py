@@ -1,0 +1,104 @@
+"""Owns what each command does and prints, once its options are read."""
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from bench.core.request import Request
+from bench.core.results import load_records
+from bench.errors import RunError, UsageError
+from bench.utils.event_log import command_log
+from bench.utils.files import writable
+from bench.utils.process import loading, quiet_libraries
+from bench.utils.redact import plain
+
+if TYPE_CHECKING:
+    from bench.runner.plan import Plan
+    from bench.runner.resources import Crew
+
+
+def run_command(request: Request, *, dry_run: bool) -> None:
+    """``bench run``: plan, compare, write leaderboard, figures and page, print the summary."""
+    quiet_libraries()
+    console = Console()
+    with loading():
+        import torch
+
+        threads = torch.get_num_threads()
+        if request.workers != 1:
+            # A process that may be forked never starts OpenMP's threads: a child would wait for them for ever.
+            torch.set_num_threads(1)
+        from bench.models.matmul import take_fastest_route
+        from bench.runner.compare import crew_for
+        from bench.runner.plan import make_plan
+
+        writable(request.results)
+        plan = make_plan(request, note=lambda text: console.print(plain(text), highlight=False, markup=False))
+        crew = crew_for(plan)
+        if crew.workers == 1:
+            torch.set_num_threads(threads)
+        take_fastest_route()
+    if dry_run:
+        from bench.runner.estimate import plan_table
+
+        console.print(plan_table(plan))
+        return
+    # Not before: a request that is refused leaves nothing behind.
+    with command_log(request.results, "run", arguments=sys.argv[1:], make=True):
+        _do(plan, crew, console)
+
+
+def _do(plan: "Plan", crew: "Crew", console: Console) -> None:
+    with loading():
+        from bench.core.outputs import remember
+        from bench.report.analysis.costs import write_costs
+        from bench.report.analysis.pruning import pruning_of, pruning_text
+        from bench.report.figures.write import write_figures
+        from bench.report.page.render import write_page
+        from bench.report.tables.leaderboard import write_leaderboard
+        from bench.report.tables.summary import summary_table
+        from bench.runner.compare import compare, plan_units
+        from bench.utils.progress import Progress
+
+    request = plan.request
+    with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
+        records, failures = compare(plan, progress, crew=crew)
+    tables = write_leaderboard(request.results)
+    drawn = write_figures(request.results)
+    pictures = [path for path in drawn if path.suffix == ".png"]
+    console.print(summary_table(records))
+    for found in pruning_of(records):
+        console.print(pruning_text(found), highlight=False, markup=False)
+    page = write_page(request.results)
+    costs = write_costs(request.results, load_records(request.results))
+    remember(request.results, (*tables.written, costs, *drawn, page))
+    for path in (*tables.written, costs, *pictures, page):
+        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {sum(search.trials for search in plan.searches)} settings failed; {failures[0]}",
+            fix="mend the cause; the same command does only what is missing",
+        )
+
+
+def open_command(request: Request) -> None:
+    """``bench run --open``: check everything and open the study, so that workers find what to do."""
+    quiet_libraries()
+    console = Console()
+    if request.study is None:
+        raise UsageError("--open needs a name that workers join by", fix="--study NAME")
+    with loading():
+        from bench.runner.hooks import hooks_of, stoppable
+        from bench.runner.plan import make_plan
+        from bench.runner.scheduler import open_agenda
+
+        writable(request.results)
+        plan = make_plan(request)
+    with stoppable() as stop:
+        note = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        open_agenda(plan, hooks_of(plan, advance=lambda units, text: None, note=note, stop=stop), retry=None)
+        note(f"study {request.study} is open: {plan.runs} trainings; join it with")
+        place = "" if request.storage is None else " --storage …"
+        note(f"  bench worker --study {request.study} --out {request.results.absolute()}{place}")

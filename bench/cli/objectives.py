@@ -1,0 +1,185 @@
+"""Owns what is told of objectives: the rows of ``bench losses``, the page of one, and ``docs/objectives.md``."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from losses import Objective, Pairs, Ranked, Requires, get, names
+from losses.modifier import Modifier
+from losses.modifiers import MODIFIERS
+from losses.param import Param
+from losses.registry import ObjectiveFileError
+
+NEEDS = {
+    "reference": Requires.REFERENCE,
+    "tokens": Requires.TOKENS,
+    "vocabulary": Requires.VOCAB_KL | Requires.COLLISION | Requires.ENTROPY,
+    "kl_baseline": Requires.KL_BASELINE,
+    "whole_batch": Requires.WHOLE_BATCH,
+    "scores": Requires.SCORES,
+}
+"""What ``--needs`` may ask for."""
+
+
+def data_kind(objective: Objective) -> str:
+    """``pairs``, ``unpaired`` or ``ranked``."""
+    return {Pairs: "pairs", Ranked: "ranked"}.get(objective.batch, "unpaired")
+
+
+def needs(objective: Objective) -> list[str]:
+    """Names of ``NEEDS`` that an objective has."""
+    return [name for name, flag in NEEDS.items() if objective.requires & flag]
+
+
+def passes(objective: Objective) -> str:
+    """What one step costs besides the policy's forward and backward pass."""
+    extra = []
+    moving = objective.schedule is not None
+    if moving or objective.requires & (Requires.VOCAB_KL | Requires.ENTROPY):
+        extra.append("a forward pass of the reference")
+    elif Requires.REFERENCE in objective.requires:
+        extra.append("a cached reference")
+    if Requires.KL_BASELINE in objective.requires:
+        extra.append("a forward pass on mismatched completions")
+    if Requires.WHOLE_BATCH in objective.requires:
+        extra.append("a second forward pass of the policy")
+    return " and ".join(extra) or "nothing more"
+
+
+def row(objective: Objective) -> dict[str, Any]:
+    """Everything that an objective says about itself, as plain data."""
+    return {
+        "name": objective.name,
+        "data": data_kind(objective),
+        "aggregation": objective.aggregation,
+        "reward": objective.reward,
+        "needs": needs(objective),
+        "extra_cost": passes(objective),
+        "params": {name: _param(param) for name, param in objective.params.items()},
+        "equation": objective.equation,
+        "optimum": objective.optimum,
+        "reduces_to": list(objective.reduces_to),
+        "differs": list(objective.differs),
+        "paper": objective.paper,
+        "version": objective.version,
+    }
+
+
+def select(*, paired: bool, unpaired: bool, reference_free: bool, needed: Sequence[str]) -> list[Objective]:
+    """The objectives that match every filter that is on, by name.
+
+    Raises:
+        KeyError: ``needed`` holds no name of ``NEEDS``.
+    """
+    kinds = {kind for kind, wanted in (("pairs", paired), ("ranked", paired), ("unpaired", unpaired)) if wanted}
+    found = []
+    for objective in _loadable():
+        if kinds and data_kind(objective) not in kinds:
+            continue
+        if reference_free and Requires.REFERENCE in objective.requires:
+            continue
+        if all(objective.requires & NEEDS[name] for name in needed):
+            found.append(objective)
+    return found
+
+
+def _loadable() -> Iterator[Objective]:
+    for name in names():
+        # A broken package is told of apart (losses.registry.problems) and hides no other objective.
+        with contextlib.suppress(ObjectiveFileError):
+            yield get(name)
+
+
+def page(objective: Objective) -> str:
+    """One objective as text: equation, source, cost, parameters, optimum, notes."""
+    lines = [
+        objective.name,
+        "",
+        objective.doc,
+        "",
+        f"equation    {objective.equation}",
+        f"paper       {objective.paper}",
+        f"data        {data_kind(objective)}",
+        f"log-probs   {objective.aggregation}",
+        f"reward      {objective.reward}",
+        f"needs       {', '.join(needs(objective)) or 'nothing but the policy'}",
+        f"extra cost  {passes(objective)}",
+        f"optimum     {objective.optimum}",
+        *(f"reduction   {text}" for text in objective.reduces_to),
+        *(f"differs     {text}" for text in objective.differs),
+    ]
+    for name, param in objective.params.items():
+        lines += ["", f"{name} ({param.symbol}) · default {param.default:g} · sweep {param.space} · {param.unit}"]
+        lines += [f"  {param.meaning}"]
+    return "\n".join(lines)
+
+
+def markdown() -> str:
+    """``docs/objectives.md``, whole."""
+    built_in = [objective for objective in _loadable() if objective.fn.__module__.startswith("losses.")]
+    lines = [
+        "# Objectives",
+        "",
+        "Made from the registry by `python -m bench.cli.objectives`: edit the docstrings in `losses/objectives` instead.",
+        "Notation: the head of `losses/batch.py`. «sweep» is what `--sweep` tries.",
+        "",
+        f"{len(built_in)} objectives and {len(MODIFIERS)} modifiers.",
+        "",
+        "| name | equation | data | log-probs | needs | parameters (default; sweep) |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [_table_row(objective) for objective in built_in]
+    lines += ["", "## Modifiers", "", "Written after an objective: `dpo+nll(0.2)`, `ipo+wpo`; ℓ is its loss.", ""]
+    lines += ["| name | what changes | parameters (default; sweep) | paper |", "|---|---|---|---|"]
+    lines += [_modifier_row(modifier) for modifier in MODIFIERS.values()]
+    for objective in built_in:
+        lines += ["", f"## {objective.name}", "", *_section(objective)]
+    return "\n".join(lines) + "\n"
+
+
+def _table_row(objective: Objective) -> str:
+    cells = (
+        f"[{objective.name}](#{objective.name})", f"`{_cell(objective.equation)}`", data_kind(objective),
+        objective.aggregation, ", ".join(needs(objective)), _params(objective.params.items()),
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _modifier_row(modifier: Modifier) -> str:
+    cells = (modifier.name, f"`{_cell(modifier.equation)}`", _params(modifier.params.items()), _cell(modifier.paper))
+    return f"| {' | '.join(cells)} |"
+
+
+def _section(objective: Objective) -> list[str]:
+    first, _, _ = objective.doc.partition("\n\n")
+    facts = [
+        ("equation", f"`{objective.equation}`"), ("paper", objective.paper), ("optimum", objective.optimum),
+        ("reward", f"`{objective.reward}`"), ("extra cost of a step", passes(objective)),
+        *(("reduction", text) for text in objective.reduces_to),
+        *((f"`{name}`", f"{param.symbol}, default {param.default:g}, {param.unit}: {param.meaning}")
+          for name, param in objective.params.items()),
+        *(("differs from", text) for text in objective.differs),
+    ]  # fmt: skip
+    return [" ".join(first.split()), "", *(f"- {what}: {text}" for what, text in facts)]
+
+
+def _params(items: Any) -> str:
+    return "; ".join(f"`{name}` {param.default:g}; {param.space}" for name, param in items) or "none"
+
+
+def _param(param: Param) -> dict[str, Any]:
+    return {
+        "default": param.default,
+        "space": str(param.space),
+        "unit": param.unit,
+        "symbol": param.symbol,
+        "meaning": param.meaning,
+    }
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

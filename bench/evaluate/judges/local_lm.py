@@ -1,0 +1,101 @@
+"""Owns the judge that is a local causal LM, asked by a template: the probabilities of the two answers' tokens."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.evaluate.judges.base import Judge, Messages, Pair, Verdict
+from bench.evaluate.judges.config import JudgeSpec
+from bench.evaluate.judges.local_model import local_causal, model_identity
+from bench.evaluate.judges.templates import Template, filled, prompt_ids, read_words, template_of
+
+
+def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
+    """Return a causal LM as judge: P(first word is the first answer) among the two, or its words read after greedy
+    generation where the template lets it explain first.
+
+    Raises:
+        UsageError: not a model's folder, or answers that the tokenizer does not tell apart at their first token.
+        RunError: the model cannot be loaded.
+    """
+    template = template_of(spec.template, answers=spec.answers)
+    model, tokenizer = local_causal(folder)
+    limit = spec.max_tokens or template.tokens
+    tokens = _answer_tokens(tokenizer, template) if template.direct else None
+
+    def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
+        for number, pair in enumerate(pairs):
+            ids = prompt_ids(tokenizer, filled(template, pair))
+            if tokens is not None:
+                yield number, _by_probability(model, ids, tokens)
+            else:
+                spoken = _spoken(model, tokenizer, ids, limit=limit)
+                yield number, spoken if spoken.outcome == "failed" else read_words(spoken.said, template)
+
+    def grade(prompts: Sequence[Messages]) -> Iterator[tuple[int, Verdict]]:
+        for number, messages in enumerate(prompts):
+            yield number, _spoken(model, tokenizer, prompt_ids(tokenizer, messages), limit=spec.max_tokens or 1024)
+
+    parts = ["lm", model_identity(folder), template.messages, template.answers, limit]
+    return Judge(
+        name=spec.name or folder.name,
+        identity=hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
+        ordered=True,
+        compare=compare,
+        grade=grade,
+    )
+
+
+def _answer_tokens(tokenizer: Any, template: Template) -> tuple[int, int]:
+    first, second = (tokenizer(answer, add_special_tokens=False)["input_ids"][:1] for answer in template.answers)
+    if not first or not second or first == second:
+        raise UsageError(
+            f"the judge's tokenizer does not tell the answers {template.answers} apart at their first token",
+            fix='choose others with answers = ["A", "B"] in the TOML file, and a template that asks for them',
+        )
+    return first[0], second[0]
+
+
+def _by_probability(model: Any, ids: list[int], tokens: tuple[int, int]) -> Verdict:
+    import torch
+
+    if too_long := _too_long(model, ids, more=1):
+        return too_long
+    with torch.no_grad():
+        logits = model(torch.tensor([ids], device=model.device), logits_to_keep=1).logits[0, -1].float()
+    chances = logits.log_softmax(-1)[list(tokens)].double()
+    value = float((chances[0] - chances[1]).sigmoid())
+    if math.isnan(value):
+        return Verdict(first_better=None, outcome="failed", said="the model's logits are no numbers")
+    return Verdict(first_better=value, mass=float(chances.exp().sum()), prompt_tokens=len(ids))
+
+
+def _spoken(model: Any, tokenizer: Any, ids: list[int], *, limit: int) -> Verdict:
+    import torch
+
+    if too_long := _too_long(model, ids, more=limit):
+        return too_long
+    given = torch.tensor([ids], device=model.device)
+    with torch.no_grad():
+        made = model.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=limit,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )[0, len(ids) :]
+    said = tokenizer.decode(made, skip_special_tokens=True)
+    return Verdict(first_better=None, said=said, prompt_tokens=len(ids), completion_tokens=len(made))
+
+
+def _too_long(model: Any, ids: list[int], *, more: int) -> Verdict | None:
+    context = getattr(model.config, "max_position_embeddings", None) or math.inf
+    if len(ids) + more <= context:
+        return None
+    return Verdict(
+        first_better=None, outcome="failed", said=f"{len(ids)} tokens and an answer of {more} exceed its {context}"
+    )

@@ -1,0 +1,61 @@
+"""Owns loading a judge's model from a folder: on the accelerator where there is one, without a hub."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.errors import RunError, UsageError
+
+
+def local_causal(folder: Path) -> tuple[Any, Any]:
+    """Return a causal LM and its tokenizer. Raises UsageError: no such folder; RunError: it cannot be loaded."""
+    from transformers import AutoModelForCausalLM
+
+    return _loaded(folder, AutoModelForCausalLM)
+
+
+def local_classifier(folder: Path) -> tuple[Any, Any]:
+    """Return a sequence classifier with one or two outputs and its tokenizer.
+
+    Raises:
+        UsageError: no such folder, or a model with more outputs.
+        RunError: it cannot be loaded, or was not trained as a classifier.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    model, tokenizer = _loaded(folder, AutoModelForSequenceClassification)
+    if model.config.num_labels not in (1, 2):
+        raise UsageError(
+            f"reward model {folder} has {model.config.num_labels} outputs", fix="one is a reward; two are bad and good"
+        )
+    return model, tokenizer
+
+
+def model_identity(folder: Path) -> str:
+    """Return the hash of the folder's weights, config and tokenizer."""
+    from bench.models.loading import model_hash
+
+    return model_hash(folder)
+
+
+def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
+    import torch
+
+    from bench.models.loading import find_model, load_tokenizer
+
+    find_model(str(folder))
+    cuda = torch.cuda.is_available()
+    try:
+        model, report = kind.from_pretrained(
+            folder, dtype="auto" if cuda else torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:
+        raise RunError(
+            f"judge {folder} cannot be loaded: {type(error).__name__}: {error}", fix="save the model again"
+        ) from error
+    if report["missing_keys"]:
+        raise RunError(
+            f"judge {folder}: {len(report['missing_keys'])} weights are missing, the first is "
+            f"{sorted(report['missing_keys'])[0]}",
+            fix="a reward model is a sequence classifier, a judge LM is a causal LM: this folder holds another kind",
+        )
+    return model.to("cuda" if cuda else "cpu").eval(), load_tokenizer(folder)

@@ -1,0 +1,234 @@
+"""Owns the judge behind an OpenAI-compatible address: asking many at once, what may fail, and what it costs."""
+
+import hashlib
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from bench.errors import RunError, UsageError
+from bench.evaluate.judges.base import Cost, Judge, Messages, Pair, Verdict
+from bench.evaluate.judges.config import JudgeSpec
+from bench.evaluate.judges.templates import Template, filled, read_words, template_of
+
+TOP = 5
+"""As many probabilities of a first token as OpenAI's interface and AlpacaEval's judge ask for."""
+IN_A_ROW = 10
+"""So many failed requests one after the other end the command: the next ones would fail too."""
+CHARACTERS = 4.0
+"""Characters a token where nobody counts tokens: OpenAI's own rule of thumb for English."""
+
+
+def endpoint_judge(spec: JudgeSpec) -> Judge:
+    """Return a model behind ``spec.url`` as judge. Nothing is asked yet.
+
+    Raises:
+        UsageError: no model or address, or the environment variable of the key is not set.
+    """
+    if not spec.model or not spec.url:
+        raise UsageError("a judge of kind api needs model and url", fix='url = "http://localhost:8000/v1"')
+    template = template_of(spec.template, answers=spec.answers)
+    client = _client(spec)
+    limit = spec.max_tokens or template.tokens
+
+    def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
+        asked = [filled(template, pair) for pair in pairs]
+        chances = spec.logprobs and template.direct
+        ask = _Asking(client, spec=spec, limit=limit, chances=chances)
+        yield from _all(asked, lambda messages: _verdict(ask(messages), template), spec=spec)
+
+    def grade(prompts: Sequence[Messages]) -> Iterator[tuple[int, Verdict]]:
+        ask = _Asking(client, spec=spec, limit=spec.max_tokens or 1024, chances=False)
+        yield from _all(prompts, lambda messages: _words(ask(messages)), spec=spec)
+
+    parts = ["api", spec.url, spec.model, template.messages, template.answers, limit, spec.logprobs, spec.temperature]
+    return Judge(
+        name=spec.name or spec.model,
+        identity=hashlib.sha256(json.dumps([*parts, spec.extra], sort_keys=True).encode()).hexdigest(),
+        ordered=True,
+        compare=compare,
+        grade=grade,
+        cost=lambda prompts, tokens: _cost(prompts, tokens, spec=spec),
+        prompt=lambda pair: filled(template, pair),
+        limit=limit,
+    )
+
+
+def _client(spec: JudgeSpec) -> Any:
+    from openai import Omit, OpenAI
+
+    # A key goes only where the user sends it: none is taken from the environment unasked.
+    key = "none" if spec.key_env is None else os.environ.get(spec.key_env)
+    if not key:
+        raise UsageError(
+            f"judge {spec.model}: the environment variable {spec.key_env} is not set", fix=f"export {spec.key_env}=…"
+        )
+    try:
+        return OpenAI(
+            base_url=spec.url,
+            api_key=key,
+            # nor an organisation or project
+            default_headers={"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()},  # type: ignore[dict-item]  # leaves them out
+            timeout=spec.timeout,
+            max_retries=spec.retries,
+        )
+    except Exception as error:
+        raise UsageError(f"judge {spec.model}: {error}", fix=f"check url = {spec.url!r}") from error
+
+
+class _Asking:
+    """One way to ask; whether the server gives probabilities is found out on the way."""
+
+    def __init__(self, client: Any, *, spec: JudgeSpec, limit: int, chances: bool) -> None:
+        self._client, self._spec, self._limit, self._chances = client, spec, limit, chances
+
+    def __call__(self, messages: Messages) -> Any:
+        from openai import BadRequestError, UnprocessableEntityError
+
+        try:
+            return self._send(messages, chances=self._chances)
+        except (BadRequestError, UnprocessableEntityError) as error:
+            if not self._chances or "logprob" not in str(error):
+                raise
+            self._chances = False  # this server has none: its words are read instead
+            return self._send(messages, chances=False)
+
+    def _send(self, messages: Messages, *, chances: bool) -> Any:
+        extra = {"logprobs": True, "top_logprobs": TOP} if chances else {}
+        return self._client.chat.completions.create(
+            model=self._spec.model,
+            messages=[{"role": role, "content": text} for role, text in messages],
+            temperature=self._spec.temperature,
+            extra_body=self._spec.extra or None,
+            **extra,
+            **{self._spec.limit_field: self._limit},
+        )
+
+
+def _all(
+    prompts: Sequence[Messages], ask: Callable[[Messages], Verdict], *, spec: JudgeSpec
+) -> Iterator[tuple[int, Verdict]]:
+    """Ask all, ``spec.concurrency`` at a time; yield each prompt's number with its verdict, as they come.
+
+    Raises:
+        RunError: key, address or model are wrong, or so many requests failed in a row that more would too.
+    """
+    stop = threading.Event()
+
+    def one(messages: Messages) -> Verdict | None:
+        return None if stop.is_set() else _asked(messages, ask, spec=spec)
+
+    failed = 0
+    with ThreadPoolExecutor(max_workers=spec.concurrency) as pool:
+        places = {pool.submit(one, messages): number for number, messages in enumerate(prompts)}
+        try:
+            for future in as_completed(places):
+                verdict = future.result()
+                assert verdict is not None
+                yield places[future], verdict
+                failed = failed + 1 if verdict.outcome == "failed" else 0
+                if failed >= IN_A_ROW:
+                    raise RunError(
+                        f"judge {spec.model}: {failed} requests failed in a row; the last one: {verdict.said}",
+                        fix="what was judged is kept; the same command goes on once the server answers",
+                    )
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _asked(messages: Messages, ask: Callable[[Messages], Verdict], *, spec: JudgeSpec) -> Verdict:
+    import openai
+
+    fatal = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+    # the client repeats what failed on the way; an answer that is no JSON is asked for once more here
+    for last in (False, True):
+        try:
+            return ask(messages)
+        except fatal as error:
+            raise RunError(
+                f"judge {spec.model} at {spec.url}: {_told(error)}", fix="check url, model and key_env of the judge"
+            ) from error
+        except openai.APIResponseValidationError as error:
+            if last:
+                return _failed(error)
+        except openai.OpenAIError as error:
+            return _failed(error)
+        except (ValueError, AttributeError, TypeError, IndexError) as error:
+            if last:
+                return Verdict(first_better=None, outcome="failed", said=f"not the answer of such a server: {error}")
+    raise AssertionError("the second try returns or raises")
+
+
+def _verdict(response: Any, template: Template) -> Verdict:
+    words = _words(response)
+    if words.outcome != "judged":
+        return words
+    chances = _chances(response, template)
+    read = read_words(words.said, template)
+    value, mass = chances if chances is not None else (read.first_better, None)
+    return Verdict(
+        first_better=value,
+        outcome="malformed" if value is None else "judged",
+        said=words.said,
+        mass=mass,
+        prompt_tokens=words.prompt_tokens,
+        completion_tokens=words.completion_tokens,
+    )
+
+
+def _words(response: Any) -> Verdict:
+    """Return what was said; refused where the server or the model says so, or says nothing of its own accord."""
+    choice = response.choices[0]
+    message, usage = choice.message, response.usage
+    said = message.content or ""
+    refusal = getattr(message, "refusal", None)
+    silent = not said.strip()
+    cut = silent and choice.finish_reason == "length"  # it thought until its tokens were used up
+    refused = bool(refusal) or choice.finish_reason == "content_filter" or silent
+    return Verdict(
+        first_better=None,
+        outcome="malformed" if cut and not refusal else "refused" if refused else "judged",
+        said=str(refusal or said or choice.finish_reason),
+        prompt_tokens=(usage.prompt_tokens or 0) if usage else 0,
+        completion_tokens=(usage.completion_tokens or 0) if usage else 0,
+    )
+
+
+def _chances(response: Any, template: Template) -> tuple[float, float] | None:
+    """Return P(first answer) among the two and their mass, from the first token's probabilities; None without them."""
+    found = getattr(response.choices[0], "logprobs", None)
+    if not template.direct or found is None or not found.content:
+        return None
+    first, second = template.answers
+    chances = {token.token: math.exp(token.logprob) for token in found.content[0].top_logprobs or ()}
+    mass = chances.get(first, 0.0) + chances.get(second, 0.0)
+    return (chances.get(first, 0.0) / mass, mass) if mass > 0 else None
+
+
+def _failed(error: Exception) -> Verdict:
+    return Verdict(first_better=None, outcome="failed", said=_told(error))
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}"
+
+
+def _cost(prompts: Sequence[Messages], tokens: int, *, spec: JudgeSpec) -> Cost:
+    """Return what asking takes if every answer is as long as it may be."""
+    if spec.tokenizer is None:
+        given = sum(math.ceil(sum(len(text) for _, text in messages) / CHARACTERS) + 8 for messages in prompts)
+        by = f"characters ÷ {CHARACTERS:g}"
+    else:
+        from bench.evaluate.judges.templates import prompt_ids
+        from bench.models.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(spec.tokenizer)
+        given, by = sum(len(prompt_ids(tokenizer, messages)) for messages in prompts), spec.tokenizer.name
+    most = tokens * len(prompts)
+    priced = spec.price_in is not None and spec.price_out is not None
+    money = (given * (spec.price_in or 0.0) + most * (spec.price_out or 0.0)) / 1e6 if priced else None
+    return Cost(requests=len(prompts), prompt_tokens=given, completion_tokens=most, counted_by=by, money=money)

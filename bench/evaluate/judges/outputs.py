@@ -1,0 +1,87 @@
+"""Owns a checkpoint's answers to instructions: by its chat template where it has one, else as plain text."""
+
+import json
+from pathlib import Path
+
+from bench.errors import UsageError
+from bench.evaluate.judges.answers import Answers
+from bench.utils.files import write_text_whole
+
+
+def answers_of(given: str, questions: Answers, *, results: Path, tokens: int, temperature: float, seed: int) -> Answers:
+    """Sample one answer to each instruction of ``questions`` from the model ``given`` (a folder, or run:KEY).
+
+    Args:
+        tokens: the longest answer.
+        temperature: 0 takes the likeliest token.
+        seed: of the noise, which all models share (``bench.evaluate.sampling``).
+
+    Raises:
+        UsageError: no such model, or an instruction that does not fit its context.
+        RunError: the model cannot be loaded.
+    """
+    texts = said(given, [[instruction] for instruction in questions.instructions], results=results,
+                 tokens=tokens, temperature=temperature, seed=seed)  # fmt: skip
+    return Answers(
+        model=name_of(given),
+        index=questions.index,
+        instructions=questions.instructions,
+        outputs=tuple(texts),
+    )
+
+
+def name_of(given: str) -> str:
+    """Return what a model is called in tables: its folder's name, or its run's key."""
+    return given.removeprefix("run:").rstrip("/").rpartition("/")[2]
+
+
+def said(
+    given: str, dialogues: list[list[str]], *, results: Path, tokens: int, temperature: float, seed: int
+) -> list[str]:
+    """Return what the model says next in each dialogue (user, model, user, …). Raises as ``answers_of``."""
+    import torch
+
+    from bench.evaluate.judges.templates import prompt_ids
+    from bench.evaluate.sampling import sample
+    from bench.models.loading import load_model, load_tokenizer
+    from bench.models.sources import resolve_model
+
+    if temperature < 0:
+        raise UsageError(f"--temperature {temperature}: below 0", fix="0 takes the likeliest token")
+    folder = resolve_model(given, results=results)
+    tokenizer, model = load_tokenizer(folder), load_model(folder)
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    roles = ("user", "assistant")
+    templated = getattr(tokenizer, "chat_template", None) is not None
+    if templated:
+        prompts = [
+            prompt_ids(tokenizer, tuple((roles[turn % 2], text) for turn, text in enumerate(dialogue)))
+            for dialogue in dialogues
+        ]
+    else:
+        begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        encoded = tokenizer(["\n\n".join(dialogue) for dialogue in dialogues], add_special_tokens=False)["input_ids"]
+        prompts = [[*begin, *ids] for ids in encoded]
+    made = sample(
+        model,
+        prompts,
+        max_tokens=tokens,
+        temperature=temperature or 1e-6,
+        seed=seed,
+        eos_id=tokenizer.eos_token_id,
+        batch=64,
+    )
+    return [
+        str(text) for text in tokenizer.batch_decode([list(ids) for ids in made.completions], skip_special_tokens=True)
+    ]
+
+
+def write_answers(path: Path, answers: Answers) -> None:
+    """Write answers as alpaca-eval reads them, whole or not at all. Raises RunError."""
+    rows = zip(answers.index, answers.instructions, answers.outputs, strict=True)
+    records = [
+        {"index": index, "instruction": instruction, "output": output, "generator": answers.model}
+        for index, instruction, output in rows
+    ]
+    write_text_whole(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")

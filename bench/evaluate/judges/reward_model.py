@@ -1,0 +1,102 @@
+"""Owns judges that score each text by itself: the suite's gold reward, and a reward model in a folder."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.assets import SUITES
+from bench.errors import UsageError
+from bench.evaluate.judges.base import Judge, Pair, Verdict
+
+Score = Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]
+"""Scores of (instruction, answer), ``[answers]``; NaN where one cannot be scored."""
+
+
+def gold_judge(*, name: str | None = None) -> Judge:
+    """Return the gold reward of suite sentiment: the instruction is a beginning, the answer how it goes on.
+
+    Raises RunError: the installed gold reward is damaged.
+    """
+    from bench.evaluate.gold_reward import load_gold
+
+    folder = SUITES / "sentiment" / "gold"
+    gold = load_gold(folder)
+
+    def score(texts: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        return gold.score([instruction + answer for instruction, answer in texts])
+
+    stored = hashlib.sha256((folder / "classifier.safetensors").read_bytes()).hexdigest()
+    return scored_judge(name or "gold", score, identity=f"gold\0{stored}", soft=False)
+
+
+def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool = False) -> Judge:
+    """Return a reward model: a sequence classifier of transformers with one output, or two (the second is «good»).
+
+    With a chat template it reads a dialogue of one question and its answer, else ``text`` with {instruction} and
+    {output} filled in. The better score wins outright, equal ones tie; ``soft``: σ(difference), as Bradley and Terry.
+
+    Raises:
+        UsageError: not a folder of such a model, or a text without both fields.
+    """
+    from bench.evaluate.judges.local_model import local_classifier, model_identity
+
+    if "{output}" not in text or "{instruction}" not in text:
+        raise UsageError(f"reward model {folder}: text {text!r} lacks a field", fix="'{instruction}\\n\\n{output}'")
+    model, tokenizer = local_classifier(folder)
+    templated = getattr(tokenizer, "chat_template", None) is not None
+
+    def score(texts: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        return np.array([_score_one(model, _ids(tokenizer, text, *pair, templated=templated)) for pair in texts])
+
+    identity = "\0".join(("reward", model_identity(folder), "" if templated else text, str(soft)))
+    return scored_judge(name or folder.name, score, identity=identity, soft=soft)
+
+
+def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) -> Judge:
+    """Return the judge that prefers what ``score`` gives more; ``soft``: by σ(difference). Equal scores tie."""
+
+    def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
+        for number, pair in enumerate(pairs):
+            first, second = score([(pair.instruction, pair.first), (pair.instruction, pair.second)])
+            yield number, _verdict(float(first - second), soft=soft)
+
+    return Judge(
+        name=name,
+        identity=hashlib.sha256(identity.encode()).hexdigest(),
+        ordered=False,
+        compare=compare,
+        score=score,
+    )
+
+
+def _verdict(difference: float, *, soft: bool) -> Verdict:
+    if math.isnan(difference):
+        return Verdict(first_better=None, outcome="failed", said="no score: longer than the model's context, or NaN")
+    if soft:
+        return Verdict(first_better=0.5 * (1.0 + math.tanh(difference / 2.0)))
+    return Verdict(first_better=0.5 + 0.5 * float(np.sign(difference)))
+
+
+def _ids(tokenizer: Any, text: str, instruction: str, answer: str, *, templated: bool) -> Any:
+    if templated:
+        messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
+        return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
+    head, _, tail = text.partition("{instruction}")
+    whole = head.replace("{output}", answer) + instruction + tail.replace("{output}", answer)
+    return tokenizer(whole, return_tensors="pt")
+
+
+def _score_one(model: Any, ids: Any) -> float:
+    import torch
+
+    context = getattr(model.config, "max_position_embeddings", None) or math.inf
+    if ids["input_ids"].shape[1] > context:
+        return math.nan
+    with torch.no_grad():
+        logits = model(input_ids=ids["input_ids"].to(model.device)).logits[0].float()
+    return float(logits[0] if len(logits) == 1 else logits[1] - logits[0])

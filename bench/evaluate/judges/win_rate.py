@@ -1,0 +1,123 @@
+"""Owns what judges say of a checkpoint's samples beside the start model's: win rates, and the target made of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.record import Metric
+from bench.core.samples import SampleRow
+from bench.errors import RunError
+from bench.evaluate.judges.alpaca_eval import judge_metrics, length_controlled_values, preferred
+from bench.evaluate.judges.annotate import Annotation, annotate
+from bench.evaluate.judges.answers import in_order
+from bench.evaluate.judges.base import Judge
+from bench.evaluate.judges.base import Pair as Shown
+from bench.evaluate.metrics.metric import mean_metrics
+
+EVEN = 50.0
+"""The win rate of a model against itself, percent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One judge's word on a checkpoint: metrics, and for each prompt the probability that its sample is better, and its
+    part of the length-controlled rate, percent; without a verdict, the mean of the others."""
+
+    metrics: tuple[Metric, ...]
+    preferences: NDArray[np.float64]
+    target: NDArray[np.float64]
+
+
+def judged(
+    judge: Judge,
+    rows: Sequence[SampleRow],
+    baseline: Sequence[SampleRow] | None,
+    *,
+    task: str,
+    split: str,
+    seed: int,
+    verdicts: Path | None,
+) -> Judged:
+    """Ask a judge which of two answers is better, the sample or the start model's, prompt by prompt.
+
+    Which one is shown first is a coin of ``seed`` and the texts. A prompt without a verdict counts in no rate, and in
+    the target with the rate itself; ``unjudged_share`` says how many these are.
+
+    Args:
+        baseline: the start model's samples of the same prompts; None: these are its own, and nothing is asked.
+        verdicts: folder of verdicts given before; what is asked anew is kept there.
+
+    Raises:
+        RunError: the judge cannot be asked, says nothing of any answer, or alpaca-eval failed.
+    """
+    if baseline is None:
+        measured = {name: (np.full(len(rows), EVEN), True) for name in ("win_rate", "lc_win_rate")}
+        even = np.full(len(rows), EVEN)
+        return Judged(metrics=mean_metrics(measured, task=task, split=split), preferences=even / 100.0, target=even)
+    instructions, answers = [row.prompt for row in rows], [row.text for row in rows]
+    pairs = in_order(instructions, answers, [row.text for row in baseline], model="policy", baseline="start")
+    made = annotate(judge, pairs, seed=seed, cache=verdicts)
+    known = [place for place, one in enumerate(made) if one.preference is not None]
+    unjudged = np.array([float(one.preference is None) for one in made])
+    missing = mean_metrics({"unjudged_share": (unjudged, False)}, task=task, split=split)
+    if not known:
+        raise RunError(
+            f"judge {judge.name} gave no verdict on any of {len(rows)} answers, e.g. {_said(made)}",
+            fix="look at what it said, and take another judge with --judge",
+        )
+    found, preferences, target = _rates([made[place] for place in known], task=task, split=split)
+    filled = {name: np.full(len(rows), each.mean()) for name, each in (("p", preferences), ("t", target))}
+    filled["p"][known], filled["t"][known] = preferences, target
+    return Judged(metrics=(*found, *missing), preferences=filled["p"], target=filled["t"])
+
+
+def _said(made: Sequence[Annotation]) -> str:
+    first = next(verdict for one in made for verdict in one.asked.values())
+    return f"{first.outcome}: {first.said[:80]!r}"
+
+
+def _rates(
+    made: Sequence[Annotation], *, task: str, split: str
+) -> tuple[list[Metric], NDArray[np.float64], NDArray[np.float64]]:
+    preferences = np.array([one.preference for one in made], dtype=np.float64)
+    result = preferred(
+        instructions=[one.instruction for one in made],
+        outputs=[one.output for one in made],
+        references=[one.reference for one in made],
+        preferences=preferences,
+    )
+    metrics = [metric.model_copy(update={"task": task}) for metric in judge_metrics(result, split=split)]
+    longer = np.array([float(len(one.output) - len(one.reference)) for one in made])
+    return metrics, preferences, length_controlled_values(preferences, longer)
+
+
+def held_out_accuracy(
+    judge: Judge, pairs: Sequence[Shown], *, task: str, split: str, seed: int, verdicts: Path | None
+) -> tuple[Metric, ...]:
+    """How often a judge agrees with the labels of held-out pairs, a tie counting half: what its word is worth here.
+
+    Args:
+        pairs: instruction, the preferred answer (first) and the other one; none: nothing is asked, nothing returned.
+    """
+    if not pairs:
+        return ()
+    instructions, better, worse = zip(*((pair.instruction, pair.first, pair.second) for pair in pairs), strict=True)
+    asked = in_order(instructions, better, worse, model="chosen", baseline="rejected")
+    said = [one.preference for one in annotate(judge, asked, seed=seed, cache=verdicts)]
+    agreed = np.array([0.5 + 0.5 * float(np.sign(each - 0.5)) for each in said if each is not None])
+    if not len(agreed):
+        return ()
+    return mean_metrics({"held_out_accuracy": (agreed, True)}, task=task, split=split)
+
+
+def scored(judge: Judge, rows: Sequence[SampleRow]) -> list[SampleRow]:
+    """Return the samples with a judge's reward as their gold reward, where it gives one to every sample."""
+    if judge.score is None:
+        return list(rows)
+    rewards = judge.score([(row.prompt, row.text) for row in rows])
+    if np.isnan(rewards).any():
+        return list(rows)
+    return [replace(row, gold=float(reward)) for row, reward in zip(rows, rewards, strict=True)]

@@ -1,0 +1,171 @@
+"""Owns the table of win rates: one row each judge and model, as values, as CSV and as it is printed."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from bench.evaluate.judges.alpaca_eval import length_controlled as by_lengths
+from bench.evaluate.judges.judgements import Judgements
+from bench.evaluate.judges.length_control import BASELINE, UNKNOWN, Controlled, LengthControl, length_controlled
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinRate:
+    """One model beside the baseline, in percent (50: as good as it); NaN where a number cannot be told.
+
+    ``n``: judged questions; ``missing``: questions without a judgement. ``avg_length``: characters of all its answers.
+    """
+
+    model: str
+    n: int
+    win_rate: float
+    standard_error: float
+    length_controlled_winrate: float
+    avg_length: float
+    lc_standard_error: float
+    wins: int
+    ties: int
+    missing: int
+    baseline: str
+    judge: str
+    length_control: str
+
+
+def win_rates(
+    judgements: Sequence[Judgements],
+    *,
+    control: LengthControl | None,
+    by_index: bool = False,
+    lengths_alone: bool = False,
+) -> tuple[list[WinRate], list[str]]:
+    """Return one row each judge and model, judges in the order given, the best model first; and what to know of them.
+
+    Args:
+        control: AlpacaEval's length control; None for question sets that it has no files for.
+        by_index: as ``length_controlled``.
+        lengths_alone: without ``control``, control for lengths alone (``alpaca_eval.length_controlled``).
+
+    Raises:
+        UsageError: as ``length_controlled``.
+        RunError: as ``length_controlled``.
+    """
+    found = [_row(given, control=control, by_index=by_index, lengths_alone=lengths_alone) for given in judgements]
+    notes = [
+        note
+        for given, (row, controlled) in zip(judgements, found, strict=True)
+        for note in _notes(given, row, controlled)
+    ]
+    holed = [given.model for given in judgements if given.index is not None and not _whole(given.index)]
+    if holed and control is not None:
+        notes.append(
+            f"{', '.join(holed)}: questions are absent, so it matters how their difficulty is joined: --join position, "
+            "as AlpacaEval publishes, or --join index, by the question's number"
+        )
+    judges = list(dict.fromkeys(row.judge for row, _ in found))
+    rows = sorted((row for row, _ in found), key=lambda row: (judges.index(row.judge), *_from_best(row)))
+    return rows, notes
+
+
+def csv_of(rows: Sequence[WinRate]) -> str:
+    """Return the rows as CSV, with every digit; NaN is empty."""
+    text = io.StringIO()
+    names = [field.name for field in fields(WinRate)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: "" if value != value else value for name, value in asdict(row).items()})
+    return text.getvalue()
+
+
+def printed(rows: Sequence[WinRate]) -> list[Table]:
+    """Return a table for the terminal of each judge: win rates ± one standard error."""
+    judges = list(dict.fromkeys(row.judge for row in rows))
+    return [_printed_one([row for row in rows if row.judge == judge], title=judge) for judge in judges]
+
+
+def _printed_one(rows: Sequence[WinRate], *, title: str) -> Table:
+    table = Table(title=f"win rates, judged by {title}", box=box.SIMPLE_HEAD)
+    table.add_column("model", overflow="fold")
+    for name in ("n", "win rate %", "LC %", "length", "ties", "missing"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.model,
+            str(row.n),
+            _with_error(row.win_rate, row.standard_error),
+            _with_error(row.length_controlled_winrate, row.lc_standard_error),
+            "–" if math.isnan(row.avg_length) else f"{row.avg_length:.0f}",
+            str(row.ties),
+            str(row.missing),
+        )
+    return table
+
+
+def _row(
+    given: Judgements, *, control: LengthControl | None, by_index: bool, lengths_alone: bool
+) -> tuple[WinRate, Controlled]:
+    judged = given.preferences[given.judged]
+    if control is not None:
+        controlled, how = length_controlled(given, control, by_index=by_index), "alpaca_eval"
+    elif lengths_alone and len(judged):
+        controlled, how = _by_lengths(given), "lengths"
+    else:
+        controlled, how = UNKNOWN, ""
+    row = WinRate(
+        model=given.model,
+        n=len(judged),
+        win_rate=100.0 * float(judged.mean()) if len(judged) else math.nan,
+        standard_error=100.0 * float(judged.std(ddof=1)) / math.sqrt(len(judged)) if len(judged) > 1 else math.nan,
+        length_controlled_winrate=controlled.rate,
+        avg_length=float(given.lengths.mean()),
+        lc_standard_error=controlled.stderr,
+        wins=int((judged > 0.5).sum()),
+        ties=int((judged == 0.5).sum()),
+        missing=int(len(given.preferences) - len(judged)),
+        baseline=given.baseline,
+        judge=given.judge,
+        length_control=how,
+    )
+    return row, controlled
+
+
+def _by_lengths(given: Judgements) -> Controlled:
+    difference = (given.lengths - given.baseline_lengths)[given.judged]
+    rate, error = by_lengths(given.preferences[given.judged], difference)
+    return Controlled(rate=rate, stderr=error)
+
+
+def _notes(given: Judgements, row: WinRate, controlled: Controlled) -> list[str]:
+    notes = []
+    if row.missing:
+        notes.append(
+            f"{row.model}: {row.missing} of {len(given.preferences)} questions have no judgement; they count nowhere"
+        )
+    if given.repeated:
+        notes.append(f"{row.model}: {given.repeated} rows said the same as another and were left out")
+    if row.length_control == "alpaca_eval" and given.baseline not in (BASELINE, given.model):
+        notes.append(f"{row.model}: beside {given.baseline}, while length control's files are about {BASELINE}")
+    if controlled.extreme:
+        notes.append(f"{row.model}: length control changes much; alpaca-eval calls that a sign that it failed")
+    return notes
+
+
+def _whole(index: "np.ndarray") -> bool:
+    return bool((index == np.arange(len(index))).all())
+
+
+def _from_best(row: WinRate) -> tuple[float, str]:
+    rate = row.win_rate if math.isnan(row.length_controlled_winrate) else row.length_controlled_winrate
+    return (math.inf if math.isnan(rate) else -rate, row.model)
+
+
+def _with_error(value: float, error: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2f}" if math.isnan(error) else f"{value:.2f} ± {error:.2f}"

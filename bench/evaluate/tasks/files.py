@@ -1,0 +1,211 @@
+"""Owns the files that define tasks of lm-eval: the user's, and the package's own for documents that lie in files."""
+
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+
+OWN = Path(__file__).parent / "definitions"
+DATA = "LOSSBENCH_EVAL_DATA"
+"""The environment variable that names the folder of documents where no option does."""
+BUILDERS = {".arrow": "arrow", ".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+
+
+def data_folder(given: Path | None) -> Path | None:
+    """The folder of documents: the given one, else that of the environment, None where neither says."""
+    named = os.environ.get(DATA)
+    return given if given is not None or not named else Path(named)
+
+
+def own_definitions() -> dict[str, Path]:
+    """The package's task files by name; ``blimp_local`` stands for a group and all its tasks."""
+    return {path.stem: path for path in sorted(OWN.glob("*.yaml"))}
+
+
+def owner(name: str) -> str | None:
+    """Which of the package's files defines a task, None where none does."""
+    return name if name in own_definitions() else "blimp_local" if _blimp_set(name) is not None else None
+
+
+def own_names() -> list[str]:
+    """Every task and group that the package defines."""
+    return sorted((*own_definitions(), *(f"blimp_{name}_local" for name in _blimp_sets())))
+
+
+def write_own(definition: str, folder: Path, *, data: Path | None) -> list[Path]:
+    """Write one of the package's definitions as files that lm-eval itself reads (``lm_eval --include_path FOLDER``).
+
+    Each is lm-eval's own file, included whole, but for where the documents come from. A split without files is left
+    out, and what that changes stands in the task's metadata: ``differs``, ``few_shot_differs``.
+
+    Args:
+        definition: a name of ``own_definitions``; its group's tasks are written with it.
+        data: the folder of documents, searched whole: HellaSwag's validation split is every file
+            ``…/hellaswag/…/validation/*.arrow`` (or ``validation.jsonl``, ``validation-….parquet``) below it.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: no folder, or nothing in it to score.
+    """
+    if data is None:
+        raise UsageError(
+            f"task {definition} reads its documents from files, and no folder of them is named",
+            fix=f"--data FOLDER, or set {DATA}; docs/tasks.md says what lies in it",
+        )
+    if not data.is_dir():
+        raise UsageError(f"task {definition}: the folder of documents {data} does not exist", fix="--data FOLDER")
+    task = read_yaml(own_definitions()[definition])
+    theirs = lm_eval_tasks() / task["include"]
+    if "group" not in task:
+        files = list(_files(data, task["folder"]))
+        return [_write(folder, definition, _located(theirs, files, data=data, folder=task["folder"]))]
+    sets, files = _blimp_sets(), _unpacked(data, task["folder"], folder)
+    written = [
+        _write(
+            folder,
+            f"blimp_{name}_local",
+            _located(theirs.parent / f"{name}.yaml", files, data=data, folder=task["folder"], stem=name),
+        )
+        for name in sets
+    ]
+    members = [f"{name}_local" for name in read_yaml(theirs)["task"]]
+    return [*written, _write(folder, definition, {"include": str(theirs), "group": definition, "task": members})]
+
+
+def _located(
+    theirs: Path, files: Sequence[Path], *, data: Path, folder: str, stem: str | None = None
+) -> dict[str, Any]:
+    """What lm-eval's file ``theirs`` has to say differently for its documents to come from ``files``.
+
+    Args:
+        stem: what a split's files are called where that is not the split's name.
+    """
+    official = _merged(theirs)
+    named = {key: official[key] for key in SPLITS if official.get(key)}
+    found = {split: _of_split(files, stem or split) for split in dict.fromkeys(named.values())}
+    found = {split: those for split, those in found.items() if those}
+    kept: dict[str, str | None] = {key: split if split in found else None for key, split in named.items()}
+    scored = kept.get("test_split") or kept.get("validation_split")
+    if scored is None:
+        wanted = named.get("test_split") or named.get("validation_split")
+        raise UsageError(
+            f"task {official['task']}_local: no documents below {data}",
+            fix=f"put the split {wanted} there as {folder}/{stem or wanted}.jsonl (or .arrow, .parquet)",
+        )
+    differs = {}
+    if scored != (named.get("test_split") or named.get("validation_split")):
+        differs["differs"] = f"scored on {scored}, for want of {named['test_split']}"
+    examples = named.get("fewshot_split") or named.get("training_split")
+    if examples is not None and examples not in found:
+        differs["few_shot_differs"] = f"few-shot examples from {scored}, without the document, for want of {examples}"
+        if named.get("fewshot_split"):
+            kept["fewshot_split"] = scored
+    kinds = {BUILDERS[path.suffix] for those in found.values() for path in those}
+    if len(kinds) > 1:
+        raise UsageError(
+            f"task {official['task']}_local: files of several kinds ({', '.join(sorted(kinds))}) in {data}"
+        )
+    return {
+        "include": str(theirs),
+        "task": f"{official['task']}_local",
+        "tag": None,
+        **kept,
+        "dataset_path": kinds.pop(),
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {split: [str(path) for path in those] for split, those in found.items()}},
+        "metadata": {**(official.get("metadata") or {}), **differs},
+    }
+
+
+def _files(data: Path, folder: str) -> Iterator[Path]:
+    """Files of documents that lie anywhere below a folder of that name."""
+    for place, folders, names in os.walk(data.resolve(), followlinks=True):
+        folders.sort()
+        if folder in Path(place).relative_to(data.resolve().parent).parts:
+            yield from (Path(place) / name for name in sorted(names) if Path(name).suffix in BUILDERS)
+
+
+def _of_split(files: Sequence[Path], split: str) -> list[Path]:
+    """``…/validation/….arrow``, ``validation.jsonl``, ``validation-00000-of-00001.parquet``; no list of shards."""
+    return [
+        path
+        for path in files
+        if path.stem == split
+        or path.name.startswith(f"{split}-")
+        or (split in path.parts[:-1] and path.name not in ("dataset_info.json", "state.json"))
+    ]
+
+
+def _unpacked(data: Path, folder: str, scratch: Path) -> list[Path]:
+    """BLiMP's files; from an archive of them where they are not there themselves."""
+    files = list(_files(data, folder))
+    archive = next(iter(sorted(data.rglob(f"{folder}*.tar.gz"))), None)
+    if files or archive is None:
+        return files
+    target = scratch / "unpacked" / folder
+    target.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as opened:
+        opened.extractall(target, filter="data")
+    return list(_files(target, folder))
+
+
+def _write(folder: Path, name: str, content: dict[str, Any]) -> Path:
+    import yaml  # type: ignore[import-untyped]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def lm_eval_tasks() -> Path:
+    """lm-eval's folder of tasks, found without importing it: that takes a second."""
+    found = find_spec("lm_eval")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "tasks"
+
+
+def _blimp_sets() -> list[str]:
+    group = read_yaml(lm_eval_tasks() / read_yaml(own_definitions()["blimp_local"])["include"])
+    return [name.removeprefix("blimp_") for name in group["task"]]
+
+
+def _blimp_set(name: str) -> str | None:
+    if not (name.startswith("blimp_") and name.endswith("_local")) or name == "blimp_local":
+        return None
+    middle = name.removeprefix("blimp_").removesuffix("_local")
+    return middle if middle in _blimp_sets() else None
+
+
+def _merged(path: Path) -> dict[str, Any]:
+    """A task's file with those that it includes, functions left by name."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    return load_yaml(path, resolve_func=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """What a task's file says; functions (``!function``) by name, included files not read.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Knows lm-eval's tag."""
+
+    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+    try:
+        read = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"lm-eval task file {path} cannot be read: {error}", fix="correct the YAML") from error
+    return read if isinstance(read, dict) else {}

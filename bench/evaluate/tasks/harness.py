@@ -1,0 +1,90 @@
+"""Owns lm-eval: ready tasks run on a model in memory, quietly, its numbers as metrics."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench.core.record import Metric
+from bench.errors import RunError
+from bench.evaluate.sampling import evaluating
+from bench.evaluate.tasks.ready import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
+from bench.utils.isolation import quiet, same_environment, same_generators
+
+
+def run_lm_eval(model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int = 64) -> tuple[Metric, ...]:
+    """Run tasks through ``lm_eval.evaluate`` on the model as it is in memory.
+
+    Returns:
+        One metric for each (task, metric) of lm-eval; a filter other than none is part of its name ("exact_match,
+        strict-match"). Its split is the one of the task's data that lm-eval scores. Versions: ``tasks.versions``.
+
+    Raises:
+        RunError: lm-eval failed.
+    """
+    return metrics_of(lm_eval_results(model, tokenizer, tasks, batch=batch))
+
+
+def lm_eval_results(
+    model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int | str = 64, tell: Callable[[int], None] | None = None
+) -> Mapping[str, Any]:
+    """What ``lm_eval.evaluate`` gives for tasks on a model: ``results``, ``groups``, ``n-samples``, ``configs``, …
+
+    The numbers are those of ``lm_eval.simple_evaluate``, which loads the tasks anew for each call, builds their
+    requests again, and asks the system for its packages and for git's.
+
+    Where a task's context is empty, lm-eval scores a text given its *prefix token* alone: the tokenizer's BOS, or EOS
+    where there is none. Whether a context that is not empty begins with BOS is left to the tokenizer's own default.
+    Global generators are left as they were.
+
+    Args:
+        batch: rows in one forward pass at most; ``auto``: as many as pay.
+        tell: called with the number of requests that were just answered.
+
+    Raises:
+        RunError: lm-eval failed.
+    """
+    with quiet(), same_environment(), same_generators(), evaluating(model):
+        from lm_eval import evaluate
+
+        from bench.evaluate.tasks.lm import BranchingLM
+
+        with hub(tasks.own), failing(tasks.names), templates_compiled_once():
+            seed_generators(tasks.seeds)
+            lm = BranchingLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch)
+            lm.tell = tell or lm.tell
+            results = evaluate(
+                lm=lm,
+                task_dict=tasks.loaded,
+                limit=tasks.limit,
+                log_samples=False,
+                fewshot_as_multiturn=True,
+            )
+    if results is None:
+        raise RunError("lm-eval gives no results on this process", fix="evaluate on local rank 0 only")
+    return results
+
+
+def metrics_of(results: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """Lm-eval's numbers as metrics. It keys a number "metric,filter" and its standard error "metric_stderr,filter"."""
+    metrics = []
+    for task, values in results["results"].items():
+        counted = results.get("n-samples", {}).get(task, {}).get("effective", values.get("sample_len", 0))
+        config = results.get("configs", {}).get(task, {})
+        split = config.get("test_split") or config.get("validation_split") or "test"
+        for key, value in values.items():
+            name, _, filtered = key.partition(",")
+            if not filtered or name.endswith("_stderr") or not isinstance(value, int | float):
+                continue
+            error = values.get(f"{name}_stderr,{filtered}")
+            metrics.append(
+                Metric(
+                    task=task,
+                    split=split,
+                    name=name if filtered == "none" else key,
+                    value=float(value),
+                    stderr=float(error) if isinstance(error, int | float) and math.isfinite(error) else None,
+                    n=int(counted),
+                    higher_is_better=results.get("higher_is_better", {}).get(task, {}).get(name),
+                )
+            )
+    return tuple(metrics)

@@ -1,0 +1,147 @@
+"""Owns the model that lm-eval sees: transformers' own, its requests answered on few tokens and in few passes."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import handle_stop_sequences, has_bos_prefix, normalize_gen_kwargs, postprocess_generated_text
+
+from bench.errors import UsageError
+from bench.evaluate.tasks.greedy import Until, continue_greedily, is_plain_greedy
+from bench.evaluate.tasks.loglikelihood import loglikelihoods, reads_branches
+
+Request = tuple[Any, list[int], list[int]]
+"""lm-eval's own: texts, tokens of the context, tokens of the continuation."""
+ROWS = 64
+"""Rows in one forward pass where nobody says how many, as in lm-eval."""
+TEXTS = 16
+"""Texts whose windows are scored together; after them somebody is told."""
+GREEDY: dict[str, tuple[Any, ...] | None] = {
+    "do_sample": (False,),
+    "temperature": (0.0, 1.0, None),
+    "top_p": None,
+    "top_k": None,
+}
+"""Generation settings of a request that greedy decoding is: with these values (None: with any)."""
+
+
+def _nothing(answered: int) -> None:
+    """Tell nobody."""
+
+
+class BranchingLM(HFLM):
+    """lm-eval's model of transformers with other ways to the same answers, where the model allows them.
+
+    Log-likelihoods are computed on branching rows, texts generated without the rows that have ended. ``tell`` is called
+    with the number of requests that were just answered.
+    """
+
+    tell: Callable[[int], None] = staticmethod(_nothing)
+
+    @cached_property
+    def _branches(self) -> bool:
+        return reads_branches(self.model)
+
+    @property
+    def batch_size(self) -> int | str:
+        """Rows at most. To measure how many fit (lm-eval's ``auto``) takes longer than it saves on branching rows."""
+        given = self.batch_size_per_gpu
+        return ROWS if given == "auto" and (self._branches or self.device.type == "cpu") else given
+
+    def _loglikelihood_tokens(
+        self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        """The summed log-prob (nats) of each continuation, and whether it is the greedy one; as lm-eval's own."""
+        if not requests or not self._branches:
+            answers = super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
+            self.tell(len(answers))
+            return answers
+        answers = loglikelihoods(
+            self.model,
+            [(context, continuation) for _, context, continuation in requests],
+            max_length=self.max_length,
+            batch=int(self.batch_size),
+            tell=self.tell,
+        )
+        for (texts, _, _), answer in zip(requests, answers, strict=True):
+            if texts is not None:
+                self.cache_hook.add_partial("loglikelihood", texts, answer)
+        return answers
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """The summed log-prob (nats) of each text, in windows of the model's context; as lm-eval's own."""
+        tell, self.tell = self.tell, _nothing  # it would be told of windows
+        answers: list[float] = []
+        try:
+            for start in range(0, len(requests), TEXTS):
+                part = requests[start : start + TEXTS]
+                answers += super().loglikelihood_rolling(part, disable_tqdm=disable_tqdm)
+                tell(len(part))
+        finally:
+            self.tell = tell
+        return answers
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """The text that follows each context, up to its stop strings; as lm-eval's own with one row a batch.
+
+        In a batch lm-eval goes on with a row until all have ended. That shows where stop strings overlap, or where a
+        row's end is the tokenizer's end token and not one of the model's generation settings; here every row ends by
+        itself. What is not greedy is left to lm-eval's own.
+        """
+        answers = [""] * len(requests)
+        groups: dict[str, list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault(repr(request.args[1]), []).append(index)
+        plain = is_plain_greedy(self.model)
+        for group in groups.values():
+            asked = [requests[index] for index in group]
+            settings = normalize_gen_kwargs(asked[0].args[1], self.max_gen_toks)
+            if plain and _is_greedy(settings):
+                found = self._greedily([request.args[0] for request in asked], settings)
+            else:
+                found = super().generate_until(asked, disable_tqdm=disable_tqdm)
+                self.tell(len(found))
+            for index, request, text in zip(group, asked, found, strict=True):
+                answers[index] = text
+                self.cache_hook.add_partial("generate_until", request.args, text)
+        return answers
+
+    def _greedily(self, contexts: Sequence[str], settings: dict[str, Any]) -> list[str]:
+        stops = handle_stop_sequences(list(settings["until"]), eos=self.tok_decode(self.eot_token_id, False))
+        room = self.max_length - settings["max_gen_toks"]
+        if room <= 0:
+            raise UsageError(
+                f"a task generates {settings['max_gen_toks']} tokens; the model's context has {self.max_length}",
+                fix="choose a task of log-likelihoods, or a model of more context",
+            )
+        texts = continue_greedily(
+            self.model,
+            [self._context(text)[-room:] for text in contexts],
+            Until(max_tokens=settings["max_gen_toks"], ends=self._ends(stops), stops=tuple(stops)),
+            tokenizer=self.tokenizer,
+            batch=ROWS if self.batch_size == "auto" else int(self.batch_size),
+            tell=self.tell,
+        )
+        return [postprocess_generated_text(generation=text, stop=stops, think_end_token=None) for text in texts]
+
+    def _context(self, text: str) -> list[int]:
+        begins = has_bos_prefix(text, getattr(self.tokenizer, "bos_token", None))
+        ids = list(self.tokenizer(text, **({"add_special_tokens": False} if begins else {}))["input_ids"])
+        return ids or [self.prefix_token_id]
+
+    def _ends(self, stops: Sequence[str]) -> frozenset[int]:
+        """Tokens that end a text: the model's and the tokenizer's, and every stop string that is a special token."""
+        own = self.model.generation_config.eos_token_id
+        own = [] if own is None else own.tolist() if isinstance(own, torch.Tensor) else own
+        added = self.tokenizer.added_tokens_decoder
+        special = [number for number, token in added.items() if token.special and token.content in stops]
+        return frozenset([self.eot_token_id, *([own] if isinstance(own, int) else own), *special])
+
+
+def _is_greedy(settings: dict[str, Any]) -> bool:
+    others = {name: value for name, value in settings.items() if name not in ("until", "max_gen_toks")}
+    if settings.get("do_sample") is not False or not others.keys() <= GREEDY.keys():
+        return False
+    return all((allowed := GREEDY[name]) is None or value in allowed for name, value in others.items())

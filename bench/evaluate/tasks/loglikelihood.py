@@ -1,0 +1,119 @@
+"""Owns log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from bench.evaluate.decoding import ROOMY, takes_padding
+from bench.evaluate.states import bare, final_states, head_of, in_batches, positions_at_once
+from bench.evaluate.tasks.branches import Branching, branch, lay_out
+
+TOLERANCE = 1e-4
+"""Largest difference in a state, relative to the largest state, between a branching row and plain ones."""
+
+
+@torch.no_grad()
+def loglikelihoods(
+    model: Any,
+    requests: Sequence[tuple[list[int], list[int]]],
+    *,
+    max_length: int,
+    batch: int,
+    tell: Callable[[int], None] | None = None,
+) -> list[tuple[float, bool]]:
+    """Log-prob of each continuation given its context (nats), and whether each of its tokens is the likeliest.
+
+    Args:
+        requests: tokens of context and continuation, at least one each. What is longer than the model's context loses
+            its beginning, as in lm-eval.
+        max_length: the model's context in tokens; a branching row has no more of them either.
+        batch: rows in one forward pass at most.
+        tell: called with the number of requests that were just answered.
+    """
+    # The last token is never read: nothing follows it.
+    read = [(context + continuation)[-(max_length + 1) :][:-1] for context, continuation in requests]
+    rows = branch(read, longest=max_length)
+    logps = torch.zeros(len(requests), dtype=torch.float64)
+    greedy = torch.ones(len(requests), dtype=torch.bool)
+    for part in in_batches([row.tokens for row in rows], batch=batch):
+        asked = _asked([rows[i] for i in part], [continuation for _, continuation in requests])
+        found, likeliest = _score(model, [rows[i] for i in part], asked)
+        logps.index_add_(0, asked[0], found.double())
+        greedy[asked[0][~likeliest]] = False
+        if tell is not None:
+            tell(sum(len(rows[i].members) for i in part))
+    return list(zip(logps.tolist(), greedy.tolist(), strict=True))
+
+
+def _asked(rows: Sequence[Branching], continuations: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """For each token of each continuation: its request, the place that predicts it (row × width + place), its id."""
+    width = max(row.tokens for row in rows)
+    requests, places, targets = [], [], []
+    for number, row in enumerate(rows):
+        trunk = len(row.trunk)
+        for member, own, start in zip(row.members, row.branches, row.starts(), strict=True):
+            wanted = continuations[member]
+            end = trunk + len(own)  # one past the place in the sequence that predicts the last token
+            along = range(end - len(wanted), end)
+            requests += [member] * len(wanted)
+            places += [number * width + (at if at < trunk else start + at - trunk) for at in along]
+            targets += wanted
+    return torch.tensor(requests), torch.tensor(places), torch.tensor(targets)
+
+
+def _score(model: Any, rows: Sequence[Branching], asked: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Log-prob of each token that is asked for, and whether it is the likeliest, on the CPU."""
+    _, places, targets = asked
+    used, which = places.unique(return_inverse=True)
+    states = _states(model, rows).flatten(0, 1)[used.to(model.device)]
+    at_once, head = positions_at_once(model.config.vocab_size), head_of(model)
+    order = which.argsort(stable=True)
+    counts = torch.bincount(which // at_once, minlength=-(-len(used) // at_once)).tolist()
+    found, likeliest = torch.empty(len(targets)), torch.empty(len(targets), dtype=torch.bool)
+    for number, (piece, here) in enumerate(zip(states.split(at_once), order.split(counts), strict=True)):
+        logits = head(piece).float()
+        best = logits.argmax(dim=-1)
+        row, target = (which[here] - number * at_once).to(logits.device), targets[here].to(logits.device)
+        found[here] = logits.log_softmax(dim=-1)[row, target].cpu()
+        likeliest[here] = (best[row] == target).cpu()
+    return found, likeliest
+
+
+def _states(model: Any, rows: Sequence[Branching]) -> Tensor:
+    layout = lay_out(rows)
+    mask = layout.mask(model.dtype)
+    return final_states(
+        model,
+        layout.ids.to(model.device),
+        None if mask is None else mask.to(model.device),
+        position_ids=None if mask is None else layout.positions.to(model.device),
+    )
+
+
+@torch.no_grad()
+def reads_branches(model: Any) -> bool:
+    """Whether a branching row gives the model's states of plain rows: tried on a few tokens.
+
+    Not so for a model with a sliding window, a recurrent one, or one whose attention knows no mask of its own.
+    """
+    causal = bare(model)
+    config = causal.config
+    if config.is_encoder_decoder or not takes_padding(model):
+        return False
+    if config.get_text_config(decoder=True)._attn_implementation not in ROOMY:
+        return False
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
+        return False
+    trunk, branches = [1, 2], ([3, 4, 5], [6, 7])
+    row = Branching((0, 1), trunk, branches)
+    together = _states(model, [row])[0]
+    for own, start in zip(branches, row.starts(), strict=True):
+        alone = final_states(model, torch.tensor([trunk + own], device=model.device), None)[0]
+        found = torch.cat([together[: len(trunk)], together[start : start + len(own)]])
+        if not bool((found - alone).abs().max() <= TOLERANCE * alone.abs().max()):
+            return False
+    return True

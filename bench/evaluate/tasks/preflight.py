@@ -1,0 +1,171 @@
+"""Owns the check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError
+from bench.evaluate.tasks.documents import Problem, data_problems, exists, flat
+from bench.evaluate.tasks.files import data_folder, read_yaml
+from bench.evaluate.tasks.search import Found, find_tasks
+from bench.utils.isolation import quiet, same_environment
+
+TABLE = "lossbench_table"
+"""The kind of a model that is a table of logits: its tokens are no text."""
+NEW_TOKENS = 256
+"""What lm-eval lets a model generate where a task says nothing."""
+TOLD = ("download", "remote code")
+"""What is told, and stops nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing about a task that was asked for, and what to do about it. Of a group, with how many of its tasks."""
+
+    task: str
+    problem: Problem
+    text: str
+    fix: str = ""
+
+    @property
+    def stops(self) -> bool:
+        """Whether the task cannot be run as it is."""
+        return self.problem not in TOLD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """What matters of a model for whether it can do a task: tokens of context (None: unknown), and its kind."""
+
+    context: int | None = None
+    kind: str | None = None
+
+
+def reader_of(folder: Path) -> Reader:
+    """What a checkpoint's config says of the tasks that it can do."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    inner = config.get("text_config") or config
+    names = ("n_positions", "max_position_embeddings", "n_ctx")
+    context = next((inner[name] for name in names if inner.get(name) is not None), None)
+    return Reader(context=context, kind=config.get("model_type"))
+
+
+def preflight(
+    tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
+) -> tuple[Finding, ...]:
+    """Say what is wrong with tasks of lm-eval before anything is trained or loaded. Empty: all can be run.
+
+    Nothing is downloaded. Where the hub would be needed it is asked once whether it is there, for five seconds at most,
+    and not at all with ``HF_HUB_OFFLINE=1``. Tasks that are plain files in ``include`` cost milliseconds; others some
+    seconds, for lm-eval is imported and its list of tasks read.
+
+    Args:
+        data: the folder of documents of the package's own tasks; None: that of the environment.
+
+    Raises:
+        UsageError: a file that cannot be read.
+    """
+    if not tasks or ((reader is None or reader.kind != TABLE) and _plainly_there(tasks, include)):
+        return ()
+    with quiet(), same_environment(), tempfile.TemporaryDirectory() as scratch:
+        found = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
+        return tuple(findings(found, reader or Reader()))
+
+
+def refuse(found: Sequence[Finding]) -> None:
+    """Raise a UsageError that names every task which cannot be run, and why; do nothing where there is none."""
+    stopping = [each for each in found if each.stops]
+    if stopping:
+        raise UsageError(
+            "; ".join(dict.fromkeys(each.text for each in stopping)),
+            fix="\n    ".join(dict.fromkeys(each.fix for each in stopping if each.fix)) or None,
+        )
+
+
+def findings(found: Found, reader: Reader) -> Iterator[Finding]:
+    """What is to be said of tasks that were looked up."""
+    for name, (text, fix) in found.absent.items():
+        yield Finding(task=name, problem="unknown" if "unknown" in text else "data", text=text, fix=fix)
+    for name, leaves in found.leaves.items():
+        told: dict[tuple[Problem, str, str], int] = {}
+        for config in leaves.values():
+            for each in _of_task(config, reader):
+                told[each] = told.get(each, 0) + 1
+        for (problem, text, fix), count in told.items():
+            many = f" ({count} of its {len(leaves)} tasks)" if len(leaves) > 1 else ""
+            yield Finding(task=name, problem=problem, text=f"task {name}{many} {text}", fix=fix)
+
+
+def _of_task(config: Mapping[str, Any], reader: Reader) -> Iterator[tuple[Problem, str, str]]:
+    if config.get("missing"):
+        yield "unknown", "has a member that lm-eval does not know", "correct the group's file"
+        return
+    if config.get("unsafe_code"):
+        yield (
+            "unsafe code",
+            "runs code that the model writes, which this command never does",
+            "run it by lm-eval itself, in a container: `lm_eval --confirm_run_unsafe_code`",
+        )
+    if reader.kind == TABLE:
+        yield "model", "needs a model of text; this one is a table", "choose another suite or checkpoint"
+    elif config.get("doc_to_image") or config.get("doc_to_audio"):
+        yield "model", "shows images or sounds; the model reads text alone", "leave it out"
+    elif config.get("output_type") == "generate_until" and reader.context is not None:
+        wanted = new_tokens(config.get("generation_kwargs") or {})
+        if wanted >= reader.context:
+            yield (
+                "model",
+                f"generates {wanted} tokens; the model's context has {reader.context}",
+                "choose a task of log-likelihoods, or a model of more context",
+            )
+    if (config.get("dataset_kwargs") or {}).get("trust_remote_code"):
+        yield "remote code", "asks for trust_remote_code, which is never given", ""
+    missing = missing_package(config)
+    if missing is not None:
+        yield "package", f"needs a package that is not installed: {missing}", "`pip install 'lm-eval[…]'` names groups"
+    yield from data_problems(config)
+
+
+def new_tokens(settings: Mapping[str, Any]) -> int:
+    """How many tokens a task's generation settings ask for."""
+    names = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+    return int(next((settings[name] for name in names if settings.get(name) is not None), NEW_TOKENS))
+
+
+def missing_package(config: Mapping[str, Any]) -> str | None:
+    """What importing a task's functions lacks; None: nothing, or they cannot be told apart."""
+    from lm_eval.tasks._yaml_loader import _import_fun_from_str
+
+    for value in config.values():
+        if isinstance(value, str) and value.startswith("/") and "\n" not in value:
+            try:
+                _import_fun_from_str(value)
+            except ModuleNotFoundError as error:
+                return str(error)
+            except Exception:  # not a function, or one that lm-eval itself will speak of
+                continue
+    return None
+
+
+def _plainly_there(tasks: Sequence[str], include: Path | None) -> bool:
+    """Whether every task is a plain file below ``include`` whose data lie beside it: seen without lm-eval."""
+    known: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for path in sorted(include.rglob("*.yaml")) if include is not None else ():
+        read = read_yaml(path)
+        if isinstance(read.get("task"), str):
+            known[read["task"]] = (path, read)
+    for name in tasks:
+        if name not in known:
+            return False
+        path, read = known[name]
+        files = list(flat((read.get("dataset_kwargs") or {}).get("data_files")))
+        if not files or not all(exists(str(path.parent / each)) for each in files):
+            return False
+        if "!function" in path.read_text(encoding="utf-8") or {"include", "unsafe_code", "class"} & read.keys():
+            return False
+        if read.get("output_type") not in ("multiple_choice", "loglikelihood", "loglikelihood_rolling"):
+            return False
+    return True

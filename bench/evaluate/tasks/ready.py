@@ -1,0 +1,182 @@
+"""Owns lm-eval's tasks made ready once: found, loaded, and with their requests built, for every checkpoint to come."""
+
+import contextlib
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import BenchError, RunError, UsageError
+from bench.evaluate.tasks.documents import lies_here
+from bench.evaluate.tasks.files import data_folder
+from bench.evaluate.tasks.preflight import Finding, Reader, findings, refuse
+from bench.evaluate.tasks.search import find_tasks
+from bench.utils.isolation import offline, quiet, same_environment, same_generators
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """What lm-eval seeds: Python's, numpy's and torch's generators, and its draw of few-shot examples."""
+
+    python: int = 0
+    numpy: int = 1234
+    torch: int = 1234
+    fewshot: int = 1234
+
+    @staticmethod
+    def all(seed: int) -> "Seeds":
+        """One seed for everything."""
+        return Seeds(python=seed, numpy=seed, torch=seed, fewshot=seed)
+
+
+LM_EVAL_SEEDS = Seeds()
+"""Those of lm-eval's own command line."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadyTasks:
+    """Tasks of lm-eval that need nothing but a model: what ``TaskManager.load`` gives, requests built and kept.
+
+    ``names`` as they were asked for; ``own``: all documents lie here, so that no hub is needed; ``limit``: documents of
+    each task, the first ones (below 1: a share of them); ``versions`` of tasks and groups; ``told``: what the check
+    before found worth telling.
+    """
+
+    names: tuple[str, ...]
+    loaded: dict[str, Any]
+    own: bool
+    limit: float | None
+    seeds: Seeds
+    versions: Mapping[str, str]
+    told: tuple[Finding, ...]
+
+
+def ready_tasks(
+    tasks: Sequence[str],
+    *,
+    include: Path | None,
+    data: Path | None = None,
+    num_fewshot: int | None = None,
+    limit: float | None = None,
+    seeds: Seeds = LM_EVAL_SEEDS,
+    reader: Reader | None = None,
+) -> ReadyTasks:
+    """Find and load tasks and build their requests, as ``lm_eval.simple_evaluate`` does.
+
+    Where all documents lie in files, hub access is off for the call, and nothing is left on disk.
+
+    Args:
+        tasks: names, patterns or files (``find_tasks``).
+        include: a folder of YAML files whose tasks are looked up first.
+        data: the folder of documents of the package's own tasks; None: that of the environment.
+        num_fewshot: examples before each question; None: as the task says. A task that says 0 itself keeps it.
+        limit: documents of each task, the first ones; below 1: a share of them; None: all.
+        seeds: global generators are left as they were.
+        reader: what is known of the models to come, for the check.
+
+    Raises:
+        UsageError: a task that cannot be run (``bench.evaluate.tasks.preflight``). RunError: lm-eval failed.
+    """
+    if limit is not None and limit <= 0:
+        raise UsageError(f"a limit of {limit:g} leaves no document", fix="a number, or a share between 0 and 1")
+    with quiet(), same_environment(), same_generators(), tempfile.TemporaryDirectory() as scratch:
+        found = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
+        told = tuple(findings(found, reader or Reader()))
+        refuse(told)
+        own = all(lies_here(config) for leaves in found.leaves.values() for config in leaves.values())
+        with hub(own), failing(found.names), templates_compiled_once():
+            from lm_eval.evaluator_utils import get_sample_size
+
+            seed_generators(seeds)
+            loaded = found.manager.load(list(found.names))
+            for task in loaded["tasks"].values():
+                _keep_documents(task)
+                _set_examples(task, num_fewshot)
+                task.set_fewshot_seed(seed=seeds.fewshot)
+                task.build_all_requests(limit=get_sample_size(task, limit))
+                task.build_all_requests = _emptied(task)
+    return ReadyTasks(
+        names=tuple(tasks),
+        loaded=loaded,
+        own=own,
+        limit=limit,
+        seeds=seeds,
+        versions=_versions(loaded),
+        told=told,
+    )
+
+
+def _keep_documents(task: Any) -> None:
+    """Prepare a task's documents once: lm-eval does it again each time that it asks for them or for their number."""
+    for split in ("training_docs", "validation_docs", "test_docs"):
+        setattr(task, split, lru_cache(maxsize=1)(getattr(task, split)))
+
+
+def _set_examples(task: Any, asked: int | None) -> None:
+    """As simple_evaluate does: what a task sets to 0 itself stays 0, and where nobody says anything it is 0."""
+    given = task.get_config("num_fewshot")
+    if asked is not None and given != 0:
+        task.set_config(key="num_fewshot", value=asked)
+    elif given is None:
+        task.set_config(key="num_fewshot", value=0)
+
+
+def _versions(loaded: Mapping[str, Any]) -> dict[str, str]:
+    tasks = {name: task.VERSION for name, task in loaded["tasks"].items()}
+    groups = {name: group.version for name, group in (loaded.get("groups") or {}).items()}
+    return {name: "none" if version is None else str(version) for name, version in (tasks | groups).items()}
+
+
+def _emptied(task: Any) -> Callable[..., None]:
+    """Stands in for ``build_all_requests``: takes the answers of the last model off the requests that there are."""
+
+    def requests(**settings: Any) -> None:
+        for request in task.instances:
+            request.resps, request.filtered_resps = [], {}
+
+    return requests
+
+
+def hub(own: bool) -> contextlib.AbstractContextManager[None]:
+    """No hub access where all tasks lie in files."""
+    return offline() if own else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def failing(tasks: Sequence[str]) -> Iterator[None]:
+    """Tell what lm-eval raises as ours."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"lm-eval failed on {', '.join(tasks)}: {type(error).__name__}: {error}",
+            fix="check the task's file and data; a task of lm-eval's own downloads its data from the hub",
+        ) from error
+
+
+def seed_generators(seeds: Seeds) -> None:
+    """Seed the global generators that a task may read."""
+    import torch
+
+    random.seed(seeds.python)
+    np.random.seed(seeds.numpy)
+    torch.manual_seed(seeds.torch)
+
+
+@contextlib.contextmanager
+def templates_compiled_once() -> Iterator[None]:
+    """Let lm-eval keep its compiled templates for a while: by itself it compiles each one anew for each document."""
+    from lm_eval.utils import env
+
+    env.from_string = lru_cache(maxsize=256)(env.from_string)
+    try:
+        yield
+    finally:
+        del env.from_string

@@ -1,0 +1,194 @@
+"""Owns evaluating a saved checkpoint by any task of lm-eval: what `bench evaluate CHECKPOINT --tasks …` does."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import UsageError
+from bench.utils.process import quiet_libraries
+
+if TYPE_CHECKING:
+    from bench.evaluate.tasks.ready import ReadyTasks
+
+FILE = "tasks.json"
+
+
+def evaluate_tasks(
+    checkpoint: str,
+    *,
+    tasks: Sequence[str],
+    include: Path | None = None,
+    num_fewshot: int | None = None,
+    limit: float | None = None,
+    batch_size: str = "auto",
+    out: Path | None = None,
+    data: Path | None = None,
+    results: Path = Path("results"),
+) -> None:
+    """Score a checkpoint by tasks of lm-eval, print a table, and write every number to a JSON file.
+
+    The options mean what they mean to `lm_eval`, and the numbers are those of `lm_eval --model hf` with
+    ``dtype=float32``; the command for that is in the file.
+
+    Args:
+        checkpoint: a local folder, ``run:KEY`` for a finished run of ``results``, or a name on the hub.
+        tasks: tasks, groups, tags, patterns or YAML files, also several in one text between commas.
+        include: a folder of YAML files with tasks of your own.
+        num_fewshot: examples before each question; None: as each task says.
+        limit: documents of each task, the first ones; below 1: a share of them; None: all.
+        batch_size: rows in one forward pass at most, or ``auto``.
+        out: a JSON file, or a folder for ``tasks.json``; None: nothing is written.
+        data: the folder of documents of the package's own tasks (``hellaswag_local``); None: that of the environment.
+
+    Raises:
+        UsageError: a checkpoint, task or option that cannot be right, said before anything is computed. RunError: a
+            file that cannot be read, or lm-eval failed.
+    """
+    quiet_libraries()
+    if not tasks:
+        raise UsageError("no task is named", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")
+    batch = _batch(batch_size)
+    if out is not None and out.suffix not in ("", ".json"):
+        raise UsageError(
+            f"--out {out}: tasks are written as JSON", fix=f"--out {out.with_suffix('.json')}, or a folder"
+        )
+    from bench.evaluate.tasks.preflight import reader_of
+    from bench.evaluate.tasks.ready import ready_tasks
+    from bench.models.sources import resolve_model
+
+    folder = resolve_model(checkpoint, results=results)
+
+    console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
+    started = time.monotonic()
+    ready = ready_tasks(
+        tasks, include=include, data=data, num_fewshot=num_fewshot, limit=limit, reader=reader_of(folder)
+    )
+    for finding in ready.told:
+        console.print(finding.text, highlight=False, markup=False)
+    prepared = time.monotonic()
+    rows = score(folder, ready, batch=batch, console=console)
+    done = time.monotonic()
+    console.print(result_table(rows))
+    for note in dict.fromkeys(f"{row['task']}: {row['differs']}" for row in rows if row["differs"]):
+        console.print(note, highlight=False, markup=False)
+    if out is None:
+        return
+    from bench.models.loading import model_hash
+    from bench.utils.environment import environment
+    from bench.utils.files import write_text_whole
+
+    content = {
+        "checkpoint": checkpoint,
+        "model_content": model_hash(folder),
+        "tasks": list(ready.names),
+        "num_fewshot": num_fewshot,
+        "limit": limit,
+        "batch_size": batch_size,
+        "dtype": "float32",
+        "seeds": vars(ready.seeds),
+        "lm_eval": version("lm_eval"),
+        "by_hand": by_hand(folder, tasks, include=include, num_fewshot=num_fewshot, limit=limit),
+        "seconds": {"prepare": round(prepared - started, 3), "evaluate": round(done - prepared, 3)},
+        "results": rows,
+        "environment": environment(),
+    }
+    target = out if out.suffix == ".json" else out / FILE
+    write_text_whole(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    console.print(f"  {target}", highlight=False, markup=False, soft_wrap=True)
+
+
+def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Console) -> list[dict[str, Any]]:
+    """Load a checkpoint, in float32, and return its scores as ``result_rows``, with progress on ``console``.
+
+    Raises:
+        RunError: weights that cannot be read, or lm-eval failed.
+    """
+    import torch
+
+    from bench.evaluate.tasks.harness import lm_eval_results
+    from bench.models.loading import load_model, load_tokenizer
+    from bench.utils.progress import Progress
+
+    model: Any = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    if model.config._attn_implementation == "eager" and getattr(model, "_supports_sdpa", False):
+        # What a model is loaded with suits a backward pass; forward alone, the fused kernel is the faster one.
+        model.set_attn_implementation("sdpa")
+    tokenizer = load_tokenizer(folder)
+    total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
+    with Progress(console, total=total, unit="requests") as progress:
+        found = lm_eval_results(
+            model, tokenizer, ready, batch=batch, tell=lambda count: progress.advance(count, "lm-eval")
+        )
+    return result_rows(found, ready.versions)
+
+
+def result_rows(found: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every number of lm-eval as a row: groups before their tasks, as lm-eval orders them."""
+    from bench.evaluate.tasks.harness import metrics_of
+
+    rows = []
+    for metric in metrics_of(found):
+        name, _, filtered = metric.name.partition(",")
+        config = found["configs"].get(metric.task, {})
+        metadata = config.get("metadata") or {}
+        shots = found["n-shot"].get(metric.task)
+        differs = [metadata.get("differs"), metadata.get("few_shot_differs") if shots else None]
+        rows.append(
+            {
+                "task": metric.task,
+                "version": versions.get(metric.task, "none"),
+                "n_shot": shots,
+                "split": metric.split if config else None,
+                "filter": filtered or "none",
+                "metric": name,
+                "value": metric.value,
+                "stderr": metric.stderr,
+                "n": metric.n,
+                "of": found["n-samples"].get(metric.task, {}).get("original"),
+                "higher_is_better": metric.higher_is_better,
+                "differs": "; ".join(text for text in differs if text) or None,
+            }
+        )
+    return rows
+
+
+def result_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows for a terminal."""
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("task", "left"), ("version", "right"), ("shots", "right"), ("metric", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name in ("value", "± stderr", "n"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        metric = row["metric"] if row["filter"] == "none" else f"{row['metric']}, {row['filter']}"
+        error = "" if row["stderr"] is None else f"{row['stderr']:.4f}"
+        shots = "" if row["n_shot"] is None else str(row["n_shot"])
+        table.add_row(row["task"], row["version"], shots, metric, f"{row['value']:.4f}", error, str(row["n"]))
+    return table
+
+
+def by_hand(
+    folder: Path, tasks: Sequence[str], *, include: Path | None, num_fewshot: int | None, limit: float | None
+) -> str:
+    """The command of lm-eval itself for the same numbers; the package's own tasks have to be written out for it."""
+    words = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32", "--tasks", *tasks]
+    for option, value in (("include_path", include), ("num_fewshot", num_fewshot), ("limit", limit)):
+        if value is not None:
+            words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
+
+
+def _batch(given: str) -> int | str:
+    if given.partition(":")[0] == "auto":  # lm-eval's auto:N measures N times
+        return "auto"
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"--batch-size {given!r} is no number of rows", fix="auto, or a whole number from 1")
+    return int(given)

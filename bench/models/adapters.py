@@ -1,0 +1,118 @@
+"""Owns what a run keeps of LoRA: the adapter alone in peft's format, and the plain model that it makes of its start."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.core.artifacts import Note, make_sound, verify_folder
+from bench.core.specs import RunSpec
+from bench.errors import RunError, UsageError
+from bench.models.loading import load_model, load_tokenizer, merged, model_hash, with_lora
+
+ADAPTER, CHECKPOINT = "adapter", "checkpoint"
+WEIGHTS, CONFIG, START = "adapter_model.safetensors", "adapter_config.json", "start.json"
+
+
+def save_trained(model: Any, tokenizer: Any, run: Path, *, spec: RunSpec, start: Path) -> None:
+    """Write what was trained into a run's folder: ``adapter/`` for LoRA, else ``checkpoint/`` with all weights.
+
+    Args:
+        start: the folder of the start model, remembered beside the adapter as a hint for who merges it later.
+    """
+    from bench.models.loading import save_checkpoint
+
+    if spec.train.lora is None:
+        save_checkpoint(model, tokenizer, run / CHECKPOINT)
+        return
+    save_adapter(model, run / ADAPTER, base=spec.model.source)
+    tokenizer.save_pretrained(run / ADAPTER)
+    hint = {"source": spec.model.source, "content": spec.model.content, "folder": str(start)}
+    (run / ADAPTER / START).write_text(json.dumps(hint, indent=1) + "\n", encoding="utf-8")
+
+
+def save_adapter(model: Any, folder: Path, *, base: str) -> None:
+    """Write a model's adapter as peft reads it. ``base`` is what its settings call the model under it."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file({name: each.detach().cpu().contiguous() for name, each in weights.items()}, folder / WEIGHTS)
+    config = copy.copy(model.peft_config["default"])
+    config.base_model_name_or_path, config.inference_mode = base, True
+    config.save_pretrained(folder)
+    said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    said["target_modules"] = sorted(said["target_modules"])  # a set has another order in every process
+    (folder / CONFIG).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_trained(run: Path, start_model: Any, *, spec: RunSpec) -> Any:
+    """Return the plain model that a finished run trained, on the device of ``start_model``, which is left as it is.
+
+    Raises:
+        RunError: the weights cannot be read, or do not fit the start model.
+    """
+    if not (run / ADAPTER).is_dir():
+        return load_model(run / CHECKPOINT)
+    return merged(with_adapter(copy.deepcopy(start_model), run, spec=spec)).eval()
+
+
+def with_adapter(model: Any, run: Path, *, spec: RunSpec) -> Any:
+    """Put a run's adapter on a model, which is changed. Its shape is what the run's spec says, not what a file says.
+
+    Raises RunError where the adapter's weights are not exactly those of that shape.
+    """
+    import torch
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    assert spec.train.lora is not None
+    # The adapter begins with random numbers, which are replaced: whoever draws next must not notice.
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=cuda):
+        adapted: Any = with_lora(model, spec.train.lora, seed=spec.seed)
+    path = run / ADAPTER / WEIGHTS
+    try:
+        weights = load_file(path)
+    except Exception as error:  # safetensors has errors of its own, in Rust
+        raise RunError(f"{path} cannot be read: {error}", fix=f"remove {run} and run it again") from error
+    wanted = {
+        name: each.shape for name, each in get_peft_model_state_dict(adapted, save_embedding_layers=False).items()
+    }
+    if wanted != {name: each.shape for name, each in weights.items()}:
+        raise RunError(
+            f"{path} does not fit its start model with lora.rank={spec.train.lora.rank}",
+            fix=f"remove {run} and run it again",
+        )
+    set_peft_model_state_dict(adapted, weights)
+    return adapted
+
+
+def merged_run(run: Path, *, results: Path, start: Path, spec: RunSpec, note: Note) -> Path:
+    """Return ``results/models/merged-<key>``, the plain model of a run that keeps its adapter; made where missing."""
+    from bench.models.loading import save_checkpoint
+
+    folder = results / "models" / f"merged-{run.name}"
+
+    def write(partial: Path) -> None:
+        model = merged(with_adapter(load_model(start), run, spec=spec))
+        save_checkpoint(model, load_tokenizer(run / ADAPTER), partial)
+        note(f"run {run.name}: adapter and start model merged in {folder}")
+
+    make_sound(folder, write, note=note)
+    return folder
+
+
+def read_run(run: Path) -> RunSpec:
+    """Return the spec of a finished run, its files checked. Raises RunError: damaged; UsageError: it has no weights."""
+    if not (run / ADAPTER).is_dir() and not (run / CHECKPOINT).is_dir():
+        raise UsageError(f"run {run.name} diverged: it has no checkpoint", fix="choose another run")
+    if problems := verify_folder(run, stage="train"):
+        raise RunError(f"run {run.name} is damaged: {problems[0]}", fix=f"remove {run} and run it again")
+    return RunSpec.model_validate_json((run / "spec.json").read_text(encoding="utf-8"))
+
+
+def is_start(folder: Path, spec: RunSpec) -> bool:
+    """Whether a folder holds the start model of a run, by content."""
+    return (folder / "config.json").is_file() and model_hash(folder) == spec.model.content

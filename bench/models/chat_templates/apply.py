@@ -1,0 +1,103 @@
+"""Owns the folder of a model with another chat template: the same weights and tokenizer, by link, and the template."""
+
+import hashlib
+import json
+import os
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bench.core.artifacts import Note, make_sound
+from bench.data.template import answer_ids, prompt_messages_ids
+from bench.data.template_habits import ANSWER, QUESTION
+from bench.errors import UsageError, did_you_mean
+from bench.models.loading import load_tokenizer, model_hash
+
+OWN = "own"
+NAMES = ("chatml", "llama-3", "zephyr", "alpaca", "plain")
+FILE = "chat_template.jinja"
+COPIED = (".json", ".txt", ".model")
+LEFT_OUT = ("manifest.json", "chat_template.json")
+LONGEST = 1 << 20
+"""Bytes of a template's file at most."""
+
+
+def templated(folder: Path, template: str, *, results: Path, note: Note) -> Path:
+    """Return a folder of the same model whose tokenizer has another chat template.
+
+    Args:
+        template: ``own`` for the model's, one of ``NAMES``, or a file.
+
+    Raises:
+        UsageError: no such template, one that Jinja refuses, or one whose prompt is not the beginning of its dialogue.
+    """
+    if template == OWN:
+        return folder
+    text = read_template(template)
+    if _adds_bos(load_tokenizer(folder)) and "bos_token" not in text:
+        # A dialogue is encoded without the tokenizer's own special tokens, so the template has to write it.
+        text = "{{- bos_token -}}" + text
+    key = hashlib.sha256(f"{model_hash(folder)} {text}".encode()).hexdigest()[:16]
+    place = results / "models" / f"templated-{key}"
+
+    def write(partial: Path) -> None:
+        _fill(folder, partial, text)
+        check_template(load_tokenizer(partial), template)
+
+    make_sound(place, write, note=note)
+    return place
+
+
+def read_template(template: str) -> str:
+    """Return a template's text. Raises UsageError: neither a name nor a file of text."""
+    if template in NAMES:
+        return files("bench.models.chat_templates").joinpath(f"{template}.jinja").read_text(encoding="utf-8")
+    path = Path(template)
+    if not path.is_file():
+        raise UsageError(
+            f"--chat-template {template!r} is neither a template's name nor a file",
+            fix=did_you_mean(template, (OWN, *NAMES)),
+        )
+    try:
+        content = path.read_bytes()
+        if len(content) > LONGEST:
+            raise ValueError(f"it has {len(content):,} bytes")
+        return content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--chat-template {template}: {error}", fix="give a file of Jinja in UTF-8") from error
+
+
+def check_template(tokenizer: Any, template: str) -> None:
+    """Raise UsageError where a template cannot write a question and its answer, token by token one after the other."""
+    where = f"--chat-template {template}"
+    prompt = prompt_messages_ids(QUESTION, tokenizer, where=where)
+    if not answer_ids(QUESTION, ANSWER, prompt, tokenizer, where=where):
+        raise UsageError(f"{where} writes nothing for an answer", fix="write the messages of the assistant too")
+
+
+def _adds_bos(tokenizer: Any) -> bool:
+    bos = tokenizer.bos_token_id
+    return bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
+
+
+def _fill(folder: Path, partial: Path, text: str) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors":
+            _link(path.resolve(), partial / path.name)
+        elif path.is_file() and path.suffix in COPIED and path.name not in LEFT_OUT:
+            shutil.copyfile(path, partial / path.name)
+    config = partial / "tokenizer_config.json"
+    if config.is_file():
+        said = json.loads(config.read_text(encoding="utf-8"))
+        if said.pop("chat_template", None) is not None:
+            config.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (partial / FILE).write_text(text, encoding="utf-8")
+
+
+def _link(weights: Path, place: Path) -> None:
+    """Give a file a second name, or copy it where the file system cannot."""
+    try:
+        os.link(weights, place)
+    except OSError:
+        shutil.copyfile(weights, place)

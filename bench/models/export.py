@@ -1,0 +1,135 @@
+"""Owns what leaves the results folder: a run's model or adapter, as transformers and peft load it, with a card."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.core.artifacts import Note, finished
+from bench.core.results import read_record
+from bench.core.specs import RunSpec
+from bench.errors import UsageError
+from bench.models.adapters import ADAPTER, CHECKPOINT, CONFIG, WEIGHTS, load_trained, read_run
+from bench.models.files import copy_tokenizer
+from bench.models.hub import NAME
+from bench.models.loading import load_model
+from bench.models.model_card import card
+from bench.models.sources import RUN, base_of, find_run, start_folder
+from bench.utils.files import sibling_of, sync, told
+
+Kind = Literal["merged", "adapter"]
+DTYPES = ("float32", "bfloat16")
+
+
+def export(given: str, to: Path, *, results: Path, kind: Kind, dtype: str, note: Note) -> Path:
+    """Write a finished run's model to a folder of its own, whole or not at all; return the folder.
+
+    Args:
+        given: ``run:KEY``.
+        to: a folder that is not there, or is empty.
+        kind: the plain model, or LoRA's adapter for peft.
+        dtype: of the weights.
+
+    Raises:
+        UsageError: no such run, one without weights or without an adapter, or ``to`` holds something. RunError: damage,
+            or a full disk.
+    """
+    if not given.startswith(RUN):
+        raise UsageError(f"export {given!r}: only runs are exported", fix="bench export run:KEY --to FOLDER")
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype!r} is unknown", fix=" or ".join(DTYPES))
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UsageError(f"--to {to}: something lies there already", fix="name a folder that is not there")
+    run = find_run(given.removeprefix(RUN), results)
+    spec = read_run(run)
+    lora = (run / ADAPTER).is_dir()
+    if kind == "adapter" and not lora:
+        raise UsageError(
+            f"run {run.name} has no adapter: " + ("it was saved merged" if spec.train.lora else "all weights trained"),
+            fix="leave --adapter out",
+        )
+    start = start_folder(run, spec, results=results, note=note) if lora else None
+    kept = run / (ADAPTER if lora else CHECKPOINT)
+
+    def write(partial: Path) -> None:
+        if kind == "adapter":
+            assert start is not None
+            _write_adapter(kept, partial, base=base_name(spec, start), dtype=dtype)
+        else:
+            _write_merged(run, spec, start, partial, dtype=dtype)
+        _write_tokenizer(kept, partial)
+        records = [read_record(place) for place in finished(run, "evals/*")]
+        text = card(spec, run.name, records, kind=kind, dtype=dtype, base=model_name(spec))
+        (partial / "README.md").write_text(text, encoding="utf-8")
+
+    _whole(to, write)
+    return to
+
+
+def base_name(spec: RunSpec, start: Path) -> tuple[str, str | None]:
+    """Return what a program can load as an adapter's base, and its revision: a hub's model, else the folder here."""
+    match = NAME.fullmatch(base_of(spec.model.source))
+    whole = spec.train.lora is None or spec.train.lora.quantize is None
+    if whole and match is not None and match["revision"] is not None:
+        return match["repo"], match["revision"]
+    return str(start.resolve()), None
+
+
+def model_name(spec: RunSpec) -> str:
+    """Return what a person calls the start model: a hub's name, else the last part of a path."""
+    base = base_of(spec.model.source)
+    match = NAME.fullmatch(base)
+    return match["repo"] if match is not None and match["revision"] is not None else Path(base).name
+
+
+def _write_merged(run: Path, spec: RunSpec, start: Path | None, folder: Path, *, dtype: str) -> None:
+    import torch
+
+    model: Any = load_trained(run, None if start is None else load_model(start), spec=spec)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+
+
+def _write_adapter(kept: Path, folder: Path, *, base: tuple[str, str | None], dtype: str) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir(exist_ok=True)
+    weights = load_file(kept / WEIGHTS)
+    save_file(
+        {name: each.to(getattr(torch, dtype)) for name, each in weights.items()},
+        folder / WEIGHTS,
+        metadata={"format": "pt"},
+    )
+    said = json.loads((kept / CONFIG).read_text(encoding="utf-8"))
+    said["base_model_name_or_path"], said["revision"] = base
+    (folder / CONFIG).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _write_tokenizer(kept: Path, folder: Path) -> None:
+    copy_tokenizer(kept, folder)
+    config = folder / "tokenizer_config.json"
+    said = json.loads(config.read_text(encoding="utf-8"))
+    # How it was loaded here is nobody else's business.
+    said = {name: value for name, value in said.items() if name not in ("is_local", "local_files_only", "name_or_path")}
+    if said.get("tokenizer_class") == "TokenizersBackend":
+        # The same class under the name that programs with transformers 4 know too.
+        said["tokenizer_class"] = "PreTrainedTokenizerFast"
+        said.pop("backend", None)
+    config.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _whole(to: Path, write: Callable[[Path], None]) -> None:
+    temporary = sibling_of(to.absolute())
+    with told(to, "write"):
+        try:
+            temporary.mkdir(parents=True)
+            write(temporary)
+            for path in temporary.iterdir():
+                path.chmod(0o644)
+                sync(path)
+            if to.is_dir():
+                to.rmdir()
+            temporary.rename(to)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

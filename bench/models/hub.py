@@ -1,0 +1,83 @@
+"""Owns models named as on a hub, OWNER/NAME[@REVISION]: the snapshot of one commit, cached where it can be."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.errors import UsageError
+
+NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?")
+COMMIT = re.compile("[0-9a-f]{40}")
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model"]
+"""Files of a model that are asked for: no pickles, no code."""
+UNWANTED = ["*/*", "consolidated*.safetensors"]
+"""Folders of other formats, and the same weights a second time under names of their maker's own."""
+MAIN = "main"
+
+
+class Snapshot(NamedTuple):
+    """A folder with the files of one commit, and ``OWNER/NAME@COMMIT``."""
+
+    folder: Path
+    source: str
+
+
+def is_hub_name(given: str) -> bool:
+    """Whether ``given`` may name a model on a hub; what is a file or folder here never does."""
+    return NAME.fullmatch(given) is not None and not given.lower().endswith(".gguf") and not Path(given).exists()
+
+
+def snapshot(given: str) -> Snapshot:
+    """Return the snapshot that ``OWNER/NAME[@REVISION]`` names: from the cache if it is there, else from the hub.
+
+    A branch or tag is asked of the hub, where it answers, since it may have moved; a commit never moves.
+
+    Raises:
+        UsageError: it is neither in the cache nor on the hub, or the hub gives it to nobody or to others only.
+    """
+    from bench.utils.isolation import hub_answers, quiet
+
+    match = NAME.fullmatch(given)
+    assert match is not None
+    repo, revision = match["repo"], match["revision"] or MAIN
+    with quiet():
+        folder = _cached(repo, revision) if COMMIT.fullmatch(revision) else None
+        reason = "the hub cannot be reached, or HF_HUB_OFFLINE says not to ask it"
+        if folder is None and hub_answers():
+            folder, reason = _downloaded(repo, revision)
+        if folder is None:
+            folder = _cached(repo, revision)
+    if folder is None:
+        raise UsageError(
+            f"model {given!r}: no such folder, and no model of that name in the hub's cache; {reason}",
+            fix="give a folder with config.json, tokenizer.json and *.safetensors, FILE.gguf, run:KEY, or "
+            "OWNER/NAME[@REVISION]; `hf download OWNER/NAME` fills the cache where there is a network",
+        )
+    return Snapshot(folder, f"{repo}@{folder.name}")
+
+
+def in_cache(given: str) -> bool:
+    """Whether the cache has a snapshot of ``OWNER/NAME[@REVISION]``, whole; no hub is asked."""
+    match = NAME.fullmatch(given)
+    return match is not None and _cached(match["repo"], match["revision"] or MAIN) is not None
+
+
+def _cached(repo: str, revision: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED, local_files_only=True
+        )
+    except (OSError, ValueError):  # none, or a part of one
+        return None
+    return Path(found)
+
+
+def _downloaded(repo: str, revision: str) -> tuple[Path | None, str]:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)), ""
+    except Exception as error:  # the hub says in many ways that it has none
+        return None, f"the hub says {type(error).__name__}"

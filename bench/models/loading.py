@@ -1,0 +1,177 @@
+"""Owns models and tokenizers: finding, loading, hashing them by content, and LoRA."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bench.core.specs import LoraSpec
+from bench.errors import RunError, UsageError
+from bench.models.files import check_model_files
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Save in the ordinary transformers format, adapters merged, with the tokenizer."""
+    merged(model).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def context_of(folder: Path) -> int | None:
+    """The longest text that the model of a folder can read, tokens; None where its config does not say."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("max_position_embeddings")
+
+
+HASHED = (
+    "*.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+def find_model(given: str) -> Path:
+    """Return the local folder that ``given`` names, checked; what else a model may be, ``bench.models.sources`` knows.
+
+    Raises:
+        UsageError: no such folder, no weights in safetensors, no config, or a broken tokenizer file.
+    """
+    folder = Path(given)
+    if not folder.is_dir():
+        raise UsageError(
+            f"model {given!r}: no such folder",
+            fix="give a folder with config.json, tokenizer.json and *.safetensors, FILE.gguf, or run:KEY",
+        )
+    check_model_files(folder)
+    if not list(folder.glob("*.safetensors")):
+        pickled = [path.name for path in folder.glob("*.bin")]
+        reason = f"; {pickled[0]} is a pickle, which is never loaded" if pickled else ""
+        raise UsageError(
+            f"model folder {folder} has no weights (*.safetensors){reason}",
+            fix="save it with model.save_pretrained(folder, safe_serialization=True)",
+        )
+    return folder
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of weights, config and tokenizer: paths and other files do not enter."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in HASHED for path in folder.glob(pattern)}):
+        digest.update(path.name.encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the folder's own tokenizer; a missing pad token becomes EOS (it is masked out everywhere)."""
+    from transformers import AutoTokenizer
+
+    _know_own_kind(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise UsageError(
+            f"model folder {folder}: its tokenizer cannot be loaded ({error})",
+            fix="save it with tokenizer.save_pretrained(folder)",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UsageError(f"model folder {folder}: its tokenizer has no EOS token", fix="set eos_token before saving")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+LONGEST_EAGER = 1024
+"""Context in tokens up to which a CPU computes attention as plain matrix products: torch's fused kernel has a backward
+pass that takes half of a step there (docs/benchmarks.md), but plain products keep [rows, heads, tokens, tokens]."""
+
+
+def load_model(folder: Path) -> "Module":
+    """Load a causal LM in float32 for training or scoring, dropout off.
+
+    Raises:
+        RunError: the weights cannot be read, or do not fill the architecture.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from bench.models.packed.pointwise import quicken
+
+    _know_own_kind(folder)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            attn_implementation=None if torch.cuda.is_available() else _cpu_attention(folder),
+        )
+    # Whatever a loader meets: a config of another kind ends in KeyError, TypeError, ImportError, ZeroDivisionError, …
+    except Exception as error:
+        raise RunError(
+            f"model folder {folder} cannot be loaded: {type(error).__name__}: {error}",
+            fix="the file is truncated or corrupted: save the model again",
+        ) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise RunError(
+            f"model folder {folder}: {len(missing)} weights are missing, the first is {missing[0]}",
+            fix="the checkpoint does not fit its config.json: save the model again",
+        )
+    # From the start, so that every pass over a model rounds alike: sampled tokens hang on the last digit.
+    quicken(model)
+    return model.eval()
+
+
+def _know_own_kind(folder: Path) -> None:
+    """Register the table of logits (``table_model``) with transformers, where the folder holds one."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError):
+        return  # the library's own loader says what is wrong with the file
+    if kind == "lossbench_table":
+        from bench.models.table_model import register
+
+        register()
+
+
+def _cpu_attention(folder: Path) -> str | None:
+    """``eager`` for a short context, else None: the library's choice."""
+    from transformers import AutoConfig
+
+    context = getattr(
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
+        "max_position_embeddings",
+        None,
+    )
+    return "eager" if context is not None and context <= LONGEST_EAGER else None
+
+
+def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":
+    """Freeze the model and add LoRA adapters to every linear layer but the head (peft; arXiv 2106.09685)."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def merged(model: Any) -> Any:
+    """Return the plain causal LM: adapters folded into the weights where there are any."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

@@ -1,0 +1,209 @@
+"""Owns the packed forward pass of a transformers model, and whether a model can be packed at all."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.models.gradient_checkpointing import checkpointed
+from bench.models.packed.attention import Plans, packed_attention
+from bench.models.packed.head import ChunkLoss, FusedLoss, Head, Scores, Span, TokenScores
+from bench.models.packed.last_layer import only_read_tokens
+from bench.models.packed.layout import Layout, pack
+from bench.models.packed.pointwise import quick_rotary
+from bench.models.token_stats import Confidence
+
+SCALES = ("logit_scale", "logits_scaling")
+"""A constant factor of the logits, in Cohere's and Granite's configurations: multiplied, or divided by."""
+REFUSED = ("final_logit_softcapping",)
+"""A transform of the logits whose gradient the head does not have (Gemma 2)."""
+LOGITS_AT_ONCE = 1 << 22
+"""Logits that a chunk of the head holds (16 MiB in float32), but for ``FEWEST`` tokens in any case."""
+FEWEST = 128
+EQUAL = {torch.float32: 1e-4, torch.float64: 1e-6}
+"""Largest difference of a log-prob from the padded path's, in nats, at which a model counts as packable."""
+
+
+class Parts(NamedTuple):
+    """A causal language model as the packed path sees it: the layers, the head's weights, the logits' factor."""
+
+    causal: Any
+    backbone: nn.Module
+    head: nn.Linear
+    factor: float
+
+
+def parts_of(model: Any) -> Parts | str:
+    """Take a model apart, or say why that cannot be done."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    backbone = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
+    head = causal.get_output_embeddings() if hasattr(causal, "get_output_embeddings") else None
+    config = getattr(causal, "config", None)
+    if not getattr(causal, "_supports_attention_backend", False):
+        return "its attention does not go through transformers' attention interface"
+    if not isinstance(backbone, nn.Module) or type(head) is not nn.Linear:
+        return "its layers end in something else than a linear head"
+    refused = [name for name in REFUSED if getattr(config, name, None)]
+    if refused:
+        return f"its configuration has {refused[0]}"
+    scale, scaling = (getattr(config, name, None) or 1.0 for name in SCALES)
+    return Parts(causal, backbone, head, float(scale) / float(scaling))
+
+
+def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> str | None:
+    """Return None where a model can be packed, else the reason why not.
+
+    Tried on three small rows, two of which share a prompt: their log-probs have to be the padded path's.
+
+    Args:
+        padded_logps: rows to the log-probs of all their completion tokens in order, by the padded path.
+    """
+    parts = parts_of(model)
+    if isinstance(parts, str):
+        return parts
+    size = min(parts.head.out_features, int(getattr(parts.causal.config, "vocab_size", parts.head.out_features)))
+    ids = [each % size for each in (5, 9, 2, 7, 3, 8, 6, 4, 1, 10, 11, 12)]
+    rows = [(tuple(ids[:3]), tuple(ids[3:6])), (tuple(ids[6:8]), tuple(ids[8:9])), (tuple(ids[:3]), tuple(ids[7:12]))]
+    dtype = next(parts.backbone.parameters()).dtype
+    try:
+        with torch.no_grad():
+            layout = pack(rows, device=next(parts.backbone.parameters()).device)
+            found = token_scores(model, layout, collision=False, reference_logits=None).logps
+            far = float((found - padded_logps(rows)).abs().max())
+    except Exception as error:  # a model may refuse in any way that it likes
+        return (
+            f"it does not take packed rows: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
+    if not far <= EQUAL.get(dtype, 0.05):
+        return f"packed, its log-probs differ by {far:.2g} nats from the padded ones"
+    return None
+
+
+def hidden_states(parts: Parts, layout: Layout, *, checkpointing: bool = False) -> Tensor:
+    """The last hidden state at the tokens that predict a completion token, ``[completion tokens, size]``.
+
+    With ``checkpointing`` each layer keeps its inputs alone, and is computed again in the backward pass.
+    """
+    plans: Plans = {}
+
+    @contextmanager
+    def as_packed() -> Iterator[None]:
+        backbone = parts.backbone
+        with packed_attention(parts.causal, layout, plans), quick_rotary(backbone), only_read_tokens(backbone, layout):
+            yield
+
+    layers = checkpointed(parts.causal, within=as_packed) if checkpointing else nullcontext()
+    with as_packed(), layers:
+        found = parts.backbone(input_ids=layout.ids, position_ids=layout.positions, use_cache=False)
+    picked = found.last_hidden_state[0].index_select(0, layout.sources)
+    return picked if parts.factor == 1.0 else picked * parts.factor
+
+
+def token_scores(
+    model: Any,
+    layout: Layout,
+    *,
+    collision: bool,
+    reference_logits: Callable[[Span], Tensor] | None,
+    watch: bool = False,
+    checkpointing: bool = False,
+) -> Scores:
+    """What the policy says of every completion token. Gradients flow through log-probs and KL.
+
+    Args:
+        collision, reference_logits, watch: whether the log-collision, the KL from a reference and the policy's
+            confidence are wanted.
+    """
+    parts = _parts(model)
+    spans = chunks(layout, parts.head.out_features)
+    head = _head(parts, layout, spans, collision=collision, reference=reference_logits, watch=watch)
+    hidden = hidden_states(parts, layout, checkpointing=checkpointing)
+    logps, kl, far, entropy, top1 = TokenScores.apply(hidden, parts.head.weight, parts.head.bias, head)
+    return Scores(
+        logps=logps,
+        kl=kl if reference_logits is not None else None,
+        collision=far if collision else None,
+        confidence=Confidence(entropy, top1) if watch else None,
+    )
+
+
+def fused_loss(
+    model: Any,
+    layout: Layout,
+    spans: Sequence[Span],
+    loss: ChunkLoss,
+    *,
+    collision: bool,
+    reference_logits: Callable[[Span], Tensor] | None,
+    watch: bool = False,
+    checkpointing: bool = False,
+) -> Tensor:
+    """The sum of the chunks' losses, a scalar whose gradient is at hand already.
+
+    Args:
+        spans: the chunks as spans of completion tokens.
+        watch: whether the loss is told the policy's confidence, too.
+    """
+    parts = _parts(model)
+    head = _head(parts, layout, spans, collision=collision, reference=reference_logits, watch=watch)
+    hidden = hidden_states(parts, layout, checkpointing=checkpointing)
+    return FusedLoss.apply(hidden, parts.head.weight, parts.head.bias, head, loss)
+
+
+@torch.no_grad()
+def frozen_scores(
+    model: Any, layout: Layout, *, entropy: bool
+) -> tuple[Tensor, Tensor | None, Callable[[Span], Tensor]]:
+    """What a reference says: log-probs, entropy where it is wanted (as a share of the largest), and its logits.
+
+    The first two are ``[completion tokens]``; the logits are computed for a span when they are asked for.
+    """
+    parts = _parts(model)
+    hidden = hidden_states(parts, layout)
+
+    def logits_at(span: Span) -> Tensor:
+        return parts.head(hidden[slice(*span)])
+
+    logps, spreads = [], []
+    for span in chunks(layout, parts.head.out_features):
+        log_p = logits_at(span).float().log_softmax(dim=-1)
+        logps.append(log_p.gather(-1, layout.labels[slice(*span), None]).squeeze(-1))
+        if entropy:
+            spreads.append(-(log_p.exp() * log_p).sum(dim=-1) / math.log(log_p.shape[-1]))
+    return torch.cat(logps), torch.cat(spreads) if entropy else None, logits_at
+
+
+def chunks(layout: Layout, vocabulary: int) -> list[Span]:
+    """Spans of completion tokens whose logits are few enough to be held at once."""
+    count, tokens = len(layout.labels), chunk_tokens(vocabulary)
+    return [(start, min(start + tokens, count)) for start in range(0, count, tokens)]
+
+
+def chunk_tokens(vocabulary: int) -> int:
+    """How many completion tokens a chunk of the head has."""
+    return max(FEWEST, LOGITS_AT_ONCE // vocabulary)
+
+
+def _parts(model: Any) -> Parts:
+    parts = parts_of(model)
+    if isinstance(parts, str):
+        raise ValueError(f"the model cannot be packed: {parts}")
+    return parts
+
+
+def _head(
+    parts: Parts,
+    layout: Layout,
+    spans: Sequence[Span],
+    *,
+    collision: bool,
+    reference: Callable[[Span], Tensor] | None,
+    watch: bool,
+) -> Head:
+    kind = layout.ids.device.type
+    lower = torch.is_autocast_enabled(kind)
+    dtype = torch.get_autocast_dtype(kind) if lower else parts.head.weight.dtype
+    return Head(labels=layout.labels, spans=spans, reference=reference, collision=collision, watch=watch, dtype=dtype)

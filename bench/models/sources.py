@@ -1,0 +1,125 @@
+"""Owns what ``--model`` may name: a folder, a GGUF file, a hub's model, another run. Each becomes one plain folder."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.core.artifacts import Note, silent
+from bench.core.assets import SUITES
+from bench.core.specs import RunSpec
+from bench.errors import BenchError, UsageError
+from bench.models.adapters import ADAPTER, CHECKPOINT, START, is_start, merged_run, read_run
+from bench.models.chat_templates.apply import OWN, templated
+from bench.models.gguf import converted, gguf_file
+from bench.models.hub import is_hub_name, snapshot
+from bench.models.loading import find_model
+
+RUN = "run:"
+TEMPLATE = ", chat template "
+"""Between a model's name and that of another chat template, in ``ModelSpec.source``."""
+
+
+class Source(NamedTuple):
+    """A folder of transformers, and what a person may call the model: a model on a hub with its commit."""
+
+    folder: Path
+    name: str
+
+
+def resolve_model(given: str, *, results: Path, chat_template: str | None = None, note: Note = silent) -> Path:
+    """Return the folder alone of what ``find_source`` finds."""
+    return find_source(given, results=results, chat_template=chat_template, note=note).folder
+
+
+def find_source(
+    given: str, *, results: Path, called: str | None = None, chat_template: str | None = None, note: Note = silent
+) -> Source:
+    """Return the folder of the model that ``given`` names, made under ``results/models`` where it has to be made.
+
+    Args:
+        given: a folder, a GGUF file or a folder with one, ``run:KEY`` for what another run trained, or
+            ``OWNER/NAME[@REVISION]`` for a model on a hub.
+        called: what a person may call it, where that is not what was given.
+        chat_template: another one than the model's own, by name or file; None and ``own``: that one.
+        note: told what was made, and where.
+
+    Raises:
+        UsageError: there is no such model, or it is none that is read. RunError: a damaged file, a full disk.
+    """
+    name = given
+    if given.startswith(RUN):
+        folder = run_model(find_run(given.removeprefix(RUN), results), results=results, note=note)
+    elif (file := gguf_file(Path(given))) is not None:
+        folder = converted(file, results=results, note=note)
+    elif is_hub_name(given):
+        found = snapshot(given)
+        folder, name = find_model(str(found.folder)), found.source
+    else:
+        folder = find_model(given)
+    name = called or name
+    if chat_template in (None, OWN):
+        return Source(folder, name)
+    assert chat_template is not None
+    return Source(templated(folder, chat_template, results=results, note=note), f"{name}{TEMPLATE}{chat_template}")
+
+
+def base_of(source: str) -> str:
+    """Return what was given as ``--model`` of a ``ModelSpec.source``."""
+    return source.partition(TEMPLATE)[0]
+
+
+def find_run(key: str, results: Path) -> Path:
+    """Return the folder of the finished run whose key begins with ``key``. Raises UsageError: none, or several."""
+    # A key is digits: whatever else could name a place outside of the runs.
+    runs = sorted((results / "runs").glob(f"{key}*/manifest.json")) if re.fullmatch("[0-9a-f]{1,16}", key) else []
+    folders = [path.parent for path in runs]
+    if not folders:
+        raise UsageError(
+            f"model 'run:{key}': no finished run of that key in {results / 'runs'}",
+            fix="`bench leaderboard` lists the runs; --out names their folder",
+        )
+    if len(folders) > 1:
+        raise UsageError(
+            f"model 'run:{key}' fits {len(folders)} runs", fix=f"one of: {', '.join(p.name for p in folders[:5])}"
+        )
+    return folders[0]
+
+
+def run_model(run: Path, *, results: Path, note: Note = silent) -> Path:
+    """Return a folder with the plain model of a finished run; an adapter is merged into its start model first.
+
+    Raises:
+        UsageError: it diverged, or its start model is not here any more. RunError: its files are damaged.
+    """
+    spec = read_run(run)
+    if not (run / ADAPTER).is_dir():
+        return run / CHECKPOINT
+    start = start_folder(run, spec, results=results, note=note)
+    return merged_run(run, results=results, start=start, spec=spec, note=note)
+
+
+def start_folder(run: Path, spec: RunSpec, *, results: Path, note: Note = silent) -> Path:
+    """Return the folder of a run's start model, by content: where it was, what the user gave, or what was prepared.
+
+    Raises:
+        UsageError: it is nowhere.
+    """
+    for folder in _candidates(run, spec, results, note):
+        if is_start(folder, spec):
+            return folder
+    raise UsageError(
+        f"run {run.name}: its start model ({spec.model.source!r}, content {spec.model.content[:12]}) is not found",
+        fix=f"put it where it was, or into a folder under {results / 'models'}",
+    )
+
+
+def _candidates(run: Path, spec: RunSpec, results: Path, note: Note) -> Iterator[Path]:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        yield Path(json.loads((run / ADAPTER / START).read_text(encoding="utf-8"))["folder"])
+    yield SUITES / spec.suite / "model"
+    yield from sorted(path for path in (results / "models").glob("[!.]*") if path.is_dir())
+    with suppress(BenchError, OSError):
+        yield resolve_model(base_of(spec.model.source), results=results, note=note)

@@ -1,0 +1,1 @@
+"""What the records say: groups, comparisons, rankings and costs."""

@@ -1,0 +1,68 @@
+"""Owns the order of settings: best ones by test target, each objective's rank, and which protocol counts."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from bench.core.record import RunRecord
+from bench.errors import UsageError
+from bench.report.analysis.settings import Group, Setting, group_records, interval, values
+
+SHORTEST = 4
+"""Characters of a protocol's hash that are enough to name it."""
+
+
+def ranked(group: Group) -> list[Setting]:
+    """Return the settings as they are shown: best ones and the start model by test target, then the others."""
+    first = [setting for setting in group.settings if setting.best]
+    first += [group.start] if group.start is not None else []
+    rest = [setting for setting in group.settings if not setting.best]
+    return sorted(first, key=_by_score) + rest
+
+
+def ranks(group: Group) -> dict[str, int]:
+    """Return objective → rank of its best setting by test target, best first; without a test target it has none."""
+    tested = (row.objective for row in ranked(group) if row.best and values(row.test, "target"))
+    return {objective: at for at, objective in enumerate(tested, start=1)}
+
+
+def choose_groups(records: Iterable[RunRecord], *, protocol: str | None = None) -> list[Group]:
+    """Return the groups of one protocol, or of all where none is named.
+
+    ``protocol``: a hash, its first four characters or more, or the name of a preset that one protocol here has. Raises
+    UsageError where that names no protocol, or several.
+    """
+    groups = group_records(records)
+    if protocol is None:
+        return groups
+    hashed = {g.protocol for g in groups if len(protocol) >= SHORTEST and g.protocol.startswith(protocol)}
+    found = sorted(hashed | {g.protocol for g in groups if g.tuning.get("preset") == protocol})
+    if len(found) == 1:
+        return [group for group in groups if group.protocol == found[0]]
+    problem = f"protocol {protocol!r} names {len(found) or 'none'} of the protocols here"
+    raise UsageError(problem, fix=f"give one of these: {_listed(groups)}")
+
+
+def one_group(records: Iterable[RunRecord], *, protocol: str | None = None) -> Group:
+    """Return the one group of ``records``; ranking across protocols, suites, models or data sets is refused.
+
+    Raises UsageError for no record, and for several groups.
+    """
+    groups = choose_groups(records, protocol=protocol)
+    if len(groups) == 1:
+        return groups[0]
+    if not groups:
+        raise UsageError("there are no finished runs to rank", fix="`bench run` makes one")
+    raise UsageError(
+        f"these are {len(groups)} leaderboards, whose numbers do not compare: {_listed(groups)}",
+        fix="name one protocol, or give the records of one suite, start model and data set",
+    )
+
+
+def _listed(groups: Sequence[Group]) -> str:
+    return ", ".join(f"{g.protocol} ({g.tuning.get('preset', 'no preset')}, {g.suite})" for g in groups) or "none"
+
+
+def _by_score(setting: Setting) -> tuple[bool, float, float, str]:
+    test, validation = interval(setting.test, "target").mean, interval(setting.validation, "target").mean
+    unknown = math.isnan(test)
+    return (unknown, 0.0 if unknown else -test, math.inf if math.isnan(validation) else -validation, setting.objective)

@@ -1,0 +1,257 @@
+"""Owns how records become rows: groups that may be compared, settings with their seeds, the best of each objective."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from bench.core.record import START, Metric, RunRecord
+from bench.core.results import record_order
+from bench.errors import RunError
+from bench.stats.intervals import Interval, mean_interval
+
+Split = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One objective with all its values; its records differ only in the seed, and are in the seeds' order."""
+
+    objective: str
+    objective_version: int
+    params: tuple[tuple[str, float], ...]
+    train: tuple[tuple[str, Any], ...]
+    validation: tuple[RunRecord, ...]
+    test: tuple[RunRecord, ...]
+    best: bool = False
+
+    def records(self, split: Split) -> tuple[RunRecord, ...]:
+        """Return the records of one split."""
+        return self.test if split == "test" else self.validation
+
+    def param(self, name: str) -> float | None:
+        """Return the value of an objective's parameter, None where it has none of that name."""
+        return dict(self.params).get(name)
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak learning rate."""
+        return float(dict(self.train)["learning_rate"])
+
+    @property
+    def params_text(self) -> str:
+        """The parameters for people, as «beta=0.1 gamma=0.5»."""
+        return " ".join(f"{name}={value:g}" for name, value in self.params)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The settings that may be compared: one protocol, one suite, one start model, one data set.
+
+    ``tuning`` holds the protocol's terms, as its records do. ``target`` says what ranks, a reward or a win rate;
+    ``judges`` are who was asked, the first one chose. Raises ValueError for a record of another protocol.
+    """
+
+    protocol: str
+    suite: str
+    suite_version: int
+    run_version: int
+    model: str
+    model_content: str
+    data: str
+    data_content: str
+    beta0: float
+    settings: tuple[Setting, ...]
+    start: Setting | None
+    differing: tuple[str, ...]
+    tuning: Mapping[str, Any]
+    target: str = "reward"
+    judges: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        found = sorted({one.protocol for one in self.records if one.protocol != self.protocol})
+        if found:
+            raise ValueError(f"a group of protocol {self.protocol} holds records of {', '.join(found)}")
+
+    @cached_property
+    def records(self) -> tuple[RunRecord, ...]:
+        """The records of all settings and of the start model."""
+        settings = (*self.settings, *([self.start] if self.start is not None else []))
+        return tuple(record for setting in settings for record in (*setting.validation, *setting.test))
+
+    @cached_property
+    def several_rates(self) -> bool:
+        """Whether the settings' learning rates differ."""
+        return len({setting.learning_rate for setting in self.settings}) > 1
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The names of the objectives, sorted."""
+        return tuple(sorted({setting.objective for setting in self.settings}))
+
+    def best(self, objective: str) -> Setting | None:
+        """Return the setting of ``objective`` that validation chose, None where validation chose none."""
+        return next((s for s in self.settings if s.best and s.objective == objective), None)
+
+
+def group_records(records: Iterable[RunRecord]) -> list[Group]:
+    """Return what may be compared with what, in a fixed order whatever the order of ``records``.
+
+    Raises RunError where one run was evaluated twice on one split under one protocol: there is no telling which counts.
+    """
+    found: dict[tuple, list[RunRecord]] = defaultdict(list)
+    for record in sorted(records, key=record_order):
+        spec = record.spec
+        content = (spec.model.content, spec.data.content)
+        found[record.protocol, spec.suite, spec.suite_version, spec.version, *content].append(record)
+    return [_group(members) for _, members in sorted(found.items())]
+
+
+def values(records: Sequence[RunRecord], name: str, *, task: str | None = None) -> list[Metric]:
+    """Return one metric of every completed record that has a finite value of it, in the seeds' order."""
+    metrics = (record.metric(name, task=task) for record in records if record.status == "completed")
+    return [metric for metric in metrics if metric is not None and math.isfinite(metric.value)]
+
+
+def interval(records: Sequence[RunRecord], name: str, *, task: str | None = None) -> Interval:
+    """Return the mean over seeds of one metric, with its 95 % interval (see ``stats.mean_interval``)."""
+    found = values(records, name, task=task)
+    return mean_interval([metric.value for metric in found], stderrs=[metric.stderr for metric in found])
+
+
+def by_seed(records: Sequence[RunRecord], name: str) -> dict[int, float]:
+    """Return seed → value of one metric over the completed records."""
+    pairs = ((record.spec.seed, record.metric(name)) for record in records if record.status == "completed")
+    return {seed: metric.value for seed, metric in pairs if metric is not None and math.isfinite(metric.value)}
+
+
+def plotted_split(group: Group) -> Split:
+    """Return the split on which settings are shown side by side: test where all have it, else validation."""
+    usable = [setting for setting in group.settings if values(setting.validation or setting.test, "target")]
+    everywhere = all(values(setting.test, "target") for setting in usable)
+    nowhere = not any(values(setting.validation, "target") for setting in usable)
+    return "test" if everywhere or nowhere else "validation"
+
+
+def _group(members: list[RunRecord]) -> Group:
+    settings: dict[tuple, list[RunRecord]] = defaultdict(list)
+    for record in members:
+        settings[_setting_key(record)].append(record)
+    made = [_setting(found) for _, found in sorted(settings.items())]
+    trained = [setting for setting in made if setting.objective != START]
+    start = next((setting for setting in made if setting.objective == START), None)
+    chosen = [_choose([s for s in trained if s.objective == name]) for name in sorted({s.objective for s in trained})]
+    spec = members[0].spec
+    return Group(
+        protocol=members[0].protocol,
+        suite=spec.suite,
+        suite_version=spec.suite_version,
+        run_version=spec.version,
+        model=min(record.spec.model.source for record in members),
+        model_content=spec.model.content,
+        data=min(record.spec.data.source for record in members),
+        data_content=spec.data.content,
+        beta0=members[0].evaluation.beta0,
+        settings=tuple(_told(setting, chosen) for setting in trained),
+        start=start,
+        differing=_differing(trained),
+        tuning=_tuning(members),
+        target=members[0].evaluation.target,
+        judges=tuple(judge.name for judge in members[0].evaluation.judges),
+    )
+
+
+def _tuning(members: list[RunRecord]) -> dict[str, Any]:
+    """Return the protocol's terms. Raises RunError where two records of one protocol differ in them."""
+    first = members[0]
+    other = next((record for record in members if record.tuning != first.tuning), None)
+    if other is not None:
+        names = sorted(n for n in first.tuning | other.tuning if first.tuning.get(n) != other.tuning.get(n))
+        raise RunError(
+            f"two records of protocol {first.protocol} differ in {', '.join(names)}: "
+            f"{first.key}/evals/{first.evaluation_key} and {other.key}/evals/{other.evaluation_key}",
+            fix="delete the one of the two evaluation folders that should not count",
+        )
+    return first.tuning
+
+
+def _setting_key(record: RunRecord) -> tuple:
+    spec = record.spec
+    if spec.objective == START:
+        return ("", START)
+    params = tuple(sorted(spec.params.items()))
+    train = json.dumps(_flat(spec.train.model_dump(mode="json")), sort_keys=True)
+    return ("objective", spec.objective, spec.objective_version, params, spec.train.learning_rate, train)
+
+
+def _setting(records: list[RunRecord]) -> Setting:
+    spec = records[0].spec
+    split = {name: _one_each([r for r in records if r.evaluation.split == name]) for name in ("validation", "test")}
+    return Setting(
+        objective=spec.objective,
+        objective_version=spec.objective_version,
+        params=tuple(sorted(spec.params.items())),
+        train=tuple(sorted(_flat(spec.train.model_dump(mode="json")).items())),
+        validation=split["validation"],
+        test=split["test"],
+    )
+
+
+def _one_each(records: list[RunRecord]) -> tuple[RunRecord, ...]:
+    """Return the records in the seeds' order, one a seed. The start model is one model: its first record stands."""
+    if records and records[0].spec.objective == START:
+        return (records[0],)
+    kept: dict[int, RunRecord] = {}
+    for record in records:
+        seed = record.spec.seed
+        if seed in kept:
+            one, other = kept[seed], record
+            raise RunError(
+                f"{one.spec.objective} with seed {seed} was evaluated twice on {one.evaluation.split} under protocol "
+                f"{one.protocol}: {one.key}/evals/{one.evaluation_key} and {other.key}/evals/{other.evaluation_key}",
+                fix="delete the one of the two evaluation folders that should not count",
+            )
+        kept[seed] = record
+    return tuple(record for _, record in sorted(kept.items()))
+
+
+def _choose(settings: list[Setting]) -> Setting | None:
+    """Return the best setting of one objective by its mean validation target; test records are never looked at.
+
+    A setting of which a validation run did not complete is never chosen. Ties: the first in order.
+    """
+    whole = [s for s in settings if all(record.status == "completed" for record in s.validation)]
+    scored = [(interval(setting.validation, "target").mean, setting) for setting in whole]
+    return max((pair for pair in scored if not math.isnan(pair[0])), key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def _told(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
+    """Mark the setting that validation chose; of the others no test record counts.
+
+    They have some where another one was chosen before a setting that had failed was tried again: what is not chosen
+    is not reported, whichever way a sweep went.
+    """
+    if any(setting is one for one in chosen):
+        return replace(setting, best=True)
+    others = [one for one in chosen if one is not None and one.objective == setting.objective]
+    return replace(setting, test=()) if others else setting
+
+
+def _differing(settings: list[Setting]) -> tuple[str, ...]:
+    """Return the training fields, the learning rate aside, that are not the same for all settings."""
+    fields: dict[str, set[Any]] = defaultdict(set)
+    names = {name for setting in settings for name, _ in setting.train}
+    for setting in settings:
+        for name in names:
+            fields[name].add(dict(setting.train).get(name))
+    return tuple(sorted(name for name, found in fields.items() if len(found) > 1 and name != "learning_rate"))
+
+
+def _flat(tree: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, prefix=f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return leaves

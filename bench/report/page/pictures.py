@@ -1,0 +1,65 @@
+"""Owns the figures of the page: which files they are, their captions, and their bytes as data URIs."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.report.analysis.settings import Group
+from bench.report.figures.write import figure_folder
+from bench.utils.files import told
+
+CAPTIONS = {
+    "score-vs-": ("Score and parameter", "Target J and gold reward over a swept parameter, a panel for each objective"),
+    "reward-kl-frontier": ("Reward and KL", "Gold reward against KL from the start model, a point for each setting"),
+    "best-of-n": ("What trials buy", "Expected best validation target of n trials"),
+    "win-matrix": (
+        "Who beats whom",
+        "Probability that the row's objective scores higher on a prompt",
+    ),
+    "critical-difference": ("Mean ranks", "Mean rank over prompts; bars join objectives that do not differ"),
+    "training-curves": ("Training", "Loss, reward accuracy and margin over the training steps, for each objective"),
+    "logp-shift": ("Log-probabilities", "Change of the log-probability of chosen and rejected completions"),
+    "length-vs-reward": ("Length", "Gold reward against the length of completions"),
+    "alignment-tax": ("Alignment tax", "Score of each task against KL from the start model"),
+    "variance": ("Where the noise is from", "Share of the variance that seeds, prompts and the rest cause"),
+}
+"""By how a figure's file name begins; the page shows them in this order."""
+KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: its title, what it shows, where it comes from, and the image as a data URI."""
+
+    name: str
+    title: str
+    shows: str
+    uri: str
+
+
+def pictures(results: Path, group: Group, *, at: int, groups: int) -> list[Picture]:
+    """Return the figures that were drawn of a group, each once (SVG before PNG), those of known names first.
+
+    Raises RunError where a file cannot be read.
+    """
+    folder = results / "figures" / figure_folder(group, at, groups)
+    with told(folder, "read"):
+        found = {path.stem: path for kind in reversed(KINDS) for path in sorted(folder.glob(f"*{kind}"))}
+        return [_picture(found[name], objectives=group.objectives) for name in sorted(found, key=_place)]
+
+
+def _place(name: str) -> tuple[int, str]:
+    heads = [at for at, head in enumerate(CAPTIONS) if name.startswith(head)]
+    return (heads[0] if heads else len(CAPTIONS), name)
+
+
+def _picture(path: Path, *, objectives: tuple[str, ...]) -> Picture:
+    plain = path.stem.replace("-", " ").replace("_", " ").capitalize()
+    title, shows = next((text for head, text in CAPTIONS.items() if path.stem.startswith(head)), (plain, plain))
+    content = base64.b64encode(path.read_bytes()).decode()
+    return Picture(
+        name=path.stem,
+        title=title,
+        shows=f"{shows}: {', '.join(objectives)}. The numbers are in the table above and in {path.stem}.csv.",
+        uri=f"data:{KINDS[path.suffix]};base64,{content}",
+    )

@@ -1,0 +1,182 @@
+"""Owns what the page knows of each run when its row is opened: numbers, specs, costs, and sampled completions."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.core.record import START, Metric, RunRecord
+from bench.core.samples import SampleRow, read_samples
+from bench.errors import RunError
+from bench.report.analysis.ranking import ranked
+from bench.report.analysis.settings import Group, Setting
+from bench.report.page.rows import Row
+from bench.report.tables.leaderboard import total_cost
+from bench.report.tables.text import reward_label, setting_text, target_label
+
+PROMPTS = 12
+"""Prompts whose completions are shown: the first ones of the split, so that nothing is picked by its looks."""
+SAMPLED = 100
+"""Settings of a group whose completions are shown, in the leaderboard's order."""
+LONGEST = 1500
+"""Characters of a text that are shown."""
+SAMPLES = "samples.jsonl.gz"
+
+
+@dataclass
+class Pool:
+    """Values that many runs share, each held once; a run names them by their place."""
+
+    values: list[Any] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, value: Any) -> int:
+        """Return the place of ``value``, which is added if it is new."""
+        text = json.dumps(value, sort_keys=True)
+        if text not in self.places:
+            self.places[text] = len(self.values)
+            self.values.append(plain(value))
+        return self.places[text]
+
+
+def group_data(group: Group, rows: Sequence[Row], pool: Pool, *, results: Path) -> dict[str, Any]:
+    """Return what the rows of one group show when they are opened, as plain JSON; ``rows`` are those of its table."""
+    settings = ranked(group)
+    starts = _start_samples(group, results)
+    made = []
+    for at, (setting, row) in enumerate(zip(settings, rows, strict=True)):
+        records = (*setting.test, *setting.validation)
+        cost = total_cost(setting)
+        made.append(
+            {
+                "id": row.name,
+                "objective": setting.objective,
+                "colour": row.colour,
+                "mark": row.mark,
+                "best": setting.best,
+                "text": "untrained" if setting.objective == START else setting_text(setting, group),
+                "notes": row.notes,
+                "cost": {name: plain(value) for name, value in cost.items()},
+                "runs": [_run(record, pool) for record in records],
+                "samples": _samples(setting, starts, pool, results=results, shown=at < SAMPLED),
+            }
+        )
+    return {
+        "settings": made,
+        "beta0": group.beta0,
+        "heads": {"target": target_label(group), "reward": reward_label(group)},
+        "tuning": plain(_tuning(group)),
+        "protocol": group.protocol,
+    }
+
+
+def _tuning(group: Group) -> dict[str, Any]:
+    return next((r.tuning for s in ranked(group) for r in (*s.test, *s.validation)), {})
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON that every reader takes: what is not finite becomes null, floats have nine digits."""
+    if isinstance(value, dict):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+    return value
+
+
+def _run(record: RunRecord, pool: Pool) -> dict[str, Any]:
+    spec = record.spec.model_dump(mode="json")
+    return {
+        "key": record.key,
+        "evaluation": record.evaluation_key,
+        "split": record.evaluation.split,
+        "seed": record.spec.seed,
+        "learning_rate": None if record.spec.objective == START else record.spec.train.learning_rate,
+        "params": pool.place(spec["params"]),
+        "status": record.status,
+        "error": None if record.error is None else cut(record.error)[0],
+        "target": _number(record.metric("target")),
+        "gold_reward": _number(record.metric("gold_reward")),
+        "kl": _number(record.metric("kl")),
+        "seconds": plain(record.cost.train_seconds),
+        "spec": {name: pool.place(value) for name, value in spec.items()},
+        "evaluation_spec": pool.place(record.evaluation.model_dump(mode="json")),
+        "provenance": {name: pool.place(value) for name, value in record.provenance.items()},
+        "metrics": [_measured(metric, pool) for metric in record.metrics],
+    }
+
+
+def _measured(metric: Metric, pool: Pool) -> list[Any]:
+    return [pool.place([metric.task, metric.name]), _short(metric.value), _short(metric.stderr), metric.n]
+
+
+def _number(metric: Metric | None) -> list[float | None] | None:
+    return None if metric is None else [_short(metric.value), _short(metric.stderr)]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def cut(text: str) -> tuple[str, int]:
+    """Return the first ``LONGEST`` characters of ``text``, and how many were left out."""
+    return text[:LONGEST], max(0, len(text) - LONGEST)
+
+
+def _start_samples(group: Group, results: Path) -> dict[str, list[SampleRow]]:
+    records = (*group.start.test, *group.start.validation) if group.start is not None else ()
+    return {record.evaluation.split: _read(record, results)[0] for record in records}
+
+
+def _samples(
+    setting: Setting, starts: dict[str, list[SampleRow]], pool: Pool, *, results: Path, shown: bool
+) -> dict[str, Any]:
+    """Return the completions of a setting's first completed test run, else validation run, beside the start model's."""
+    record = next((r for r in (*setting.test, *setting.validation) if r.status == "completed"), None)
+    if record is None:
+        return {"why": "No run of this setting was completed, so there are no completions."}
+    if not shown:
+        return {"why": f"Completions are shown for the first {SAMPLED} settings of a table; they lie in {SAMPLES}."}
+    rows, why = _read(record, results)
+    if why:
+        return {"why": why}
+    start = [] if setting.objective == START else starts.get(record.evaluation.split, [])
+    return {
+        "split": record.evaluation.split,
+        "seed": record.spec.seed,
+        "of": len(rows),
+        "rows": [
+            {
+                "prompt": pool.place(cut(row.prompt)),
+                "own": _completion(row),
+                "start": pool.place(_completion(_same(row, at, start))),
+            }
+            for at, row in enumerate(rows[:PROMPTS])
+        ],
+    }
+
+
+def _same(row: SampleRow, at: int, start: Sequence[SampleRow]) -> SampleRow | None:
+    """Return the start model's completion of the same prompt: at the same place, or wherever that prompt stands."""
+    if at < len(start) and start[at].prompt_ids == row.prompt_ids:
+        return start[at]
+    return next((other for other in start if other.prompt_ids == row.prompt_ids), None)
+
+
+def _completion(row: SampleRow | None) -> list[Any] | None:
+    return None if row is None else [*cut(row.text), _short(row.gold), _short(row.kl), row.ended]
+
+
+def _read(record: RunRecord, results: Path) -> tuple[list[SampleRow], str]:
+    path = results / "runs" / record.key / "evals" / record.evaluation_key / SAMPLES
+    if not path.exists():
+        return [], f"There are no completions: {SAMPLES} is not beside the record."
+    try:
+        rows = read_samples(path)
+    except RunError:
+        # what the error says names the folder, and a page must not depend on where its records lie
+        return [], f"The completions cannot be shown: {SAMPLES} is damaged. `bench verify` names the file."
+    return rows, "" if rows else "This evaluation samples no completions."

@@ -1,0 +1,1 @@
+"""Workers and trainings on a cluster."""

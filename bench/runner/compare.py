@@ -1,0 +1,95 @@
+"""Owns a comparison: sweep each objective, select on validation, train the best again, report on test."""
+
+import math
+import shutil
+
+from bench.core.record import RunRecord
+from bench.runner.hooks import EVALUATION_UNITS, hooks_of, stoppable
+from bench.runner.plan import Plan
+from bench.runner.pool import Span, run_fleet
+from bench.runner.resources import (
+    Crew,
+    choose_crew,
+    crew_of,
+    parameters_in,
+    start_method,
+    this_machine,
+    threads_asked_for,
+)
+from bench.runner.scheduler import Retry, gather, open_agenda, select, work
+from bench.runner.search import finished_runs
+from bench.utils.progress import Progress
+
+__all__ = ["compare", "crew_for", "idle_share", "plan_units", "select"]
+
+
+def compare(plan: Plan, progress: Progress, *, crew: Crew | None = None) -> tuple[list[RunRecord], list[str]]:
+    """Run a whole plan, doing only what is missing: in this process, or by as many workers as ``crew`` has.
+
+    Returns:
+        The records it stands on, and one line for each setting that failed: others went on without it.
+
+    Raises:
+        RunError, UsageError: what went wrong outside of trials, whose faults are told as failures.
+        KeyboardInterrupt: a stop was asked for; what resuming needs is on disk.
+    """
+    crew = crew or crew_for(plan)
+    if not plan.request.resume:
+        _forget(plan)
+    retry: Retry | None = None
+    with stoppable() as stop:
+        if crew.workers > 1:
+            cuda = this_machine().cuda and plan.workspace.execution.device != "cpu"
+            method = start_method(cuda=cuda)
+            if method == "spawn":
+                progress.note("workers are started afresh: here a fork is not safe, so each one loads model and data")
+            retry, spans = run_fleet(plan, crew, progress, method=method)
+            if spans:
+                share = 1 - idle_share(spans, workers=crew.workers)
+                progress.note(f"{crew.workers} workers of {crew.threads} thread(s), at work {share:.0%} of the time")
+        hooks = hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop)
+        agenda = open_agenda(plan, hooks, retry=retry)
+        work(agenda)
+        return gather(agenda)
+
+
+def crew_for(plan: Plan) -> Crew:
+    """How many workers a plan gets on this machine: as many as were asked for, else as many as pay."""
+    machine, threads = this_machine(), threads_asked_for()
+    if plan.request.workers is not None:
+        return crew_of(machine, workers=plan.request.workers, threads=threads)
+    trials = sum(search.trials for search in plan.searches)
+    return choose_crew(
+        machine,
+        parameters=parameters_in(plan.workspace.model),
+        runs=max(trials, len(plan.searches) * len(plan.final_seeds)),
+        processes=plan.request.processes,
+        threads=threads,
+    )
+
+
+def idle_share(spans: list[Span], *, workers: int) -> float:
+    """Share of the workers' time, from the first piece of work to the end of the last one, in which they waited."""
+    wall = max(span.ended for span in spans) - min(span.started for span in spans)
+    worked = math.fsum(span.ended - span.started for span in spans)
+    return max(0.0, 1 - worked / (wall * workers)) if wall > 0 else 0.0
+
+
+def _forget(plan: Plan) -> None:
+    """Remove every run of a plan and its unfinished work, so that it is computed afresh (``--no-resume``)."""
+    results, tuning = plan.workspace.results, plan.protocol
+    for search in plan.searches:
+        for point in search.points:
+            for seed in (*plan.seeds, *plan.final_seeds):
+                spec = search.spec(plan.workspace, point, seed=seed)
+                for place in (f"runs/{spec.key}", f"work/{spec.key}", f"runs/{spec.pruned_key(tuning.hash)}"):
+                    shutil.rmtree(results / place, ignore_errors=True)
+
+
+def plan_units(plan: Plan) -> int:
+    """Units of work that are left of the plan when a command begins, for its progress."""
+    steps = plan.workspace.train.steps
+    done = 0
+    for search in plan.searches if plan.request.resume else ():
+        done += sum(finished_runs(search, plan.workspace, seeds=plan.seeds, final_seeds=plan.final_seeds))
+    return max(1, plan.runs - done) * (steps + round(EVALUATION_UNITS * steps))

@@ -1,0 +1,41 @@
+"""Owns what a run's record says of its cost: seconds, tokens, FLOPs, memory, devices and energy of all stages."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.core.record import START, Cost, Energy
+from bench.core.specs import RunSpec
+from bench.models.reference_cache import reference_cost
+from bench.runner.workspace import Workspace
+from bench.train.energy import Meter, added, energy_of, start_meter
+from bench.utils.environment import peak_memory_bytes
+
+
+def evaluation_meter(workspace: Workspace) -> Meter:
+    """Start to meter an evaluation, which one process does whatever the ranks of the training."""
+    return start_meter(workspace.execution.model_copy(update={"processes": 1}), workspace.device)
+
+
+def cost_of(
+    workspace: Workspace, spec: RunSpec, trained: Mapping[str, Any], *, evaluate_seconds: float, meter: Meter
+) -> Cost:
+    """Return the cost of a run whose training left ``trained`` and whose evaluation ``meter`` followed."""
+    parameters = sum(p.numel() for p in workspace.start_model.parameters())
+    extra = trained["forward_tokens"] - trained["tokens"]
+    energy: Energy | None = energy_of(meter)
+    if spec.objective != START:
+        # A run that was trained before energy was metered has none: half a number would pass for a whole one.
+        stored = trained.get("energy")
+        energy = added(None if stored is None else Energy.model_validate(stored), energy)
+    return Cost(
+        train_seconds=round(trained["seconds"], 3),
+        evaluate_seconds=round(evaluate_seconds, 3),
+        reference_seconds=round(reference_cost(workspace.results / "reference", model=workspace.model_spec.content), 3),
+        tokens=trained["tokens"],
+        forward_tokens=trained["forward_tokens"],
+        flops=parameters * (6.0 * trained["tokens"] + 2.0 * extra),
+        peak_memory_bytes=peak_memory_bytes(),
+        device=str(workspace.device),
+        devices=trained.get("world_size"),
+        energy=energy,
+    )

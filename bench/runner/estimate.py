@@ -1,0 +1,101 @@
+"""Owns the price of a plan before it is paid: runs, steps, tokens, and time measured on one real micro-batch."""
+
+import time
+
+import torch
+from rich import box
+from rich.table import Table
+
+from bench.models.loading import load_model
+from bench.models.logprobs import CompletionLogProbs
+from bench.runner.plan import Plan
+from bench.runner.search import finished_runs, points_text
+from bench.train.objective_batch import completions, rows_of
+from losses import Requires
+
+# Scoring a checkpoint, in training steps' time: what it took on the suite's own model, rounded up.
+EVALUATION_STEPS = 25
+
+
+def plan_table(plan: Plan) -> Table:
+    """A table of what a command would do: one row an objective, the sum below."""
+    workspace = plan.workspace
+    tokens = tokens_per_step(plan)
+    seconds = seconds_per_step(plan)
+    table = Table(
+        "objective",
+        "settings",
+        "runs",
+        "done",
+        "steps",
+        "policy\ntokens",
+        "time",
+        "device\nh",
+        box=box.SIMPLE_HEAD,
+        title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
+        f"model {workspace.model_spec.source}",
+        caption=f"time: steps at {seconds:.2g} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation; "
+        "the start model's evaluation and the reference cache come on top",
+    )
+    table.columns[0].no_wrap = True
+    for column in table.columns[2:]:
+        column.justify, column.no_wrap = "right", True
+    total = [0, 0, 0, 0.0, 0.0]
+    for search in plan.searches:
+        runs = len(search.points) * len(plan.seeds) + len(plan.final_seeds)
+        done, _ = finished_runs(search, workspace, seeds=plan.seeds, final_seeds=())
+        steps = (runs - done) * workspace.train.steps
+        extra = 1.5 if Requires.KL_BASELINE in search.objective.requires else 1.0
+        cost = seconds * extra * steps + seconds * EVALUATION_STEPS * (runs - done)
+        table.add_row(
+            search.objective.name,
+            points_text(search.points),
+            str(runs),
+            str(done),
+            str(steps),
+            f"{steps * tokens:,.0f}",
+            *_times(plan, cost),
+        )
+        total = [a + b for a, b in zip(total, (runs, done, steps, steps * tokens, cost), strict=True)]
+    table.add_section()
+    table.add_row("all", "", str(total[0]), str(total[1]), str(total[2]), f"{total[3]:,.0f}", *_times(plan, total[4]))
+    return table
+
+
+def tokens_per_step(plan: Plan) -> float:
+    """Mean number of tokens that one optimiser step sends through the policy, prompts counted with each completion."""
+    data = plan.workspace.data
+    rows = rows_of(data.rows)
+    return sum(len(p) + len(c) for p, c in rows) / len(data.rows) * plan.workspace.train.batch
+
+
+def seconds_per_step(plan: Plan) -> float:
+    """Time of one forward and backward of a real micro-batch, scaled to the global batch."""
+    workspace = plan.workspace
+    units = workspace.data.rows[: min(workspace.execution.micro_batch, workspace.train.batch)]
+    rows = rows_of(units)
+    policy = CompletionLogProbs(load_model(workspace.model).to(workspace.device), packed=True)
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        both, _, _ = completions(
+            rows,
+            policy=policy,
+            reference=None,
+            requires=Requires.NOTHING,
+            pad_id=workspace.data.pad_id,
+        )
+        both.policy.sum().backward()
+        if workspace.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.monotonic() - started)
+    return min(times) * workspace.train.batch / len(units) / workspace.execution.processes
+
+
+def _times(plan: Plan, seconds: float) -> tuple[str, str]:
+    """Time of one worker, and hours of all devices: each rank of a training has one."""
+    return _clock(seconds), f"{seconds / 3600 * plan.workspace.execution.processes:.3f}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"

@@ -1,0 +1,137 @@
+"""Owns what ``bench iterate`` was asked for, and the loops that it comes to, checked before anything is sampled."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from rich.console import Console
+
+from bench.core.request import Request
+from bench.core.specs import RunSpec
+from bench.errors import UsageError
+from bench.runner.iterate.judging import GOLD, Judging, judge_named
+from bench.runner.iterate.pairs import check_which
+from bench.runner.iterate.prompts import fitting, prompts_a_round, training_prompts
+from bench.runner.iterate.request import IterateRequest
+from bench.runner.iterate.round import Loop
+from bench.runner.iterate.self_judge import SelfJudging
+from bench.runner.iterate.spec import FOLDER, LoopSpec
+from bench.runner.plan import Plan, make_plan
+from bench.train.objective_batch import VOCABULARY
+
+
+def prepared(request: IterateRequest, console: Console, *, note: Callable[[str], None]) -> tuple[list[Loop], Judging]:
+    """Return every loop of a request, a loss and a seed each, and who labels their rounds.
+
+    Raises:
+        UsageError: what was asked for cannot be right.
+    """
+    check_which(request.pairs)
+    plan = make_plan(_as_run(request), note=note)
+    workspace = plan.workspace
+    _check(request, plan)
+    judging = Judging(
+        given=request.judge,
+        judge=judge_named(request.judge),
+        judging=SelfJudging(judgements=request.judgements),
+        both_orders=request.both_orders,
+        seed=0,
+        cache=request.results / FOLDER / "verdicts",
+        max_cost=request.max_cost,
+        left=lambda: 0,
+        console=console,
+    )
+    if request.both_orders and (judging.judge is None or judging.judge.score is not None):
+        raise UsageError(f"--both-orders: judge {judging.name} sees one answer at a time", fix="leave it out")
+    first = replace(workspace, results=request.results / FOLDER / "start")
+    tokens = workspace.evaluation.tokens
+    every = training_prompts(workspace)
+    prompts = fitting(every, tokens=tokens, max_length=workspace.train.max_length)
+    if len(prompts) < len(every):
+        note(f"{len(every) - len(prompts)} prompts are too long for a completion of {tokens} tokens and are left out")
+    count = prompts_a_round(
+        len(prompts),
+        asked=request.prompts,
+        rounds=request.rounds,
+        fresh=request.fresh,
+        needed=workspace.train.steps * workspace.train.batch,
+    )
+    loops = []
+    for seed in range(request.seeds):
+        for search in plan.searches:
+            spec = _spec(request, plan, search.spec(workspace, {}, seed=seed), judging, count=count, tokens=tokens)
+            loops.append(
+                Loop(
+                    spec=spec,
+                    objective=search.objective,
+                    learning_rate=workspace.train.learning_rate,
+                    first=first,
+                    folder=request.results / FOLDER / spec.key,
+                    prompts=tuple(prompts),
+                    tuning=plan.protocol.model_copy(
+                        update={"preset": "iterate", "pairs": None, "seeds": (0,), "final_seeds": (), "trials": 1}
+                    ),
+                    files=plan.request.loss_files,
+                )
+            )
+    return loops, judging
+
+
+def _as_run(request: IterateRequest) -> Request:
+    return Request(
+        losses=request.losses,
+        suite=request.suite,
+        model=request.model,
+        data=request.data,
+        trials=1,
+        seeds=0,
+        settings=request.settings,
+        results=request.results,
+        workers=1,
+    )
+
+
+def _check(request: IterateRequest, plan: Plan) -> None:
+    """Refuse what rounds cannot do."""
+    if plan.workspace.problem is not None:
+        raise UsageError(
+            f"suite {request.suite} knows every completion, and nothing has to be sampled", fix="--suite sentiment"
+        )
+    if request.reference not in ("previous", "start"):
+        raise UsageError(f"--reference {request.reference!r}", fix="--reference previous, or start")
+    if request.judge == GOLD and not (plan.workspace.suite.folder / "gold").is_dir():
+        raise UsageError(f"suite {request.suite} has no gold reward", fix="--judge reward:FOLDER, lm:FOLDER or api:…")
+    if request.reference == "previous":
+        return
+    for search in plan.searches:
+        objective, params = search.objective, search.spec(plan.workspace, {}, seed=0).params
+        if objective.requires & VOCABULARY or not objective.reference_schedule(params).is_frozen:
+            raise UsageError(
+                f"--reference start: {objective.name} asks a reference that lives beside the policy, which starts as "
+                "the policy of the round before",
+                fix="--reference previous, or an objective with a frozen reference and cached log-probs",
+            )
+
+
+def _spec(request: IterateRequest, plan: Plan, run: RunSpec, judging: Judging, *, count: int, tokens: int) -> LoopSpec:
+    workspace = plan.workspace
+    return LoopSpec(
+        suite=workspace.suite.name,
+        suite_version=workspace.suite.version,
+        data=workspace.data_spec.content,
+        model=workspace.model_spec,
+        objective=run.objective,
+        objective_version=run.objective_version,
+        objective_content=run.objective_content,
+        params=run.params,
+        train=run.train,
+        seed=run.seed,
+        prompts=count,
+        fresh=request.fresh,
+        samples=request.samples,
+        tokens=tokens,
+        temperature=request.temperature or workspace.evaluation.temperature,
+        judge=judging.identity,
+        both_orders=request.both_orders,
+        pairs=request.pairs,  # type: ignore[arg-type]  # checked before, with a hint
+        reference=request.reference,  # type: ignore[arg-type]  # likewise
+    )

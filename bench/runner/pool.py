@@ -1,0 +1,217 @@
+"""Owns the worker processes of a command: started from one resident parent, followed, replaced, and ended with it."""
+
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from bench.errors import RunError, UsageError
+from bench.models.matmul import current_route
+from bench.runner.hooks import SIGNALS
+from bench.runner.plan import Plan
+from bench.runner.reference import open_rows
+from bench.runner.resources import Crew, StartMethod
+from bench.runner.scheduler import NO_LIMITS, Limits, Retry
+from bench.runner.worker import Order, Task, needs_reference, open_and_prepare, serve, work_on
+from bench.train.objective_batch import rows_of
+from bench.utils.event_log import tell
+from bench.utils.progress import Progress
+
+GRACE_SECONDS = 8.0
+"""Time in which a worker that was told to stop saves what it has; then it is ended."""
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """When a worker was at a piece of work: its process, and seconds of the machine's monotonic clock."""
+
+    worker: int
+    started: float
+    ended: float
+
+
+@dataclass(kw_only=True)
+class _Fleet:
+    """The workers of one command by the pipes they tell through, and what they told; ``deaths`` since a success."""
+
+    order: Order
+    method: StartMethod
+    progress: Progress
+    workers: dict[Connection, BaseProcess] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    opened: tuple[Retry, bool] | None = None
+    deaths: int = 0
+
+
+def run_fleet(
+    plan: Plan,
+    crew: Crew,
+    progress: Progress,
+    *,
+    method: StartMethod,
+    retry: Retry | None = None,
+    limits: Limits = NO_LIMITS,
+) -> tuple[Retry, list[Span]]:
+    """Have ``crew.workers`` processes do a plan together. Returns what they tried again, and when each one worked.
+
+    This process computes nothing, so that it stays fit to be forked: what all workers share is computed by a first
+    child and then loaded here. A worker that is killed is replaced, and its trial tried once more.
+
+    Args:
+        retry: failed trials to be tried again; None: those that the studies have now.
+        limits: for all workers together.
+
+    Raises:
+        RunError, UsageError: what a worker said. RunError: workers are killed again and again.
+        KeyboardInterrupt: a stop was asked for; every worker has ended, and what resuming needs is on disk.
+    """
+    order = Order(
+        plan=plan if method == "fork" else None,
+        request=plan.request,
+        crew=crew,
+        route=current_route(),
+        retry=retry,
+        parent=os.getpid(),
+    )
+    fleet = _Fleet(order=order, method=method, progress=progress)
+    try:
+        _start(fleet, open_and_prepare)
+        if method == "fork":
+            _load(plan)
+        _follow(fleet, open_and_prepare)
+        assert fleet.opened is not None
+        found, done = fleet.opened
+        if done:
+            return found, []
+        if method == "fork":
+            _load_references(plan)
+        for place in range(crew.workers):
+            fleet.order = replace(order, retry=found, limits=limits.share(place, workers=crew.workers))
+            _start(fleet, work_on)
+        _follow(fleet, work_on)
+    finally:
+        _end(list(fleet.workers.values()))
+    return found, fleet.spans
+
+
+def _load(plan: Plan) -> None:
+    """Load what workers only read, before they are forked."""
+    workspace = plan.workspace
+    _ = workspace.start_model
+    _ = workspace.gold
+
+
+def _load_references(plan: Plan) -> None:
+    workspace = plan.workspace
+    if needs_reference(plan):
+        rows = rows_of(workspace.data.rows)
+        precision = workspace.train.precision
+        entry = open_rows(workspace, rows, precision=precision, what="training data", note=lambda text: None)
+        workspace.references((entry.resolve(),))
+    # Objects that the collector never looks at again stay on pages that workers share.
+    gc.collect()
+    gc.freeze()
+
+
+def _start(fleet: _Fleet, task: Task) -> None:
+    context = get_context("fork") if fleet.method == "fork" else get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=serve, args=(task, fleet.order, sender))
+    with _signals_held(), _threads_in_environment(fleet.order.crew.threads):
+        process.start()
+    sender.close()
+    fleet.workers[receiver] = process
+
+
+def _follow(fleet: _Fleet, task: Task) -> None:
+    """Listen until every worker has ended; one that was killed is replaced."""
+    while fleet.workers:
+        for pipe in wait(list(fleet.workers), timeout=LOOK_SECONDS):
+            assert isinstance(pipe, Connection)
+            try:
+                _hear(fleet, *pipe.recv())
+            except EOFError:
+                _bury(fleet, pipe, task)
+        fleet.progress.refresh()
+
+
+def _hear(fleet: _Fleet, kind: str, values: Sequence) -> None:
+    if kind == "advance":
+        fleet.progress.advance(*values)
+    elif kind == "note":
+        fleet.progress.note(*values)
+    elif kind == "busy":
+        fleet.spans.append(Span(worker=values[0], started=values[1], ended=values[2]))
+        fleet.deaths = 0
+    elif kind == "opened":
+        fleet.opened = (values[0], values[1])
+    else:
+        usage, problem, fix = values
+        raise UsageError(problem, fix=fix) if usage else RunError(problem, fix=fix)
+
+
+def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
+    """Take note of a worker's end. Whoever was killed is replaced: its lease ends, and its point is free again."""
+    process = fleet.workers.pop(pipe)
+    pipe.close()
+    process.join()
+    code = process.exitcode
+    if code == 0:
+        return
+    fleet.deaths += 1
+    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    if fleet.deaths > 2 * fleet.order.crew.workers:
+        raise RunError(
+            f"worker processes end again and again, the last one by {how}",
+            fix="signal 9 mostly means that memory is short: --workers 1, or a smaller --set execution.micro_batch",
+        )
+    tell("worker_died", {"pid": process.pid, "how": how}, level=logging.WARNING)
+    fleet.progress.note(f"a worker ended by {how}; another one takes its place")
+    _start(fleet, task)
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """End what still runs: asked first, so that a training saves its state; then, or at a second Ctrl-C, at once."""
+    try:
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back until a new process has handlers of its own; it lets them through itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    """Tell a spawned process its threads before it imports anything that reads them."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before

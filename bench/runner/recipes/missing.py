@@ -1,0 +1,84 @@
+"""Owns what of a command is not on this machine, found without a network and without opening anything."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.hub import HubId, hub_id
+from bench.errors import BenchError
+from bench.evaluate.judges.factory import judge_spec
+from bench.evaluate.tasks.documents import is_cached
+from bench.models.hub import in_cache, is_hub_name
+from bench.models.sources import RUN, find_run
+from bench.runner.plan import Intent
+
+OF_THE_SUITE = ("fitted", "start")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """One thing that is not here. ``fetched``: a hub's, which comes by itself where there is a network."""
+
+    what: str
+    name: str
+    fetched: bool
+
+    def __str__(self) -> str:
+        """As a person is told."""
+        return f"{self.what} {self.name} ({'of the hub, not in its cache here' if self.fetched else 'not here'})"
+
+
+def missing_of(intent: Intent) -> tuple[Missing, ...]:
+    """Return what is missing: model, data, judges, prompts."""
+    request = intent.request
+    found = [*_model(request.model, request.results)]
+    given = [*(request.data or ()), intent.options.validation, intent.options.test]
+    for path in filter(None, given):
+        found += _data(path, intent.options.config)
+    for name in request.judges:
+        found += _judge(name)
+    if request.prompts is not None and not request.prompts.is_file():
+        found.append(Missing(what="prompts", name=str(request.prompts), fetched=False))
+    template = request.chat_template
+    if template is not None and template.endswith((".jinja", ".j2")) and not Path(template).is_file():
+        found.append(Missing(what="chat template", name=template, fetched=False))
+    return tuple(found)
+
+
+def _model(given: str | None, results: Path) -> Iterator[Missing]:
+    if given is None or Path(given).exists():
+        return
+    absent = Missing(what="model", name=given, fetched=False)
+    if given.startswith(RUN):
+        try:
+            find_run(given.removeprefix(RUN), results)
+        except BenchError:
+            yield absent
+    elif is_hub_name(given):
+        if not in_cache(given):
+            yield Missing(what="model", name=given, fetched=True)
+    else:
+        yield absent
+
+
+def _data(path: Path, config: str | None) -> Iterator[Missing]:
+    found: HubId | None = hub_id(path)
+    if found is not None:
+        if not is_cached(found.name, config, found.revision):
+            yield Missing(what="data", name=str(path), fetched=True)
+    elif not path.exists():
+        yield Missing(what="data", name=str(path), fetched=False)
+
+
+def _judge(name: str) -> Iterator[Missing]:
+    if name in OF_THE_SUITE:
+        return
+    try:
+        folder = judge_spec(name).folder
+    except BenchError:
+        if not name.endswith(".toml"):
+            raise
+        yield Missing(what="judge", name=name, fetched=False)
+        return
+    if folder is not None and not folder.is_dir():
+        yield Missing(what="judge", name=name, fetched=False)

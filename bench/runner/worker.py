@@ -1,0 +1,141 @@
+"""Owns what a worker process does from its first line to its exit code: prepare what all share, or work on the plan."""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bench.core.request import Request
+from bench.errors import BenchError, UsageError
+from bench.models.matmul import take_route
+from bench.runner.hooks import SIGNALS, Hooks, Stop, hooks_of, stoppable
+from bench.runner.plan import Plan, make_plan
+from bench.runner.reference import open_rows
+from bench.runner.resources import Crew
+from bench.runner.scheduler import NO_LIMITS, Limits, Retry, is_done, open_agenda, work
+from bench.train.objective_batch import rows_of
+from bench.utils.event_log import join_log, tell
+from bench.utils.process import quiet_libraries
+from losses import Requires
+
+STOPPED = 130
+"""Exit code of a worker that was told to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a worker is given. A forked one has its parent's plan in memory; another one makes it from the request.
+
+    ``retry``: None where the failures of earlier commands are still to be looked up.
+    """
+
+    plan: Plan | None
+    request: Request
+    crew: Crew
+    route: str
+    retry: Retry | None
+    parent: int
+    limits: Limits = NO_LIMITS
+
+
+Message = tuple[str, tuple[Any, ...]]
+"""What a worker tells its parent: «advance», «note», «busy», «opened» or «error», and plain values."""
+Task = Callable[[Plan, Order, Connection, Hooks], None]
+
+
+def serve(task: Task, order: Order, pipe: Connection) -> None:
+    """Do a task in this process and exit. A stop is asked for by SIGTERM; Ctrl-C is the parent's to hear."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stoppable(by=(signal.SIGTERM,)) as stop:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        join_log()
+        tell("worker_started", {"task": task.__name__})
+        try:
+            plan = _plan(order)
+            task(plan, order, pipe, _hooks(plan, order, pipe, stop))
+        except (KeyboardInterrupt, BrokenPipeError):
+            tell("worker_stopped", {"task": task.__name__})
+            sys.exit(STOPPED)
+        except Exception as error:
+            tell("worker_failed", {"task": task.__name__, "error": str(error)}, level=logging.ERROR)
+            _tell(error, pipe)
+            sys.exit(1)
+        tell("worker_ended", {"task": task.__name__})
+
+
+def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
+    """Open the studies, and compute on all cores what every worker needs: the reference's view of the training data.
+
+    Tells «opened»: what is tried again, and whether everything is there already.
+    """
+    import torch
+
+    agenda = open_agenda(plan, hooks, retry=order.retry)
+    done = is_done(agenda)
+    pipe.send(("opened", (agenda.retry, done)))
+    if not done and needs_reference(plan):
+        torch.set_num_threads(order.crew.workers * order.crew.threads)
+        workspace = plan.workspace
+        rows = rows_of(workspace.data.rows)
+        open_rows(workspace, rows, precision=workspace.train.precision, what="training data", note=hooks.note)
+
+
+def work_on(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
+    """Work on the plan until it is done, or a limit is reached."""
+    import torch
+
+    torch.set_num_threads(order.crew.threads)
+    work(open_agenda(plan, hooks, retry=order.retry), order.limits)
+
+
+def needs_reference(plan: Plan) -> bool:
+    """Say whether an objective of the plan looks at the reference at all."""
+    return any(Requires.REFERENCE in search.objective.requires for search in plan.searches)
+
+
+def _plan(order: Order) -> Plan:
+    if order.plan is not None:
+        return order.plan
+    quiet_libraries()
+    take_route(order.route)
+    return make_plan(order.request)
+
+
+def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
+    import torch
+
+    def advance(units: int, text: str) -> None:
+        pipe.send(("advance", (units, text)))
+
+    def busy(started: float, ended: float) -> None:
+        pipe.send(("busy", (os.getpid(), started, ended)))
+
+    def place(position: int, total: int) -> None:
+        threads = order.crew.threads_of(position, total)
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
+
+    return hooks_of(
+        plan,
+        advance=advance,
+        note=lambda text: pipe.send(("note", (text,))),
+        stop=stop,
+        orphaned=lambda: os.getppid() != order.parent,
+        busy=busy,
+        place=place,
+    )
+
+
+def _tell(error: Exception, pipe: Connection) -> None:
+    if isinstance(error, BenchError):
+        pipe.send(("error", (isinstance(error, UsageError), error.problem, error.fix)))
+        return
+    problem = f"a worker failed: {type(error).__name__}: {error}"
+    if "--debug" in sys.argv:
+        problem += "\n" + "".join(traceback.format_exception(error))
+    pipe.send(("error", (False, problem, "add --debug for the traceback")))

@@ -1,1 +1,0 @@
-"""Tasks of lm-eval whose documents are read from files: one YAML file each, see ``bench.evaluate.task_files``."""

@@ -1,0 +1,107 @@
+"""Owns what is saved of weights: the state for resuming and the finished checkpoint. Safetensors and JSON only."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bench.core.artifacts import verify_folder, write_whole
+from bench.core.manifest import is_complete
+from bench.train.distributed import sharding
+from bench.utils.event_log import tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Trainable weights, AdamW's moments, the moving reference, each rank's random state, and the progress so far.
+
+    Tensors are whole, whoever held which part of them: any number of ranks can go on from them, sharded or not.
+    """
+
+    tensors: dict[str, Tensor]
+    progress: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        policy: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        reference: nn.Module | None,
+        progress: dict[str, Any],
+    ) -> "TrainState":
+        """Collect the state after a step, on all ranks together; only the first one's is whole."""
+        places = sharding.named_weights(policy)
+        tensors: dict[str, Tensor] = {f"policy.{name}": p for name, p in places if p.requires_grad}
+        trained = [p for _, p in places if p.requires_grad]
+        for place, moments in enumerate(sharding.moments_of(optimizer, trained)):
+            tensors |= {f"optimizer.{place}.{name}": value for name, value in moments.items()}
+        if reference is not None:
+            tensors |= {f"reference.{name}": p for name, p in sharding.named_weights(reference)}
+        return cls(tensors=sharding.gathered(tensors) | _random_states(), progress=dict(progress))
+
+    @torch.no_grad()
+    def restore(self, policy: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None) -> None:
+        """Put everything back in place, each rank its own part."""
+        places = sharding.named_weights(policy)
+        for prefix, named in (
+            ("policy.", places),
+            ("reference.", sharding.named_weights(reference) if reference is not None else []),
+        ):
+            for name, parameter in named:
+                if prefix + name in self.tensors:
+                    sharding.put(parameter, self.tensors[prefix + name])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in self.tensors.items():
+            if key.startswith("optimizer."):
+                _, place, name = key.split(".", 2)
+                moments.setdefault(int(place), {})[name] = value
+        sharding.put_moments(optimizer, [p for _, p in places if p.requires_grad], moments)
+        _set_random_state(self.tensors)
+
+
+def _random_states() -> dict[str, Tensor]:
+    """The state of each rank's generators: with dropout they have drawn different numbers."""
+    own = {"rng": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        own["cuda"] = torch.cuda.get_rng_state()
+    return {f"{name}.{rank}": value for rank, each in enumerate(gather_object([own])) for name, value in each.items()}
+
+
+def _set_random_state(tensors: dict[str, Tensor]) -> None:
+    saved = sum(key.startswith("rng.") for key in tensors)
+    place = PartialState().process_index % saved
+    torch.set_rng_state(tensors[f"rng.{place}"])
+    if torch.cuda.is_available() and f"cuda.{place}" in tensors:
+        torch.cuda.set_rng_state(tensors[f"cuda.{place}"])
+
+
+def save_state(folder: Path, state: TrainState) -> None:
+    """Write ``folder/state-<step>`` whole, then drop older states."""
+
+    def write(partial: Path) -> None:
+        save_file(state.tensors, partial / "state.safetensors")
+        (partial / "progress.json").write_text(json.dumps(state.progress), encoding="utf-8")
+
+    fresh = folder / f"state-{state.progress['steps']:08d}"
+    write_whole(fresh, write, stage="state")
+    tell("checkpoint_written", {"run": folder.name, "step": state.progress["steps"]})
+    for old in folder.glob("state-*"):
+        if old.name != fresh.name:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(folder: Path) -> TrainState | None:
+    """Return the newest whole state; a damaged or unfinished one is passed over."""
+    for path in sorted(folder.glob("state-*"), reverse=True):
+        if is_complete(path) and not verify_folder(path):
+            progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+            tell("checkpoint_resumed_from", {"run": folder.name, "step": progress["steps"]})
+            return TrainState(tensors=load_file(path / "state.safetensors"), progress=progress)
+    return None

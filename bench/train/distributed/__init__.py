@@ -1,0 +1,1 @@
+"""Training on several processes: launching, sharing and sharding."""

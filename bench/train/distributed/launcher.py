@@ -1,0 +1,147 @@
+"""Owns starting ranks, or waiting for those that a user starts: progress followed, faults told, none left behind."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench.errors import RunError
+from bench.models.matmul import current_route
+from bench.train.distributed.rank import LAUNCHER, ROUTE
+from bench.train.distributed.torchrun import STOP, nodes_of, torchrun
+from bench.train.early_stop import Rungs
+from bench.train.job import Inputs, Report, TrainJob, lease, run_job, write_job
+from bench.train.loop import Interrupted
+
+GRACE_SECONDS = 6.0
+"""Time in which ranks that were told to stop save their state; then torchrun ends them. A worker has eight seconds for
+all of it (``bench.runner.pool``)."""
+LOOK_SECONDS = 0.2
+Note = Callable[[str], None]
+
+
+def launch(
+    job: TrainJob,
+    *,
+    report: Report,
+    should_stop: Callable[[], bool],
+    inputs: Callable[[TrainJob], Inputs],
+    rungs: Rungs | None,
+    note: Note = lambda text: None,
+) -> None:
+    """Train a job in this process, or by ranks where ``execution.processes`` asks for them: on this machine, or on all
+    nodes of a Slurm job.
+
+    ``inputs`` and ``rungs`` are this process's (see ``run_job``); ranks read from disk and are never ended early.
+
+    Raises:
+        RunError: what the ranks said. Interrupted: ``should_stop`` said so; the state is on disk.
+    """
+    if job.execution.launcher == "manual":
+        _wait(job, report=report, should_stop=should_stop, note=note)
+    elif job.execution.processes == 1:
+        with lease(job, wait=True, name="ranks"):  # ranks that a user started may be at it
+            if job.finished is None:
+                run_job(job, report=report, should_stop=should_stop, inputs=inputs, rungs=rungs)
+    else:
+        _start(job, report=report, should_stop=should_stop)
+
+
+def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
+    work = write_job(job)
+    for name in ("progress.jsonl", "error.txt", STOP):
+        (work / name).unlink(missing_ok=True)
+    # By the environment, for torchrun before 2.12 has no such option and ends ranks after 30 seconds.
+    grace = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(GRACE_SECONDS))}
+    command = torchrun(job.execution.processes, work, os.environ)
+    several = nodes_of(os.environ) > 1
+    # A process of this node is none of another's: ranks there would take it for gone.
+    launcher = {} if several else {LAUNCHER: str(os.getpid())}
+    environment = {**os.environ, **grace, **launcher, ROUTE: current_route()}
+    stopped = False
+    with (
+        (work / "ranks.log").open("w", encoding="utf-8") as log,
+        # A session of its own: Ctrl-C reaches this process alone, and the whole group can be ended.
+        _ended(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)) as ranks,
+    ):
+        seen = 0
+        while ranks.poll() is None:
+            seen = _follow(work / "progress.jsonl", seen, report)
+            if not stopped and should_stop():
+                stopped = True
+                # srun would kill the ranks instead of telling them.
+                (work / STOP).touch() if several else ranks.terminate()
+            time.sleep(LOOK_SECONDS)
+    _follow(work / "progress.jsonl", seen, report)
+    if job.finished is not None:
+        return
+    if stopped:
+        raise Interrupted
+    problem, fix = _why(work, ranks.returncode)
+    raise RunError(problem, fix=fix)
+
+
+@contextlib.contextmanager
+def _ended(ranks: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """See that neither torchrun nor any rank is left: asked first, ended at last."""
+    try:
+        yield ranks
+    finally:
+        if ranks.poll() is None:
+            ranks.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                ranks.wait(timeout=GRACE_SECONDS + 1)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(ranks.pid, signal.SIGKILL)
+        ranks.wait()
+
+
+def _wait(job: TrainJob, *, report: Report, should_stop: Callable[[], bool], note: Note) -> None:
+    """Wait for ranks that the user starts on machines of his choice. They are his: a stop ends the waiting alone."""
+    work = write_job(job)
+    (work / "error.txt").unlink(missing_ok=True)
+    seen = _follow(work / "progress.jsonl", 0, lambda step, row: None)
+    count = job.execution.processes
+    line = f"torchrun --nproc_per_node {count} -m bench.train {shlex.quote(str(work))}"
+    note(f"ready for {count} ranks, which you start: {line}")
+    while job.finished is None:
+        seen = _follow(work / "progress.jsonl", seen, report)
+        if (work / "error.txt").exists():
+            raise RunError((work / "error.txt").read_text(encoding="utf-8"))
+        if should_stop():
+            raise Interrupted
+        time.sleep(LOOK_SECONDS)
+    _follow(work / "progress.jsonl", seen, report)
+
+
+def _why(work: Path, code: int) -> tuple[str, str | None]:
+    """Why the ranks ended: what a rank wrote, else who was killed as torchrun saw it, else the end of their log."""
+    log = (work / "ranks.log").read_text(encoding="utf-8", errors="replace")
+    killed = re.search(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*-(\d+)", log, flags=re.DOTALL)
+    if killed is not None:
+        return (
+            f"rank {killed[1]} was ended by signal {killed[2]}; the other ranks were stopped",
+            "signal 9 mostly means that memory is short: a smaller --set execution.micro_batch, or "
+            "--set execution.shard=fsdp2; the same command goes on from the last state (--set checkpoint_every=N)",
+        )
+    if (work / "error.txt").exists():
+        return (work / "error.txt").read_text(encoding="utf-8"), None
+    return f"the ranks ended with {code}: {log[-2000:]}", None
+
+
+def _follow(path: Path, seen: int, report: Report) -> int:
+    """Report the whole lines after the first ``seen`` ones; return how many there are now."""
+    if not path.exists():
+        return seen
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    for line in whole[seen:]:
+        row = json.loads(line)
+        report(int(row["step"]), row)
+    return len(whole)

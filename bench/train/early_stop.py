@@ -1,0 +1,25 @@
+"""Where a training may be ended early."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Prune = Callable[[int, float], bool]
+"""Told a step and the score there; says whether the run ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rungs:
+    """Where a run is scored, by what, and who decides. ``scores`` fills as the run goes on."""
+
+    steps: tuple[int, ...]
+    score: Callable[[Any], float]
+    prune: Prune
+    scores: dict[int, float] = field(default_factory=dict)
+
+    def ends(self, step: int, model: Any) -> bool:
+        """Score ``model`` where ``step`` is a rung; say whether the run ends there."""
+        if step not in self.steps:
+            return False
+        self.scores[step] = self.score(model)
+        return self.prune(step, self.scores[step])

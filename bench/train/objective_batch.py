@@ -1,0 +1,140 @@
+"""Owns the way from token ids to an objective's batch: log-probs of policy and reference side by side."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bench.data.collate import Row
+from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
+from bench.models.logprobs import CompletionLogProbs, Frozen, Laid, lay
+from bench.models.reference_cache import ReferenceLogProbs
+from bench.models.token_stats import Confidence
+from losses import Completion, Pairs, Ranked, Requires, Singles
+from losses.batch import Batch, mapped
+
+ReferenceSource = Callable[[Sequence[Row], Laid], Frozen]
+"""(rows, the same laid out) → the reference on them."""
+VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
+"""What no cache of log-probs can give: it takes the reference model itself."""
+
+
+class Scored(NamedTuple):
+    """Rows as the objective takes them, the tokens that went through the policy (each row's own, no padding), and the
+    policy's confidence on the completion tokens in order, where it was asked for."""
+
+    completion: Completion
+    tokens: int
+    confidence: Confidence | None
+
+
+def cached(reference: ReferenceLogProbs) -> ReferenceSource:
+    """Read the reference from its cache."""
+    return lambda rows, laid: Frozen(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
+
+
+def live(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:
+    """Compute the reference now: it moved since the cache was made (sDPO, TR-DPO), or all its logits are needed."""
+
+    return lambda rows, laid: model.frozen(laid, vocabulary=vocabulary)
+
+
+def pair_rows(pairs: Sequence[EncodedPair]) -> list[Row]:
+    """All chosen completions, then all rejected ones, each with its prompt."""
+    return [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
+
+
+def rows_of(rows: Iterable[EncodedPair | EncodedSingle]) -> list[Row]:
+    """What has to be scored: both sides of pairs, or single completions."""
+    held = list(rows)
+    return pair_rows(pairs_in(held)) + single_rows(singles_in(held))
+
+
+def single_rows(singles: Sequence[EncodedSingle]) -> list[Row]:
+    """Each completion with its prompt."""
+    return [(s.prompt_ids, s.completion_ids) for s in singles]
+
+
+def completions(
+    rows: Sequence[Row],
+    *,
+    policy: torch.nn.Module,
+    reference: ReferenceSource | None,
+    requires: Requires,
+    pad_id: int,
+    watch: bool = False,
+) -> Scored:
+    """Score all rows as one ``Completion``; with ``watch`` say how sure the policy is of their tokens."""
+    laid = lay(policy, rows, pad_id=pad_id)
+    known = None if reference is None else reference(rows, laid)
+    scores = policy(
+        laid,
+        collision=Requires.COLLISION in requires,
+        reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
+        watch=watch,
+    )
+    found = Completion(
+        policy_logps=scores.logps,
+        reference_logps=None if known is None else known.logps,
+        mask=scores.mask,
+        token_kl=scores.kl,
+        log_collision=scores.collision,
+        reference_entropy=known.entropy if known is not None and Requires.ENTROPY in requires else None,
+    )
+    return Scored(found, laid.seen, scores.confidence)
+
+
+def as_batch(
+    both: Completion,
+    rows: Sequence[EncodedPair | EncodedSingle],
+    *,
+    batch: type[Batch],
+    scored: bool,
+    kl_baseline: Tensor | None,
+) -> Batch:
+    """Cut the completions of ``rows_of`` into what an objective takes.
+
+    Args:
+        scored: whether the scores of a ranking count, or only the labels.
+    """
+    if batch is Pairs:
+        return as_pairs(both, pairs_in(rows))
+    if batch is Ranked:
+        return as_ranked(both, pairs_in(rows), scored=scored)
+    return as_singles(both, singles_in(rows), kl_baseline=kl_baseline)
+
+
+def as_pairs(both: Completion, pairs: Sequence[EncodedPair]) -> Pairs:
+    """Cut the rows of ``pair_rows`` into the two sides."""
+    count = len(pairs)
+    gaps = [pair.score_gap for pair in pairs]
+    known = None if any(gap is None for gap in gaps) else both.policy_logps.new_tensor(gaps)
+    return Pairs(
+        chosen=take_rows(both, slice(None, count)), rejected=take_rows(both, slice(count, None)), score_gap=known
+    )
+
+
+def as_singles(completion: Completion, singles: Sequence[EncodedSingle], *, kl_baseline: Tensor | None) -> Singles:
+    """Add the labels and the batch's KL baseline."""
+    labels = torch.tensor([s.desirable for s in singles], dtype=torch.bool, device=completion.mask.device)
+    return Singles(completion=completion, desirable=labels, kl_baseline=kl_baseline)
+
+
+def as_ranked(both: Completion, pairs: Sequence[EncodedPair], *, scored: bool) -> Ranked:
+    """Take each pair as a ranking of two: chosen, rejected.
+
+    Args:
+        scored: whether the scores themselves count. If not, the label alone ranks, and the gap is one: an annotator
+            may have preferred what has the lower score.
+    """
+    count = len(pairs)
+    order = torch.arange(2 * count, device=both.mask.device).view(2, count).T.flatten()
+    gaps = [pair.score_gap if scored and pair.score_gap is not None else 1.0 for pair in pairs]
+    chosen = both.policy_logps.new_tensor(gaps)
+    return Ranked(completion=take_rows(both, order), scores=torch.stack((chosen, torch.zeros_like(chosen)), dim=1))
+
+
+def take_rows(side: Completion, rows: slice | Tensor) -> Completion:
+    """The completion with these rows only."""
+    return mapped(side, lambda values: values[rows], mask=side.mask[rows])

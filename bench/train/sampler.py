@@ -1,0 +1,145 @@
+"""Owns which rows make the global batch of a step: a function of data, spec and step alone, the same on every rank."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from bench.core.specs import RunSpec
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, pairs_in, unpair
+from bench.errors import UsageError
+from bench.models.reference_cache import ReferenceLogProbs
+from losses import Objective, ReferenceSchedule, Singles
+
+Unit = tuple[EncodedPair | EncodedSingle, ...]
+"""What stays together in a batch: one pair, one unpaired example, or a pair taken apart into two."""
+
+
+def schedule_of(objective: Objective, spec: RunSpec) -> ReferenceSchedule:
+    """When the reference of a run follows its policy; where the data are several sets, each of them is a stage.
+
+    Raises:
+        UsageError: an objective with another number of stages than there are sets.
+    """
+    schedule, sets = objective.reference_schedule(spec.params), spec.data.sets
+    if not sets or schedule.stages == 1:
+        return schedule
+    if schedule.stages != len(sets):
+        raise UsageError(
+            f"{objective.name} has {schedule.stages} stages, and --data gives {len(sets)} sets",
+            fix=f"each set is a stage: stages={len(sets)}, or leave it out",
+        )
+    return replace(schedule, shares=tuple(each.rows for each in sets))
+
+
+def step_units(
+    units: list[Unit], stages: list[list[int]], schedule: ReferenceSchedule, *, spec: RunSpec, step: int
+) -> list[Unit]:
+    """The global batch of ``step`` (0-based): a function of the spec alone, so a cache can be filled beforehand."""
+    stage, first, _ = stage_span(schedule, step, spec.train.steps)
+    rows = stages[stage]
+    picked = batch_indices(rows=len(rows), batch=spec.train.batch, step=step - first, seed=spec.seed)
+    return [units[rows[i]] for i in picked]
+
+
+def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int, int, int]:
+    """The stage that ``step`` (0-based) belongs to, its first step, and its number of steps."""
+    borders = (0, *schedule.boundaries(steps), steps)
+    stage = schedule.stage_of(step + 1, steps)
+    return stage, borders[stage], borders[stage + 1] - borders[stage]
+
+
+def batch_units(data: Encoded, objective: Objective) -> list[Unit]:
+    """What a batch is drawn from: a pair is one unit for every objective, taken apart or not."""
+    if data.kind == "unpaired" or objective.batch is not Singles:
+        return [(row,) for row in data.rows]
+    singles = unpair(data).rows
+    return [(singles[2 * i], singles[2 * i + 1]) for i in range(len(data.rows))]
+
+
+def stage_order(data: Encoded, schedule: ReferenceSchedule, reference: ReferenceLogProbs | None) -> list[list[int]]:
+    """Rows of each stage: those of each data set, in the order of the sets, where there are several.
+
+    Else sDPO goes from easy to hard (arXiv 2403.19270): easy is what the start model ranks rightly. Difficulty is
+    −(mean log-prob of chosen − mean log-prob of rejected) under the start model.
+    """
+    if schedule.shares:
+        return [list(range(*ends)) for ends in pairwise(accumulate(schedule.shares, initial=0))]
+    if schedule.stages == 1 or reference is None:
+        return [list(range(len(data.rows)))]
+    return stage_rows(
+        [
+            float(reference.row((pair.prompt_ids, pair.rejected_ids)).mean())
+            - float(reference.row((pair.prompt_ids, pair.chosen_ids)).mean())
+            for pair in pairs_in(data.rows)
+        ],
+        schedule.stages,
+    )
+
+
+Item = TypeVar("Item")
+
+
+def batch_indices(*, rows: int, batch: int, step: int, seed: int) -> list[int]:
+    """Return the rows of the global batch of ``step`` (0-based), always exactly ``batch`` of them.
+
+    Epochs are permutations, each seeded by (seed, epoch), one after another: a batch runs over the border of two, so no
+    row is dropped, and it may then hold a row twice. Costs one permutation of ``rows`` a call.
+
+    Raises UsageError for no rows, no batch, a negative step or a seed outside 0 to 2³² - 1.
+    """
+    for name, value, least in (("rows", rows, 1), ("batch", batch, 1), ("step", step, 0)):
+        if value < least:
+            raise UsageError(f"{name}={value} is less than {least}", fix=f"give {name} ≥ {least}")
+    if not 0 <= seed < 2**32:
+        # Beyond 32 bits a seed spills over into the word of the epoch: (2**32, 0) would be (0, 1).
+        raise UsageError(f"seed={seed} is out of range", fix="give a seed from 0 to 4294967295")
+    first = step * batch
+    epochs = range(first // rows, (first + batch - 1) // rows + 1)
+    orders = {epoch: _permutation(rows, seed=seed, epoch=epoch) for epoch in epochs}
+    return [int(orders[place // rows][place % rows]) for place in range(first, first + batch)]
+
+
+def stage_rows(difficulty: Sequence[float], stages: int) -> list[list[int]]:
+    """Return the rows of each stage: sorted by difficulty, low (easy) first, equals in their order, cut into shares.
+
+    Shares differ by one row at most, the larger ones first. Raises UsageError for fewer rows than stages, or NaN.
+    """
+    if not 1 <= stages <= len(difficulty):
+        raise UsageError(f"{stages} stages of {len(difficulty)} rows", fix=f"give 1 to {len(difficulty)} stages")
+    wrong = next((row for row, value in enumerate(difficulty) if math.isnan(value)), None)
+    if wrong is not None:
+        raise UsageError(f"the difficulty of row {wrong} (from 0) is NaN", fix="give a number for each row")
+    order = np.argsort(np.asarray(difficulty, dtype=np.float64), kind="stable")
+    return [[int(row) for row in part] for part in np.array_split(order, stages)]
+
+
+def shard(items: Sequence[Item], rank: int, world: int) -> list[Item]:
+    """Return the contiguous share of process ``rank`` (from 0) of ``world``; the shares are equal.
+
+    Raises UsageError where the items do not divide, or the rank is not one of the world's.
+    """
+    if world < 1 or not 0 <= rank < world:
+        raise UsageError(f"rank {rank} of {world} processes", fix="give a rank from 0 to the number of processes - 1")
+    share, left = divmod(len(items), world)
+    if left:
+        near = " or ".join(str(count * world) for count in (share, share + 1) if count)
+        raise UsageError(
+            f"a global batch of {len(items)} cannot be shared equally by {world} processes",
+            fix=f"use a batch of {near}",
+        )
+    return list(items[rank * share : (rank + 1) * share])
+
+
+def micro_batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Cut a batch into parts of ``size``, in order, the last maybe smaller. Raises UsageError for a size below 1."""
+    if size < 1:
+        raise UsageError(f"a micro-batch of {size}", fix="give at least 1")
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
+
+
+def _permutation(rows: int, *, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(rows)

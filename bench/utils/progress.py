@@ -1,0 +1,84 @@
+"""Owns what a user sees while work goes on: a bar with ETA on a terminal, plain lines without one."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from bench.utils.event_log import tell
+
+PLAIN_EVERY_SECONDS = 10.0
+
+
+class Progress:
+    """Counts units of work (an optimiser step is one) and tells how much is left.
+
+    A context manager, since a bar on a terminal has to be closed whatever happens. ``threaded``: a thread draws the
+    bar; a process that is to be forked has none, and draws by ``refresh``. ``unit``: what is counted.
+    """
+
+    def __init__(
+        self, console: Console, *, total: int, quiet: bool = False, threaded: bool = True, unit: str = "steps"
+    ) -> None:
+        self._console = console
+        self._unit = unit
+        self._total = total
+        self._done = 0
+        self._quiet = quiet
+        self._started = self._told = time.monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit} ·"),
+            TimeElapsedColumn(),
+            TextColumn("· ETA"),
+            TimeRemainingColumn(compact=True),
+        )
+        self._bar = Bar(*columns, console=console, auto_refresh=threaded) if console.is_terminal and not quiet else None
+        self._task = self._bar.add_task("starting", total=total) if self._bar is not None else None
+
+    def __enter__(self) -> "Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, units: int, text: str) -> None:
+        """Count ``units`` as done; ``text`` says in a few words what is going on."""
+        self._done += units
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, advance=units, description=text)
+        elif time.monotonic() - self._told >= PLAIN_EVERY_SECONDS:
+            self._told = time.monotonic()
+            self.note(f"{self._done}/{self._total} {self._unit} · {text} · ETA {self._eta()}")
+
+    def refresh(self) -> None:
+        """Draw the bar, where no thread does."""
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def skip(self, units: int) -> None:
+        """Take out of the total what was finished before."""
+        self._total -= units
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=self._total)
+
+    def note(self, text: str) -> None:
+        """Print one line above the bar, and log it."""
+        tell("note", message=text)
+        if not self._quiet:
+            self._console.print(text, highlight=False, markup=False)
+
+    def _eta(self) -> str:
+        if not self._done:
+            return "?"
+        left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
+        return f"{int(left // 60)}:{int(left % 60):02d}"

@@ -1,0 +1,1 @@
+"""Property tests of an objective, for ours and for plugins."""

@@ -1,0 +1,137 @@
+"""MT-Bench: its questions, what a judge is shown, how grades are read, and the table."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from bench.cli.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
+from bench.errors import UsageError
+from bench.evaluate.judges.grades import Graded, grade_rows
+from bench.evaluate.judges.mt_bench import asked, grade_in, questions, read_dialogues
+from bench.evaluate.judges.outputs import said
+from tests.bench.evaluate.judges.models import chat_model
+from tests.bench.evaluate.judges.server import completion, serving
+
+
+def test_there_are_eighty_questions_in_eight_categories_and_thirty_with_a_reference():
+    found = questions()
+    assert [question.number for question in found] == list(range(81, 161))
+    assert set(pd.Series([question.category for question in found]).value_counts()) == {10}
+    assert len({question.category for question in found}) == 8
+    assert [question.number for question in found if question.reference] == list(range(101, 131))
+
+
+def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_turns():
+    answers = ("FIRST {question}", "SECOND \\1")
+    for question in questions():
+        (_, one), (_, two) = (asked(question, answers, turn=turn)[1] for turn in (1, 2))
+        assert question.turns[0] in one
+        assert "FIRST {question}" in one
+        assert "SECOND" not in one
+        assert all(text in two for text in (*question.turns, *answers))
+        if question.reference:
+            assert question.reference[0] in one
+            assert question.reference[1] in two
+        assert "[[5]]" in asked(question, answers, turn=1)[1][1]
+
+
+@pytest.mark.parametrize(
+    ("said", "grade"),
+    [
+        ("Good. Rating: [[7]]", 7.0),
+        ("Rating: [[8.5]] and not [[2]]", 8.5),
+        ("Rating: [6]", 6.0),
+        ("Rating: 7", None),
+        ("[[11]]", None),
+        ("[[0]]", None),
+        ("", None),
+    ],
+)
+def test_a_grade_is_read_as_fastchat_reads_it(said, grade):
+    assert grade_in(said) == grade
+
+
+def test_the_error_is_over_questions_not_turns():
+    rows = [
+        Graded(judge="j", model="m", question=81 + q, category="writing", turn=t, grade=g, outcome="judged", said="")
+        for q, g in enumerate((2.0, 4.0, 6.0))
+        for t in (1, 2)
+    ]
+    (row,) = grade_rows(rows)
+    assert (row["score"], row["turn_1"], row["n"]) == (4.0, 4.0, 6)
+    assert row["standard_error"] == pytest.approx(2 / 3**0.5)
+
+
+def answers_file(folder, numbers=range(81, 161)):
+    path = folder / "answers.jsonl"
+    lines = [json.dumps({"question_id": n, "model_id": "mine", "turns": [f"a{n}", f"b{n}"]}) for n in numbers]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_grades_of_a_real_endpoint_become_a_table_and_are_not_asked_for_twice(tmp_path):
+    def answer(body, number):
+        text = body["messages"][1]["content"]
+        if "a99" in text:
+            return 200, completion("", finish="content_filter")
+        return 200, completion("Fair. [[4]]" if "### User" in text else "Good. [[8]]" if "a82" not in text else "Good.")
+
+    with serving(answer) as server:
+        request = GradeRequest(judges=(f"api:m@{server.url}",), outputs=(answers_file(tmp_path),), out=tmp_path / "out")
+        evaluate_mt_bench(request)
+        assert len(server.bodies) == 160
+        evaluate_mt_bench(request)
+        assert len(server.bodies) == 160
+    row = pd.read_csv(tmp_path / "out" / "mt_bench.csv").iloc[0]
+    assert (row["n"], row["missing"], row["turn_1"], row["turn_2"]) == (157, 3, 8.0, 4.0)
+    stored = json.loads((tmp_path / "out" / "grades.json").read_text())
+    none = {(one["question"], one["outcome"]) for one in stored if one["grade"] is None}
+    assert none == {(82, "malformed"), (99, "refused")}
+
+
+def test_files_that_are_no_answers_are_refused(tmp_path):
+    for record in ({"question_id": 80, "turns": ["a", "b"]}, {"question_id": 81, "turns": ["a"]}, {"question_id": 81}):
+        (tmp_path / "bad.jsonl").write_text(json.dumps(record))
+        with pytest.raises(UsageError, match="not two answers"):
+            read_dialogues(tmp_path / "bad.jsonl")
+    with pytest.raises(UsageError, match="twice"):
+        read_dialogues(answers_file(tmp_path, (81, 81)))
+    fastchat = {"question_id": 81, "model_id": "m", "choices": [{"index": 0, "turns": ["a", "b"]}]}
+    (tmp_path / "fastchat.jsonl").write_text(json.dumps(fastchat))
+    assert read_dialogues(tmp_path / "fastchat.jsonl")[0].answers == {81: ("a", "b")}
+    with pytest.raises(UsageError, match="no grades in words"):
+        evaluate_mt_bench(GradeRequest(judges=("gold",), outputs=(tmp_path / "fastchat.jsonl",), out=tmp_path))
+
+
+def test_a_checkpoint_says_the_likeliest_next_in_each_dialogue(tmp_path):
+    folder = chat_model(tmp_path / "model")
+    dialogues = [["This movie was"], ["The actors"], ["I did not", " like it.", " But"]]
+    texts = said(str(folder), dialogues, results=tmp_path, tokens=6, temperature=0.0, seed=0)
+    assert texts == [greedy(folder, "".join(dialogue)) for dialogue in dialogues]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_answers_both_turns_the_second_knowing_the_first(tmp_path):
+    folder = chat_model(tmp_path / "model", context=8192)
+    request = GradeRequest(
+        judges=(f"lm:{folder}",), checkpoint=str(folder), tokens=6, temperature=0.0, dry_run=True, out=tmp_path / "out"
+    )
+    evaluate_mt_bench(request)
+    (made,) = read_dialogues(tmp_path / "out" / "answers.jsonl")
+    assert sorted(made.answers) == list(range(81, 161))
+    question = questions()[0]
+    first, second = made.answers[question.number]
+    assert greedy(folder, question.turns[0]) == first
+    assert greedy(folder, question.turns[0] + first + question.turns[1]) == second
+
+
+def greedy(folder, text):
+    """What transformers itself generates from the text, the likeliest token each time."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+    made = model.float().generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=1)
+    return tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)

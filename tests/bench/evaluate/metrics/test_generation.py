@@ -1,0 +1,41 @@
+"""The metrics of sampled completions."""
+
+import math
+
+import pytest
+
+from bench.core.samples import SampleRow
+from bench.evaluate.metrics.generation import diversity, generation_metrics
+
+
+def test_diversity_counts_distinct_n_grams_over_all_completions():
+    assert diversity([(1, 2, 1), (1, 2)]) == {"distinct_1": 2 / 5, "distinct_2": 2 / 3}
+    assert diversity([(1,)]) == {"distinct_1": 1.0, "distinct_2": 0.0}
+
+
+def row(*, completion_ids=(2,), ended=False, gold=0.0, kl=0.0):
+    return SampleRow(prompt_ids=(1,), completion_ids=completion_ids, ended=ended, prompt="", text="", gold=gold, kl=kl)
+
+
+def test_the_targets_standard_error_is_of_the_difference_of_each_prompt():
+    # J = gold − 0.5·kl is 1 for every prompt, so its error is 0 though gold and kl vary.
+    rows = [
+        row(completion_ids=(2, 0), ended=True, gold=1, kl=0),
+        row(completion_ids=(2, 2), gold=2, kl=2),
+        row(completion_ids=(2, 3), gold=3, kl=4),
+        row(completion_ids=(0,), ended=True, gold=4, kl=6),
+    ]
+    metrics = generation_metrics(rows, beta0=0.5, split="test")
+    found = {metric.name: metric for metric in metrics}
+    assert {(metric.task, metric.split, metric.n) for metric in metrics} == {("generation", "test", 4)}
+    assert (found["target"].value, found["target"].stderr) == (1.0, 0.0)
+    # var(1, 2, 3, 4) = 5/3, over n = 4.
+    assert found["gold_reward"].stderr == pytest.approx(math.sqrt(5 / 3 / 4))
+    assert (found["kl"].value, found["length"].value, found["ended_share"].value) == (3.0, 7 / 4, 0.5)
+    assert found["distinct_1"].value == 3 / 7
+
+
+def test_one_row_has_no_standard_error_and_none_is_refused():
+    assert {metric.stderr for metric in generation_metrics([row()], beta0=0.1, split="test")} == {None}
+    with pytest.raises(ValueError, match="nothing was measured"):
+        generation_metrics([], beta0=0.1, split="test")

@@ -1,0 +1,147 @@
+"""The comparison: paired over seeds and prompts, corrected for many, and the same whatever else stands in the table."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from bench.errors import UsageError
+from bench.report.analysis.compared import compare_group, kl_budgets
+from bench.report.analysis.settings import group_records
+from bench.stats.paired import paired_test
+from tests.bench.report.conftest import record, run_spec, start_records, study
+
+
+def group_of(records):
+    (group,) = group_records(records)
+    return group
+
+
+def scored(name, tables, *, beta=0.1):
+    """One setting chosen on validation, and test runs with these targets, seeds × prompts."""
+    made = [record(run_spec(name, beta=beta), target=float(np.mean(tables)))]
+    for seed, row in enumerate(tables, start=1):
+        one = record(run_spec(name, beta=beta, seed=seed), split="test", target=float(np.mean(row)))
+        made.append(one.model_copy(update={"scores": {"target": list(map(float, row))}}))
+    return made
+
+
+def noise(seed, seeds=4, prompts=60):
+    return np.random.default_rng(seed).normal(size=(seeds, prompts))
+
+
+def test_a_large_common_part_of_the_prompts_hides_no_difference():
+    hard = 5 * noise(0, seeds=1)
+    tables = {"dpo": hard + 0.1 * noise(1) + 0.3, "ipo": hard + 0.1 * noise(2), "kto": hard + 0.1 * noise(3)}
+    rows = compare_group(group_of([r for name, t in tables.items() for r in scored(name, t)])).rows
+    assert next(iter(rows)) == "dpo"
+    assert rows["ipo"].mean.half > 1
+    assert rows["ipo"].to_first.difference.high < 0
+    assert rows["ipo"].to_first.p < 0.01
+    assert rows["dpo"].letters == "a"
+    assert rows["ipo"].letters == rows["kto"].letters == "b"
+
+
+def test_the_p_of_a_row_is_the_paired_tests_times_the_number_of_pairs_at_least():
+    tables = {"dpo": noise(1) + 0.5, "ipo": noise(2) + 0.3, "kto": noise(3)}
+    rows = compare_group(group_of([r for name, t in tables.items() for r in scored(name, t)])).rows
+    alone = {name: paired_test(tables["dpo"], tables[name]) for name in ("ipo", "kto")}
+    for name, test in alone.items():
+        assert rows[name].to_first.difference.mean == pytest.approx(-test.difference.mean)
+        assert rows[name].to_first.difference.low == pytest.approx(-test.difference.high)
+        assert test.p <= rows[name].to_first.p <= min(1.0, 3 * test.p) + 1e-12
+    smallest = min(alone.values(), key=lambda test: test.p)
+    assert rows["kto"].to_first.p == pytest.approx(min(1.0, 3 * smallest.p))
+
+
+def test_pairs_are_tested_on_the_seeds_that_both_have():
+    tables = {"dpo": noise(1) + 1, "ipo": noise(2)}
+    records = [r for name, t in tables.items() for r in scored(name, t)]
+    cut = [r for r in records if (r.spec.objective, r.spec.seed) != ("dpo", 3)]
+    found = compare_group(group_of(cut)).rows["ipo"].to_first.difference
+    kept = [0, 1, 3]
+    assert found.mean == pytest.approx(float((tables["ipo"][kept] - tables["dpo"][kept]).mean()))
+    assert found.n == 3
+
+
+def test_without_scores_of_prompts_the_seeds_are_paired():
+    def plain(name, targets):
+        made = [record(run_spec(name), target=9.0)]
+        made += [record(run_spec(name, seed=s), split="test", target=t) for s, t in enumerate(targets, start=1)]
+        return [one.model_copy(update={"scores": {}}) for one in made]
+
+    rows = compare_group(group_of(plain("dpo", (1.0, 2.0, 3.0)) + plain("ipo", (0.8, 1.9, 2.7)))).rows
+    # gaps −0.2, −0.1, −0.3: t = 0.2 / (0.1 / √3) = 2 √3 with 2 degrees of freedom, p = 1 − √(12 / 14)
+    assert rows["ipo"].to_first.p == pytest.approx(1 - math.sqrt(12 / 14))
+    assert rows["ipo"].to_first.difference.source == "seeds"
+    assert math.isnan(rows["ipo"].iqm.mean)
+    assert rows["ipo"].components is None
+
+
+def test_one_more_objective_changes_no_others_own_numbers(full_study):
+    few = [r for r in full_study if r.spec.objective != "kto"]
+    before, after = compare_group(group_of(few)).rows, compare_group(group_of(full_study)).rows
+    for name, row in before.items():
+        same = after[name]
+        assert (row.mean, row.iqm, row.components) == (same.mean, same.iqm, same.components)
+        assert (row.sensitivity, row.importances) == (same.sensitivity, same.importances)
+
+
+def test_the_improvement_is_over_dpo_or_the_first_or_the_one_that_was_named(full_study):
+    assert compare_group(group_of(full_study)).baseline == "dpo"
+    others = group_of([r for r in full_study if r.spec.objective != "dpo"])
+    found = compare_group(others)
+    assert found.baseline == next(iter(found.rows)) == "ipo"
+    named = compare_group(others, baseline="simpo")
+    assert math.isnan(named.rows["simpo"].improvement.mean)
+    assert named.rows["ipo"].improvement.mean > 0.5
+    with pytest.raises(UsageError, match="did you mean 'simpo'"):
+        compare_group(others, baseline="simp")
+
+
+def test_the_sweeps_numbers_are_of_the_validation_runs():
+    runs = ((0.1, 0.9, 1.5), (0.2, 0.4, 3.0), (0.3, -0.5, 6.0), (0.4, None, None))
+    made = start_records()
+    for beta, target, kl in runs:
+        spec = run_spec(beta=beta)
+        made.append(record(spec, status="diverged") if target is None else record(spec, target=target, kl=kl))
+    found = compare_group(group_of(made))
+    row = found.rows["dpo"]
+    assert (row.sensitivity.best, row.sensitivity.median, row.sensitivity.worst) == (0.9, 0.4, -0.5)
+    assert row.sensitivity.diverged == 1
+    assert found.budgets == (1, 2, 5)
+    # rewards: 0.9 + 0.15 at 1.5 nats, 0.4 + 0.3 at 3 nats, which is less
+    assert row.reward_at_kl[0] != row.reward_at_kl[0]
+    assert row.reward_at_kl[1:] == pytest.approx((1.05, 1.05))
+    assert row.hypervolume == pytest.approx((5 - 1.5) * 1.05)
+    assert row.importances == {"beta": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("largest", "budgets"),
+    [(0.001, (0.01, 0.02, 0.05)), (0.3, (0.05, 0.1, 0.2)), (9.9, (1, 2, 5)), (10, (2, 5, 10)), (400, (2, 5, 10))],
+)
+def test_kl_budgets_are_ones_that_a_setting_reaches_and_ten_nats_at_most(largest, budgets):
+    assert kl_budgets(group_of([record(run_spec(beta=b), kl=largest * b) for b in (0.5, 1.0)])) == budgets
+
+
+def test_sixty_objectives_take_seconds():
+    records = [r for at in range(60) for r in scored(f"loss_{at:02d}", noise(at, seeds=3) + at % 7 / 10)]
+    group = group_of(records + [record(run_spec(f"loss_{at:02d}", beta=2.0), target=-9.0) for at in range(60)])
+    began = time.perf_counter()
+    rows = compare_group(group).rows
+    assert time.perf_counter() - began < 20
+    assert len(rows) == 60
+    assert all(row.letters for row in rows.values())
+
+
+def test_objectives_that_were_not_tested_stand_last_without_a_test_number():
+    untested = [r for r in study(("dpo", "ipo")) if (r.spec.objective, r.evaluation.split) != ("dpo", "test")]
+    found = compare_group(group_of(untested))
+    assert list(found.rows) == ["ipo", "dpo"]
+    row = found.rows["dpo"]
+    assert (row.rank, row.letters) == (None, "")
+    assert math.isnan(row.mean.mean)
+    assert math.isnan(row.to_first.p)
+    assert row.sensitivity.n == 5

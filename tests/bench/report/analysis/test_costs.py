@@ -1,0 +1,83 @@
+"""What a comparison cost: sums over runs, each run once; energy only where it is known, and how."""
+
+import json
+
+import pytest
+
+from bench.core.record import Cost, Energy
+from bench.core.results import load_records
+from bench.report.analysis.costs import ALL, costs_markdown, costs_of
+from tests.bench.cli.test_cli import bench
+from tests.bench.report.conftest import record, run_spec
+
+
+def costing(made, **changes):
+    return made.model_copy(update={"cost": Cost.model_validate({**made.cost.model_dump(), **changes})})
+
+
+def energy(joules, source="estimated"):
+    return Energy(joules=joules, source=source, method="m")
+
+
+def test_hours_tokens_and_money_add_up_over_runs_and_devices():
+    one = costing(record(run_spec(seed=0), seconds=3600.0), devices=2)
+    other = record(run_spec("ipo", seed=1), seconds=1800.0)
+    dpo, ipo, every = costs_of([one, other], price=3.0)
+    assert [row.objective for row in (dpo, ipo, every)] == ["dpo", "ipo", ALL]
+    assert dpo.device_hours == pytest.approx(2 * 1.0 + 0.5)  # two ranks train, one process evaluates
+    assert ipo.device_hours == pytest.approx(0.75)
+    assert every.device_hours == pytest.approx(3.25)
+    assert every.price == pytest.approx(9.75)
+    assert (every.runs, every.tokens) == (2, 200_000)
+
+
+def test_a_run_that_was_evaluated_twice_was_trained_once():
+    spec = run_spec()
+    both = [record(spec, split=split, seconds=3600.0) for split in ("validation", "test")]
+    row, _ = costs_of(both)
+    assert row.runs == 1
+    assert row.device_hours == pytest.approx(1 + 2 * 0.5)
+    assert row.tokens == 100_000
+
+
+def test_protocols_are_summed_apart():
+    rows = costs_of([record(run_spec(), protocol=p * 16) for p in "ab"])
+    assert [(row.protocol[0], row.objective) for row in rows] == [("a", "dpo"), ("a", ALL), ("b", "dpo"), ("b", ALL)]
+
+
+@pytest.mark.parametrize(
+    ("energies", "kwh", "known", "unknown"),
+    [
+        ([energy(1.8e6), energy(1.8e6)], 1.0, "estimated", 0),
+        ([energy(3.6e6, "measured"), energy(3.6e6, "measured")], 2.0, "measured", 0),
+        ([energy(3.6e6, "measured"), energy(3.6e6)], 2.0, "estimated", 0),
+        ([energy(3.6e6, "measured"), None], 1.0, "measured", 1),
+        ([None, None], None, "unknown", 2),
+    ],
+)
+def test_energy_is_summed_where_it_is_known_and_what_is_not_is_counted(energies, kwh, known, unknown):
+    made = [costing(record(run_spec(seed=seed)), energy=each) for seed, each in enumerate(energies)]
+    row, _ = costs_of(made)
+    assert row.kwh == (None if kwh is None else pytest.approx(kwh))
+    assert (row.energy, row.unknown_energy) == (known, unknown)
+    assert f"{unknown} runs unknown" in costs_markdown([row]) or not unknown or kwh is None
+
+
+def test_a_real_sweep_knows_its_energy_and_devices_and_says_so(whole):
+    trained = [found for found in load_records(whole) if found.spec.objective == "dpo"]
+    assert all(found.cost.energy is not None and found.cost.energy.joules > 0 for found in trained)
+    assert all(found.cost.devices == 1 for found in trained)
+    rows = json.loads(bench("status", "--out", whole, "--cost", "--price", "2", "--json").stdout)
+    every = next(row for row in rows if row["objective"] == ALL)
+    assert every["runs"] == 5
+    assert every["kwh"] == pytest.approx(sum(row["kwh"] for row in rows if row["objective"] != ALL))
+    assert every["price"] == pytest.approx(2 * every["device_hours"])
+    said = bench("status", "--out", whole, "--cost").stdout
+    assert every["energy"] in said
+    assert "estimated" in (whole / "cost.md").read_text() or "measured" in (whole / "cost.md").read_text()
+
+
+def test_published_results_have_costs_without_energy():
+    rows = json.loads(bench("status", "--out", "results/published/exact", "--cost", "--json").stdout)
+    assert rows
+    assert all(row["kwh"] is None and row["energy"] == "unknown" for row in rows)
