@@ -32,10 +32,10 @@ LONGEST = 1000
 
 MOST_LINES = 60
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
+CONTROL_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
 
-def shown(name: str) -> str:
+def escape_unprintable(name: str) -> str:
     """Return a name as it may stand in a table: what cannot be seen, or turns the text round, as its escape."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in name)
 

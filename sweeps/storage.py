@@ -44,11 +44,11 @@ def open_storage(url: str, *, patience: Patience | None = None) -> PatientStorag
     if url.startswith("grpc://"):
         return _open_proxy(url, patience)
     if "://" not in url:
-        raise StudyError(f"storage {shown(url)!r} is neither a URL nor a journal file", fix=f"give {KINDS}")
+        raise StudyError(f"storage {redact_url(url)!r} is neither a URL nor a journal file", fix=f"give {KINDS}")
     return _open_database(url, patience)
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """Return a URL as it may be shown: without its password, wherever in it that stands."""
     hidden = re.sub(r"(://[^:/?#]*):.*@(?=[^@]*$)", r"\1:***@", url)
     return re.sub(r"([?&](?:password|passwd|sslpassword|token)=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
@@ -84,7 +84,9 @@ def _open_journal(path: Path, patience: Patience) -> PatientStorage:
 def _open_proxy(url: str, patience: Patience) -> PatientStorage:
     place = re.fullmatch(r"grpc://([^/:@]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/?", url)
     if place is None:
-        raise StudyError(f"storage {shown(url)!r} names no host and port", fix=f"for example grpc://head:{GRPC_PORT}")
+        raise StudyError(
+            f"storage {redact_url(url)!r} names no host and port", fix=f"for example grpc://head:{GRPC_PORT}"
+        )
     try:
         from sweeps.proxy import PromptProxy, is_proxy_outage
     except ImportError as error:
@@ -112,7 +114,7 @@ def _open_database(url: str, patience: Patience) -> PatientStorage:
     if url.startswith("postgresql"):
         _end_paused_transactions(opened.engine)
     cached = optuna.storages._CachedStorage(opened)
-    return PatientStorage(cached, name=shown(url), is_outage=_is_database_outage, patience=patience)
+    return PatientStorage(cached, name=redact_url(url), is_outage=_is_database_outage, patience=patience)
 
 
 def _options(url: str) -> dict[str, object]:
@@ -150,7 +152,7 @@ def _end_paused_transactions(engine: Any) -> None:
 def _first_answer(
     call: Callable[[], Answer], url: str, may_come: Callable[[Exception], bool], patience: Patience
 ) -> Answer:
-    name = shown(url)
+    name = redact_url(url)
     try:
         return insist(call, name=name, is_outage=may_come, patience=patience, seconds=patience.opening)
     except ImportError as error:

@@ -13,7 +13,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 
 from sweeps.claims import (
-    WORKER,
     Board,
     Ledger,
     claim,
@@ -28,7 +27,7 @@ from sweeps.claims import (
 )
 from sweeps.errors import StorageAwayError, StudyError, SweepError
 from sweeps.grid import Slot, slots_of
-from sweeps.heartbeat import beat_seconds, heartbeat, worker_id
+from sweeps.heartbeat import WORKER, beat_seconds, heartbeat, worker_id
 from sweeps.outcome import EventKind, Outcome, TrialEvent, TrialResult, best
 from sweeps.patience import PatientStorage
 from sweeps.study import TERMS, build_sampler

@@ -17,7 +17,7 @@ from bench.data.card import LEVELS, Card, Lengths, Spread
 from bench.data.contamination import MOSTLY
 from bench.errors import UsageError
 from bench.utils.files import write_text_whole
-from bench.utils.redact import plain
+from bench.utils.redact import for_terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ LONGEST = 300
 """Characters of a text that a sample row shows."""
 
 
-def shown(card: Card) -> RenderableType:
+def render_card(card: Card) -> RenderableType:
     """Return the card for a terminal; texts of the data are shown without what a terminal would act on."""
     parts: list[RenderableType] = []
     for table in tables(card):
@@ -71,8 +71,8 @@ def shown(card: Card) -> RenderableType:
             grid.add_column(_cell(name), justify="left" if left else "right", overflow="fold")
         for row in table.rows:
             grid.add_row(*map(_cell, row))
-        parts += [RichText(plain(table.title), style="bold"), grid]
-        parts += [RichText(plain(table.note), style="dim"), RichText("")] if table.note else []
+        parts += [RichText(for_terminal(table.title), style="bold"), grid]
+        parts += [RichText(for_terminal(table.note), style="dim"), RichText("")] if table.note else []
     return Group(*parts)
 
 
@@ -86,7 +86,7 @@ def write_cards(cards: Sequence[Card], path: Path) -> None:
         text = "\n".join(markdown(table) for card in cards for table in tables(card))
     else:
         environment = Environment(autoescape=True, trim_blocks=True)
-        environment.filters["plain"] = plain
+        environment.filters["for_terminal"] = for_terminal
         text = environment.from_string(_HTML).render(title="Data card", cards=[tables(card) for card in cards])
     write_text_whole(path, text.rstrip("\n") + "\n")
 
@@ -130,11 +130,11 @@ def draw_lengths(lengths: Mapping[str, Lengths], *, unit: str) -> "Figure":
 
 
 def _cell(text: str) -> RichText:
-    return RichText(plain(text.replace("\t", " ")))
+    return RichText(for_terminal(text.replace("\t", " ")))
 
 
 def _line(cells: Sequence[str]) -> str:
-    told = (escape(plain(cell.replace("\r", "")), quote=False) for cell in cells)
+    told = (escape(for_terminal(cell.replace("\r", "")), quote=False) for cell in cells)
     escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>") for cell in told)
     return f"| {' | '.join(escaped)} |"
 

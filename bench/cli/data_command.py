@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli.data_card import SUFFIXES, draw_lengths, shown, write_cards
+from bench.cli.data_card import SUFFIXES, draw_lengths, render_card, write_cards
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.core.request import apply, data_settings, read_settings
 from bench.data.card import Card, describe, row_lengths, shared_prompts
@@ -19,7 +19,7 @@ from bench.data.prepare import Row
 from bench.data.rows import Pair
 from bench.errors import UsageError
 from bench.utils.files import write_text_whole
-from bench.utils.redact import plain
+from bench.utils.redact import for_terminal
 
 
 def read_options(data_format: str | None, columns: str | None, settings: Sequence[str]) -> DataOptions:
@@ -60,11 +60,11 @@ def describe_data(
                 card = replace(card, against=against.name, against_unread=asked.unread)
             cards.append(card)
             parts[name] = found.rows
-            console.print(shown(cards[-1]))
+            console.print(render_card(cards[-1]))
             if figures is not None:
                 _draw(lengths, figures / f"lengths-{len(cards)}", console)
     for (one, two), count in shared_prompts(parts).items():
-        console.print(Text(plain(f"{count} prompts are in both {one} and {two}")), soft_wrap=True)
+        console.print(Text(for_terminal(f"{count} prompts are in both {one} and {two}")), soft_wrap=True)
     if out is not None:
         write_cards(cards, out)
         console.print(f"  {out}", highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from bench.cli.app import app
 from bench.errors import BenchError
-from bench.utils.redact import plain, redacted
+from bench.utils.redact import for_terminal, redact
 
 # Each registers its commands, in the order in which --help shows them.
 # isort: off
@@ -64,8 +64,8 @@ def _tell(text: str) -> None:
     # A closed or full stderr must not hide the exit code behind a traceback.
     with suppress(OSError, ValueError):
         if "--debug" in sys.argv and sys.exc_info()[0] not in (None, KeyboardInterrupt):
-            print(redacted(traceback.format_exc()), file=sys.stderr)
-        print(f"error: {plain(text)}" if not text.startswith("stopped") else text, file=sys.stderr, flush=True)
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(f"error: {for_terminal(text)}" if not text.startswith("stopped") else text, file=sys.stderr, flush=True)
 
 
 def _end(code: int) -> NoReturn:

@@ -26,7 +26,7 @@ def evaluate_judgements(
         RunError: the table cannot be written.
     """
     control = length_control_of(difficulty, gamed)
-    tell_win_rates(told_apart(paths), control=control, by_index=by_index, out=out)
+    tell_win_rates(unique_names(paths), control=control, by_index=by_index, out=out)
 
 
 def length_control_of(difficulty: Path | None, gamed: Path | None) -> LengthControl | None:
@@ -41,7 +41,7 @@ def length_control_of(difficulty: Path | None, gamed: Path | None) -> LengthCont
     return read_length_control(difficulty, gamed)
 
 
-def told_apart(paths: Sequence[Path]) -> list[Judgements]:
+def unique_names(paths: Sequence[Path]) -> list[Judgements]:
     """Read all files. Raises UsageError: a file that cannot be used, or one given twice.
 
     One judge and model in two files is two judges: each is called by its file.

@@ -20,8 +20,8 @@ from bench.evaluate.judges.mt_bench import (
     TOKENS,
     Dialogue,
     Question,
-    asked,
     grade_in,
+    grade_prompts,
     questions,
     read_dialogues,
 )
@@ -96,7 +96,7 @@ def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: 
     verdicts: list[Verdict | None] = [None] * len(turns)
     with Progress(console=console, transient=True, disable=console is None or not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {dialogue.model}", total=len(turns))
-        shown = [asked(question, answers, turn=turn) for question, answers, turn in turns]
+        shown = [grade_prompts(question, answers, turn=turn) for question, answers, turn in turns]
         for number, verdict in remembered(judge.grade, f"{judge.identity} grade", shown, cache=cache):
             verdicts[number] = verdict
             bar.advance(task)
@@ -138,22 +138,22 @@ def _cost(judge: Judge, dialogues: Sequence[Dialogue], *, cache: Path) -> Cost |
         key_of(f"{judge.identity} grade", messages): messages
         for dialogue in dialogues
         for question, answers, turn in _turns(dialogue)
-        for messages in [asked(question, answers, turn=turn)]
+        for messages in [grade_prompts(question, answers, turn=turn)]
     }
     return judge.cost([messages for key, messages in shown.items() if kept(cache, key) is None], TOKENS)
 
 
 def _of_checkpoint(request: GradeRequest, *, folder: Path) -> Dialogue:
-    from bench.evaluate.judges.outputs import name_of, said
+    from bench.evaluate.judges.outputs import answer_text, name_of
 
     assert request.checkpoint is not None
     answers: dict[int, tuple[str, str]] = {}
     for temperature, part in _by_temperature(request.temperature).items():
-        first = said(
+        first = answer_text(
             request.checkpoint, [[question.turns[0]] for question in part], results=request.results,
             tokens=request.tokens, temperature=temperature, seed=request.seed,
         )  # fmt: skip
-        second = said(
+        second = answer_text(
             request.checkpoint,
             [[question.turns[0], answer, question.turns[1]] for question, answer in zip(part, first, strict=True)],
             results=request.results, tokens=request.tokens, temperature=temperature, seed=request.seed + 1,

@@ -12,11 +12,11 @@ from bench.errors import RunError, UsageError
 from bench.utils.event_log import command_log
 from bench.utils.files import writable
 from bench.utils.process import loading, quiet_libraries
-from bench.utils.redact import plain
+from bench.utils.redact import for_terminal
 
 if TYPE_CHECKING:
     from bench.runner.plan import Plan
-    from bench.runner.resources import Crew
+    from bench.runner.resources import Workers
 
 
 def run_command(request: Request, *, dry_run: bool) -> None:
@@ -31,12 +31,12 @@ def run_command(request: Request, *, dry_run: bool) -> None:
             # A process that may be forked never starts OpenMP's threads: a child would wait for them for ever.
             torch.set_num_threads(1)
         from bench.models.matmul import take_fastest_route
-        from bench.runner.compare import crew_for
+        from bench.runner.compare import workers_for
         from bench.runner.plan import make_plan
 
         writable(request.results)
-        plan = make_plan(request, note=lambda text: console.print(plain(text), highlight=False, markup=False))
-        crew = crew_for(plan)
+        plan = make_plan(request, note=lambda text: console.print(for_terminal(text), highlight=False, markup=False))
+        crew = workers_for(plan)
         if crew.workers == 1:
             torch.set_num_threads(threads)
         take_fastest_route()
@@ -50,7 +50,7 @@ def run_command(request: Request, *, dry_run: bool) -> None:
         _do(plan, crew, console)
 
 
-def _do(plan: "Plan", crew: "Crew", console: Console) -> None:
+def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with loading():
         from bench.core.outputs import remember
         from bench.report.analysis.costs import write_costs
@@ -92,13 +92,13 @@ def open_command(request: Request) -> None:
     with loading():
         from bench.runner.hooks import hooks_of, stoppable
         from bench.runner.plan import make_plan
-        from bench.runner.scheduler import open_agenda
+        from bench.runner.scheduler import open_schedule
 
         writable(request.results)
         plan = make_plan(request)
     with stoppable() as stop:
         note = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-        open_agenda(plan, hooks_of(plan, advance=lambda units, text: None, note=note, stop=stop), retry=None)
+        open_schedule(plan, hooks_of(plan, advance=lambda units, text: None, note=note, stop=stop), retry=None)
         note(f"study {request.study} is open: {plan.runs} trainings; join it with")
         place = "" if request.storage is None else " --storage …"
         note(f"  bench worker --study {request.study} --out {request.results.absolute()}{place}")

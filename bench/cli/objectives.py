@@ -120,7 +120,7 @@ def markdown() -> str:
     lines = [
         "# Objectives",
         "",
-        "Made from the registry by `python -m bench.cli.objectives`: edit the docstrings in `losses/objectives` instead.",
+        "Made from the registry by `python -m bench.cli.objectives`: edit `losses/objectives` instead.",
         "Notation: the head of `losses/batch.py`. «sweep» is what `--sweep` tries.",
         "",
         f"{len(built_in)} objectives and {len(MODIFIERS)} modifiers.",

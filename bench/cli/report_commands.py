@@ -16,7 +16,7 @@ from bench.errors import RunError, UsageError, did_you_mean
 from bench.utils.event_log import command_log
 from bench.utils.files import writable
 from bench.utils.process import quiet_libraries
-from bench.utils.redact import plain
+from bench.utils.redact import for_terminal
 
 
 def reproduce_known(name: str | None, out: Path | None, *, to: Path | None) -> None:
@@ -131,7 +131,7 @@ def verify_results(results: Path) -> None:
         raise UsageError(f"no results folder {results}", fix="name it with --out")
     problems = check(results)
     for problem in problems:
-        Console(stderr=True).print(plain(str(problem)), highlight=False, markup=False, soft_wrap=True)
+        Console(stderr=True).print(for_terminal(str(problem)), highlight=False, markup=False, soft_wrap=True)
     if problems:
         raise RunError(
             f"{len(problems)} files are not what was written",

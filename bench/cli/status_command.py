@@ -9,7 +9,7 @@ from rich.live import Live
 
 from bench.errors import UsageError
 from bench.runner.status.overview import overview
-from bench.runner.status.show import shown
+from bench.runner.status.show import render_status
 
 
 def show_status(
@@ -39,13 +39,13 @@ def show_status(
         return
     console = Console()
     if not watch:
-        console.print(shown(overview(results, storage=storage, study=study), verbose=verbose))
+        console.print(render_status(overview(results, storage=storage, study=study), verbose=verbose))
         return
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
                 found = overview(results, storage=storage, study=study)
-                live.update(shown(found, verbose=verbose), refresh=True)
+                live.update(render_status(found, verbose=verbose), refresh=True)
                 time.sleep(every)
     except KeyboardInterrupt:
         return

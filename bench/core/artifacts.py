@@ -16,7 +16,7 @@ from bench.core.manifest import (
     seal,
 )
 from bench.errors import RunError
-from bench.utils.files import sibling_of, sync, told
+from bench.utils.files import naming_disk_errors, sibling_of, sync
 
 Note = Callable[[str], None]
 
@@ -58,7 +58,7 @@ def write_whole(folder: Path, write: Callable[[Path], None], *, stage: str) -> N
     Raises RunError for a full disk, a missing permission and the like; what ``write`` raises passes through.
     """
     temporary = sibling_of(folder)
-    with told(folder, "write"):
+    with naming_disk_errors(folder, "write"):
         try:
             temporary.mkdir(parents=True)
             write(temporary)
@@ -79,7 +79,7 @@ def verify_folder(folder: Path, *, stage: str | None = None) -> list[Problem]:
     if stage is not None and manifest.stage != stage:
         detail = f"was written by the stage {manifest.stage!r}; here {stage!r} is right"
         problems.append(Problem(folder / MANIFEST, "changed", detail))
-    with told(folder, "read"):
+    with naming_disk_errors(folder, "read"):
         found = {name_of(folder, path): path for path in files_of(folder)}
     for name, entry in sorted(manifest.files.items()):
         if name not in found:
@@ -102,7 +102,7 @@ def verify_folder(folder: Path, *, stage: str | None = None) -> list[Problem]:
 
 def finished(results: Path, place: str) -> list[Path]:
     """Return the finished folders at one of ``PLACES``, sorted; temporary siblings (leading dot) are left out."""
-    with told(results, "read"):
+    with naming_disk_errors(results, "read"):
         folders = (path.parent for path in results.glob(f"{place}/{MANIFEST}"))
         return sorted(f for f in folders if not any(part.startswith(".") for part in f.relative_to(results).parts))
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from bench.core.manifest import first_fault
 from bench.core.record import RECORD_VERSION, RunRecord
 from bench.errors import RunError, UsageError
-from bench.utils.files import told, write_bytes_whole
+from bench.utils.files import naming_disk_errors, write_bytes_whole
 
 BUNDLE = "records.jsonl.gz"
 
@@ -37,7 +37,7 @@ def read_bundle(folder: Path) -> list[RunRecord]:
         RunError: the file is damaged, or a line is no record of this version.
     """
     path = folder / BUNDLE
-    with told(path, "read"):
+    with naming_disk_errors(path, "read"):
         if not path.is_file():
             return []
         packed = path.read_bytes()

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.manifest import first_fault, read_manifest
 from bench.errors import RunError
-from bench.utils.files import told
+from bench.utils.files import naming_disk_errors
 
 FILE = "inspect.json"
 VERSION = 1
@@ -151,7 +151,7 @@ def read_inspection(folder: Path) -> Inspection:
     """Return a finished inspection. Raises RunError where it is not what was written there."""
     path, fix = folder / FILE, f"delete {folder} and run the same command again"
     entry = read_manifest(folder).files.get(FILE)
-    with told(path, "read"):
+    with naming_disk_errors(path, "read"):
         content = path.read_bytes()
     if entry is None or hashlib.sha256(content).hexdigest() != entry.sha256:
         raise RunError(f"{path} is damaged: it is not what was written", fix=fix)

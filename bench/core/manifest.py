@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.errors import RunError
-from bench.utils.files import sync, told, write_text_whole
+from bench.utils.files import naming_disk_errors, sync, write_text_whole
 
 MANIFEST = "manifest.json"
 BESIDES = ("evals", "lease")
@@ -40,7 +40,7 @@ class Manifest(BaseModel):
 
 def seal(folder: Path, *, stage: str) -> Manifest:
     """Declare ``folder`` finished: sync its files, write their manifest last. For a folder that was filled in place."""
-    with told(folder, "finish"):
+    with naming_disk_errors(folder, "finish"):
         for path in files_of(folder):
             sync(path)
         for below in (path for path in folder.rglob("*") if path.is_dir()):
@@ -52,7 +52,7 @@ def seal(folder: Path, *, stage: str) -> Manifest:
 
 def manifest_of(folder: Path, *, stage: str) -> Manifest:
     """Return the manifest of what lies in ``folder`` now, evaluations and leases left out. Raises RunError."""
-    with told(folder, "read"):
+    with naming_disk_errors(folder, "read"):
         return Manifest(stage=stage, files={name_of(folder, path): entry_of(path) for path in files_of(folder)})
 
 
@@ -64,7 +64,7 @@ def is_complete(folder: Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a finished folder. Raises RunError where it cannot be read or is not what was written."""
     path = folder / MANIFEST
-    with told(path, "read"):
+    with naming_disk_errors(path, "read"):
         content = path.read_bytes()
     try:
         manifest = Manifest.model_validate_json(content)

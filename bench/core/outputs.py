@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.core.manifest import Entry, first_fault, name_of
 from bench.errors import RunError
-from bench.utils.files import told, write_text_whole
+from bench.utils.files import naming_disk_errors, write_text_whole
 
 WRITTEN = "written.json"
 JOURNALS = "studies/*/journal.log"
@@ -40,7 +40,7 @@ class Written(BaseModel):
 
 def remember(results: Path, paths: Iterable[Path]) -> None:
     """Remember ``paths`` (below ``results``) and every journal of a study as they are now. Raises RunError."""
-    with told(results, "write in"), _locked(results):
+    with naming_disk_errors(results, "write in"), _locked(results):
         files = {**_known(results)}
         for path in (*paths, *results.glob(JOURNALS)):
             files[name_of(results, path)] = _entry(path, None)
@@ -56,7 +56,7 @@ def written_of(files: Mapping[str, Entry]) -> Written:
 def read_written(results: Path) -> Written | None:
     """Return what ``results`` remembers, None where nothing. Raises RunError where that file is damaged."""
     path = results / WRITTEN
-    with told(path, "read"):
+    with naming_disk_errors(path, "read"):
         if not path.is_file():
             return None
         content = path.read_bytes()

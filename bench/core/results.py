@@ -18,7 +18,7 @@ from bench.core.manifest import (
 from bench.core.outputs import WRITTEN, changed
 from bench.core.record import RECORD_VERSION, RunRecord
 from bench.errors import RunError
-from bench.utils.files import told, write_bytes_whole, write_text_whole
+from bench.utils.files import naming_disk_errors, write_bytes_whole, write_text_whole
 
 __all__ = [
     "Manifest",
@@ -115,7 +115,7 @@ def read_record(folder: Path) -> RunRecord:
     path = folder / RECORD
     fix = f"delete {folder} and run the same command again: the checkpoint is evaluated again, not trained again"
     entry = read_manifest(folder).files.get(RECORD)
-    with told(path, "read"):
+    with naming_disk_errors(path, "read"):
         content = path.read_bytes()
     if entry is None or hashlib.sha256(content).hexdigest() != entry.sha256:
         raise RunError(f"{path} is damaged: it is not what was written", fix=fix)

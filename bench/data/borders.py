@@ -9,7 +9,7 @@ from bench.data.preferences import Preferences
 from bench.data.rows import Pair
 from bench.data.template import Tokenizer, text_ids
 from bench.data.template_habits import habits
-from bench.utils.event_log import tell
+from bench.utils.event_log import log_event
 
 WINDOW = 64
 """Characters on each side of a border that are encoded together first: no token of text is nearly as long."""
@@ -59,7 +59,7 @@ def tell_borders(preferences: Preferences, tokenizer: Tokenizer, *, note: Note, 
             f"{preferences.source}: its texts are plain strings, which no chat template touches; messages are templated"
         )
     found = borders(preferences, tokenizer)
-    tell("borders", {"source": preferences.source, "completions": found.completions, "merged": found.merged})
+    log_event("borders", {"source": preferences.source, "completions": found.completions, "merged": found.merged})
     if found.merged:
         note(
             f"{preferences.source}: {found.merged} of {found.completions} completions would be parted from their "

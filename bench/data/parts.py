@@ -14,7 +14,7 @@ from bench.data.rows import words_of
 from bench.data.sets import Split, split_sets
 from bench.data.template import Tokenizer
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
-from bench.errors import UsageError, shown
+from bench.errors import UsageError, escape_unprintable
 
 NO_LIMIT = 2**40
 """Tokens that no row has: for lengths before anything is cut."""
@@ -79,7 +79,7 @@ def encoded_parts(
         )
     shares = [0.0 if name in given else share for name, share in zip((TRAIN, VALIDATION, TEST), fractions, strict=True)]
     shares[0] = fractions[0] if not given else 1.0 - sum(shares[1:])
-    split = split_sets([shown(path.name) for path in paths], sets, fractions=shares, seed=0)
+    split = split_sets([escape_unprintable(path.name) for path in paths], sets, fractions=shares, seed=0)
     return Parts(split=replace(split, parts={**split.parts, **given}), words=words)
 
 

@@ -37,7 +37,7 @@ class Yardstick:
     ``baseline`` has the start model's samples on the same prompts; None while the start model itself is measured.
     ``gold`` is None where the reward is known for every completion, and nothing is sampled. ``tasks`` of lm-eval, None
     where there are none. ``packed``: how held-out pairs are laid out; as ``reference`` was, so that of the start model
-    the log-ratios are zero to the bit. ``asked``: judges with what they are shown, where the prompts are the user's.
+    the log-ratios are zero to the bit. ``judge_inputs``: judges and what they see, where the prompts are the user's.
     """
 
     start: Any
@@ -49,11 +49,11 @@ class Yardstick:
     baseline: Sequence[SampleRow] | None
     tasks: ReadyTasks | None
     packed: bool
-    asked: "Asked | None" = None
+    judge_inputs: "JudgeInputs | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class JudgeInputs:
     """Who judges, and what judges are shown: each prompt's words, and the held-out pairs (preferred answer first).
 
     The first judge chooses, so that validation asks no other; ``verdicts`` is the folder that keeps what they said.
@@ -85,14 +85,14 @@ def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpe
     judging: list[Metric] = []
     preferred: dict[str, NDArray[np.float64]] = {}
     target = None
-    if yardstick.asked is not None:
-        rows, judging, target, preferred = _asked(rows, yardstick, yardstick.asked, spec=spec)
+    if yardstick.judge_inputs is not None:
+        rows, judging, target, preferred = _asked(rows, yardstick, yardstick.judge_inputs, spec=spec)
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
     if yardstick.tasks is not None:
         metrics += run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
-    if yardstick.asked is None and spec.judge and yardstick.baseline is not None:
+    if yardstick.judge_inputs is None and spec.judge and yardstick.baseline is not None:
         metrics += judge_metrics(
             win_rate(
                 instructions=[row.prompt for row in rows],
@@ -112,7 +112,7 @@ def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpe
 
 
 def _asked(
-    rows: Sequence[SampleRow], yardstick: Yardstick, asked: Asked, *, spec: EvaluationSpec
+    rows: Sequence[SampleRow], yardstick: Yardstick, asked: JudgeInputs, *, spec: EvaluationSpec
 ) -> tuple[list[SampleRow], list[Metric], NDArray[np.float64] | None, dict[str, NDArray[np.float64]]]:
     """Return the samples with the first judge's rewards, all that judges say, the target where it is a win rate, and
     each judge's preferences by prompt."""
@@ -172,10 +172,10 @@ def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> li
 def _texts(samples: Samples, yardstick: Yardstick) -> tuple[Sequence[str], Sequence[str], NDArray[np.float64] | None]:
     """Return each sample's prompt and its own text, and the gold reward of both together where there is one."""
     decode = yardstick.tokenizer.batch_decode
-    if yardstick.asked is not None:
+    if yardstick.judge_inputs is not None:
         # A template's words between the turns are no part of what was asked or answered.
         answers = decode([list(ids) for ids in samples.completions], skip_special_tokens=True)
-        return yardstick.asked.instructions, [answer.strip() for answer in answers], None
+        return yardstick.judge_inputs.instructions, [answer.strip() for answer in answers], None
     prompts = decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
     whole = decode(
         [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True

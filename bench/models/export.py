@@ -16,7 +16,7 @@ from bench.models.hub import NAME
 from bench.models.loading import load_model
 from bench.models.model_card import card
 from bench.models.sources import RUN, base_of, find_run, start_folder
-from bench.utils.files import sibling_of, sync, told
+from bench.utils.files import naming_disk_errors, sibling_of, sync
 
 Kind = Literal["merged", "adapter"]
 DTYPES = ("float32", "bfloat16")
@@ -121,7 +121,7 @@ def _write_tokenizer(kept: Path, folder: Path) -> None:
 
 def _whole(to: Path, write: Callable[[Path], None]) -> None:
     temporary = sibling_of(to.absolute())
-    with told(to, "write"):
+    with naming_disk_errors(to, "write"):
         try:
             temporary.mkdir(parents=True)
             write(temporary)

@@ -25,7 +25,7 @@ from bench.core.manifest import is_complete
 from bench.data.collate import Row
 from bench.errors import RunError
 from bench.models.logprobs import CompletionLogProbs
-from bench.utils.event_log import tell
+from bench.utils.event_log import log_event
 
 VERSION = 2
 
@@ -115,9 +115,9 @@ def open_reference(
     if is_complete(entry):
         problems = verify_folder(entry)
         if not problems:
-            tell("cache_hit", {"cache": "reference", "entry": entry.name})
+            log_event("cache_hit", {"cache": "reference", "entry": entry.name})
             return entry
-        tell("cache_damaged", {"cache": "reference", "entry": entry.name, "problem": str(problems[0])})
+        log_event("cache_damaged", {"cache": "reference", "entry": entry.name, "problem": str(problems[0])})
         note(f"the cache entry is damaged ({problems[0]}); it is made again")
         shutil.rmtree(entry)
     with _computing(entry):
@@ -168,7 +168,7 @@ def _compute_entry(
 
     write_whole(entry, write, stage="reference")
     seconds = round(time.monotonic() - started, 3)
-    tell("cache_built", {"cache": "reference", "entry": entry.name, "rows": len(distinct), "seconds": seconds})
+    log_event("cache_built", {"cache": "reference", "entry": entry.name, "rows": len(distinct), "seconds": seconds})
 
 
 @torch.no_grad()

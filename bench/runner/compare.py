@@ -6,24 +6,24 @@ import shutil
 from bench.core.record import RunRecord
 from bench.runner.hooks import EVALUATION_UNITS, hooks_of, stoppable
 from bench.runner.plan import Plan
-from bench.runner.pool import Span, run_fleet
+from bench.runner.pool import Span, run_pool
 from bench.runner.resources import (
-    Crew,
-    choose_crew,
-    crew_of,
+    Workers,
+    choose_workers,
     parameters_in,
     start_method,
     this_machine,
     threads_asked_for,
+    workers_of,
 )
-from bench.runner.scheduler import Retry, gather, open_agenda, select, work
+from bench.runner.scheduler import Retry, gather, open_schedule, select, work
 from bench.runner.search import finished_runs
 from bench.utils.progress import Progress
 
-__all__ = ["compare", "crew_for", "idle_share", "plan_units", "select"]
+__all__ = ["compare", "idle_share", "plan_units", "select", "workers_for"]
 
 
-def compare(plan: Plan, progress: Progress, *, crew: Crew | None = None) -> tuple[list[RunRecord], list[str]]:
+def compare(plan: Plan, progress: Progress, *, crew: Workers | None = None) -> tuple[list[RunRecord], list[str]]:
     """Run a whole plan, doing only what is missing: in this process, or by as many workers as ``crew`` has.
 
     Returns:
@@ -33,7 +33,7 @@ def compare(plan: Plan, progress: Progress, *, crew: Crew | None = None) -> tupl
         RunError, UsageError: what went wrong outside of trials, whose faults are told as failures.
         KeyboardInterrupt: a stop was asked for; what resuming needs is on disk.
     """
-    crew = crew or crew_for(plan)
+    crew = crew or workers_for(plan)
     if not plan.request.resume:
         _forget(plan)
     retry: Retry | None = None
@@ -43,23 +43,23 @@ def compare(plan: Plan, progress: Progress, *, crew: Crew | None = None) -> tupl
             method = start_method(cuda=cuda)
             if method == "spawn":
                 progress.note("workers are started afresh: here a fork is not safe, so each one loads model and data")
-            retry, spans = run_fleet(plan, crew, progress, method=method)
+            retry, spans = run_pool(plan, crew, progress, method=method)
             if spans:
                 share = 1 - idle_share(spans, workers=crew.workers)
                 progress.note(f"{crew.workers} workers of {crew.threads} thread(s), at work {share:.0%} of the time")
         hooks = hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop)
-        agenda = open_agenda(plan, hooks, retry=retry)
+        agenda = open_schedule(plan, hooks, retry=retry)
         work(agenda)
         return gather(agenda)
 
 
-def crew_for(plan: Plan) -> Crew:
+def workers_for(plan: Plan) -> Workers:
     """How many workers a plan gets on this machine: as many as were asked for, else as many as pay."""
     machine, threads = this_machine(), threads_asked_for()
     if plan.request.workers is not None:
-        return crew_of(machine, workers=plan.request.workers, threads=threads)
+        return workers_of(machine, workers=plan.request.workers, threads=threads)
     trials = sum(search.trials for search in plan.searches)
-    return choose_crew(
+    return choose_workers(
         machine,
         parameters=parameters_in(plan.workspace.model),
         runs=max(trials, len(plan.searches) * len(plan.final_seeds)),

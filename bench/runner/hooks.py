@@ -8,7 +8,7 @@ from types import FrameType
 
 from bench.core.specs import RunSpec
 from bench.runner.plan import Plan
-from bench.utils.event_log import tell
+from bench.utils.event_log import log_event
 
 EVALUATION_UNITS = 0.5
 """What an evaluation counts for in the progress, as a share of a run's steps."""
@@ -46,7 +46,7 @@ def stoppable(*, by: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Stop]:
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        tell("signal_received", {"signal": signal.Signals(number).name, "training": stop.training})
+        log_event("signal_received", {"signal": signal.Signals(number).name, "training": stop.training})
         if stop.asked or not stop.training:
             raise KeyboardInterrupt
         stop.asked = True

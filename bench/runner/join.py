@@ -16,7 +16,7 @@ from bench.utils.process import loading, quiet_libraries
 
 if TYPE_CHECKING:
     from bench.runner.plan import Plan
-    from bench.runner.resources import Crew
+    from bench.runner.resources import Workers
     from bench.runner.scheduler import Limits
     from bench.runner.study_manifest import Posted
     from bench.utils.progress import Progress
@@ -69,7 +69,7 @@ def join_command(joining: Joining) -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         from bench.models.matmul import take_fastest_route
-        from bench.runner.compare import crew_for, plan_units
+        from bench.runner.compare import plan_units, workers_for
         from bench.runner.plan import check_study_name, make_plan
         from bench.runner.scheduler import Limits
         from bench.runner.study_manifest import check_agrees, request_of
@@ -88,7 +88,7 @@ def join_command(joining: Joining) -> None:
         writable(results)
         plan = make_plan(request_of(posted, joining.own))
         check_agrees(plan, posted)
-        crew = crew_for(plan)
+        crew = workers_for(plan)
         if crew.workers == 1:
             torch.set_num_threads(threads)
         take_fastest_route()
@@ -102,25 +102,25 @@ def join_command(joining: Joining) -> None:
         console.print(f"{joining.study}: {names}: {what}", highlight=False, markup=False, soft_wrap=True)
 
 
-def join_plan(plan: "Plan", crew: "Crew", progress: "Progress", limits: "Limits") -> bool:
+def join_plan(plan: "Plan", crew: "Workers", progress: "Progress", limits: "Limits") -> bool:
     """Do this machine's part of a plan. What failed before is not tried again: ``bench run`` does that once for all.
 
     Returns:
         Whether the plan is done; False where a limit came first.
     """
     from bench.runner.hooks import hooks_of, stoppable
-    from bench.runner.pool import run_fleet
+    from bench.runner.pool import run_pool
     from bench.runner.resources import start_method, this_machine
-    from bench.runner.scheduler import is_done, open_agenda, work
+    from bench.runner.scheduler import is_done, open_schedule, work
 
     retry = [frozenset[int]() for _ in plan.searches]
     with stoppable() as stop:
         hooks = hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop)
         if crew.workers == 1:
-            return work(open_agenda(plan, hooks, retry=retry), limits)
+            return work(open_schedule(plan, hooks, retry=retry), limits)
         cuda = this_machine().cuda and plan.workspace.execution.device != "cpu"
-        run_fleet(plan, crew, progress, method=start_method(cuda=cuda), retry=retry, limits=limits)
-        return is_done(open_agenda(plan, hooks, retry=retry))
+        run_pool(plan, crew, progress, method=start_method(cuda=cuda), retry=retry, limits=limits)
+        return is_done(open_schedule(plan, hooks, retry=retry))
 
 
 def _check_settings(settings: tuple[str, ...]) -> None:

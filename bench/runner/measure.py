@@ -117,7 +117,7 @@ def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[st
 
 def _tasks(workspace: Workspace, evaluation: EvaluationSpec) -> ReadyTasks | None:
     """The tasks of lm-eval. They choose nothing, so that where judges are asked only test prompts come with them."""
-    if workspace.problem is not None or (workspace.asked is not None and evaluation.split == "validation"):
+    if workspace.problem is not None or (workspace.judge_inputs is not None and evaluation.split == "validation"):
         return None
     return workspace.tasks
 
@@ -144,5 +144,5 @@ def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRe
         baseline=outputs,
         tasks=_tasks(workspace, evaluation),
         packed=workspace.execution.layout == "packed",
-        asked=None if workspace.asked is None else workspace.asked[evaluation.split],
+        judge_inputs=None if workspace.judge_inputs is None else workspace.judge_inputs[evaluation.split],
     )

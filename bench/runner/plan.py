@@ -19,7 +19,7 @@ from bench.evaluate.tasks.preflight import preflight, reader_of, refuse
 from bench.runner.keys import terms_of
 from bench.runner.prepare import open_workspace
 from bench.runner.search import Search, axes_of, make_search, stage_settings
-from bench.runner.user_inputs import Brought
+from bench.runner.user_inputs import UserInputs
 from bench.runner.workspace import Workspace
 from bench.suites.suite import Preset, Suite, get_suite
 from losses import Objective, Requires, Singles, get, names, register_file
@@ -270,7 +270,7 @@ def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: No
     request, suite, train, terms = intent.request, intent.suite, intent.train, intent.terms
     workspace = open_workspace(
         suite,
-        Brought(
+        UserInputs(
             model=request.model,
             chat_template=request.chat_template,
             data=request.data or (),

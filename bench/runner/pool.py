@@ -17,11 +17,11 @@ from bench.models.matmul import current_route
 from bench.runner.hooks import SIGNALS
 from bench.runner.plan import Plan
 from bench.runner.reference import open_rows
-from bench.runner.resources import Crew, StartMethod
+from bench.runner.resources import StartMethod, Workers
 from bench.runner.scheduler import NO_LIMITS, Limits, Retry
 from bench.runner.worker import Order, Task, needs_reference, open_and_prepare, serve, work_on
 from bench.train.objective_batch import rows_of
-from bench.utils.event_log import tell
+from bench.utils.event_log import log_event
 from bench.utils.progress import Progress
 
 GRACE_SECONDS = 8.0
@@ -51,9 +51,9 @@ class _Fleet:
     deaths: int = 0
 
 
-def run_fleet(
+def run_pool(
     plan: Plan,
-    crew: Crew,
+    crew: Workers,
     progress: Progress,
     *,
     method: StartMethod,
@@ -173,7 +173,7 @@ def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
             f"worker processes end again and again, the last one by {how}",
             fix="signal 9 mostly means that memory is short: --workers 1, or a smaller --set execution.micro_batch",
         )
-    tell("worker_died", {"pid": process.pid, "how": how}, level=logging.WARNING)
+    log_event("worker_died", {"pid": process.pid, "how": how}, level=logging.WARNING)
     fleet.progress.note(f"a worker ended by {how}; another one takes its place")
     _start(fleet, task)
 

@@ -11,13 +11,13 @@ from bench.data.encode import encode_ids
 from bench.data.sets import Split
 from bench.data.table import data_folder, write_encoded
 from bench.data.tokens import Encoded
-from bench.errors import UsageError, shown
-from bench.evaluate.checkpoint import Asked
+from bench.errors import UsageError, escape_unprintable
+from bench.evaluate.checkpoint import JudgeInputs
 from bench.models.files import same_tokenizer
 from bench.models.loading import context_of, load_tokenizer, model_hash
 from bench.models.quantize import check_quantize, rounded
 from bench.models.sources import find_source
-from bench.runner.user_inputs import Brought, content_of, judges_of, questions_of, target_of, tell_overlap
+from bench.runner.user_inputs import UserInputs, content_of, judges_of, questions_of, target_of, tell_overlap
 from bench.runner.workspace import SPLITS, Workspace
 from bench.suites.build.assets import check_assets
 from bench.suites.exact.labels import encode_problem
@@ -29,7 +29,7 @@ from bench.suites.suite import Suite
 
 def open_workspace(
     suite: Suite,
-    brought: Brought,
+    brought: UserInputs,
     *,
     results: Path,
     train: TrainSpec,
@@ -76,13 +76,13 @@ def open_workspace(
         evaluation=found.evaluation,
         execution=execution,
         problem=problem,
-        asked=found.asked,
+        judge_inputs=found.judge_inputs,
         words=found.words,
     )
 
 
 def _start_model(
-    suite: Suite, brought: Brought, *, results: Path, train: TrainSpec, execution: Execution, note: Note
+    suite: Suite, brought: UserInputs, *, results: Path, train: TrainSpec, execution: Execution, note: Note
 ) -> tuple[Path, ModelSpec]:
     """The folder and the name of the model that was brought, or of the suite's own."""
     if not suite.given:
@@ -94,7 +94,7 @@ def _start_model(
     if train.lora is not None and train.lora.quantize is not None:
         folder = rounded(folder, results=results, note=note)
     _check_context(folder, train)
-    return folder, ModelSpec(source=shown(name), content=model_hash(folder))
+    return folder, ModelSpec(source=escape_unprintable(name), content=model_hash(folder))
 
 
 def _table_model(suite: Suite, problem: Problem, *, results: Path, note: Note) -> tuple[Path, ModelSpec]:
@@ -104,7 +104,7 @@ def _table_model(suite: Suite, problem: Problem, *, results: Path, note: Note) -
     return folder, ModelSpec(source=f"suite {suite.name}", content=model_hash(folder))
 
 
-def _refuse(suite: Suite, brought: Brought, train: TrainSpec, evaluation: EvaluationSpec) -> None:
+def _refuse(suite: Suite, brought: UserInputs, train: TrainSpec, evaluation: EvaluationSpec) -> None:
     """Raise UsageError where the suite has no use for what the user brings, or lacks what it has to be brought."""
     if suite.given:
         if brought.model is None:
@@ -163,13 +163,13 @@ class Contents:
     held_out: Mapping[str, Encoded]
     prompts: Mapping[str, tuple[tuple[int, ...], ...]]
     evaluation: EvaluationSpec
-    asked: Mapping[str, Asked] | None = None
+    judge_inputs: Mapping[str, JudgeInputs] | None = None
     words: Mapping[tuple[int, ...], str] = field(default_factory=dict)
 
 
 def of_suite(
     suite: Suite,
-    brought: Brought,
+    brought: UserInputs,
     folder: Path,
     tokenizer: Any,
     *,
@@ -200,7 +200,7 @@ def of_suite(
 
 def of_user(
     suite: Suite,
-    brought: Brought,
+    brought: UserInputs,
     folder: Path,
     tokenizer: Any,
     *,
@@ -220,7 +220,7 @@ def of_user(
     rows, names = parts.split.parts["train"], brought.judges or suite.judges
     judges = judges_of(names, model=folder, train=rows, tokenizer=tokenizer, source=brought.data_name)
     judged_by = tuple(
-        JudgedBy(source=shown(name), name=judge.name, identity=judge.identity)
+        JudgedBy(source=escape_unprintable(name), name=judge.name, identity=judge.identity)
         for name, judge in zip(names, judges, strict=True)
     )
     decided = {
@@ -235,8 +235,8 @@ def of_user(
         held_out={split: parts.split.parts[split] for split in SPLITS if rows.kind == "pairs"},
         prompts={split: each.prompts for split, each in few.items()},
         evaluation=evaluation.model_copy(update=decided),
-        asked={
-            split: Asked(
+        judge_inputs={
+            split: JudgeInputs(
                 judges=judges, instructions=each.instructions, held_out=each.held_out, verdicts=results / VERDICTS
             )
             for split, each in few.items()

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from bench.core.specs import RunSpec
-from bench.evaluate.checkpoint import Asked, Yardstick, sample_rows
+from bench.evaluate.checkpoint import JudgeInputs, Yardstick, sample_rows
 from bench.runner.measure import evaluated
 from bench.runner.workspace import Workspace
 from bench.utils.isolation import same_generators
@@ -44,7 +44,9 @@ def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[[Any], float]:
             baseline=None,
             tasks=None,
             packed=False,
-            asked=None if workspace.asked is None else _fewer(workspace.asked["validation"], len(prompts)),
+            judge_inputs=None
+            if workspace.judge_inputs is None
+            else _fewer(workspace.judge_inputs["validation"], len(prompts)),
         )
         if evaluation.target != "win_rate":
             return first
@@ -58,6 +60,6 @@ def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[[Any], float]:
     return score
 
 
-def _fewer(asked: Asked, prompts: int) -> Asked:
+def _fewer(asked: JudgeInputs, prompts: int) -> JudgeInputs:
     """The first prompts alone, and no held-out pairs: what a judge is worth does not change in training."""
     return replace(asked, instructions=asked.instructions[:prompts], held_out=())

@@ -25,7 +25,7 @@ StartMethod = Literal["fork", "spawn"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew:
+class Workers:
     """How many processes work at once, and on how many threads each.
 
     ``widens``: whether runs that leave workers without work get their threads. Off where OMP_NUM_THREADS was given:
@@ -58,7 +58,7 @@ class Machine:
     cuda: bool
 
 
-def choose_crew(machine: Machine, *, parameters: int, runs: int, processes: int, threads: int | None) -> Crew:
+def choose_workers(machine: Machine, *, parameters: int, runs: int, processes: int, threads: int | None) -> Workers:
     """Return as many workers as pay on this machine (``--workers auto``).
 
     Small models get a core each; larger ones fewer workers with more threads; a GPU, or runs that have ranks of their
@@ -69,17 +69,17 @@ def choose_crew(machine: Machine, *, parameters: int, runs: int, processes: int,
         threads: a worker's, as OMP_NUM_THREADS says; None where it says nothing.
     """
     if machine.cuda or processes > 1:
-        return Crew(workers=1, threads=threads or machine.cores)
+        return Workers(workers=1, threads=threads or machine.cores)
     each = threads or next((n for most, n in THREADS_BY_SIZE if parameters <= most), MOST_THREADS)
     workers = max(1, min(machine.cores // each, runs))
     if machine.memory is not None:
         workers = max(1, min(workers, machine.memory // (BYTES_PER_WORKER + BYTES_PER_PARAMETER * parameters)))
-    return crew_of(machine, workers=workers, threads=threads)
+    return workers_of(machine, workers=workers, threads=threads)
 
 
-def crew_of(machine: Machine, *, workers: int, threads: int | None) -> Crew:
+def workers_of(machine: Machine, *, workers: int, threads: int | None) -> Workers:
     """Return ``workers`` that share the cores, unless OMP_NUM_THREADS gives each its ``threads``."""
-    return Crew(workers=workers, threads=threads or max(1, machine.cores // workers), widens=threads is None)
+    return Workers(workers=workers, threads=threads or max(1, machine.cores // workers), widens=threads is None)
 
 
 def this_machine() -> Machine:

@@ -28,9 +28,9 @@ from bench.runner.reference import training_entries
 from bench.runner.reuse import reissue
 from bench.runner.workspace import Workspace
 from bench.train.distributed.launcher import launch
-from bench.train.early_stop import Prune, Rungs
+from bench.train.early_stop import EarlyStop, Prune
 from bench.train.job import Inputs, TrainJob, lease
-from bench.train.tracking import tell_record, telling
+from bench.train.tracking import track_record, track_training
 from bench.utils.environment import environment
 from bench.utils.event_log import stage
 from bench.utils.process import give_back_memory
@@ -135,8 +135,8 @@ def _train(
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
     rungs = None
     if prune is not None:
-        rungs = Rungs(steps=tuning.rungs, score=rung_scorer(workspace, job.spec), prune=prune)
-    with telling(ready, trackers=hooks.trackers, worker=worker_id()) as told:
+        rungs = EarlyStop(steps=tuning.rungs, score=rung_scorer(workspace, job.spec), prune=prune)
+    with track_training(ready, trackers=hooks.trackers, worker=worker_id()) as told:
 
         def report(step: int, row: dict[str, float | None]) -> None:
             told(step, row)
@@ -215,7 +215,7 @@ def _evaluate(
         write_samples(partial / SAMPLES, found.rows)
 
     write_whole(place, write, stage="evaluate")
-    tell_record(record, results=workspace.results, trackers=hooks.trackers)
+    track_record(record, results=workspace.results, trackers=hooks.trackers)
 
 
 def _task_versions(workspace: Workspace, found: Evaluated) -> dict[str, str]:

@@ -56,7 +56,7 @@ class Piece:
 
 
 @dataclass(kw_only=True)
-class Agenda:
+class Schedule:
     """A plan as one process sees it. What settled once, or was found on disk once, is not looked up again.
 
     By the place of a search in the plan: ``results``, the runs that it ``tried``, its ``finals``.
@@ -76,7 +76,7 @@ class Agenda:
         return [sweep.ledger.settled_before for sweep in self.sweeps]
 
 
-def open_agenda(plan: Plan, hooks: Hooks, *, retry: Retry | None) -> Agenda:
+def open_schedule(plan: Plan, hooks: Hooks, *, retry: Retry | None) -> Schedule:
     """Open or join the studies of a plan; ``retry`` is None where no other process has opened them for this command."""
     each: Sequence[frozenset[int] | None] = [None] * len(plan.searches) if retry is None else retry
     storage = shared_storage(plan.request, hooks)
@@ -85,10 +85,10 @@ def open_agenda(plan: Plan, hooks: Hooks, *, retry: Retry | None) -> Agenda:
         sweeps = tuple(join(plan, search, hooks, storage=storage, retry=known) for search, known in pairs)
         if retry is None and plan.request.study is not None:
             post_plan(plan, posts_storage(plan.request, hooks, storage))
-    return Agenda(plan=plan, hooks=hooks, sweeps=sweeps)
+    return Schedule(plan=plan, hooks=hooks, sweeps=sweeps)
 
 
-def work(agenda: Agenda, limits: Limits = NO_LIMITS) -> bool:
+def work(agenda: Schedule, limits: Limits = NO_LIMITS) -> bool:
     """Do what is free, and wait where only others can go on, until every result and record is there.
 
     Returns:
@@ -118,14 +118,14 @@ def work(agenda: Agenda, limits: Limits = NO_LIMITS) -> bool:
     return is_done(agenda)
 
 
-def is_done(agenda: Agenda) -> bool:
+def is_done(agenda: Schedule) -> bool:
     """Say whether every result and record is there."""
     with storage_faults():
         pieces, everything = _open_pieces(agenda)
     return everything and all(_is_present(agenda, piece) for piece in pieces)
 
 
-def gather(agenda: Agenda) -> tuple[list[RunRecord], list[str]]:
+def gather(agenda: Schedule) -> tuple[list[RunRecord], list[str]]:
     """Return the records of a finished agenda in the plan's order, and a line for each setting that failed."""
     plan = agenda.plan
     start = start_spec(plan.workspace)
@@ -161,7 +161,7 @@ def splits_of(plan: Plan) -> tuple[str, ...]:
     return ("validation", "test") if plan.final_seeds else ("validation",)
 
 
-def _next_piece(agenda: Agenda) -> str | None:
+def _next_piece(agenda: Schedule) -> str | None:
     """Do one piece of work and say of which objective, of the start model too; None where nothing is free.
 
     Trials of all searches come first: finals have to wait for trials, so they are what fills the time in which a
@@ -178,7 +178,7 @@ def _next_piece(agenda: Agenda) -> str | None:
     return next((piece.spec.objective for piece in pieces if _did(agenda, piece)), None)
 
 
-def _open_pieces(agenda: Agenda) -> tuple[list[Piece], bool]:
+def _open_pieces(agenda: Schedule) -> tuple[list[Piece], bool]:
     """What can be done besides trials, whether or not it is done; and whether nothing else will be added to it."""
     start = start_spec(agenda.plan.workspace)
     pieces = [Piece(start, split) for split in splits_of(agenda.plan)]
@@ -192,7 +192,7 @@ def _open_pieces(agenda: Agenda) -> tuple[list[Piece], bool]:
     return pieces, everything
 
 
-def _choose_finals(agenda: Agenda, place: int) -> bool:
+def _choose_finals(agenda: Schedule, place: int) -> bool:
     """Select on the records of a search; False while it is not settled, or a record is not there."""
     if place not in agenda.results:
         found = settled(agenda.sweeps[place])
@@ -208,18 +208,18 @@ def _choose_finals(agenda: Agenda, place: int) -> bool:
     return True
 
 
-def _did(agenda: Agenda, piece: Piece) -> bool:
+def _did(agenda: Schedule, piece: Piece) -> bool:
     """Bring a run to its record; False where it has one, or another process is at it."""
     return not _is_present(agenda, piece) and _bring(agenda, piece, wait=False) is not None
 
 
-def _record(agenda: Agenda, piece: Piece) -> RunRecord:
+def _record(agenda: Schedule, piece: Piece) -> RunRecord:
     record = _bring(agenda, piece, wait=True)
     assert record is not None
     return record
 
 
-def _bring(agenda: Agenda, piece: Piece, *, wait: bool) -> RunRecord | None:
+def _bring(agenda: Schedule, piece: Piece, *, wait: bool) -> RunRecord | None:
     plan = agenda.plan
     if piece.split == "test" and piece.spec.objective != START:
         searches, seeds = [search.objective.name for search in plan.searches], plan.final_seeds
@@ -239,7 +239,7 @@ def _bring(agenda: Agenda, piece: Piece, *, wait: bool) -> RunRecord | None:
     )
 
 
-def _is_present(agenda: Agenda, piece: Piece) -> bool:
+def _is_present(agenda: Schedule, piece: Piece) -> bool:
     if piece.name not in agenda.present:
         plan = agenda.plan
         evaluation = plan.workspace.evaluation.model_copy(update={"split": piece.split})

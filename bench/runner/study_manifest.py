@@ -18,7 +18,7 @@ from bench.data.hub import hub_id
 from bench.errors import UsageError
 from bench.models.chat_templates.apply import NAMES, OWN
 from bench.runner.plan import Plan
-from bench.utils.files import sibling_of, told
+from bench.utils.files import naming_disk_errors, sibling_of
 from sweeps.posts import post
 
 VERSION = 1
@@ -175,7 +175,7 @@ def folder_id(results: Path, *, make: bool) -> str | None:
     path = results / "studies" / FOLDER
     if make and not path.exists():
         temporary = sibling_of(path)
-        with told(path, "write"):
+        with naming_disk_errors(path, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(f"{uuid.uuid4().hex}\n", encoding="utf-8")
             # A link is made once only: of two commands that come at once, one gives the folder its name.

@@ -13,8 +13,8 @@ from bench.runner.plan import Plan
 from bench.runner.run import run
 from bench.runner.search import Search
 from bench.runner.storage import patience_of
-from bench.utils.event_log import bound, tell
-from bench.utils.redact import redacted
+from bench.utils.event_log import bound, log_event
+from bench.utils.redact import redact
 from sweeps.errors import StorageAwayError
 from sweeps.outcome import Outcome, TrialEvent, TrialResult
 from sweeps.pruning import report_rung
@@ -52,7 +52,7 @@ def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callabl
         try:
             return evaluated(point, number)
         except Exception as error:
-            told = redacted(str(error))
+            told = redact(str(error))
             if told == str(error):
                 raise
         # What a study stores of a failure is the message with its traceback: neither may hold a key or a password.
@@ -119,7 +119,7 @@ def trial_log(study: str) -> Callable[[TrialEvent], None]:
             fields |= {"status": result.status, "target": result.target, "run": result.run_key}
             fields |= {"seconds": result.seconds, "error": result.error}
             level = logging.ERROR if result.status == "failed" else level
-        tell(NAMES[event.kind], {**fields, "settled": event.settled, "of": event.total}, level=level)
+        log_event(NAMES[event.kind], {**fields, "settled": event.settled, "of": event.total}, level=level)
 
     return hear
 
@@ -127,7 +127,7 @@ def trial_log(study: str) -> Callable[[TrialEvent], None]:
 def tell_retried(study: str, sweep: Sweep, *, first: bool) -> None:
     """Log which failed trials a command tries again; only the process that found them (``first``) says so."""
     if first and sweep.ledger.settled_before:
-        tell("trials_retried", {"study": study, "trials": sorted(sweep.ledger.settled_before)})
+        log_event("trials_retried", {"study": study, "trials": sorted(sweep.ledger.settled_before)})
 
 
 def logged_trial(study: str, evaluate: Evaluate) -> Evaluate:

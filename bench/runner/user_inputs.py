@@ -14,7 +14,7 @@ from bench.data.parts import Parts, encoded_parts
 from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
 from bench.data.tokens import Encoded, EncodedPair, Ids, pairs_in, singles_in
-from bench.errors import UsageError, shown
+from bench.errors import UsageError, escape_unprintable
 from bench.evaluate.judges.base import Judge
 from bench.evaluate.judges.base import Pair as Shown
 from bench.evaluate.judges.bradley_terry import Labelled, fitted_judge
@@ -28,7 +28,7 @@ Target = Literal["reward", "win_rate", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Brought:
+class UserInputs:
     """What a user brings to a suite, as typed; None and empty: the suite's own.
 
     ``options``: how ``data`` are read and what is left out of them. ``judges`` are who compares answers, ``prompts`` is
@@ -42,7 +42,7 @@ class Brought:
     judges: tuple[str, ...] = ()
     prompts: Path | None = None
 
-    def as_turns(self, tokenizer: Any) -> "Brought":
+    def as_turns(self, tokenizer: Any) -> "UserInputs":
         """Take plain strings as a turn and its answer, where the model has a chat template and nothing was said."""
         if self.options.form != "auto" or getattr(tokenizer, "chat_template", None) is None:
             return self
@@ -63,14 +63,14 @@ class Brought:
     @property
     def data_name(self) -> str:
         """The data sets as messages name them."""
-        return " + ".join(shown(path.name) for path in self.data)
+        return " + ".join(escape_unprintable(path.name) for path in self.data)
 
     @property
     def data_source(self) -> str:
         """The data sets as records name them: with what was said of reading them, where that is more than nothing."""
         said = self.options.model_dump(exclude_defaults=True)
         texts = [f"{name}={value.name if isinstance(value, Path) else value}" for name, value in said.items()]
-        return f"{self.data_name} ({shown(', '.join(texts))})" if texts else self.data_name
+        return f"{self.data_name} ({escape_unprintable(', '.join(texts))})" if texts else self.data_name
 
 
 @dataclass(frozen=True, kw_only=True)

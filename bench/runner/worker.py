@@ -16,10 +16,10 @@ from bench.models.matmul import take_route
 from bench.runner.hooks import SIGNALS, Hooks, Stop, hooks_of, stoppable
 from bench.runner.plan import Plan, make_plan
 from bench.runner.reference import open_rows
-from bench.runner.resources import Crew
-from bench.runner.scheduler import NO_LIMITS, Limits, Retry, is_done, open_agenda, work
+from bench.runner.resources import Workers
+from bench.runner.scheduler import NO_LIMITS, Limits, Retry, is_done, open_schedule, work
 from bench.train.objective_batch import rows_of
-from bench.utils.event_log import join_log, tell
+from bench.utils.event_log import join_log, log_event
 from bench.utils.process import quiet_libraries
 from losses import Requires
 
@@ -36,7 +36,7 @@ class Order:
 
     plan: Plan | None
     request: Request
-    crew: Crew
+    crew: Workers
     route: str
     retry: Retry | None
     parent: int
@@ -54,18 +54,18 @@ def serve(task: Task, order: Order, pipe: Connection) -> None:
     with stoppable(by=(signal.SIGTERM,)) as stop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         join_log()
-        tell("worker_started", {"task": task.__name__})
+        log_event("worker_started", {"task": task.__name__})
         try:
             plan = _plan(order)
             task(plan, order, pipe, _hooks(plan, order, pipe, stop))
         except (KeyboardInterrupt, BrokenPipeError):
-            tell("worker_stopped", {"task": task.__name__})
+            log_event("worker_stopped", {"task": task.__name__})
             sys.exit(STOPPED)
         except Exception as error:
-            tell("worker_failed", {"task": task.__name__, "error": str(error)}, level=logging.ERROR)
+            log_event("worker_failed", {"task": task.__name__, "error": str(error)}, level=logging.ERROR)
             _tell(error, pipe)
             sys.exit(1)
-        tell("worker_ended", {"task": task.__name__})
+        log_event("worker_ended", {"task": task.__name__})
 
 
 def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
@@ -75,7 +75,7 @@ def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -
     """
     import torch
 
-    agenda = open_agenda(plan, hooks, retry=order.retry)
+    agenda = open_schedule(plan, hooks, retry=order.retry)
     done = is_done(agenda)
     pipe.send(("opened", (agenda.retry, done)))
     if not done and needs_reference(plan):
@@ -90,7 +90,7 @@ def work_on(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
     import torch
 
     torch.set_num_threads(order.crew.threads)
-    work(open_agenda(plan, hooks, retry=order.retry), order.limits)
+    work(open_schedule(plan, hooks, retry=order.retry), order.limits)
 
 
 def needs_reference(plan: Plan) -> bool:

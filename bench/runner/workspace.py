@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.core.specs import DataSpec, EvaluationSpec, Execution, ModelSpec, TrainSpec
 from bench.data.tokens import Encoded
-from bench.evaluate.checkpoint import Asked
+from bench.evaluate.checkpoint import JudgeInputs
 from bench.evaluate.gold_reward import Gold, load_gold
 from bench.evaluate.tasks.preflight import reader_of
 from bench.evaluate.tasks.ready import ReadyTasks, Seeds, ready_tasks
@@ -25,8 +25,8 @@ KEPT_REFERENCES = 4
 class Workspace:
     """All that runs of one command share. ``held_out`` has pairs for each split, none where the data is unpaired.
 
-    ``problem`` is the enumerable problem that model and data come from, None where they are files. ``asked`` has the
-    judges of each split with what they are shown, None where the suite has a gold reward of its own. ``words`` are what
+    ``problem`` is the enumerable problem that model and data come from, None where they are files. ``judge_inputs`` has
+    the judges of each split and what they see, None where the suite has a gold reward of its own. ``words`` are what
     a judge is shown of a prompt, by its token ids, where that is not the prompt's own text.
     """
 
@@ -44,13 +44,15 @@ class Workspace:
     evaluation: EvaluationSpec
     execution: Execution
     problem: Problem | None = None
-    asked: Mapping[str, Asked] | None = None
+    judge_inputs: Mapping[str, JudgeInputs] | None = None
     words: Mapping[tuple[int, ...], str] = field(default_factory=dict)
 
     @cached_property
     def gold(self) -> Gold | None:
         """The suite's gold reward, None where it has none: its reward is enumerated, or judges are asked."""
-        return None if self.problem is not None or self.asked is not None else load_gold(self.suite.folder / "gold")
+        return (
+            None if self.problem is not None or self.judge_inputs is not None else load_gold(self.suite.folder / "gold")
+        )
 
     @cached_property
     def tasks(self) -> ReadyTasks | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench.core.artifacts import verify_folder, write_whole
 from bench.core.manifest import is_complete
 from bench.train.distributed import sharding
-from bench.utils.event_log import tell
+from bench.utils.event_log import log_event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def save_state(folder: Path, state: TrainState) -> None:
 
     fresh = folder / f"state-{state.progress['steps']:08d}"
     write_whole(fresh, write, stage="state")
-    tell("checkpoint_written", {"run": folder.name, "step": state.progress["steps"]})
+    log_event("checkpoint_written", {"run": folder.name, "step": state.progress["steps"]})
     for old in folder.glob("state-*"):
         if old.name != fresh.name:
             shutil.rmtree(old, ignore_errors=True)
@@ -102,6 +102,6 @@ def load_state(folder: Path) -> TrainState | None:
     for path in sorted(folder.glob("state-*"), reverse=True):
         if is_complete(path) and not verify_folder(path):
             progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-            tell("checkpoint_resumed_from", {"run": folder.name, "step": progress["steps"]})
+            log_event("checkpoint_resumed_from", {"run": folder.name, "step": progress["steps"]})
             return TrainState(tensors=load_file(path / "state.safetensors"), progress=progress)
     return None

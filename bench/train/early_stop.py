@@ -9,7 +9,7 @@ Prune = Callable[[int, float], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rungs:
+class EarlyStop:
     """Where a run is scored, by what, and who decides. ``scores`` fills as the run goes on."""
 
     steps: tuple[int, ...]

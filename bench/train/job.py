@@ -18,7 +18,7 @@ from bench.utils.files import write_text_whole
 
 if TYPE_CHECKING:
     from bench.data.tokens import Encoded
-    from bench.train.early_stop import Rungs
+    from bench.train.early_stop import EarlyStop
 
 Report = Callable[[int, dict[str, float | None]], None]
 
@@ -110,7 +110,7 @@ def run_job(
     report: Report,
     should_stop: Callable[[], bool],
     inputs: Callable[[TrainJob], Inputs] = read_inputs,
-    rungs: "Rungs | None" = None,
+    rungs: "EarlyStop | None" = None,
 ) -> None:
     """Train in this process (one of the ranks, where there are several) and write the run's folder whole.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bench.core.record import RunRecord
 from bench.core.specs import Execution
 from bench.train.trackers import Tracked, open_trackers, track_result
-from bench.utils.event_log import tell
+from bench.utils.event_log import log_event
 
 if TYPE_CHECKING:
     from bench.train.job import Report, TrainJob
@@ -29,7 +29,7 @@ EVERY_SECONDS = 1.0
 
 
 @contextmanager
-def telling(job: "TrainJob", *, trackers: Sequence[str], worker: str) -> Iterator["Report"]:
+def track_training(job: "TrainJob", *, trackers: Sequence[str], worker: str) -> Iterator["Report"]:
     """Yield what is called after each logged step of a job, with its number and its row.
 
     If the disk is full, progress lines are dropped and training goes on.
@@ -73,7 +73,7 @@ def telling(job: "TrainJob", *, trackers: Sequence[str], worker: str) -> Iterato
             _tried(tracked.close)
 
 
-def tell_record(record: RunRecord, *, results: Path, trackers: Sequence[str]) -> None:
+def track_record(record: RunRecord, *, results: Path, trackers: Sequence[str]) -> None:
     """Tell log and trackers what became of a run."""
     spec = record.spec
     fields: dict[str, object] = {"run": record.key, "objective": spec.objective, "params": spec.params}
@@ -81,7 +81,7 @@ def tell_record(record: RunRecord, *, results: Path, trackers: Sequence[str]) ->
     metric = record.metric("target")
     fields |= {"target": None if metric is None else metric.value, "train_seconds": record.cost.train_seconds}
     bad = record.status in ("diverged", "failed")
-    tell(f"run_{record.status}", fields, level=logging.WARNING if bad else logging.INFO)
+    log_event(f"run_{record.status}", fields, level=logging.WARNING if bad else logging.INFO)
     _tried(lambda: track_result(trackers, results=results, record=record))
 
 

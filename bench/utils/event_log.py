@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from bench.utils.redact import redacted, redacted_values
+from bench.utils.redact import redact, redact_values
 
 FOLDER = "logs"
 VARIABLE = "LOSSBENCH_LOG"
@@ -27,7 +27,9 @@ NOTHING: Mapping[str, object] = MappingProxyType({})
 _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=NOTHING)
 
 
-def tell(event: str, fields: Mapping[str, object] = NOTHING, *, message: str = "", level: int = logging.INFO) -> None:
+def log_event(
+    event: str, fields: Mapping[str, object] = NOTHING, *, message: str = "", level: int = logging.INFO
+) -> None:
     """Write an event into the log; nothing happens where no command keeps one.
 
     Args:
@@ -52,7 +54,7 @@ def bound(fields: Mapping[str, object]) -> Iterator[None]:
 @contextmanager
 def stage(name: str, fields: Mapping[str, object] = NOTHING) -> Iterator[None]:
     """Log when a stage of a run began and ended, with its seconds, and how it ended."""
-    tell("stage_started", {"stage": name, **fields})
+    log_event("stage_started", {"stage": name, **fields})
     started = time.monotonic()
     ended, level, error = "stage_ended", logging.INFO, {}
     try:
@@ -62,7 +64,7 @@ def stage(name: str, fields: Mapping[str, object] = NOTHING) -> Iterator[None]:
         raise
     finally:
         seconds = round(time.monotonic() - started, 4)
-        tell(ended, {"stage": name, **fields, "seconds": seconds, **error}, level=level)
+        log_event(ended, {"stage": name, **fields, "seconds": seconds, **error}, level=level)
 
 
 @contextmanager
@@ -80,7 +82,7 @@ def command_log(results: Path, command: str, *, arguments: Sequence[str], make: 
         return
     os.environ[VARIABLE] = str(path)
     started, error = time.monotonic(), None
-    tell("command_started", {"command": command, "arguments": list(arguments), "folder": str(results)})
+    log_event("command_started", {"command": command, "arguments": list(arguments), "folder": str(results)})
     try:
         yield
     except BaseException as raised:
@@ -88,7 +90,7 @@ def command_log(results: Path, command: str, *, arguments: Sequence[str], make: 
         raise
     finally:
         fields = {"command": command, "seconds": round(time.monotonic() - started, 3), "error": error}
-        tell("command_ended", fields, level=logging.INFO if error is None else logging.ERROR)
+        log_event("command_ended", fields, level=logging.INFO if error is None else logging.ERROR)
         os.environ.pop(VARIABLE, None)
         _detach()
 
@@ -114,7 +116,7 @@ def line_of(record: logging.LogRecord) -> str:
         row["message"] = text
     if record.exc_info and record.exc_info[1] is not None:
         row["error"] = _named(record.exc_info[1])
-    return json.dumps(redacted_values(row), ensure_ascii=False)
+    return json.dumps(redact_values(row), ensure_ascii=False)
 
 
 class _Appender(logging.Handler):
@@ -181,4 +183,4 @@ def _detach() -> None:
 
 
 def _named(error: BaseException) -> str:
-    return redacted(f"{type(error).__name__}: {error}".strip().removesuffix(":"))
+    return redact(f"{type(error).__name__}: {error}".strip().removesuffix(":"))

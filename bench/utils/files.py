@@ -39,7 +39,7 @@ REASONS = {
 
 
 @contextmanager
-def told(path: Path, doing: str) -> Iterator[None]:
+def naming_disk_errors(path: Path, doing: str) -> Iterator[None]:
     """Turn an ``OSError`` into a ``RunError`` that says what was being done to which path, and why it failed."""
     try:
         yield
@@ -70,7 +70,7 @@ def write_text_whole(path: Path, text: str) -> None:
 def write_bytes_whole(path: Path, content: bytes) -> None:
     """Write ``content`` whole or not at all: a synced temporary sibling, then a rename. Raises RunError."""
     temporary = sibling_of(path)
-    with told(path, "write"):
+    with naming_disk_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(content)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from bench.utils.event_log import tell
+from bench.utils.event_log import log_event
 
 PLAIN_EVERY_SECONDS = 10.0
 
@@ -73,7 +73,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print one line above the bar, and log it."""
-        tell("note", message=text)
+        log_event("note", message=text)
         if not self._quiet:
             self._console.print(text, highlight=False, markup=False)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, quote_plus
 
-from bench.errors import _CONTROL, LONGEST, MOST_LINES
+from bench.errors import CONTROL_ESCAPES, LONGEST, MOST_LINES
 
 HIDDEN = "***"
 
@@ -37,7 +37,7 @@ _BEARER = re.compile(r"((?i:bearer|basic)\s+)[\w.~+/=-]{8,}")
 _SHAPES = re.compile(r"\b(hf_|sk-|ghp_|gho_|github_pat_|glpat-|xox[abp]-)[A-Za-z0-9_-]{12,}")
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Return ``text`` without its secrets, each as ``***``.
 
     Secrets are passwords in URLs, values given to names such as ``password``, ``token`` or ``api_key``, what follows
@@ -60,7 +60,7 @@ def _clean(text: str, secrets: Sequence[str]) -> str:
     return _SHAPES.sub(HIDDEN, text)
 
 
-def redacted_values(value: object) -> object:
+def redact_values(value: object) -> object:
     """Return plain data (mappings, sequences, texts, numbers) with every text in it redacted."""
     return _cleaned(value, _secrets())
 
@@ -91,8 +91,8 @@ def _secrets() -> list[str]:
     return sorted(forms, key=lambda form: (-len(form), form))
 
 
-def plain(text: str) -> str:
+def for_terminal(text: str) -> str:
     """Return a message as a terminal may be given it: no control characters, no more than ``LONGEST``, no secrets."""
-    told = redacted(text).translate(_CONTROL)
+    told = redact(text).translate(CONTROL_ESCAPES)
     lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} … {line[-200:]}" for line in told.split("\n")]
     return "\n".join(lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 2], "…", lines[-1]])

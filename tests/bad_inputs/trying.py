@@ -15,7 +15,7 @@ from unittest import mock
 import hypothesis  # noqa: F401  # before a command leaves its filters of warnings: its plugin imports it at the end
 
 from bench.errors import BenchError
-from bench.utils.redact import plain
+from bench.utils.redact import for_terminal
 
 SECONDS = 60.0
 """Longest that anything may take that is refused."""
@@ -95,7 +95,7 @@ def read(reader: Callable[[], object]) -> Told:
     try:
         reader()
     except BenchError as error:
-        return Told(code=error.exit_code, out="", err=f"error: {plain(str(error))}")
+        return Told(code=error.exit_code, out="", err=f"error: {for_terminal(str(error))}")
     except TooLong:
         raise
     except BaseException:
@@ -116,16 +116,20 @@ def _ended(main: Callable[[], object]) -> tuple[int, str | None]:
 
 
 def _faults_of_message(text: str, case: Case) -> list[str]:
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    for_terminal = re.sub(r"\x1b\[[0-9;]*m", "", text)
     found = []
     # click's own messages for options say what is wrong and name --help
-    if "→" not in plain and "Usage:" not in plain and "Try 'bench" not in plain:
-        found.append(f"does not say what to do: {plain.strip()[:200]!r}")
-    if len(plain) > LONGEST:
-        found.append(f"is told in {len(plain)} characters")
-    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", plain):
-        found.append(f"writes control characters to the terminal: {plain[:120]!r}")
-    found += [f"does not name {word!r}: {plain.strip()[:300]!r}" for word in case.said if word not in _unwrapped(plain)]
+    if "→" not in for_terminal and "Usage:" not in for_terminal and "Try 'bench" not in for_terminal:
+        found.append(f"does not say what to do: {for_terminal.strip()[:200]!r}")
+    if len(for_terminal) > LONGEST:
+        found.append(f"is told in {len(for_terminal)} characters")
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", for_terminal):
+        found.append(f"writes control characters to the terminal: {for_terminal[:120]!r}")
+    found += [
+        f"does not name {word!r}: {for_terminal.strip()[:300]!r}"
+        for word in case.said
+        if word not in _unwrapped(for_terminal)
+    ]
     return found
 
 

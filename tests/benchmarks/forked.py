@@ -8,12 +8,12 @@ from typing import TypeVar
 import torch
 
 from bench.errors import RunError
-from bench.runner.resources import Crew
+from bench.runner.resources import Workers
 
 Result = TypeVar("Result")
 
 
-def forked(tasks: Sequence[Callable[[], Result]], crew: Crew) -> list[Result]:
+def forked(tasks: Sequence[Callable[[], Result]], crew: Workers) -> list[Result]:
     """Do each task in a fork of this process, and return what they returned, in order.
 
     This process must not have started OpenMP's threads. Raises RunError where a task fails.

@@ -21,7 +21,7 @@ from bench.models.loading import load_model, load_tokenizer
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.matmul import take_fastest_route
 from bench.models.reference_cache import ReferenceLogProbs, compute, open_reference, read_references
-from bench.runner.resources import Crew
+from bench.runner.resources import Workers
 from bench.train.loop import train
 from bench.train.objective_batch import rows_of
 from bench.utils.process import loading
@@ -45,7 +45,7 @@ def train_betas(
     max_length: int,
     precision: Precision,
     work: Path,
-    crew: Crew | None = None,
+    crew: Workers | None = None,
 ) -> list[dict[str, float]]:
     """One epoch of DPO at each β; the mean loss and the reward accuracy on held-out pairs of each, in order.
 
@@ -57,7 +57,7 @@ def train_betas(
         work: a folder for the reference's log-probs and states.
         crew: of one, unless given.
     """
-    crew = crew or Crew(workers=1, threads=torch.get_num_threads())
+    crew = crew or Workers(workers=1, threads=torch.get_num_threads())
     with loading():
         take_fastest_route()
         tokenizer = load_tokenizer(model)

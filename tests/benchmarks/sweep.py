@@ -98,12 +98,12 @@ def run_ours(job: Job) -> dict[str, Any]:
     with loading():
         import torch
 
-        from bench.runner.resources import choose_crew, parameters_in, this_machine, threads_asked_for
+        from bench.runner.resources import choose_workers, parameters_in, this_machine, threads_asked_for
         from tests.benchmarks.ours_sweep import train_betas
 
     folder = Path(job.folder)
     parameters = parameters_in(folder / "model")
-    crew = choose_crew(
+    crew = choose_workers(
         this_machine(), parameters=parameters, runs=len(job.betas), processes=1, threads=threads_asked_for()
     )
     if crew.workers > 1:

@@ -79,7 +79,7 @@ def read_dialogues(path: Path) -> list[Dialogue]:
     return [Dialogue(model=name, answers=answers) for name, answers in found.items()]
 
 
-def asked(question: Question, answers: tuple[str, str], *, turn: int) -> Messages:
+def grade_prompts(question: Question, answers: tuple[str, str], *, turn: int) -> Messages:
     """Return what the judge is shown to grade turn 1 or 2: FastChat's prompt for single answers."""
     name = "single-math-v1" if question.reference else "single-v1"
     prompt = _prompt(name if turn == 1 else f"{name}-multi-turn")

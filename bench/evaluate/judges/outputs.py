@@ -20,7 +20,7 @@ def answers_of(given: str, questions: Answers, *, results: Path, tokens: int, te
         UsageError: no such model, or an instruction that does not fit its context.
         RunError: the model cannot be loaded.
     """
-    texts = said(given, [[instruction] for instruction in questions.instructions], results=results,
+    texts = answer_text(given, [[instruction] for instruction in questions.instructions], results=results,
                  tokens=tokens, temperature=temperature, seed=seed)  # fmt: skip
     return Answers(
         model=name_of(given),
@@ -35,7 +35,7 @@ def name_of(given: str) -> str:
     return given.removeprefix("run:").rstrip("/").rpartition("/")[2]
 
 
-def said(
+def answer_text(
     given: str, dialogues: list[list[str]], *, results: Path, tokens: int, temperature: float, seed: int
 ) -> list[str]:
     """Return what the model says next in each dialogue (user, model, user, …). Raises as ``answers_of``."""

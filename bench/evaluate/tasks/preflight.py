@@ -10,7 +10,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.evaluate.tasks.documents import Problem, data_problems, exists, flat
 from bench.evaluate.tasks.files import data_folder, read_yaml
-from bench.evaluate.tasks.search import Found, find_tasks
+from bench.evaluate.tasks.search import TaskSource, find_tasks
 from bench.utils.isolation import quiet, same_environment
 
 TABLE = "lossbench_table"
@@ -85,7 +85,7 @@ def refuse(found: Sequence[Finding]) -> None:
         )
 
 
-def findings(found: Found, reader: Reader) -> Iterator[Finding]:
+def findings(found: TaskSource, reader: Reader) -> Iterator[Finding]:
     """What is to be said of tasks that were looked up."""
     for name, (text, fix) in found.absent.items():
         yield Finding(task=name, problem="unknown" if "unknown" in text else "data", text=text, fix=fix)

@@ -19,7 +19,7 @@ TAGS = re.compile(r"^[\"']?tag[\"']?:(.*(?:\n[ \t]*-.*)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class TaskSource:
     """What was asked for, as lm-eval's task manager takes it.
 
     ``names``: of tasks, groups and tags that there are; ``leaves``: for each of them its tasks' settings by name,
@@ -32,7 +32,7 @@ class Found:
     manager: Any
 
 
-def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None, scratch: Path) -> Found:
+def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None, scratch: Path) -> TaskSource:
     """Find tasks as lm-eval's own command line does: by name, by pattern (``arc_*``), by file (``my_task.yaml``).
 
     A name is looked up in the YAML files below ``include`` first, then among the package's own (``hellaswag_local``),
@@ -75,7 +75,7 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
                 f"lm-eval task {name!r} is unknown",
                 _hint(name, {*manager.all_tasks, *own_names(), *_listed()[0]}, include),
             )
-    return Found(names=tuple(leaves), leaves=leaves, absent=absent, manager=manager)
+    return TaskSource(names=tuple(leaves), leaves=leaves, absent=absent, manager=manager)
 
 
 def local_tasks(include: Path | None) -> dict[str, Path]:

@@ -237,7 +237,7 @@ def _percent(value: float | None) -> float:
     return math.nan if value is None else 100 * value
 
 
-def shown(value: Any, *, percent: bool = False, places: int = 1) -> str:
+def selected(value: Any, *, percent: bool = False, places: int = 1) -> str:
     """A number for a terminal, a dash where there is none."""
     if value is None or math.isnan(value):
         return "–"

@@ -14,7 +14,7 @@ from bench.report.figures.scatter import alignment_tax, length_vs_reward
 from bench.report.figures.style import Style, house, style_of
 from bench.report.figures.trials import best_of_n, variance
 from bench.report.tables.leaderboard import csv_text
-from bench.utils.files import told, write_text_whole
+from bench.utils.files import naming_disk_errors, write_text_whole
 
 FIGURES: dict[Callable[[Group, Style], Iterator[Drawing]], tuple[str, ...]] = {
     score_vs_parameter: ("score-vs-",),
@@ -49,7 +49,7 @@ def write_figures(
         for at, group in enumerate(groups)
         for path in _write(group, root / figure_folder(group, at, len(groups)), style=look, formats=formats)
     ]
-    with told(root, "remove an earlier figure from"):
+    with naming_disk_errors(root, "remove an earlier figure from"):
         for path in set(_earlier(root)) - set(written):
             path.unlink(missing_ok=True)
     return sorted(written)
@@ -80,7 +80,7 @@ def figure_folder(group: Group, at: int, groups: int) -> str:
 
 def _earlier(root: Path) -> list[Path]:
     """Return the figures that lie under ``root``; other files there are the user's own."""
-    with told(root, "read"):
+    with naming_disk_errors(root, "read"):
         folders = [root, *(path for path in sorted(root.glob("[0-9]*-*")) if path.is_dir())]
         found = [path for folder in folders for kind in (*FORMATS, "csv") for path in folder.glob(f"*.{kind}")]
         return [path for path in found if any(_is_of(path.stem, name) for name in NAMES)]

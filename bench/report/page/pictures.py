@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.report.analysis.settings import Group
 from bench.report.figures.write import figure_folder
-from bench.utils.files import told
+from bench.utils.files import naming_disk_errors
 
 CAPTIONS = {
     "score-vs-": ("Score and parameter", "Target J and gold reward over a swept parameter, a panel for each objective"),
@@ -43,7 +43,7 @@ def pictures(results: Path, group: Group, *, at: int, groups: int) -> list[Pictu
     Raises RunError where a file cannot be read.
     """
     folder = results / "figures" / figure_folder(group, at, groups)
-    with told(folder, "read"):
+    with naming_disk_errors(folder, "read"):
         found = {path.stem: path for kind in reversed(KINDS) for path in sorted(folder.glob(f"*{kind}"))}
         return [_picture(found[name], objectives=group.objectives) for name in sorted(found, key=_place)]
 

@@ -23,7 +23,7 @@ CHUNK = 32
 """Answers that are scored before their verdicts are kept."""
 Tell = Callable[[int, int], None]
 ScoreAnswers = Callable[[Sequence[tuple[str, str]], int], Sequence[Verdict]]
-"""From (prompt, answer) of a chunk and its number to a verdict each, whose words are ``said_score``'s."""
+"""From (prompt, answer) of a chunk and its number to a verdict each, whose words are ``stated_score``'s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class About:
     example: str = ""
 
 
-def said_score(score: float | None, words: str = "") -> str:
+def stated_score(score: float | None, words: str = "") -> str:
     """Return a score as a verdict keeps it."""
     return json.dumps({"score": score, "said": words}, ensure_ascii=False)
 
@@ -99,10 +99,10 @@ def score_by(judge: Judge) -> ScoreAnswers:
         assert judge.score is not None
         values = [float(value) for value in judge.score(part)]
         return [
-            Verdict(first_better=None, said=said_score(value))
+            Verdict(first_better=None, said=stated_score(value))
             if math.isfinite(value)
             else Verdict(
-                first_better=None, outcome="failed", said=said_score(None, "no score, or one too long to read")
+                first_better=None, outcome="failed", said=stated_score(None, "no score, or one too long to read")
             )
             for value in values
         ]

@@ -41,7 +41,7 @@ def fitting(prompts: Sequence[Prompt], *, tokens: int, max_length: int) -> list[
 
 
 def prompts_a_round(available: int, *, asked: int | None, rounds: int, fresh: bool, needed: int) -> int:
-    """Return how many prompts a round has: ``asked``, else as many as there are, up to ``needed``.
+    """Return how many prompts a round has: ``judge_inputs``, else as many as there are, up to ``needed``.
 
     Args:
         needed: pairs that a round's training draws; with one pair a prompt, more would never be seen.

@@ -17,7 +17,7 @@ from bench.data.tokens import Ids
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Verdict
 from bench.evaluate.judges.templates import FIELDS, prompt_ids
-from bench.runner.iterate.labels import ScoreAnswers, said_score
+from bench.runner.iterate.labels import ScoreAnswers, stated_score
 
 RUBRIC = """\
 Grade the answer to the request. Start at 0 and add a point for each line that holds:
@@ -123,10 +123,10 @@ def _expected(model: Any, asked: Sequence[list[int]], begin: Ids, ends: Sequence
         at += POINTS
         value = float((chances * np.arange(POINTS)).sum() / chances.sum()) if chances.sum() > 0 else math.nan
         found.append(
-            Verdict(first_better=None, outcome="failed", said=said_score(None, "the log-probs are no numbers"))
+            Verdict(first_better=None, outcome="failed", said=stated_score(None, "the log-probs are no numbers"))
             if math.isnan(value)
             else Verdict(
-                first_better=None, said=said_score(value), mass=float(chances.sum()), prompt_tokens=len(prompt)
+                first_better=None, said=stated_score(value), mass=float(chances.sum()), prompt_tokens=len(prompt)
             )
         )
     return found
@@ -171,7 +171,7 @@ def _mean(said: Sequence[str], *, prompt_tokens: int, written: int) -> Verdict:
     return Verdict(
         first_better=None,
         outcome="malformed" if value is None else "judged",
-        said=said_score(value, said[0]),
+        said=stated_score(value, said[0]),
         prompt_tokens=prompt_tokens,
         completion_tokens=written,
     )
@@ -183,4 +183,4 @@ def _context(model: Any) -> float:
 
 def _too_long(tokens: int, model: Any, *, more: int = 1) -> Verdict:
     words = f"{tokens} tokens and a judgement of {more} exceed the context of {_context(model):g}"
-    return Verdict(first_better=None, outcome="failed", said=said_score(None, words))
+    return Verdict(first_better=None, outcome="failed", said=stated_score(None, words))

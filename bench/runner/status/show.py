@@ -18,7 +18,7 @@ ORDER = (*SETTLED, "running", "lost")
 Cells = Sequence[str]
 
 
-def shown(found: Overview, *, verbose: bool = False) -> RenderableType:
+def render_status(found: Overview, *, verbose: bool = False) -> RenderableType:
     """Return an overview as tables: studies, workers, unfinished trainings, what failed, what is damaged."""
     parts: list[RenderableType] = [Text(_head(found), style="bold")]
     parts += _studies(found.studies)

@@ -12,9 +12,9 @@ import optuna
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from bench.utils.redact import redacted
-from sweeps.claims import SLOT, WORKER, result
-from sweeps.heartbeat import BEAT, is_gone
+from bench.utils.redact import redact
+from sweeps.claims import SLOT, result
+from sweeps.heartbeat import BEAT, WORKER, is_gone
 from sweeps.patience import Patience
 from sweeps.posts import is_board
 from sweeps.storage import open_storage
@@ -109,7 +109,7 @@ def read_studies(
         # A storage is another program's file or a server: whatever it says, the others are still to be shown.
         except Exception as error:
             first = (str(error).splitlines() or [""])[0]
-            problems.append(redacted(f"{place}: cannot be read: {type(error).__name__}: {first}"))
+            problems.append(redact(f"{place}: cannot be read: {type(error).__name__}: {first}"))
     return found, problems
 
 
@@ -181,7 +181,7 @@ def _study(
     seconds = [trial.duration.total_seconds() for trial in settled if trial.duration is not None]
     return Study(
         name=name,
-        storage=redacted(storage),
+        storage=redact(storage),
         protocol=protocol,
         total=len(points) if points is not None else int(protocol.get("trials") or len(slots)),
         counts=counts,
@@ -229,4 +229,4 @@ def _running(study: str, trial: FrozenTrial, *, now: float) -> Running:
 
 def _failure(study: str, trial: FrozenTrial) -> Failure:
     error = result(trial).error or "no reason given"
-    return Failure(study=study, number=trial.number, params=dict(trial.params), error=redacted(error))
+    return Failure(study=study, number=trial.number, params=dict(trial.params), error=redact(error))

@@ -15,7 +15,7 @@ from bench.errors import RunError
 from bench.models.matmul import current_route
 from bench.train.distributed.rank import LAUNCHER, ROUTE
 from bench.train.distributed.torchrun import STOP, nodes_of, torchrun
-from bench.train.early_stop import Rungs
+from bench.train.early_stop import EarlyStop
 from bench.train.job import Inputs, Report, TrainJob, lease, run_job, write_job
 from bench.train.loop import Interrupted
 
@@ -32,7 +32,7 @@ def launch(
     report: Report,
     should_stop: Callable[[], bool],
     inputs: Callable[[TrainJob], Inputs],
-    rungs: Rungs | None,
+    rungs: EarlyStop | None,
     note: Note = lambda text: None,
 ) -> None:
     """Train a job in this process, or by ranks where ``execution.processes`` asks for them: on this machine, or on all

@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 15.0
 
 
 @dataclass
-class Wish:
+class StopRequest:
     """Whether this rank was told to stop. Before the first step there is nothing to save: it stops at once.
 
     A second signal says nothing new: a terminal reaches the ranks, and torchrun tells them once more.
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
     work = Path(arguments[0])
     join_log()
     try:
-        with heeding() as wish:
+        with stoppable() as wish:
             try:
                 _run(work, wish)
             except RuntimeError as error:
@@ -74,9 +74,9 @@ def main(arguments: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def heeding() -> Iterator[Wish]:
+def stoppable() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a wish that is heard between two steps."""
-    wish = Wish()
+    wish = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
         wish.asked = True
@@ -102,7 +102,7 @@ def lost(work: Path, error: Exception) -> RunError:
     )
 
 
-def _run(work: Path, wish: Wish) -> None:
+def _run(work: Path, wish: StopRequest) -> None:
     import torch
 
     from bench.models.matmul import take_fastest_route, take_route

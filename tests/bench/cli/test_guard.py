@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.utils.redact import plain
+from bench.utils.redact import for_terminal
 from tests.bad_inputs.trying import bench
 
 SUITE = Path(__file__).parents[3] / "bench" / "suites" / "sentiment"
@@ -186,8 +186,8 @@ def test_no_secret_reaches_an_output_a_record_a_journal_or_a_page(tmp_path: Path
 
 
 def test_a_message_has_no_control_characters_and_an_end() -> None:
-    assert plain("a\x1b[31mb\x9bc\r\nd") == "a\\x1b[31mb\\x9bc\\x0d\nd"
-    assert len(plain("x" * 100_000)) < 1100
+    assert for_terminal("a\x1b[31mb\x9bc\r\nd") == "a\\x1b[31mb\\x9bc\\x0d\nd"
+    assert len(for_terminal("x" * 100_000)) < 1100
 
 
 class Elements(HTMLParser):

@@ -17,7 +17,7 @@ from bench.models.chat_templates.apply import NAMES
 from bench.models.loading import load_tokenizer, model_hash
 from bench.models.sources import base_of, resolve_model
 from bench.runner.prepare import open_workspace
-from bench.runner.user_inputs import Brought
+from bench.runner.user_inputs import UserInputs
 from bench.suites.suite import get_suite
 from tests.bench.evaluate.tasks.documents import STORIES
 from tests.bench.models.golden_templates import ANSWER, PROMPT
@@ -187,7 +187,7 @@ def test_a_run_sees_the_template_in_its_data_its_model_and_its_notes(tmp_path):
         for i in range(20)
     ]  # fmt: skip
     (tmp_path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    brought = Brought(model=str(STORIES), data=(tmp_path / "chat.jsonl",), chat_template="plain")
+    brought = UserInputs(model=str(STORIES), data=(tmp_path / "chat.jsonl",), chat_template="plain")
     opened = open_workspace(
         suite, brought, results=tmp_path, train=suite.train, evaluation=suite.evaluation, execution=Execution(),
         note=told.append,

@@ -11,9 +11,9 @@ from rich.console import Console
 from bench.core.request import Request
 from bench.runner.hooks import hooks_of, stoppable
 from bench.runner.plan import make_plan
-from bench.runner.pool import run_fleet
-from bench.runner.resources import Crew
-from bench.runner.scheduler import gather, open_agenda, work
+from bench.runner.pool import run_pool
+from bench.runner.resources import Workers
+from bench.runner.scheduler import gather, open_schedule, work
 from bench.utils.progress import Progress
 
 
@@ -30,9 +30,11 @@ def main() -> None:
     retry, spans = None, []
     with Progress(Console(file=sys.stderr), total=1, threaded=False) as progress, stoppable() as stop:
         if job["workers"] > 1:
-            crew = Crew(workers=job["workers"], threads=1)
-            retry, spans = run_fleet(plan, crew, progress, method=job["method"])
-        agenda = open_agenda(plan, hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop), retry=retry)
+            crew = Workers(workers=job["workers"], threads=1)
+            retry, spans = run_pool(plan, crew, progress, method=job["method"])
+        agenda = open_schedule(
+            plan, hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop), retry=retry
+        )
         work(agenda)
         records, failures = gather(agenda)
     print(json.dumps({"records": len(records), "failures": failures, "spans": [asdict(span) for span in spans]}))

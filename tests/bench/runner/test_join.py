@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.runner.plan import check_study_name, make_plan
 from bench.runner.study_manifest import Posted, check_agrees, folder_id, identity_of, post_plan, read_posted, request_of
 from sweeps.posts import posts
-from sweeps.storage import open_storage, shown, without_password
+from sweeps.storage import open_storage, redact_url, without_password
 
 STUDY = (
     "--loss", "dpo", "--suite", "exact", "--sweep", "beta=0.1,1.0", "--seeds", "1", "--study", "night",
@@ -131,9 +131,9 @@ def test_what_is_no_time_is_refused(tmp_path, given):
     ],
 )
 def test_a_password_is_shown_nowhere(url, secret):
-    assert secret not in shown(url)
+    assert secret not in redact_url(url)
     assert secret not in without_password(f"cannot connect to {url}: {secret} is wrong", url)
-    assert "host" in shown(url)
+    assert "host" in redact_url(url)
 
 
 def bench(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from bench.core.request import worker_count
 from bench.errors import UsageError
-from bench.runner.resources import Crew, Machine, choose_crew, crew_of, parameters_in, start_method
+from bench.runner.resources import Machine, Workers, choose_workers, parameters_in, start_method, workers_of
 
 TB = 1_000_000_000_000
 
@@ -35,28 +35,28 @@ TB = 1_000_000_000_000
 )
 def test_small_models_get_a_core_each_and_larger_ones_more_threads(cores, parameters, runs, threads, expected):
     machine = Machine(cores=cores, memory=TB, cuda=False)
-    found = choose_crew(machine, parameters=parameters, runs=runs, processes=1, threads=threads)
+    found = choose_workers(machine, parameters=parameters, runs=runs, processes=1, threads=threads)
     assert (found.workers, found.threads) == expected
 
 
 def test_a_gpu_or_ranks_of_their_own_leave_one_worker():
     machine = Machine(cores=16, memory=TB, cuda=True)
-    assert choose_crew(machine, parameters=10**6, runs=9, processes=1, threads=None).workers == 1
+    assert choose_workers(machine, parameters=10**6, runs=9, processes=1, threads=None).workers == 1
     without = Machine(cores=16, memory=TB, cuda=False)
-    assert choose_crew(without, parameters=10**6, runs=9, processes=2, threads=None).workers == 1
+    assert choose_workers(without, parameters=10**6, runs=9, processes=2, threads=None).workers == 1
 
 
 def test_memory_holds_the_number_of_workers_down_to_one():
     for memory, workers in ((None, 16), (4_500_000_000, 4), (100, 1)):
         machine = Machine(cores=16, memory=memory, cuda=False)
-        assert choose_crew(machine, parameters=10**6, runs=40, processes=1, threads=None).workers == workers
+        assert choose_workers(machine, parameters=10**6, runs=40, processes=1, threads=None).workers == workers
 
 
 def test_workers_that_were_asked_for_share_the_cores():
     machine = Machine(cores=8, memory=None, cuda=True)
-    assert crew_of(machine, workers=3, threads=None) == Crew(workers=3, threads=2, widens=True)
-    assert crew_of(machine, workers=3, threads=5) == Crew(workers=3, threads=5)
-    assert crew_of(machine, workers=16, threads=None) == Crew(workers=16, threads=1, widens=True)
+    assert workers_of(machine, workers=3, threads=None) == Workers(workers=3, threads=2, widens=True)
+    assert workers_of(machine, workers=3, threads=5) == Workers(workers=3, threads=5)
+    assert workers_of(machine, workers=16, threads=None) == Workers(workers=16, threads=1, widens=True)
 
 
 def test_the_number_of_workers_is_read_or_refused():
@@ -93,16 +93,16 @@ def test_a_parent_of_one_thread_may_fork_workers_of_several_and_another_one_may_
 
 
 def test_runs_without_neighbours_get_the_idle_cores_by_their_place():
-    crew = Crew(workers=2, threads=1, widens=True)
+    crew = Workers(workers=2, threads=1, widens=True)
     assert [crew.threads_of(place, 5) for place in range(5)] == [1, 1, 1, 1, 2]
     assert [crew.threads_of(place, 4) for place in range(4)] == [1, 1, 1, 1]
-    wide = Crew(workers=8, threads=2, widens=True)
+    wide = Workers(workers=8, threads=2, widens=True)
     assert [wide.threads_of(place, 11) for place in (7, 8, 9, 10)] == [2, 5, 5, 5]
     assert crew.threads_of(0, 0) == 1  # what is no run of the plan
-    assert Crew(workers=2, threads=1, widens=False).threads_of(4, 5) == 1
+    assert Workers(workers=2, threads=1, widens=False).threads_of(4, 5) == 1
 
 
 def test_given_threads_are_never_widened():
     machine = Machine(cores=8, memory=None, cuda=False)
-    assert crew_of(machine, workers=2, threads=None).widens
-    assert not crew_of(machine, workers=2, threads=3).widens
+    assert workers_of(machine, workers=2, threads=None).widens
+    assert not workers_of(machine, workers=2, threads=3).widens

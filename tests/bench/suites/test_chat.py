@@ -142,14 +142,14 @@ def test_training_validation_and_test_share_no_prompt(tmp_path, data):
     held = [set(workspace.prompts[split]) for split in ("validation", "test")]
     assert not trained_on & (held[0] | held[1])
     assert not held[0] & held[1]
-    assert workspace.asked is not None
-    assert all(text.startswith("number ") for text in workspace.asked["test"].instructions)
+    assert workspace.judge_inputs is not None
+    assert all(text.startswith("number ") for text in workspace.judge_inputs["test"].instructions)
 
 
 def test_instructions_of_a_file_are_reported_on_and_choose_nothing(tmp_path, data):
     prompts = tmp_path / "eval.json"
     prompts.write_text(json.dumps([{"instruction": f"what of film {n}"} for n in range(4)]), encoding="utf-8")
-    asked = make_plan(request(tmp_path, data, prompts=prompts)).workspace.asked
+    asked = make_plan(request(tmp_path, data, prompts=prompts)).workspace.judge_inputs
     assert asked is not None
     assert asked["test"].instructions == tuple(f"what of film {n}" for n in range(4))
     assert all(text.startswith("number ") for text in asked["validation"].instructions)

@@ -162,14 +162,14 @@ def test_a_step_pays_less_than_a_thousandth_of_60_ms_for_its_lines_and_events(tm
 def test_a_tracker_that_fails_costs_a_warning_and_not_the_training(tmp_path, caplog):
     from bench.core.specs import Execution
     from bench.train.job import TrainJob
-    from bench.train.tracking import telling
+    from bench.train.tracking import track_training
 
     (tmp_path / "tensorboard").write_text("a file where the folder would be")
     job = TrainJob(
         spec=run_spec(), execution=Execution(), model=tmp_path, data=tmp_path, references=(), results=tmp_path
     )  # fmt: skip
     job.work.mkdir(parents=True)
-    with telling(job, trackers=("tensorboard",), worker="host:1:1") as report:
+    with track_training(job, trackers=("tensorboard",), worker="host:1:1") as report:
         for step in (1, 2, 3):
             report(step, {**ROW, "step": float(step)})
     assert [record.message.partition(":")[0] for record in caplog.records] == [

@@ -13,7 +13,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.utils import event_log
-from bench.utils.event_log import bound, command_log, join_log, stage, tell
+from bench.utils.event_log import bound, command_log, join_log, log_event, stage
 from tests.bench.runner.status.conftest import SECRET, Killed
 
 
@@ -58,7 +58,7 @@ def test_no_secret_reaches_a_log_file(tmp_path, monkeypatch):
 
     def command() -> None:
         with command_log(tmp_path, "run", arguments=["--storage", f"a://b:{SECRET}@c", SECRET], make=True):
-            tell("note", {"deep": [{"x": SECRET}]}, message=f"said {SECRET}")
+            log_event("note", {"deep": [{"x": SECRET}]}, message=f"said {SECRET}")
             logging.getLogger("bench.any").warning("and %s", SECRET)
             raise UsageError(f"bad {SECRET}")
 
@@ -92,7 +92,7 @@ def test_a_stage_that_breaks_off_says_why_and_after_how_long(tmp_path):
 def test_nothing_new_is_on_the_terminal_and_warnings_still_are(tmp_path, capfd):
     with command_log(tmp_path, "run", arguments=[], make=True):
         before = list(logging.getLogger().handlers)
-        tell("run_diverged", {"reason": "nan"}, level=logging.WARNING)
+        log_event("run_diverged", {"reason": "nan"}, level=logging.WARNING)
         # What a user's terminal has: no handler of pytest's at the root.
         logging.getLogger().handlers[:] = []
     with command_log(tmp_path, "run", arguments=[], make=True):
@@ -105,7 +105,7 @@ def test_nothing_new_is_on_the_terminal_and_warnings_still_are(tmp_path, capfd):
 
 
 def test_without_a_log_events_go_nowhere(capfd):
-    tell("run_diverged", level=logging.ERROR, message="x")
+    log_event("run_diverged", level=logging.ERROR, message="x")
     assert capfd.readouterr() == ("", "")
 
 
@@ -122,13 +122,13 @@ def test_a_folder_without_runs_gets_no_log_unless_a_command_makes_it(tmp_path):
 def test_a_folder_that_cannot_be_written_gets_no_log(tmp_path):
     (tmp_path / "logs").write_text("a file where the folder would be")
     with command_log(tmp_path, "run", arguments=[], make=True):
-        tell("anything")
+        log_event("anything")
 
 
 def _many(count: int) -> None:
     join_log()
     for number in range(count):
-        tell("number", {"number": number, "text": "x" * 3000})
+        log_event("number", {"number": number, "text": "x" * 3000})
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -149,8 +149,8 @@ def test_a_log_ends_to_grow_and_warnings_still_pass(tmp_path, monkeypatch):
     monkeypatch.setattr(event_log, "LIMIT_BYTES", 2000)
     with command_log(tmp_path, "run", arguments=[], make=True):
         for _ in range(100):
-            tell("chatter", {"text": "x" * 100})
-        tell("bad", level=logging.WARNING)
+            log_event("chatter", {"text": "x" * 100})
+        log_event("bad", level=logging.WARNING)
     (path,) = tmp_path.glob("logs/*")
     assert path.stat().st_size < 2600
     assert named(lines(tmp_path), "bad")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.utils.redact import redacted, redacted_values
+from bench.utils.redact import redact, redact_values
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from bench.utils.redact import redacted, redacted_values
     ],
 )  # fmt: skip
 def test_secrets_become_stars(text, left):
-    assert redacted(text) == left
+    assert redact(text) == left
 
 
 @pytest.mark.parametrize(
@@ -35,26 +35,26 @@ def test_secrets_become_stars(text, left):
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text):
-    assert redacted(text) == text
+    assert redact(text) == text
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "AWS_SECRET", "PGPASSWORD", "my_token"])
 def test_values_of_the_environments_secrets_are_hidden_wherever_they_stand(monkeypatch, name):
     monkeypatch.setenv(name, 'op en/"sesame')
     for form in ('op en/"sesame', "op%20en%2F%22sesame", "op+en%2F%22sesame"):
-        assert redacted(f"a{form}b") == "a***b"
+        assert redact(f"a{form}b") == "a***b"
 
 
 def test_a_short_value_hides_no_words(monkeypatch):
     monkeypatch.setenv("CI_TOKEN", "on")
-    assert redacted("one run on one machine") == "one run on one machine"
+    assert redact("one run on one machine") == "one run on one machine"
 
 
 def test_values_are_redacted_at_any_depth_and_numbers_stay(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "sesame-1")
     rows = [{"url": "a://b:c@d", "n": 3, "e": 0.5}]
     given = {"run_key": "3f9c", "password": "x", "rows": rows, "sesame-1": "sesame-1"}
-    found = redacted_values(given)
+    found = redact_values(given)
     assert found == {
         "run_key": "3f9c", "password": "***", "rows": [{"url": "a://b:***@d", "n": 3, "e": 0.5}], "***": "***",
     }  # fmt: skip

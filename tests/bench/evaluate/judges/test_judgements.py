@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.cli.evaluate_judgements import evaluate_judgements, told_apart
+from bench.cli.evaluate_judgements import evaluate_judgements, unique_names
 from bench.errors import UsageError
 from bench.evaluate.judges.judgements import read_judgements
 from bench.evaluate.judges.win_rate_table import win_rates
@@ -145,17 +145,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name, content, message):
 def test_several_models_and_judges_in_one_file_are_told_apart(tmp_path):
     tables = [judgements(model=model, judge=judge) for judge in ("x", "y") for model in ("a", "b", "c")]
     pd.concat(tables).to_csv(tmp_path / "all.csv", index=False)
-    found = told_apart([tmp_path / "all.csv"])
+    found = unique_names([tmp_path / "all.csv"])
     assert [(given.judge, given.model) for given in found] == [(j, m) for j in "xy" for m in "abc"]
 
 
 def test_one_judge_in_two_files_is_two_judges(tmp_path):
     for name in ("a.csv", "b.csv"):
         judgements().to_csv(tmp_path / name, index=False)
-    found = told_apart([tmp_path / "a.csv", tmp_path / "b.csv"])
+    found = unique_names([tmp_path / "a.csv", tmp_path / "b.csv"])
     assert len({given.judge for given in found}) == 2
     with pytest.raises(UsageError, match="twice"):
-        told_apart([tmp_path / "a.csv", tmp_path / "a.csv"])
+        unique_names([tmp_path / "a.csv", tmp_path / "a.csv"])
 
 
 def test_the_table_on_disk_has_every_digit_and_is_the_same_each_time(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from bench.cli.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
 from bench.errors import UsageError
 from bench.evaluate.judges.grades import Graded, grade_rows
-from bench.evaluate.judges.mt_bench import asked, grade_in, questions, read_dialogues
-from bench.evaluate.judges.outputs import said
+from bench.evaluate.judges.mt_bench import grade_in, grade_prompts, questions, read_dialogues
+from bench.evaluate.judges.outputs import answer_text
 from tests.bench.evaluate.judges.models import chat_model
 from tests.bench.evaluate.judges.server import completion, serving
 
@@ -25,7 +25,7 @@ def test_there_are_eighty_questions_in_eight_categories_and_thirty_with_a_refere
 def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_turns():
     answers = ("FIRST {question}", "SECOND \\1")
     for question in questions():
-        (_, one), (_, two) = (asked(question, answers, turn=turn)[1] for turn in (1, 2))
+        (_, one), (_, two) = (grade_prompts(question, answers, turn=turn)[1] for turn in (1, 2))
         assert question.turns[0] in one
         assert "FIRST {question}" in one
         assert "SECOND" not in one
@@ -33,11 +33,11 @@ def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_t
         if question.reference:
             assert question.reference[0] in one
             assert question.reference[1] in two
-        assert "[[5]]" in asked(question, answers, turn=1)[1][1]
+        assert "[[5]]" in grade_prompts(question, answers, turn=1)[1][1]
 
 
 @pytest.mark.parametrize(
-    ("said", "grade"),
+    ("answer_text", "grade"),
     [
         ("Good. Rating: [[7]]", 7.0),
         ("Rating: [[8.5]] and not [[2]]", 8.5),
@@ -49,7 +49,7 @@ def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_t
     ],
 )
 def test_a_grade_is_read_as_fastchat_reads_it(said, grade):
-    assert grade_in(said) == grade
+    assert grade_in(answer_text) == grade
 
 
 def test_the_error_is_over_questions_not_turns():
@@ -107,7 +107,7 @@ def test_files_that_are_no_answers_are_refused(tmp_path):
 def test_a_checkpoint_says_the_likeliest_next_in_each_dialogue(tmp_path):
     folder = chat_model(tmp_path / "model")
     dialogues = [["This movie was"], ["The actors"], ["I did not", " like it.", " But"]]
-    texts = said(str(folder), dialogues, results=tmp_path, tokens=6, temperature=0.0, seed=0)
+    texts = answer_text(str(folder), dialogues, results=tmp_path, tokens=6, temperature=0.0, seed=0)
     assert texts == [greedy(folder, "".join(dialogue)) for dialogue in dialogues]
 
 

@@ -111,8 +111,8 @@ def test_a_kernel_that_is_wrong_is_found_out(fast, monkeypatch, caplog):
 )
 def test_without_kernels_a_model_is_packed_all_the_same(given, tmp_path):
     code = (
-        "from bench.models.packed.kernels import kernels; from bench.models.logprobs import CompletionLogProbs;"
-        "from tests.bench.conftest import tiny_model; print(kernels(), CompletionLogProbs(tiny_model(), packed=True).packed)"
+        "from bench.models.packed.kernels import kernels; from bench.models.logprobs import CompletionLogProbs as C;"
+        "from tests.bench.conftest import tiny_model; print(kernels(), C(tiny_model(), packed=True).packed)"
     )
     environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ".", **given}
     done = subprocess.run(

@@ -17,7 +17,15 @@ from bench.evaluate.judges.factory import judge_of
 from bench.evaluate.judges.openai_endpoint import IN_A_ROW
 from bench.evaluate.judges.reward_model import gold_judge
 from bench.models.loading import load_model, load_tokenizer
-from bench.runner.iterate.labels import CHUNK, by_comparison, by_score, read_labels, said_score, score_by, write_labels
+from bench.runner.iterate.labels import (
+    CHUNK,
+    by_comparison,
+    by_score,
+    read_labels,
+    score_by,
+    stated_score,
+    write_labels,
+)
 from bench.runner.iterate.samples import Sampled, read_sampled, write_sampled
 from bench.runner.iterate.self_judge import POINTS, SelfJudging, _asked, _digit_tokens, read_score, self_scores
 from tests.bench.evaluate.judges.models import ANSWERS, MODEL, chat_model, template_file
@@ -70,7 +78,7 @@ def test_scoring_that_was_killed_goes_on_from_what_was_kept(tmp_path):
         if number == dies_at:
             raise KeyboardInterrupt
         asked.extend(part)
-        return [Verdict(first_better=None, said=said_score(float(len(text) + number))) for _, text in part]
+        return [Verdict(first_better=None, said=stated_score(float(len(text) + number))) for _, text in part]
 
     ask = partial(by_score, "mine", "identity", sampled=sampled, cache=tmp_path, progress=quiet)
     with pytest.raises(KeyboardInterrupt):

@@ -18,7 +18,7 @@ from bench.cli.status_command import show_status
 from bench.core.results import load_records
 from bench.errors import UsageError
 from bench.runner.status.overview import Overview, overview, time_left
-from bench.runner.status.show import clock, shown, size
+from bench.runner.status.show import clock, render_status, size
 from bench.runner.status.studies import Study, read_studies
 from bench.runner.status.trainings import read_trainings
 from sweeps.outcome import Outcome
@@ -35,7 +35,7 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 def said(found: Overview, *, verbose: bool = False) -> str:
     console = Console(width=200, file=io.StringIO())
-    console.print(shown(found, verbose=verbose))
+    console.print(render_status(found, verbose=verbose))
     return " ".join(console.file.getvalue().split())
 
 
