@@ -1,0 +1,1 @@
+"""Measures of how the code is laid out, computed from its own text."""
