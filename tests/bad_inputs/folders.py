@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.suites.suite import HERE, read_suite
+from bench.core.assets import SUITES as ASSETS
+from bench.suites.suite import read_suite
 from tests.bad_inputs.command_lines import OUT, SMALL, of, typed
 from tests.bad_inputs.trying import Case, Told, read
 
@@ -17,7 +18,7 @@ def cases() -> Iterator[Case]:
     """Each broken folder and file."""
     for name, change in MODELS.items():
         yield _model(name, change)
-    suite = (HERE / "sentiment" / "suite.toml").read_text(encoding="utf-8")
+    suite = (ASSETS / "sentiment" / "suite.toml").read_text(encoding="utf-8")
     for name, change_text in SUITES.items():
         yield _suite(name, change_text(suite))
     for name, text in LOSS_FILES.items():
@@ -146,7 +147,7 @@ TURNS = '{"prompt": [{"role": "user", "content": "a %d"}], "chosen": [{"role": "
 
 def _model(name: str, change: Change) -> Case:
     def attempt(folder: Path) -> Told:
-        shutil.copytree(HERE / "sentiment" / "model", folder / "model")
+        shutil.copytree(ASSETS / "sentiment" / "model", folder / "model")
         change(folder / "model")
         template = "chat template" in name
         row = TURNS if template else '{"prompt": "a %d", "chosen": "b", "rejected": "c"}\n'

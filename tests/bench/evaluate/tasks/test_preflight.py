@@ -7,12 +7,12 @@ import time
 import pytest
 from lm_eval.tasks import TaskManager
 
+from bench.core.assets import SUITES
 from bench.errors import UsageError
 from bench.evaluate.tasks import documents as task_data
 from bench.evaluate.tasks import preflight as module
 from bench.evaluate.tasks.preflight import Reader, preflight, refuse
 from bench.evaluate.tasks.search import _listed
-from bench.suites.suite import HERE
 from bench.utils.isolation import hub_answers
 from tests.bench.evaluate.tasks.documents import write_documents
 
@@ -50,7 +50,7 @@ def problems(*tasks, include=None, data=None, reader=None):
 
 def test_a_task_in_plain_files_is_seen_without_lm_eval(monkeypatch):
     monkeypatch.setattr(module, "find_tasks", None)
-    assert problems("blimp", include=HERE / "sentiment") == set()
+    assert problems("blimp", include=SUITES / "sentiment") == set()
 
 
 def test_tasks_on_files_have_no_problem(tmp_path):
