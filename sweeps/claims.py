@@ -1,4 +1,4 @@
-"""Owns which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
+"""Which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Owns waiting for a storage that is away: which storage calls are made again, how long, and what is told of it."""
+"""Waiting for a storage that is away: which storage calls are made again, how long, and what is told of it."""
 
 import random
 import time

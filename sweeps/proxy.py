@@ -1,4 +1,4 @@
-"""Owns the way to Optuna's gRPC proxy: one that comes back within seconds after the proxy was away."""
+"""Way to Optuna's gRPC proxy: one that comes back within seconds after the proxy was away."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Owns ending trials early: which pruner a protocol names, where its rungs lie, and what it says of a running trial."""
+"""Ending trials early: which pruner a protocol names, where its rungs lie, and what it says of a running trial."""
 
 import optuna
 

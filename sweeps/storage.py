@@ -1,4 +1,4 @@
-"""Owns opening a storage by its URL: a journal file, a database, Optuna's gRPC proxy; and hiding its password."""
+"""Opening a storage by its URL: a journal file, a database, Optuna's gRPC proxy; and hiding its password."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Owns the work on a study: claim, evaluate, settle, point by point; any number of workers join."""
+"""Work on a study: claim, evaluate, settle, point by point; any number of workers join."""
 
 import hashlib
 import itertools

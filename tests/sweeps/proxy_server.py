@@ -1,4 +1,4 @@
-"""Owns the gRPC proxy of the tests, a process of its own: ``python -m tests.sweeps.proxy_server STORAGE PORT``."""
+"""GRPC proxy of the tests, a process of its own: ``python -m tests.sweeps.proxy_server STORAGE PORT``."""
 
 import sys
 import warnings
