@@ -91,7 +91,9 @@ def _weighted(objective: Objective, term: Term, *, alone: bool) -> Objective:
     return _made(
         objective, inner, params=free.params, stateful=objective.init is not None, parts=_parts(objective),
         equation=objective.equation if term.weight == 1 else f"{term.weight:g} ({objective.equation})",
-        schedule=None if objective.schedule is None else lambda values: objective.reference_schedule(free.values(values)),
+        schedule=None
+        if objective.schedule is None
+        else lambda values: objective.reference_schedule(free.values(values)),
     )  # fmt: skip
 
 
