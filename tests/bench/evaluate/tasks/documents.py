@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from bench.suites.suite import HERE
+from bench.core.assets import SUITES as HERE
 
 STORIES = Path(__file__).parents[2] / "models" / "stories260K"
 SENTIMENT = HERE / "sentiment" / "model"
