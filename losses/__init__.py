@@ -1,4 +1,4 @@
-"""Owns the public names of ``losses``; they load torch only when first used, so ``losses.space`` stays light."""
+"""Public names of ``losses``; they load torch only when first used, so ``losses.space`` stays light."""
 
 import importlib
 from types import MappingProxyType
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from losses.param import Param
     from losses.registry import get, names, register_file
     from losses.schedule import ReferenceSchedule
-    from losses.testing.conformance import check_objective
+    from losses.testing import check_objective
 
 __all__ = [
     "Completion",
@@ -37,7 +37,7 @@ _HOME = MappingProxyType(
         "Param": "losses.objective",
         "ReferenceSchedule": "losses.schedule",
         "Requires": "losses.objective",
-        "check_objective": "losses.testing.conformance",
+        "check_objective": "losses.testing",
         "get": "losses.registry",
         "names": "losses.registry",
         "register_file": "losses.registry",

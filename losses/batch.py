@@ -1,4 +1,4 @@
-"""Owns what an objective sees: log-probs of completions, ``Completion``, in ``Pairs``, ``Singles`` or ``Ranked``.
+"""What an objective sees: log-probs of completions, ``Completion``, in ``Pairs``, ``Singles`` or ``Ranked``.
 
 NOTATION, used by every equation in ``losses.objectives``; all logarithms are natural, so log-probs are in nats:
 

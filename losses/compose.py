@@ -1,4 +1,4 @@
-"""Owns objectives that are made of others: weighted sums of objectives, changed by modifiers."""
+"""Objectives that are made of others: weighted sums of objectives, changed by modifiers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,8 +8,7 @@ from torch import Tensor
 
 from losses.batch import Batch
 from losses.grammar import EXAMPLE, ExpressionError, Term, format_terms, parse
-from losses.modifier import Modifier
-from losses.modifiers import MODIFIERS
+from losses.modifiers import MODIFIERS, Modifier
 from losses.objective import Objective, State
 from losses.param import Param, resolve_params, suggest
 from losses.schedule import ReferenceSchedule
@@ -19,14 +18,14 @@ Lookup = Callable[[str], Objective]
 
 @dataclass(frozen=True)
 class _Free:
-    """What of a part's parameters the user still chooses: by the part's own name, the composed name and ``Param``."""
+    """Parameters of a part that the user still chooses (own name → composed name, ``Param``), and the fixed values."""
 
     names: Mapping[str, tuple[str, Param]]
     fixed: Mapping[str, float]
 
-    def values(self, given: Mapping[str, float]) -> dict[str, float]:
-        """The part's values among those given to the composed objective, and the fixed ones."""
-        return {**self.fixed, **{own: given[public] for own, (public, _) in self.names.items() if public in given}}
+    def values(self, params: Mapping[str, float]) -> dict[str, float]:
+        """Return the part's values among those of the composed objective, and the fixed ones."""
+        return {**self.fixed, **{own: params[public] for own, (public, _) in self.names.items() if public in params}}
 
     @property
     def params(self) -> dict[str, Param]:
@@ -145,9 +144,9 @@ def _modified(base: Objective | None, change: Modifier, term: Term) -> Objective
         after: State = {}
 
         def losses(changed: Batch) -> Tensor:
-            found, new = base.advance(changed, state or None, _only(base, given))
+            values, new = base.advance(changed, state or None, _only(base, given))
             after.update(new)
-            return found
+            return values
 
         return change.fn(losses, batch, **free.values(given)), after
 
@@ -160,7 +159,7 @@ def _modified(base: Objective | None, change: Modifier, term: Term) -> Objective
         made,
         requires=base.requires | change.requires,
         reward=base.reward if change.reward is None else change.reward(base),
-        aggregation="mean" if change.name == "length_norm" else base.aggregation,
+        aggregation=change.aggregation or base.aggregation,
         version=base.version + change.version,
         paper=f"{base.paper}; {change.paper}",
     )
@@ -186,7 +185,7 @@ def _made(
     chosen.__doc__ = f"Composed of {', '.join(part.name for part in parts)}.\n\nEquation: {equation}"
     return replace(
         base, fn=chosen, params=MappingProxyType(dict(params)), equation=equation, parts=parts, schedule=schedule,
-        optimum="that of a composed objective is not known in general", reduces_to=(), initial=None,
+        optimum="that of a composed objective is not known in general", reduces_to=(), initial=None, checked_against=(),
     )  # fmt: skip
 
 
@@ -197,19 +196,19 @@ def _parts(objective: Objective) -> tuple[Objective, ...]:
 def _free(owner: str, params: Mapping[str, Param], term: Term, *, prefix: str) -> _Free:
     """Check the values that a term fixes, and name those that it leaves free."""
     positions = list(params)
-    given: dict[str, object] = {}
-    for place, (key, value) in enumerate(term.values):
-        if key is None and place >= len(positions):
-            raise ExpressionError(f"'{term}': {owner} has {len(positions)} parameters, more values were given")
-        name = positions[place] if key is None else key
-        if name in given:
+    values: dict[str, object] = {}
+    for index, (key, value) in enumerate(term.values):
+        if key is None and index >= len(positions):
+            raise ExpressionError(f"'{term}': {owner} has {len(positions)} parameters, but more values are listed")
+        name = positions[index] if key is None else key
+        if name in values:
             raise ExpressionError(f"'{term}' gives {name} twice")
-        given[name] = value
+        values[name] = value
     try:
-        resolved = resolve_params(owner, params, given)
+        resolved = resolve_params(owner, params, values)
     except ValueError as error:
         raise ExpressionError(f"'{term}': {error}") from error
-    fixed = {name: resolved[name] for name in given}
+    fixed = {name: resolved[name] for name in values}
     return _Free({name: (prefix + name, param) for name, param in params.items() if name not in fixed}, fixed)
 
 

@@ -20,6 +20,9 @@ Reward = Literal["log_ratio", "mean_log_ratio", "policy", "mean_policy"]
 Aggregation = Literal["sum", "mean", "tokens"]
 State = dict[str, float]
 """Running quantities of an objective: plain numbers, so that a checkpoint can hold them."""
+CheckedAgainst = Literal["paper", "authors' code", "peer code", "secondary"]
+"""What a formula was compared with: the paper's text; the code of its authors; that of another library; or none of
+them, the formula being as commonly stated."""
 Losses = Any
 """What a loss function gives: a tensor, or with running quantities a tensor and the next ``State``."""
 
@@ -59,6 +62,7 @@ class Objective:
         reward: the property of ``Completion`` that is the implicit reward, up to a positive factor and a constant.
         aggregation: whether token log-probs are summed, averaged over a completion, or used one by one.
         paper: arXiv id and title.
+        checked_against: what the formula was compared with; empty where that is not stated. It enters no hash.
         equation: plain text in the notation of ``losses.batch``.
         optimum: what minimises the loss.
         reduces_to: equalities with other objectives.
@@ -90,6 +94,7 @@ class Objective:
     init: Callable[[], State] | None = None
     parts: tuple["Objective", ...] = ()
     timed: Callable[[int, int], "Objective"] | None = None
+    checked_against: tuple[CheckedAgainst, ...] = ()
 
     def at(self, step: int, steps: int) -> "Objective":
         """Return the objective as it is at optimiser step ``step`` (1-based) of ``steps``."""
@@ -160,7 +165,7 @@ class Objective:
 
     @property
     def doc(self) -> str:
-        """The docstring of the function."""
+        """The docstring of the function, to which the decorator has appended equation, optimum and differences."""
         return inspect.getdoc(self.fn) or ""
 
     @property
@@ -185,6 +190,7 @@ def objective(
     equation: str,
     optimum: str,
     version: int,
+    checked_against: CheckedAgainst | tuple[CheckedAgainst, ...] = (),
     initial: Callable[..., float | None] | None = None,
     schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None = None,
     reduces_to: tuple[str, ...] = (),
@@ -192,6 +198,9 @@ def objective(
     init: Callable[[], State] | None = None,
 ) -> Callable[[Callable[..., Losses]], Objective]:
     """Make an ``Objective`` of the function below, register it under the function's name, and return it.
+
+    The docstring says what the loss is for and what each parameter does as it grows; equation, optimum, source and
+    differences are appended to it from the arguments.
 
     The function takes the batch (with ``init``, then the state), then exactly the parameters that are not
     schedule-only, by keyword and without defaults: defaults live in ``Param`` alone. The arguments are the fields of
@@ -204,32 +213,73 @@ def objective(
     """
 
     def register(fn: Callable[..., Losses]) -> Objective:
-        from losses.registry import add  # the registry holds Objectives, so it imports this module
-
         _check_signature(fn, params, stateful=init is not None)
         _check_consistent(fn.__name__, batch, requires, reward, stateful=init is not None)
-        return add(
-            Objective(
-                name=fn.__name__,
-                fn=fn,
-                params=MappingProxyType(dict(params)),
-                batch=batch,
-                requires=requires,
-                reward=reward,
-                aggregation=aggregation,
-                paper=paper,
-                equation=equation,
-                optimum=optimum,
-                reduces_to=reduces_to,
-                differs=differs,
-                initial=initial,
-                schedule=schedule,
-                version=version,
-                init=init,
-            )
+        made = Objective(
+            name=fn.__name__,
+            fn=fn,
+            params=MappingProxyType(dict(params)),
+            batch=batch,
+            requires=requires,
+            reward=reward,
+            aggregation=aggregation,
+            paper=paper,
+            equation=equation,
+            optimum=optimum,
+            reduces_to=reduces_to,
+            differs=differs,
+            initial=initial,
+            schedule=schedule,
+            version=version,
+            init=init,
+            checked_against=(checked_against,) if isinstance(checked_against, str) else checked_against,
         )
+        # Written once, in the decorator: ``help(fn)`` shows it from there.
+        fn.__doc__ = f"{inspect.getdoc(fn)}\n\n{_metadata_text(made)}\n"
+        return add(made)
 
     return register
+
+
+REGISTERED: dict[str, Objective] = {}
+"""The objectives by name, as decorators made them; ``losses.registry`` finds them here."""
+
+
+class DuplicateObjective(ValueError):  # noqa: N818
+    """A name that two objectives claim."""
+
+
+def add(objective: Objective) -> Objective:
+    """Register an objective and return it; ``@objective`` calls this.
+
+    Raises:
+        DuplicateObjective: when another objective has the name.
+    """
+    other = REGISTERED.get(objective.name)
+    # A cell of a notebook is run again and again: there the newest definition counts, as for any function.
+    if other is not None and not other.fn.__module__ == objective.fn.__module__ == "__main__":
+        raise DuplicateObjective(
+            f"two objectives are named {objective.name!r}: {other.origin} and {objective.origin}; rename one"
+        )
+    REGISTERED[objective.name] = objective
+    return objective
+
+
+_AGGREGATIONS = {"sum": "sums over tokens", "mean": "averages over tokens", "tokens": "token by token"}
+
+
+def _metadata_text(objective: Objective) -> str:
+    """Return the part of a docstring that stands in the decorator."""
+    lines = [
+        f"Equation: {objective.equation}",
+        f"Log-probs: {_AGGREGATIONS[objective.aggregation]}",
+        f"Optimum: {objective.optimum}",
+        f"Source: {objective.paper}",
+        f"Checked against: {', '.join(objective.checked_against) or 'not stated'}",
+        *(f"Reduces to: {text}" for text in objective.reduces_to),
+        *(f"Differs from: {text}" for text in objective.differs or ("nothing known",)),
+    ]
+    return "\n".join(lines)
 
 
 def _check_signature(fn: Callable[..., Losses], params: Mapping[str, Param], *, stateful: bool) -> None:

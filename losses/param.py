@@ -1,4 +1,4 @@
-"""Owns a parameter of an objective, ``Param``, and how values given by a user are checked and completed."""
+"""A parameter of an objective, ``Param``, and how values given by a user are checked and completed."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Owns what changes over a run: values of the step, when the reference follows the policy. Standard library only."""
+"""What changes over a run: values of the step, when the reference follows the policy. Standard library only."""
 
 import difflib
 import math

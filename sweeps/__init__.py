@@ -1,1 +1,1 @@
-"""Owns nothing but the package: the search over what an objective's parameters may be. See search, study, worker."""
+"""Nothing but the package: the search over what an objective's parameters may be. See search, study, worker."""

@@ -1,4 +1,4 @@
-"""Owns which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
+"""Which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
 
 import math
 import time
@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeps.compat import storage_of, trial_id
 from sweeps.errors import StorageAwayError
 from sweeps.grid import Slot
 from sweeps.heartbeat import BEAT, WORKER, Watch, is_stale
@@ -167,7 +168,7 @@ class Ledger:
     @property
     def storage(self) -> BaseStorage:
         """The study's storage, which alone can write to a trial from another thread or after its worker's death."""
-        return self.study._storage
+        return storage_of(self.study)
 
 
 def failed_numbers(study: optuna.Study) -> frozenset[int]:
@@ -259,22 +260,22 @@ def _finish(storage: BaseStorage, trial: FrozenTrial, outcome: Mapping[str, obje
     state = _STATES.get(str(outcome["status"]), TrialState.FAIL)
     try:
         # One attribute, written before the state, so that whoever finds the trial unfinished knows how it ends.
-        storage.set_trial_user_attr(trial._trial_id, OUTCOME, dict(outcome))
+        storage.set_trial_user_attr(trial_id(trial), OUTCOME, dict(outcome))
         value = cast(float | None, outcome["target"]) if state is TrialState.COMPLETE else None
         if state is TrialState.PRUNED:
-            value = _last_score(storage.get_trial(trial._trial_id))
+            value = _last_score(storage.get_trial(trial_id(trial)))
     except optuna.exceptions.UpdateFinishedTrialError:
         finished = False
     else:
         finished = _tell(storage, trial, state, value)
     # Where it was finished already, that may have been this very call, of which only the answer was lost.
-    return finished or storage.get_trial(trial._trial_id).user_attrs.get(OUTCOME) == dict(outcome)
+    return finished or storage.get_trial(trial_id(trial)).user_attrs.get(OUTCOME) == dict(outcome)
 
 
 def _tell(storage: BaseStorage, trial: FrozenTrial, state: TrialState, value: float | None) -> bool:
     """Finish a trial; False when it had been finished already."""
     try:
-        storage.set_trial_state_values(trial._trial_id, state, None if value is None else [float(value)])
+        storage.set_trial_state_values(trial_id(trial), state, None if value is None else [float(value)])
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
     return True

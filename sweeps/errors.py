@@ -1,4 +1,4 @@
-"""Owns the faults of a sweep, each told as one message: what was given, what would be right, what to do."""
+"""Faults of a sweep, each told as one message: what was given, what would be right, what to do."""
 
 import difflib
 from collections.abc import Iterable

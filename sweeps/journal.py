@@ -1,4 +1,4 @@
-"""Owns the journal file that several machines append to: one writer at a time, and no line that is half there."""
+"""Journal file that several machines append to: one writer at a time, and no line that is half there."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""Owns what one worker leaves in a storage for all others to read: posts under a name, no trials."""
+"""What one worker leaves in a storage for all others to read: posts under a name, no trials."""
 
 import optuna
 from optuna.storages import BaseStorage

@@ -1,4 +1,4 @@
-"""Owns what is searched: the text of a sweep, its axes, the grid that fits a budget, and Optuna's distributions."""
+"""What is searched: the text of a sweep, its axes, the grid that fits a budget, and Optuna's distributions."""
 
 import itertools
 import math

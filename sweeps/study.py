@@ -1,4 +1,4 @@
-"""Owns the terms of a study: its storage, its sampler and pruner, and who may join."""
+"""Terms of a study: its storage, its sampler and pruner, and who may join."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Owns the work on a study: claim, evaluate, settle, point by point; any number of workers join."""
+"""Work on a study: claim, evaluate, settle, point by point; any number of workers join."""
 
 import hashlib
 import itertools
@@ -25,6 +25,7 @@ from sweeps.claims import (
     result,
     settle,
 )
+from sweeps.compat import trial_id
 from sweeps.errors import StorageAwayError, StudyError, SweepError
 from sweeps.grid import Slot, slots_of
 from sweeps.heartbeat import WORKER, beat_seconds, heartbeat, worker_id
@@ -165,7 +166,7 @@ def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool
     if trial is None:
         return False
     try:
-        with heartbeat(ledger.storage, trial._trial_id, lease_seconds=ledger.lease_seconds):
+        with heartbeat(ledger.storage, trial_id(trial), lease_seconds=ledger.lease_seconds):
             params = dict(trial.params) or _sampled(sweep, trial, slot)
             _emit(sweep, "started", trial.number, params, None)
             outcome = guarded(evaluate, dict(params), trial.number)
@@ -176,7 +177,7 @@ def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool
     kept = settle(ledger, trial, outcome)
     if sweep.on_event is None:
         return True
-    finished = result(ledger.storage.get_trial(trial._trial_id)) if kept else None
+    finished = result(ledger.storage.get_trial(trial_id(trial))) if kept else None
     _emit(sweep, "finished" if kept else "lost", trial.number, params, finished)
     return True
 
@@ -200,7 +201,7 @@ def _sampled(sweep: Sweep, trial: FrozenTrial, slot: Slot) -> dict[str, float]:
         storage=ledger.storage,
         sampler=build_sampler(terms["sampler"], seed=int.from_bytes(digest[:4], "big")),
     )
-    asked = optuna.trial.Trial(study, trial._trial_id)
+    asked = optuna.trial.Trial(study, trial_id(trial))
     return {name: _suggested(asked, name, space) for name, space in sweep.distributions.items()}
 
 

@@ -1,4 +1,4 @@
-"""Owns the properties that every objective must have: ``check_objective``, for ours and for anyone's."""
+"""Properties that every objective must have: ``check_objective``, for ours and for anyone's."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from losses.batch import Completion, Singles, each, sides
 from losses.objective import Objective, Requires
-from losses.testing.stopped import hold_detached
+from losses.testing.stop_gradient import hold_detached
 from losses.testing.synthetic import EXAMPLES, as_double, example_batch, extreme_batch, repadded, take
 
 Params = Mapping[str, float]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.assets import SUITES
 from bench.core.request import Request
 from bench.errors import UsageError
 from bench.report.analysis.agreement import agreement_text, judges_agree
@@ -18,9 +19,9 @@ from bench.runner.plan import make_plan
 from bench.runner.pruning import rung_scorer
 from bench.runner.reuse import as_measured
 from bench.runner.run import run
-from bench.suites.suite import HERE, get_suite
+from bench.suites.suite import get_suite
 
-MODEL = HERE / "sentiment" / "model"
+MODEL = SUITES / "sentiment" / "model"
 SMALL = ("train.steps=2", "train.max_length=64", "prompts=6", "tokens=6", "evaluation.pairs=8", "lr=1e-3")
 GOOD, BAD = "a great film that i loved", "a boring film that i hated"
 

@@ -37,7 +37,7 @@ def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_t
 
 
 @pytest.mark.parametrize(
-    ("answer_text", "grade"),
+    ("said", "grade"),
     [
         ("Good. Rating: [[7]]", 7.0),
         ("Rating: [[8.5]] and not [[2]]", 8.5),

@@ -1,4 +1,4 @@
-"""Owns finite differences of functions with stop-gradients: what was detached is held at its value."""
+"""Finite differences of functions with stop-gradients: what was detached is held at its value."""
 
 from collections.abc import Callable
 from typing import Any
