@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from bench.core.artifacts import Note
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.contamination import contamination
-from bench.data.parts import Parts, encoded_parts
+from bench.data.encoded_splits import EncodedSplits, encode_splits
 from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
 from bench.data.tokens import Encoded, EncodedPair, Ids, pairs_in, singles_in
@@ -48,9 +48,9 @@ class UserInputs:
             return self
         return replace(self, options=self.options.model_copy(update={"form": "messages"}))
 
-    def read(self, tokenizer: Any, *, max_length: int, note: Note) -> Parts:
-        """Return the data in three parts, encoded. Raises as ``encoded_parts``."""
-        return encoded_parts(
+    def read(self, tokenizer: Any, *, max_length: int, note: Note) -> EncodedSplits:
+        """Return the data in three parts, encoded. Raises as ``encode_splits``."""
+        return encode_splits(
             self.data,
             self.options,
             tokenizer,
@@ -93,7 +93,7 @@ class Questions:
         )
 
 
-def questions_of(parts: Parts, tokenizer: Any, *, prompts: Path | None) -> dict[str, Questions]:
+def questions_of(parts: EncodedSplits, tokenizer: Any, *, prompts: Path | None) -> dict[str, Questions]:
     """Return what validation and test ask.
 
     Args:
@@ -122,7 +122,7 @@ def questions_of(parts: Parts, tokenizer: Any, *, prompts: Path | None) -> dict[
     return found
 
 
-def tell_overlap(parts: Parts, questions: Mapping[str, Questions], *, note: Note) -> None:
+def tell_overlap(parts: EncodedSplits, questions: Mapping[str, Questions], *, note: Note) -> None:
     """Say how many test prompts the training prompts hold, whole or by runs of words; nothing where none is touched."""
     trained_on = dict.fromkeys(row.prompt_ids for row in parts.split.parts["train"].rows)
     found = contamination([parts.words[ids] for ids in trained_on], questions["test"].instructions)
@@ -134,7 +134,7 @@ def tell_overlap(parts: Parts, questions: Mapping[str, Questions], *, note: Note
         )
 
 
-def content_of(parts: Parts, questions: Mapping[str, Questions]) -> str:
+def content_of(parts: EncodedSplits, questions: Mapping[str, Questions]) -> str:
     """Return the SHA-256 of everything held out."""
     content = [[questions[split].prompts, parts.split.parts[split].content_hash] for split in HELD_OUT]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
