@@ -1,4 +1,4 @@
-"""Owns what each command does and prints, once its options are read."""
+"""The commands ``bench run`` and ``bench run --open``: plan, comparison, reports and summary."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""Owns what the commands do that make tables, figures and the page again from finished runs, and check these."""
+"""The commands that make tables, figures and the page again from finished runs, and check them."""
 
 import sys
 from collections.abc import Sequence

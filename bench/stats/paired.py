@@ -1,4 +1,4 @@
-"""Owns tests of one against another on the same seeds and prompts, and the correction for many of them."""
+"""Tests of one against another on the same seeds and prompts, and the correction for many of them."""
 
 import math
 from collections.abc import Sequence

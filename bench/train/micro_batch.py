@@ -1,4 +1,4 @@
-"""Owns one micro-batch: from its units to an objective's batch with a gradient, or at once to its losses."""
+"""One micro-batch: from its units to an objective's batch with a gradient, or at once to its losses."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns how a judge is named on the command line or in a TOML file, and making it from that."""
+"""Judges by name: the forms of the command line and of TOML files, and the judge that each one makes."""
 
 import tomllib
 from collections.abc import Sequence

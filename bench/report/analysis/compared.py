@@ -1,4 +1,4 @@
-"""Owns the analysis of a group: each objective's best setting against the others, and what its sweep says."""
+"""The analysis of a group: each objective's best setting against the others, and what its sweep says."""
 
 import math
 from collections.abc import Sequence

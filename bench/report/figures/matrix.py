@@ -1,4 +1,4 @@
-"""Owns the figures of objectives against each other: how often one wins over another, and which do not differ."""
+"""The figures of objectives against each other: how often one wins over another, and which do not differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

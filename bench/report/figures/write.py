@@ -1,4 +1,4 @@
-"""Owns which figures a report has, and writes them: PDF, PNG, SVG and the plotted numbers as CSV."""
+"""The figures of a report, written as PDF, PNG, SVG, with the plotted numbers as CSV."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the page: one self-contained HTML file with leaderboards, figures and every run, made from the records alone."""
+"""The page: one self-contained HTML file with leaderboards, figures and every run, made from the records alone."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Owns the leaderboard's files: ranked within what may be compared, as CSV, Markdown and LaTeX, and every trial."""
+"""The leaderboard's files: ranked within what may be compared, as CSV, Markdown and LaTeX, and every trial."""
 
 import json
 import math

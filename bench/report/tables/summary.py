@@ -1,4 +1,4 @@
-"""Owns the summary that ends a run: a table that fits a terminal of 80 columns."""
+"""The summary that ends a run: a table that fits a terminal of 80 columns."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
