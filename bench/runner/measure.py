@@ -72,7 +72,7 @@ def _distance_to_own(model: Any, problem: Problem, *, spec: RunSpec, split: str)
     """KL(π‖own optimum), nats, where the data are the population and theory knows what the loss does with it."""
     if problem.spec.labels != "population" or spec.objective == START:
         return ()
-    if not get(spec.objective).reference_schedule(spec.params).is_frozen:
+    if not get(spec.objective).bind(spec.params).schedule.is_frozen:
         return ()  # between two moves of the reference training sees a part of the population only
     contexts = list(problem.contexts(split))
     population = Population(
