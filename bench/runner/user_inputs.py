@@ -15,11 +15,11 @@ from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
 from bench.data.tokens import Encoded, EncodedPair, Ids, pairs_in, singles_in
 from bench.errors import UsageError, escape_unprintable
-from bench.evaluate.judges.base import Judge
-from bench.evaluate.judges.base import Pair as Shown
+from bench.evaluate.judges.base import AnswerPair, Judge
 from bench.evaluate.judges.bradley_terry import Labelled, fitted_judge
 from bench.evaluate.judges.config import JudgeSpec
-from bench.evaluate.judges.factory import judge_of, judge_spec
+from bench.evaluate.judges.factory import judge_of
+from bench.evaluate.judges.factory import judges_of as make_judges
 
 FRACTIONS = (0.8, 0.1, 0.1)
 """Share of a user's own prompts that is trained on, selected by and reported on."""
@@ -82,7 +82,7 @@ class Questions:
 
     prompts: tuple[Ids, ...]
     instructions: tuple[str, ...]
-    held_out: tuple[Shown, ...]
+    held_out: tuple[AnswerPair, ...]
 
     def first(self, count: int) -> "Questions":
         """The first ``count`` of each."""
@@ -148,19 +148,11 @@ def judges_of(names: Sequence[str], *, model: Path, train: Encoded, tokenizer: A
     """
     if not names:
         raise UsageError("there is no judge", fix="--judge fitted")
-    made = []
-    for name in names:
-        if name == "fitted":
-            made.append(fitted_judge(_labelled(train, tokenizer), source=source))
-        elif name == "start":
-            made.append(judge_of(JudgeSpec(kind="lm", folder=model, name="start")))
-        else:
-            made.append(judge_of(judge_spec(name)))
-    called = [judge.name for judge in made]
-    double = next((name for name in called if called.count(name) > 1), None)
-    if double is not None:
-        raise UsageError(f"two judges are called {double!r}", fix="give one of them a name in a TOML file")
-    return tuple(made)
+    special = {
+        "fitted": lambda: fitted_judge(_labelled(train, tokenizer), source=source),
+        "start": lambda: judge_of(JudgeSpec(kind="lm", folder=model, name="start")),
+    }
+    return tuple(make_judges(names, special=special))
 
 
 def target_of(asked: Target, judges: Sequence[Judge]) -> Target:
@@ -197,11 +189,11 @@ def _labelled(train: Encoded, tokenizer: Any) -> Labelled:
     )
 
 
-def _shown(pairs: Sequence[EncodedPair], words: Mapping[Ids, str], tokenizer: Any) -> tuple[Shown, ...]:
+def _shown(pairs: Sequence[EncodedPair], words: Mapping[Ids, str], tokenizer: Any) -> tuple[AnswerPair, ...]:
     better = _answers([pair.chosen_ids for pair in pairs], tokenizer)
     worse = _answers([pair.rejected_ids for pair in pairs], tokenizer)
     return tuple(
-        Shown(instruction=words[pair.prompt_ids], first=one, second=other)
+        AnswerPair(instruction=words[pair.prompt_ids], first=one, second=other)
         for pair, one, other in zip(pairs, better, worse, strict=True)
     )
 
