@@ -1,4 +1,4 @@
-"""Owns the options of ``bench evaluate``."""
+"""The options of ``bench evaluate``."""
 
 from pathlib import Path
 from typing import Annotated

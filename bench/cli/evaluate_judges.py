@@ -1,4 +1,4 @@
-"""Owns ``bench evaluate --judge``: models' answers shown to judges beside a baseline's, to annotations and a table."""
+"""``bench evaluate --judge``: models' answers shown to judges beside a baseline's, to annotations and a table."""
 
 import json
 from collections.abc import Sequence

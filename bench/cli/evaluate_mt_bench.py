@@ -1,4 +1,4 @@
-"""Owns ``bench evaluate --mt-bench``: a model's answers to 80 questions of two turns, graded 1 to 10 by judges."""
+"""``bench evaluate --mt-bench``: a model's answers to 80 questions of two turns, graded 1 to 10 by judges."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Owns reading rows out of parquet, Arrow and CSV files, each with its number."""
+"""Numbered rows of parquet, Arrow and CSV files."""
 
 import csv
 import gzip
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.data.faults import RowError, listed, shorten
+from bench.data.row_errors import RowError, listed, shorten
 from bench.errors import UsageError
 
 ROWS_AT_ONCE = 1024

@@ -1,4 +1,4 @@
-"""Owns the evaluation of one checkpoint: which measures are taken, in which order, on which split."""
+"""The evaluation of one checkpoint: which measures are taken, in which order, on which split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Owns the decoding loop: prompts padded on the left, keys and values with room to grow, ended rows dropped."""
+"""The decoding loop: prompts padded on the left, keys and values with room to grow, ended rows dropped."""
 
 import inspect
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Owns the gold reward: a stored TF-IDF + logistic-regression classifier, read and scored with numpy alone."""
+"""The gold reward: a stored TF-IDF + logistic-regression classifier, read and scored with numpy alone."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns gradient checkpointing: layers keep their inputs alone, and are computed again in the backward pass."""
+"""Gradient checkpointing: layers keep their inputs only and are computed again in the backward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,4 +1,4 @@
-"""Owns the worker processes of a command: started from one resident parent, followed, replaced, and ended with it."""
+"""The worker processes of a command: started from one resident parent, followed, replaced, and ended with it."""
 
 import gc
 import logging

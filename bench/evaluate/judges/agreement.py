@@ -1,4 +1,4 @@
-"""Owns how far judges agree: on the models' order, and on single questions."""
+"""Agreement of judges: on the models' order, and on single questions."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Owns the win rate against the reference's outputs, through alpaca-eval judged by a score of texts."""
+"""The win rate against the reference's outputs, through alpaca-eval judged by a score of texts."""
 
 import math
 import tempfile

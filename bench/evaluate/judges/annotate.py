@@ -1,4 +1,4 @@
-"""Owns asking a judge about a model's answers beside the baseline's: in which order, what is kept, and its bias."""
+"""Asking a judge about a model's answers beside the baseline's: in which order, what is kept, and its bias."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns what a judge is: it is shown an instruction with two answers and says which is better, or says nothing."""
+"""The judge's interface: an instruction with two answers goes in, a verdict or none comes out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

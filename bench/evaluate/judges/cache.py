@@ -1,4 +1,4 @@
-"""Owns verdicts kept on disk, one file each, named by all that decides them: nothing is asked or paid twice."""
+"""Verdicts kept on disk, one file each, named by all that decides them: nothing is asked or paid twice."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns the table of grades: one row each judge and model, as values, as CSV and as it is printed."""
+"""The table of grades: one row each judge and model, as values, as CSV and as it is printed."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Owns stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
+"""Stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

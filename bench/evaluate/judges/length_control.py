@@ -1,4 +1,4 @@
-"""Owns AlpacaEval 2's length-controlled win rate, by alpaca-eval's own model with files given in place of the hub's."""
+"""AlpacaEval 2's length-controlled win rate, by alpaca-eval's own model with files given in place of the hub's."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Owns the judge that is a local causal LM, asked by a template: the probabilities of the two answers' tokens."""
+"""The judge that is a local causal LM, asked by a template: the probabilities of the two answers' tokens."""
 
 import hashlib
 import json

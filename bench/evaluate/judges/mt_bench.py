@@ -1,4 +1,4 @@
-"""Owns MT-Bench: its questions, what a judge is shown of an answer, and how a grade is read from the judge's words."""
+"""MT-Bench: its questions, what a judge is shown of an answer, and how a grade is read from the judge's words."""
 
 import json
 import re

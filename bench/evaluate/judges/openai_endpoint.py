@@ -1,4 +1,4 @@
-"""Owns the judge behind an OpenAI-compatible address: asking many at once, what may fail, and what it costs."""
+"""The judge behind an OpenAI-compatible address: asking many at once, what may fail, and what it costs."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns a checkpoint's answers to instructions: by its chat template where it has one, else as plain text."""
+"""A checkpoint's answers to instructions: by its chat template where it has one, else as plain text."""
 
 import json
 from pathlib import Path

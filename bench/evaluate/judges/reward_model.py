@@ -1,4 +1,4 @@
-"""Owns judges that score each text by itself: the suite's gold reward, and a reward model in a folder."""
+"""Judges that score each text by itself: the suite's gold reward, and a reward model in a folder."""
 
 import hashlib
 import math

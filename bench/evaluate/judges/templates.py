@@ -1,4 +1,4 @@
-"""Owns what a language model is asked, and how its words are read as a verdict."""
+"""Prompts of a language model as a judge, and how its answer is read as a verdict."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""Owns what judges say of a checkpoint's samples beside the start model's: win rates, and the target made of them."""
+"""Win rates of a checkpoint's samples against the start model's, and the target made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

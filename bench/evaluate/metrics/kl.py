@@ -1,4 +1,4 @@
-"""Owns the KL between policy and reference on the policy's own samples."""
+"""The KL between policy and reference on the policy's own samples."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Owns rows that branch: sequences with a common beginning laid out as one, which a model reads once."""
+"""Rows that branch: sequences with a common beginning laid out as one, which a model reads once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns the files that define tasks of lm-eval: the user's, and the package's own for documents that lie in files."""
+"""The files that define tasks of lm-eval: the user's, and the package's own for documents that lie in files."""
 
 import os
 import tarfile

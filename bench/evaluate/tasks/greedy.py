@@ -1,4 +1,4 @@
-"""Owns greedy generation for lm-eval: prompts of many lengths in one batch, each row until its own stop string."""
+"""Greedy generation for lm-eval: prompts of many lengths in one batch, each row until its own stop string."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

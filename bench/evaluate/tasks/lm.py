@@ -1,4 +1,4 @@
-"""Owns the model that lm-eval sees: transformers' own, its requests answered on few tokens and in few passes."""
+"""The model that lm-eval sees: transformers' own, its requests answered on few tokens and in few passes."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Owns log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
+"""Log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Owns the check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
+"""The check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Owns lm-eval's tasks made ready once: found, loaded, and with their requests built, for every checkpoint to come."""
+"""Lm-eval's tasks made ready once: found, loaded, and with their requests built, for every checkpoint to come."""
 
 import contextlib
 import random

@@ -1,4 +1,4 @@
-"""Owns evaluating a saved checkpoint by any task of lm-eval: what `bench evaluate CHECKPOINT --tasks …` does."""
+"""Evaluating a saved checkpoint by any task of lm-eval: what `bench evaluate CHECKPOINT --tasks …` does."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Owns finding lm-eval's tasks by name, pattern or file: the user's, the package's own, then those of lm-eval."""
+"""Search for lm-eval's tasks by name, pattern or file: the user's, the package's own, then those of lm-eval."""
 
 import difflib
 import re

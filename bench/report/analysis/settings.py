@@ -1,4 +1,4 @@
-"""Owns how records become rows: groups that may be compared, settings with their seeds, the best of each objective."""
+"""Groups of records that may be compared: settings with their seeds, and the best of each objective."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Owns the training curves of the best setting of each objective: loss, reward accuracy and margin against the step."""
+"""The training curves of the best setting of each objective: loss, reward accuracy and margin against the step."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns labelling a round's completions: scored one by one, or compared two by two, by any judge; kept on disk."""
+"""Labelling a round's completions: scored one by one, or compared two by two, by any judge; kept on disk."""
 
 import gzip
 import itertools

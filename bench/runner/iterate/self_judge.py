@@ -1,4 +1,4 @@
-"""Owns the policy as its own judge (self-rewarding, arXiv 2401.10020): an additive score of 0 to 5 points.
+"""The policy as its own judge (self-rewarding, arXiv 2401.10020): an additive score of 0 to 5 points.
 
 The rubric says in our words what Figure 2 of that paper asks for: a point each for relevance, coverage, usefulness,
 clear and complete writing to the asker, and an answer of an expert without anything too much.

@@ -1,4 +1,4 @@
-"""Owns a preference problem with few enough completions, ``Population``, and a known optimum on it, ``Known``."""
+"""A preference problem with few enough completions, ``Population``, and a known optimum on it, ``Known``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
