@@ -25,7 +25,6 @@ STILL = {
     "bench/core": 9,
     "bench/data": 76,
     "bench/errors.py": 1,
-    "bench/evaluate": 109,
     "bench/inspect": 35,
     "bench/models": 45,
     "bench/report": 96,

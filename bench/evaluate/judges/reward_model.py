@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.core.assets import SUITES
 from bench.errors import UsageError
-from bench.evaluate.judges.base import Judge, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 
 Score = Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]
 """Scores of (instruction, answer), ``[answers]``; NaN where one cannot be scored."""
@@ -60,7 +60,7 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
 def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) -> Judge:
     """Return the judge that prefers what ``score`` gives more; ``soft``: by σ(difference). Equal scores tie."""
 
-    def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
+    def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
         for number, pair in enumerate(pairs):
             first, second = score([(pair.instruction, pair.first), (pair.instruction, pair.second)])
             yield number, _verdict(float(first - second), soft=soft)

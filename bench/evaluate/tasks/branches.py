@@ -26,10 +26,10 @@ class Branching:
 
     def starts(self) -> list[int]:
         """Where each branch begins in the row."""
-        found = [len(self.trunk)]
+        offsets = [len(self.trunk)]
         for branch in self.branches[:-1]:
-            found.append(found[-1] + len(branch))
-        return found
+            offsets.append(offsets[-1] + len(branch))
+        return offsets
 
 
 def branch(sequences: Sequence[Ids], *, longest: int) -> list[Branching]:

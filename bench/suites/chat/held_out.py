@@ -17,7 +17,7 @@ from bench.data.template import prompt_messages_ids, text_ids, with_bos
 from bench.data.tokens import EncodedPair, Ids, pairs_in
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import read_records
-from bench.evaluate.judges.base import Pair as AnswerPair
+from bench.evaluate.judges.base import AnswerPair
 from bench.suites.protocol import HELD_OUT_SPLITS
 
 if TYPE_CHECKING:
