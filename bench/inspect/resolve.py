@@ -1,4 +1,4 @@
-"""Owns what the options of ``bench inspect`` name: trained models, the model that they started from, and the texts."""
+"""Trained models, their start model and the texts that the options of ``bench inspect`` name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Owns what a command asks for, resolved and checked as far as that goes before model and data are opened."""
+"""The plan of a command: its request resolved and checked, objectives, settings, seeds and steps."""
 
 import hashlib
 import json

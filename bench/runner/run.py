@@ -1,4 +1,4 @@
-"""Owns the stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
+"""The stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
 
 import copy
 import json

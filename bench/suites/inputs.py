@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note
 from bench.core.data_options import AS_IT_IS, DataOptions
-from bench.data.parts import Parts, encoded_parts
+from bench.data.encoded_splits import EncodedSplits, encode_splits
 from bench.errors import escape_unprintable
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class UserInputs:
             return self
         return replace(self, options=self.options.model_copy(update={"form": "messages"}))
 
-    def read(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, note: Note) -> Parts:
-        """Return the data in three parts, encoded. Raises as ``encoded_parts``."""
-        return encoded_parts(
+    def read(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, note: Note) -> EncodedSplits:
+        """Return the data in three parts, encoded. Raises as ``encode_splits``."""
+        return encode_splits(
             self.data,
             self.options,
             tokenizer,

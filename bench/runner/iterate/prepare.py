@@ -1,4 +1,4 @@
-"""Owns what ``bench iterate`` was asked for, and the loops that it comes to, checked before anything is sampled."""
+"""The plan of ``bench iterate``: its loops, checked before anything is sampled."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Owns which prompts a round samples completions for."""
+"""The prompts that a round samples completions for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns one round: sample → label → pairs → train → evaluate. A stage whose output lies whole is skipped."""
+"""One round: sample → label → pairs → train → evaluate. A stage whose output lies whole is skipped."""
 
 import json
 from collections import Counter

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note
 from bench.data.contamination import contamination
-from bench.data.parts import Parts
+from bench.data.encoded_splits import EncodedSplits
 from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
 from bench.data.tokens import EncodedPair, Ids, pairs_in
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import read_records
-from bench.evaluate.judges.base import Pair as AnswerPair
+from bench.evaluate.judges.base import AnswerPair
 from bench.suites.protocol import HELD_OUT_SPLITS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class HeldOutPrompts:
 
 
 def held_out_prompts(
-    parts: Parts, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None
+    parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None
 ) -> dict[str, HeldOutPrompts]:
     """Return the prompts and pairs of validation and test.
 
@@ -74,7 +74,7 @@ def held_out_prompts(
     return splits
 
 
-def note_overlap(parts: Parts, prompts: Mapping[str, HeldOutPrompts], *, note: Note) -> None:
+def note_overlap(parts: EncodedSplits, prompts: Mapping[str, HeldOutPrompts], *, note: Note) -> None:
     """Report how many test prompts share runs of words with training prompts; report nothing where none do."""
     trained_on = dict.fromkeys(row.prompt_ids for row in parts.split.parts["train"].rows)
     overlap = contamination([parts.words[ids] for ids in trained_on], prompts["test"].instructions)
@@ -86,7 +86,7 @@ def note_overlap(parts: Parts, prompts: Mapping[str, HeldOutPrompts], *, note: N
         )
 
 
-def content_of(parts: Parts, prompts: Mapping[str, HeldOutPrompts]) -> str:
+def content_of(parts: EncodedSplits, prompts: Mapping[str, HeldOutPrompts]) -> str:
     """Return the SHA-256 of everything held out."""
     content = [[prompts[split].prompts, parts.split.parts[split].content_hash] for split in HELD_OUT_SPLITS]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

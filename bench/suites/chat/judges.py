@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.evaluate.judges.base import Judge
 from bench.evaluate.judges.bradley_terry import Labelled, fitted_judge
 from bench.evaluate.judges.config import JudgeSpec
-from bench.evaluate.judges.factory import judge_of, judge_spec
+from bench.evaluate.judges.factory import judge_of, judges_of
 from bench.suites.chat.held_out import answer_texts
 
 if TYPE_CHECKING:
@@ -30,19 +30,11 @@ def make_judges(
     """
     if not names:
         raise UsageError("there is no judge", fix="--judge fitted")
-    made = []
-    for name in names:
-        if name == "fitted":
-            made.append(fitted_judge(_labelled(train, tokenizer), source=source))
-        elif name == "start":
-            made.append(judge_of(JudgeSpec(kind="lm", folder=model, name="start")))
-        else:
-            made.append(judge_of(judge_spec(name)))
-    labels = [judge.name for judge in made]
-    double = next((name for name in labels if labels.count(name) > 1), None)
-    if double is not None:
-        raise UsageError(f"two judges are called {double!r}", fix="give one of them a name in a TOML file")
-    return tuple(made)
+    special = {
+        "fitted": lambda: fitted_judge(_labelled(train, tokenizer), source=source),
+        "start": lambda: judge_of(JudgeSpec(kind="lm", folder=model, name="start")),
+    }
+    return tuple(judges_of(names, special=special))
 
 
 def target_of(requested: Target, judges: Sequence[Judge]) -> Target:

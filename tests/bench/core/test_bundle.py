@@ -9,8 +9,7 @@ from bench.core.bundle import BUNDLE, read_bundle, write_bundle
 from bench.core.results import load_records
 from bench.errors import RunError, UsageError
 from bench.report.tables.leaderboard import write_leaderboard
-
-from .conftest import study, write_records
+from tests.bench.report.conftest import study, write_records
 
 TABLES = ("leaderboard.csv", "leaderboard.md", "leaderboard.tex", "leaderboard-cost.csv")
 

@@ -13,6 +13,7 @@ from bench.evaluate.tasks import documents as task_data
 from bench.evaluate.tasks import preflight as module
 from bench.evaluate.tasks.preflight import Reader, preflight, refuse
 from bench.evaluate.tasks.search import _listed
+from bench.utils import isolation
 from bench.utils.isolation import hub_answers
 from tests.bench.evaluate.tasks.documents import write_documents
 
@@ -124,7 +125,7 @@ def test_a_package_that_a_tasks_functions_need_is_named(tmp_path):
 def test_a_hub_that_hangs_is_waited_for_no_longer_than_said(monkeypatch):
     hung = threading.Event()
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setattr(task_data, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(isolation, "REACH_SECONDS", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **settings: hung.wait(60))
     started = time.monotonic()
     assert not hub_answers()
