@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import app
-from bench.evaluate.judges.factory import FORMS
+from bench.evaluate.judges.kinds import FORMS
 
 
 @app.command()

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from bench.core.specs import LoraSpec
 from bench.errors import RunError, UsageError
 from bench.models.files import check_model_files
@@ -101,6 +99,7 @@ def load_model(folder: Path) -> "Module":
     Raises:
         RunError: the weights cannot be read, or do not fill the architecture.
     """
+    import torch
     from transformers import AutoModelForCausalLM
 
     from bench.models.packed.pointwise import quicken
@@ -159,6 +158,7 @@ def _cpu_attention(folder: Path) -> str | None:
 
 def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":
     """Freeze the model and add LoRA adapters to every linear layer but the head (peft; arXiv 2106.09685)."""
+    import torch
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)

@@ -34,15 +34,12 @@ def resolve_model(given: str, *, results: Path, chat_template: str | None = None
     return find_source(given, results=results, chat_template=chat_template, note=note).folder
 
 
-def find_source(
-    given: str, *, results: Path, called: str | None = None, chat_template: str | None = None, note: Note = silent
-) -> Source:
+def find_source(given: str, *, results: Path, chat_template: str | None = None, note: Note = silent) -> Source:
     """Return the folder of the model that ``given`` names, made under ``results/models`` where it has to be made.
 
     Args:
         given: a folder, a GGUF file or a folder with one, ``run:KEY`` for what another run trained, or
             ``OWNER/NAME[@REVISION]`` for a model on a hub.
-        called: what a person may call it, where that is not what was given.
         chat_template: another one than the model's own, by name or file; None and ``own``: that one.
         note: told what was made, and where.
 
@@ -59,11 +56,19 @@ def find_source(
         folder, name = find_model(str(found.folder)), found.source
     else:
         folder = find_model(given)
-    name = called or name
-    if chat_template in (None, OWN):
-        return Source(folder, name)
-    assert chat_template is not None
-    return Source(templated(folder, chat_template, results=results, note=note), f"{name}{TEMPLATE}{chat_template}")
+    return with_template(Source(folder, name), chat_template, results=results, note=note)
+
+
+def with_template(source: Source, chat_template: str | None, *, results: Path, note: Note = silent) -> Source:
+    """Return a source with another chat template than its own, by name or file; None and ``own``: as it is.
+
+    Raises:
+        UsageError: there is no such template. RunError: a full disk and the like.
+    """
+    if chat_template is None or chat_template == OWN:
+        return source
+    folder = templated(source.folder, chat_template, results=results, note=note)
+    return Source(folder, f"{source.name}{TEMPLATE}{chat_template}")
 
 
 def base_of(source: str) -> str:

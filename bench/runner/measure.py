@@ -7,7 +7,6 @@ from bench.core.record import START, Metric, RunRecord
 from bench.core.samples import read_samples
 from bench.core.specs import EvaluationSpec, RunSpec
 from bench.evaluate.checkpoint import Evaluated, Yardstick
-from bench.evaluate.tasks.ready import ReadyTasks
 from bench.runner.reference import Note, open_rows
 from bench.runner.workspace import Workspace
 from bench.suites.protocol import TrainedBy
@@ -65,10 +64,6 @@ def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[st
     return tuple(metrics)
 
 
-def _tasks(workspace: Workspace, evaluation: EvaluationSpec) -> ReadyTasks | None:
-    return workspace.tasks if workspace.evaluator.runs_tasks(evaluation.split) else None
-
-
 def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, note: Note) -> Yardstick:
     held_out = workspace.held_out.get(evaluation.split)
     reference = None
@@ -89,7 +84,7 @@ def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRe
         held_out=held_out,
         reference=reference,
         baseline=outputs,
-        tasks=_tasks(workspace, evaluation),
+        tasks=workspace.tasks if workspace.evaluator.runs_tasks(evaluation.split) else None,
         packed=workspace.execution.layout == "packed",
         judge_inputs=None if workspace.judge_inputs is None else workspace.judge_inputs[evaluation.split],
     )

@@ -7,9 +7,9 @@ from bench.core.specs import EvaluationSpec, Execution, ModelSpec, TrainSpec
 from bench.data.table import data_folder, write_encoded
 from bench.data.tokens import Encoded
 from bench.errors import escape_unprintable
-from bench.models.loading import load_tokenizer, model_hash
+from bench.models.loading import find_model, load_tokenizer, model_hash
 from bench.models.quantize import check_quantize, rounded
-from bench.models.sources import find_source
+from bench.models.sources import Source, find_source, with_template
 from bench.runner.workspace import Workspace
 from bench.suites.build.assets import check_assets
 from bench.suites.inputs import UserInputs
@@ -81,10 +81,12 @@ def _start_model(
     note: Note,
 ) -> tuple[Path, ModelSpec]:
     """Return folder and identity of the user's model, or of the suite's ``own`` where the user names none."""
-    source, label = inputs.model, None
-    if source is None:
-        source, label = str(own), f"suite {suite.name}"
-    folder, name = find_source(source, called=label, results=results, chat_template=inputs.chat_template, note=note)
+    if inputs.model is None:
+        # A path, not a name that the user typed: a results folder may be called as a run or a hub's model is.
+        own_source = Source(find_model(str(own)), f"suite {suite.name}")
+        folder, name = with_template(own_source, inputs.chat_template, results=results, note=note)
+    else:
+        folder, name = find_source(inputs.model, results=results, chat_template=inputs.chat_template, note=note)
     check_quantize(train.lora, execution)
     if train.lora is not None and train.lora.quantize is not None:
         folder = rounded(folder, results=results, note=note)

@@ -55,9 +55,11 @@ def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[["PreTrainedMod
             return first
         return replace(first, baseline=tuple(sample_rows(first.start, first, spec=evaluation)))
 
+    trained = trained_by(spec)
+
     def score(model: "PreTrainedModel") -> float:
         with same_generators():
-            evaluated = workspace.evaluator.score(model, yardstick(), spec=evaluation, trained_by=trained_by(spec))
+            evaluated = workspace.evaluator.score(model, yardstick(), spec=evaluation, trained_by=trained)
         return next(metric.value for metric in evaluated.metrics if metric.name == "target")
 
     return score

@@ -95,17 +95,26 @@ def _differences(first: ArrayLike, second: ArrayLike) -> Array:
 
 def _p_values(gaps: Array) -> Array:
     """Return the p-value of each table of ``gaps`` (tests, seeds, prompts), of more than one score each."""
-    from scipy.special import ndtr, stdtr
-
     _, seeds, prompts = gaps.shape
     distance = np.abs(gaps.mean(axis=(1, 2)))
     if seeds > 1 and prompts > 1:
         ps = _by_bisection(mean_squares(gaps), distance)
     else:
         error = gaps.std(axis=(1, 2), ddof=1) / math.sqrt(seeds * prompts)
-        ratio = np.divide(distance, error, out=np.full_like(distance, np.inf), where=error > 0)
-        ps = 2 * (ndtr(-ratio) if seeds == 1 else stdtr(seeds - 1, -ratio))
+        ps = student_p(distance, error, freedom=math.inf if seeds == 1 else seeds - 1)
     return np.where(distance == 0, 1.0, np.where(ps <= SMALLEST, 0.0, ps))
+
+
+def student_p(distance: ArrayLike, error: ArrayLike, *, freedom: float) -> Array:
+    """Return Student's two-sided p (…) of a mean at ``distance`` from 0, with its standard error; 1 at distance 0.
+
+    Without any error, p is 0 at any distance but 0. ``freedom``: degrees of freedom; infinite: the normal law.
+    """
+    from scipy.special import ndtr, stdtr
+
+    far, error = np.abs(np.asarray(distance, dtype=np.float64)), np.asarray(error, dtype=np.float64)
+    ratio = np.divide(far, error, out=np.where(far > 0, np.inf, 0.0), where=error > 0)
+    return 2 * (ndtr(-ratio) if math.isinf(freedom) else stdtr(freedom, -ratio))
 
 
 def _by_bisection(squares: MeanSquares, distance: Array) -> Array:

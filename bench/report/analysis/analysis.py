@@ -35,10 +35,6 @@ def analyse(records: Iterable[RunRecord], *, protocol: str | None = None) -> Ana
     return Analysis(kept, tuple(choose_groups(kept, protocol=protocol)))
 
 
-def analyse_folder(results: Path, *, protocol: str | None = None) -> Analysis:
-    """Load, check and group the records under ``results``.
-
-    Raises:
-        RunError: a damaged record. UsageError: as ``analyse``.
-    """
-    return analyse(load_records(results), protocol=protocol)
+def analyse_folder(results: Path) -> Analysis:
+    """Load, check and group the records under ``results``. Raises RunError: a damaged record."""
+    return analyse(load_records(results))

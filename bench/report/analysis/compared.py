@@ -15,7 +15,7 @@ from bench.stats.crossed import Components, crossed_interval, variance_component
 from bench.stats.importance import importances
 from bench.stats.intervals import LEVEL, Interval, mean_interval
 from bench.stats.letters import compact_letters
-from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement
+from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement, student_p
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,15 +172,12 @@ def _tests(group: Group, names: list[str], scores: dict[str, Scores]) -> dict[Pa
 
 def _seed_test(first: dict[int, float], second: dict[int, float]) -> PairedTest:
     """Return Student's paired test over common seeds, for scores of which the prompts are not known."""
-    from scipy.special import stdtr
-
     gaps = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
     found = mean_interval(gaps)
     if len(gaps) < 2:
         return PairedTest(found, math.nan)
     error = math.sqrt(math.fsum((gap - found.mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
-    p = 2 * float(stdtr(len(gaps) - 1, -abs(found.mean) / error)) if error else float(found.mean == 0)
-    return PairedTest(found, p)
+    return PairedTest(found, float(student_p(found.mean, error, freedom=len(gaps) - 1)))
 
 
 def _turned(test: PairedTest, *, p: float) -> PairedTest:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.artifacts import Note, make_sound
-from bench.core.specs import DataSpec, EvaluationSpec, TrainSpec
+from bench.core.specs import DataSpec, EvaluationSpec, ProblemSpec, TrainSpec
 from bench.errors import RunError, UsageError
 from bench.suites.exact.evaluator import ExactEvaluator
 from bench.suites.exact.labels import encode_problem
-from bench.suites.exact.problem import Problem, make_problem
+from bench.suites.exact.problem import make_problem
 from bench.suites.exact.start_model import write_start_model
 from bench.suites.inputs import UserInputs
 from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, refuse_judging
@@ -32,9 +32,9 @@ def check_request(suite: Suite, inputs: UserInputs, *, train: TrainSpec, evaluat
 
 def start_model(suite: Suite, *, results: Path, note: Note) -> Path:
     """Return the folder of the table that holds the problem's start policy, written where it is missing."""
-    problem = _problem(suite)
-    folder = results / "models" / f"{suite.name}-{problem.spec.digest()}"
-    make_sound(folder, lambda partial: write_start_model(problem, partial), note=note)
+    spec = _problem_spec(suite)
+    folder = results / "models" / f"{suite.name}-{spec.digest()}"
+    make_sound(folder, lambda partial: write_start_model(make_problem(spec), partial), note=note)
     return folder
 
 
@@ -48,7 +48,7 @@ def load(
     note: Note,
 ) -> SuiteData:
     """Draw the problem's pairs and list its prompts. Rows are as long as its longest completion, so all of them fit."""
-    problem = _problem(suite)
+    problem = make_problem(_problem_spec(suite))
     parts = {split: encode_problem(problem, split) for split in ("train", *HELD_OUT_SPLITS)}
     prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in HELD_OUT_SPLITS}
     rows = parts["train"]
@@ -68,7 +68,7 @@ def load(
     )
 
 
-def _problem(suite: Suite) -> Problem:
+def _problem_spec(suite: Suite) -> ProblemSpec:
     if suite.problem is None:
         raise RunError(f"{suite.folder / 'suite.toml'} has no [problem]", fix="install lossbench again")
-    return make_problem(suite.problem)
+    return suite.problem

@@ -32,7 +32,7 @@ def test_help_answers_at_once_and_loads_nothing_heavy():
     probe = (
         "import sys\nsys.argv = ['bench', '--help']\nfrom bench.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'transformers', 'optuna', 'pandas', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'optuna', 'pandas', 'matplotlib', 'numpy', 'pydantic'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from bench.cli import app
 from bench.core.record import Metric
+from bench.core.results import load_records
 from bench.errors import RunError, UsageError
-from bench.report.analysis.analysis import analyse_folder
+from bench.report.analysis.analysis import analyse
 from bench.report.analysis.columns import NAMES
 from bench.report.analysis.compared import compare_group
 from bench.report.analysis.ranking import choose_groups, one_group
@@ -157,7 +158,7 @@ def test_the_terms_of_each_protocol_are_told():
 
 def test_only_the_formats_that_were_asked_for_are_written(tmp_path):
     write_records(tmp_path, two_protocols())
-    paths = write_leaderboard(tmp_path, analysis=analyse_folder(tmp_path, protocol="standard"), formats=["tex"])
+    paths = write_leaderboard(tmp_path, analysis=analyse(load_records(tmp_path), protocol="standard"), formats=["tex"])
     assert paths.written == (tmp_path / "leaderboard.tex",)
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "leaderboard.tex"}
     assert "preset quick" not in paths.latex.read_text()

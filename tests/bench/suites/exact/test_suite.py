@@ -1,6 +1,7 @@
 """The suite exact through the command's own path: same plan, cache, loop and records as every other suite."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,9 @@ def test_what_does_not_fit_the_suite_is_refused_before_anything_runs(tmp_path, c
         make_plan(request(tmp_path, **changes))
     assert message in str(caught.value)
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_results_folder_may_be_called_as_a_model_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(request(Path("run:night")))
+    assert plan.workspace.model.is_relative_to("run:night")
