@@ -11,10 +11,10 @@ from rich.progress import Progress
 
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import remembered
-from bench.evaluate.judges.base import Cost, Judge, Verdict
+from bench.evaluate.judges.base import Cost, Judge, Verdict, stored_fields
 from bench.evaluate.judges.cache import kept, key_of
 from bench.evaluate.judges.factory import judges_of, tell_cost
-from bench.evaluate.judges.grades import Graded, csv_of, grade_records, grade_rows, printed
+from bench.evaluate.judges.grades import Graded, csv_of, grade_rows, printed
 from bench.evaluate.judges.mt_bench import (
     TEMPERATURES,
     TOKENS,
@@ -75,7 +75,9 @@ def evaluate_mt_bench(request: GradeRequest) -> None:
         for dialogue in dialogues
         for row in grades_of(judge, dialogue, cache=cache, console=console)
     ]
-    write_text_whole(folder / "grades.json", json.dumps(grade_records(graded), ensure_ascii=False, indent=1) + "\n")
+    write_text_whole(
+        folder / "grades.json", json.dumps(list(map(stored_fields, graded)), ensure_ascii=False, indent=1) + "\n"
+    )
     rows = grade_rows(graded)
     path = request.out if request.out.suffix == ".csv" else folder / "mt_bench.csv"
     write_text_whole(path, csv_of(rows))

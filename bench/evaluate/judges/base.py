@@ -1,14 +1,17 @@
 """The judge's interface: an instruction with two answers goes in, a verdict or none comes out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
+    from _typeshed import DataclassInstance
     from numpy.typing import NDArray
 
 Outcome = Literal["judged", "refused", "malformed", "failed"]
+STORED_NAMES = {"text": "said"}
+"""Names in stored files that differ from the fields here: verdicts that users paid for stay readable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +75,8 @@ class Judge:
 
 Messages = tuple[tuple[str, str], ...]
 """A dialogue: (role, text) of each message."""
+
+
+def stored_fields(judged: "DataclassInstance") -> dict[str, object]:
+    """Return the fields of a verdict or a grade as files have them."""
+    return {STORED_NAMES.get(name, name): value for name, value in asdict(judged).items()}

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
-from bench.evaluate.judges.base import AnswerPair, Messages, Verdict
+from bench.evaluate.judges.base import STORED_NAMES, AnswerPair, Messages, Verdict, stored_fields
 from bench.utils.files import write_text_whole
 
-_FIELDS = {"said": "text"}
-"""Names in stored files that differ from the fields of ``Verdict``: verdicts that users paid for stay readable."""
+_FIELDS = {stored: field for field, stored in STORED_NAMES.items()}
 
 
 def key_of(identity: str, query: AnswerPair | Messages) -> str:
@@ -35,12 +33,7 @@ def keep(folder: Path, key: str, verdict: Verdict) -> None:
     Raises RunError: it cannot be written.
     """
     if verdict.outcome != "failed":
-        write_text_whole(_path(folder, key), json.dumps(_stored(verdict), ensure_ascii=True) + "\n")
-
-
-def _stored(verdict: Verdict) -> dict[str, object]:
-    names = {field: name for name, field in _FIELDS.items()}
-    return {names.get(field, field): value for field, value in asdict(verdict).items()}
+        write_text_whole(_path(folder, key), json.dumps(stored_fields(verdict), ensure_ascii=True) + "\n")
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,6 @@ def grade_rows(graded: Sequence[Graded]) -> list[dict[str, Any]]:
     return sorted(
         rows, key=lambda row: (row["judge"], -row["score"] if row["score"] == row["score"] else 0.0, row["model"])
     )
-
-
-def grade_records(graded: Sequence[Graded]) -> list[dict[str, Any]]:
-    """Return grades as they are stored in ``grades.json``: the judge's words under ``said``."""
-    names = {"text": "said"}
-    return [{names.get(field, field): value for field, value in asdict(one).items()} for one in graded]
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
