@@ -17,7 +17,7 @@ from bench.core.request import read_settings, worker_count
 from bench.data.preferences import read_preferences
 from bench.errors import BenchError, UsageError
 from bench.suites.suite import read_suite
-from losses import get, names, registry
+from losses import get
 from losses.grammar import ExpressionError, split_expressions
 from sweeps.errors import SweepError
 from sweeps.search import parse_sweep
@@ -44,11 +44,7 @@ CHOSEN = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a loss file registers is gone after its test."""
-    names()
-    monkeypatch.setattr(registry._REGISTRY, "_objectives", dict(registry._REGISTRY._objectives))
+pytestmark = pytest.mark.usefixtures("registry_as_before")
 
 
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda case: ascii(str(case))[1:60])

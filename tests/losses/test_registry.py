@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from losses import Completion, Pairs, get, names, register_file
-from losses.objective import REGISTERED
 from losses.registry import DuplicateObjective, ObjectiveFileError, Registry, UnknownObjective
 from losses.testing import check_objective
 
@@ -33,14 +32,7 @@ OWN_LOSS = '''
 '''
 
 
-@pytest.fixture(autouse=True)
-def registry_as_before():
-    """What a test registers is forgotten after it."""
-    names()
-    before = dict(REGISTERED)
-    yield
-    REGISTERED.clear()
-    REGISTERED.update(before)
+pytestmark = pytest.mark.usefixtures("registry_as_before")
 
 
 @pytest.fixture
