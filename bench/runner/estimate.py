@@ -10,7 +10,7 @@ from bench.models.loading import load_model
 from bench.models.logprobs import CompletionLogProbs
 from bench.runner.plan import Plan
 from bench.runner.search import finished_runs, points_text
-from bench.train.objective_batch import completions, rows_of
+from bench.train.objective_batch import rows_of, score_rows
 from losses import Requires
 
 # Scoring a checkpoint, in training steps' time: what it took on the suite's own model, rounded up.
@@ -78,14 +78,14 @@ def seconds_per_step(plan: Plan) -> float:
     times = []
     for _ in range(3):
         started = time.monotonic()
-        both, _, _ = completions(
+        scored = score_rows(
             rows,
             policy=policy,
             reference=None,
             requires=Requires.NOTHING,
             pad_id=workspace.data.pad_id,
         )
-        both.policy.sum().backward()
+        scored.completion.policy.sum().backward()
         if workspace.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.monotonic() - started)

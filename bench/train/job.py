@@ -127,8 +127,8 @@ def run_job(
     from bench.train.distributed.parallelize import join_ranks, sharing_of
     from bench.train.distributed.sharding import gathered, named_weights
     from bench.train.energy import energy_of, start_meter
-    from bench.train.loop import train
-    from losses import get, register_file
+    from bench.train.loop import Callbacks, train
+    from losses import register_file
 
     for path in job.objective_files:
         register_file(path)
@@ -139,21 +139,21 @@ def run_job(
     torch.manual_seed(spec.seed)
     given = inputs(job)
     model = _start(job, given, device=accelerator.device)
-    objective = get(spec.objective)
     meter = start_meter(job.execution, accelerator.device)
     progress = train(
         # A model that is sharded may be larger than a device: its layers go there one by one.
         model if sharing == "fsdp2" else model.to(accelerator.device),
         spec=spec,
-        objective=objective,
         data=given.data,
         reference=given.reference,
         execution=job.execution,
         accelerator=accelerator,
         state=job.work,
-        report=report if accelerator.is_main_process else lambda step, row: None,
-        should_stop=should_stop,
-        ends_early=lambda step: rungs is not None and rungs.ends(step, model),
+        callbacks=Callbacks(
+            report=report if accelerator.is_main_process else lambda step, row: None,
+            should_stop=should_stop,
+            ends_early=lambda step: rungs is not None and rungs.ends(step, model),
+        ),
     )
     whole = gathered(dict(named_weights(model))) if sharded and progress.status == "completed" else {}
     if accelerator.is_main_process:

@@ -1,4 +1,4 @@
-"""The training loop: one readable function, for one process or many ranks and for every objective."""
+"""The training loop, the same for one process and many ranks and for every objective."""
 
 import copy
 import logging
@@ -19,10 +19,10 @@ from bench.train import objective_batch
 from bench.train.checkpoint import TrainState, load_state, save_state
 from bench.train.distributed.parallelize import any_rank, check_alike, shard, share, sharing_of, start_afresh
 from bench.train.distributed.sharding import move_reference
-from bench.train.micro_batch import Setting
-from bench.train.sampler import batch_units, schedule_of, stage_order, stage_span, step_units
-from bench.train.step import optimiser_step
-from losses import Objective, Requires
+from bench.train.micro_batch import TrainContext
+from bench.train.sampler import Unit, batch_units, schedule_of, stage_order, stage_span, step_units
+from bench.train.step import StepResult, optimiser_step
+from losses import ReferenceSchedule, Requires, get
 
 VERSION = 1
 logger = logging.getLogger(__name__)
@@ -59,120 +59,224 @@ class Progress:
     objective_state: dict[str, float] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Callbacks:
+    """How a training reports, and how it is ended.
+
+    ``report`` is called after each logged step with its number and its row of the curves. ``should_stop`` is asked
+    after each step; True saves the state and raises ``Interrupted``. ``ends_early`` is asked after each step but the
+    last, with the steps done; True ends the run as pruned.
+    """
+
+    report: Callable[[int, dict[str, float | None]], None] = lambda step, row: None
+    should_stop: Callable[[], bool] = lambda: False
+    ends_early: Callable[[int], bool] = lambda step: False
+
+
 def train(
     model: torch.nn.Module,
     *,
     spec: RunSpec,
-    objective: Objective,
     data: Encoded,
     reference: ReferenceLogProbs | None,
     execution: Execution,
     accelerator: Accelerator,
     state: Path,
-    report: Callable[[int, dict[str, float | None]], None],
-    should_stop: Callable[[], bool],
-    ends_early: Callable[[int], bool] = lambda step: False,
+    callbacks: Callbacks,
 ) -> Progress:
     """Train ``model`` in place as ``spec`` says, on as many ranks as ``accelerator`` has.
 
     Args:
         model: a causal LM, with adapters where only they are to be trained. Dropout stays off but in adapters.
         data: token ids; for unpaired objectives pairs are taken apart and stay the unit of the batch.
-        reference: log-probs of every row that will be asked for; None for objectives without reference.
-        state: where the state for resuming lies.
-        report: called after each logged step with its row of the curves.
-        should_stop: asked after each step; True saves the state and raises ``Interrupted``.
-        ends_early: asked after each step but the last, with the steps done; True ends the run as pruned.
+        reference: log-probs of every row that the steps need; None for objectives without reference.
+        state: folder of the state for resuming.
 
     Raises:
         RunError: policy and reference differ at step 0, or the reference lacks a row.
     """
-    train_spec, steps = spec.train, spec.train.steps
-    schedule = schedule_of(objective, spec)
-    setting = Setting(spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id)
-    units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
-    vocabulary = bool(objective.requires & objective_batch.VOCABULARY)
-    scored = CompletionLogProbs(
-        model, packed=execution.layout == "packed", checkpointing=execution.gradient_checkpointing
-    )
-    if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
-        logger.warning("rows are padded, which is slower: %s", scored.why)
-    moving = copy.deepcopy(scored) if vocabulary or not schedule.is_frozen else None
-    sharing = sharing_of(accelerator, execution)
-    policy, optimizer = share(scored, train=train_spec, sharing=sharing, accelerator=accelerator)
-    if moving is not None:
-        moving = shard(moving, accelerator) if sharing == "fsdp2" else moving.to(accelerator.device)
-    progress = Progress()
-    if (saved := load_state(state)) is not None:
-        progress = Progress(**saved.progress)
-        for name in CURVES:  # a state of before some were known
-            progress.curves.setdefault(name, [None] * len(progress.curves["step"]))
-        saved.restore(accelerator.unwrap_model(policy), optimizer, moving)
-    progress.world_size, progress.layout, progress.sharing = accelerator.num_processes, scored.layout, sharing
-    check_alike(accelerator, progress.steps)
-    moved = any(schedule.weight_after(done, steps) > 0 for done in range(1, progress.steps + 1))
+    run = _prepare(model, spec=spec, data=data, reference=reference, execution=execution, accelerator=accelerator)
+    progress, steps = run.progress, spec.train.steps
+    _restore(run, state)
     clock = time.monotonic() - progress.seconds
     while progress.steps < steps:
         step = progress.steps
-        _, first, length = stage_span(schedule, step, steps)
-        if schedule.restart and step == first > 0:
-            start_afresh(optimizer)
-        rate = train_spec.learning_rate * lr_factor(step - first, length, train_spec)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        source = None
-        if reference is not None and Requires.REFERENCE in objective.requires:
-            source = objective_batch.cached(reference)
-            if moving is not None and (moved or vocabulary):
-                source = objective_batch.live(moving, vocabulary=vocabulary)
-        batch = step_units(units, stages, schedule, spec=spec, step=step)
         logged = (step + 1) % execution.log_every == 0 or step + 1 == steps
-        result = optimiser_step(
-            policy,
-            optimizer,
-            batch,
-            setting=replace(setting, objective=objective.at(step + 1, steps)),
-            source=source,
-            state=progress.objective_state,
-            # Only a reference that the policy starts from says what the first loss must be.
-            check_parity=step == 0 and spec.reference is None,
-            watch=logged and _watched(step, steps, execution),
-        )
-        progress.steps += 1
-        progress.objective_state = result.state or None
-        _count(progress, result.sums["tokens"], result.extra_tokens, live=moved or vocabulary)
-        progress.clipped_steps += result.grad_norm > train_spec.clip
+        rate = _start_step(run, step)
+        result = _step(run, step, watch=logged and _watched(step, steps, execution))
+        _count(run, result)
         progress.seconds = time.monotonic() - clock
         if not result.finite:
             progress.status = "diverged"
             progress.error = f"step {progress.steps}: loss {result.sums['loss']}, gradient norm {result.grad_norm}"
             return progress
-        if moving is not None and (weight := schedule.weight_after(progress.steps, steps)) > 0:
-            move_reference(moving, accelerator.unwrap_model(policy), weight)
-            moved = True
-        row = {"step": float(progress.steps), **result.curve_row(), "learning_rate": rate}
+        _move_reference(run)
         if logged:
-            for name in CURVES:
-                progress.curves[name].append(row[name])
-            report(progress.steps, {**row, "tokens": float(progress.tokens), "seconds": progress.seconds})
-        if progress.steps < steps and ends_early(progress.steps):
+            _log(progress, {**result.curve_row(), "learning_rate": rate}, callbacks.report)
+        if progress.steps < steps and callbacks.ends_early(progress.steps):
             progress.status = "pruned"
             return progress
-        stop = any_rank(accelerator, should_stop())
-        due = execution.checkpoint_every > 0 and progress.steps % execution.checkpoint_every == 0
-        if stop or (due and progress.steps < steps):
-            current = TrainState.of(accelerator.unwrap_model(policy), optimizer, moving, vars(progress))
-            if accelerator.is_main_process:
-                save_state(state, current)
-        if stop:
-            # A rank that ends makes torchrun end the others: none may go before the state is on disk.
-            accelerator.wait_for_everyone()
-            raise Interrupted
+        _save(run, state, stop=any_rank(accelerator, callbacks.should_stop()))
     return progress
 
 
+@dataclass(kw_only=True)
+class _Run:
+    """A training under way. Each step changes the weights, the optimiser, the moving reference and the progress.
+
+    ``moving``: the reference as a model, for schedules that move it and objectives that need its whole vocabulary;
+    ``moved``: whether it differs from the start model, for which there is a cache.
+    """
+
+    context: TrainContext
+    schedule: ReferenceSchedule
+    units: list[Unit]
+    stages: list[list[int]]
+    reference: ReferenceLogProbs | None
+    policy: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    moving: CompletionLogProbs | None
+    progress: Progress
+    moved: bool = False
+
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether the objective needs the reference's whole distribution over the vocabulary."""
+        return bool(self.context.objective.requires & objective_batch.VOCABULARY)
+
+
+def _prepare(
+    model: torch.nn.Module,
+    *,
+    spec: RunSpec,
+    data: Encoded,
+    reference: ReferenceLogProbs | None,
+    execution: Execution,
+    accelerator: Accelerator,
+) -> _Run:
+    """Order the data, and put policy and reference on this rank's device."""
+    objective = get(spec.objective)
+    schedule = schedule_of(objective, spec)
+    context = TrainContext(
+        spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id
+    )
+    units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
+    scored = CompletionLogProbs(
+        model, packed=execution.layout == "packed", checkpointing=execution.gradient_checkpointing
+    )
+    if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
+        logger.warning("rows are padded, which is slower: %s", scored.why)
+    needs_model = bool(objective.requires & objective_batch.VOCABULARY) or not schedule.is_frozen
+    moving = copy.deepcopy(scored) if needs_model else None
+    sharing = sharing_of(accelerator, execution)
+    policy, optimizer = share(scored, train=spec.train, sharing=sharing, accelerator=accelerator)
+    if moving is not None:
+        moving = shard(moving, accelerator) if sharing == "fsdp2" else moving.to(accelerator.device)
+    progress = Progress(world_size=accelerator.num_processes, layout=scored.layout, sharing=sharing)
+    return _Run(
+        context=context,
+        schedule=schedule,
+        units=units,
+        stages=stages,
+        reference=reference,
+        policy=policy,
+        optimizer=optimizer,
+        moving=moving,
+        progress=progress,
+    )
+
+
+def _restore(run: _Run, state: Path) -> None:
+    """Go on from the newest saved state, if there is one."""
+    progress, accelerator = run.progress, run.context.accelerator
+    if (saved := load_state(state)) is not None:
+        here = {"world_size": progress.world_size, "layout": progress.layout, "sharing": progress.sharing}
+        for name, value in {**saved.progress, **here}.items():
+            setattr(progress, name, value)
+        for name in CURVES:  # a state of before some were known
+            progress.curves.setdefault(name, [None] * len(progress.curves["step"]))
+        saved.restore(accelerator.unwrap_model(run.policy), run.optimizer, run.moving)
+    check_alike(accelerator, progress.steps)
+    steps = run.context.spec.train.steps
+    run.moved = any(run.schedule.weight_after(done, steps) > 0 for done in range(1, progress.steps + 1))
+
+
+def _start_step(run: _Run, step: int) -> float:
+    """Set the learning rate of ``step`` (0-based) and return it; restart the optimiser where a stage begins."""
+    train = run.context.spec.train
+    _, first, length = stage_span(run.schedule, step, train.steps)
+    if run.schedule.restart and step == first > 0:
+        start_afresh(run.optimizer)
+    rate = train.learning_rate * lr_factor(step - first, length, train)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _step(run: _Run, step: int, *, watch: bool) -> StepResult:
+    """Train ``step`` (0-based) on its global batch."""
+    context, spec = run.context, run.context.spec
+    source = None
+    if run.reference is not None and Requires.REFERENCE in context.objective.requires:
+        source = objective_batch.cached_source(run.reference)
+        if run.moving is not None and (run.moved or run.needs_vocabulary):
+            source = objective_batch.live_source(run.moving, vocabulary=run.needs_vocabulary)
+    return optimiser_step(
+        run.policy,
+        run.optimizer,
+        step_units(run.units, run.stages, run.schedule, spec=spec, step=step),
+        context=replace(context, objective=context.objective.at(step + 1, spec.train.steps)),
+        source=source,
+        state=run.progress.objective_state,
+        # The first loss is known beforehand only where the policy starts as its own reference.
+        check_parity=step == 0 and spec.reference is None,
+        watch=watch,
+    )
+
+
+def _count(run: _Run, result: StepResult) -> None:
+    """Add a step to the progress. A live reference passes over the same tokens once more."""
+    progress, tokens = run.progress, int(result.sums["tokens"])
+    progress.steps += 1
+    progress.objective_state = result.state or None
+    progress.tokens += tokens
+    progress.forward_tokens += (tokens + result.extra_tokens) * (2 if run.moved or run.needs_vocabulary else 1)
+    progress.clipped_steps += result.grad_norm > run.context.spec.train.clip
+
+
+def _move_reference(run: _Run) -> None:
+    """Move the reference towards the policy where the schedule says so."""
+    weight = run.schedule.weight_after(run.progress.steps, run.context.spec.train.steps)
+    if run.moving is not None and weight > 0:
+        move_reference(run.moving, run.context.accelerator.unwrap_model(run.policy), weight)
+        run.moved = True
+
+
+def _log(
+    progress: Progress, values: dict[str, float | None], report: Callable[[int, dict[str, float | None]], None]
+) -> None:
+    row = {"step": float(progress.steps), **values}
+    for name in CURVES:
+        progress.curves[name].append(row[name])
+    report(progress.steps, {**row, "tokens": float(progress.tokens), "seconds": progress.seconds})
+
+
+def _save(run: _Run, state: Path, *, stop: bool) -> None:
+    """Save the state where one is due or the training is to stop; in the second case raise ``Interrupted``."""
+    progress, accelerator, every = run.progress, run.context.accelerator, run.context.execution.checkpoint_every
+    due = every > 0 and progress.steps % every == 0 and progress.steps < run.context.spec.train.steps
+    if stop or due:
+        current = TrainState.of(accelerator.unwrap_model(run.policy), run.optimizer, run.moving, vars(progress))
+        if accelerator.is_main_process:
+            save_state(state, current)
+    if stop:
+        # A rank that ends makes torchrun end the others: none may go before the state is on disk.
+        accelerator.wait_for_everyone()
+        raise Interrupted
+
+
 def _watched(step: int, steps: int, execution: Execution) -> bool:
-    """Whether a logged step (0-based) measures the policy's confidence: the first, the last, and some between."""
+    """Return whether a logged step (0-based) measures the policy's confidence: the first, the last, some between."""
     every, log = execution.watch_every, execution.log_every
     if every == 0:
         return False
@@ -181,14 +285,9 @@ def _watched(step: int, steps: int, execution: Execution) -> bool:
 
 
 def lr_factor(step: int, steps: int, train: TrainSpec) -> float:
-    """Share of the peak learning rate at ``step`` of ``steps`` (0-based): linear warm-up, then the schedule."""
+    """Return the share of the peak learning rate at ``step`` (0-based): linear warm-up, then the schedule."""
     warm = round(train.warmup * steps)
     if step < warm:
         return (step + 1) / (warm + 1)
     left = (steps - step) / max(1, steps - warm)
     return {"constant": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}[train.lr_schedule]
-
-
-def _count(progress: Progress, tokens: float, extra_tokens: int, *, live: bool) -> None:
-    progress.tokens += int(tokens)
-    progress.forward_tokens += (int(tokens) + extra_tokens) * (2 if live else 1)

@@ -1,9 +1,17 @@
-"""One micro-batch: from its units to an objective's batch with a gradient, or at once to its losses."""
+"""One micro-batch: from its units to losses and their gradient, in one of two ways that give the same numbers.
+
+``score_batch`` scores all completions and returns the objective's batch with the policy's graph; the caller applies the
+loss. It works for every model, and for objectives that need the whole global batch before there is a loss.
+
+``chunked_loss`` applies the loss inside the vocabulary projection, chunk by chunk, so that the probabilities of a chunk
+are used forward and backward while they are in memory. It is faster; it needs a packed model, and an objective whose
+losses depend on their own example alone.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -27,8 +35,8 @@ SUMS = ("loss", "hits", "reward_good", "reward_bad", "logp_good", "logp_bad", "g
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What is the same in all steps of one run."""
+class TrainContext:
+    """What stays the same in all steps of one run."""
 
     spec: RunSpec
     objective: Objective
@@ -42,120 +50,124 @@ class Setting:
         return self.objective.bind(self.spec.params)
 
     def autocast(self) -> torch.autocast:
-        """bf16 matrix products where the spec asks for them; weights and losses stay in float32."""
+        """Return a context of bf16 matrix products where the spec has them; weights and losses stay in float32."""
         bf16 = self.spec.train.precision == "bf16"
         return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bf16)
 
-    def as_batch(self, both: Completion, part: Sequence[Unit], *, baseline: Tensor | None) -> Batch:
-        """The completions of ``rows_of`` as the objective takes them."""
+    def as_batch(self, completions: Completion, units: Sequence[Unit], *, baseline: Tensor | None) -> Batch:
+        """Return the completions of ``rows_of_units`` as the objective takes them."""
         return objective_batch.as_batch(
-            both,
-            [row for unit in part for row in unit],
+            completions,
+            [row for unit in units for row in unit],
             batch=self.objective.batch,
             scored=Requires.SCORES in self.objective.requires,
             kl_baseline=baseline,
         )
 
 
-def scored(
+class ScoredBatch(NamedTuple):
+    """An objective's batch, the tokens that went through the policy for it, and ``WATCHED``."""
+
+    batch: Batch
+    tokens: int
+    watched: list[float]
+
+
+def score_batch(
     policy: torch.nn.Module,
-    part: Sequence[Unit],
+    units: Sequence[Unit],
     *,
-    setting: Setting,
+    context: TrainContext,
     source: objective_batch.ReferenceSource | None,
     baseline: Tensor | None,
     watch: bool = False,
-) -> tuple[Batch, int, list[float]]:
-    """The objective's batch, with the policy's gradient, the tokens that it cost, and ``WATCHED``."""
-    with setting.autocast():
-        both, tokens, seen = objective_batch.completions(
-            rows_of_units(part),
+) -> ScoredBatch:
+    """Return the objective's batch of some units, with the policy's graph."""
+    with context.autocast():
+        scored = objective_batch.score_rows(
+            rows_of_units(units),
             policy=policy,
             reference=source,
-            requires=setting.objective.requires,
-            pad_id=setting.pad_id,
+            requires=context.objective.requires,
+            pad_id=context.pad_id,
             watch=watch,
         )
-    return setting.as_batch(both, part, baseline=baseline), tokens, watched_sums(seen, part, both.mask)
+    batch = context.as_batch(scored.completion, units, baseline=baseline)
+    return ScoredBatch(batch, scored.tokens, watched_sums(scored.confidence, units, scored.completion.mask))
 
 
-def fused(
+def chunked_loss(
     policy: torch.nn.Module,
-    part: Sequence[Unit],
+    units: Sequence[Unit],
     *,
-    setting: Setting,
+    context: TrainContext,
     source: objective_batch.ReferenceSource | None,
     baseline: Tensor | None,
     scale: float,
     watch: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """``scale`` · the sum of the losses, a scalar to call ``backward`` on, and the micro-batch's ``SUMS``.
-
-    For packed models, and objectives whose losses hang on their own example alone: each chunk of examples goes through
-    the vocabulary projection, its loss and back while its probabilities are at hand.
-    """
-    objective, accelerator = setting.objective, setting.accelerator
-    model = accelerator.unwrap_model(policy)
-    chunks = list(_chunked(part, tokens=chunk_tokens(_vocabulary(model))))
-    by_chunk = [rows_of_units(chunk) for chunk in chunks]
-    rows = [row for each in by_chunk for row in each]
-    ends = torch.tensor([0, *(len(completion) for _, completion in rows)]).cumsum(0).tolist()
-    borders = torch.tensor([0, *(len(each) for each in by_chunk)]).cumsum(0).tolist()
-    row_spans: list[Span] = list(pairwise(borders))
-    sums = torch.zeros(len(SUMS), dtype=torch.float64, device=accelerator.device)
-    with setting.autocast():
-        laid = lay(policy, rows, pad_id=setting.pad_id)
+    """Return ``scale`` · the sum of the losses, a scalar to call ``backward`` on, and the micro-batch's ``SUMS``."""
+    requires, device = context.objective.requires, context.accelerator.device
+    chunks = list(_chunked(units, tokens=chunk_tokens(_vocabulary(context.accelerator.unwrap_model(policy)))))
+    rows_by_chunk = [rows_of_units(chunk) for chunk in chunks]
+    rows = [row for chunk in rows_by_chunk for row in chunk]
+    token_ends = torch.tensor([0, *(len(completion) for _, completion in rows)]).cumsum(0).tolist()
+    row_ends = torch.tensor([0, *(len(chunk) for chunk in rows_by_chunk)]).cumsum(0).tolist()
+    row_spans: list[Span] = list(pairwise(row_ends))
+    sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
+    with context.autocast():
+        laid = lay(policy, rows, pad_id=context.pad_id)
         known = None if source is None else source(rows, laid)
 
-        def loss(number: int, scores: Scores) -> tuple[Tensor, Slopes]:
+        def loss_of_chunk(number: int, scores: Scores) -> tuple[Tensor, Slopes]:
             own = slice(*row_spans[number])
-            with torch.enable_grad(), torch.autocast(accelerator.device.type, enabled=False):
+            with torch.enable_grad(), torch.autocast(device.type, enabled=False):
                 logps = scores.logps.detach().requires_grad_()
                 kl = None if scores.kl is None else scores.kl.detach().requires_grad_()
-                side = _completion(scores._replace(logps=logps, kl=kl), laid.mask[own], known, own, objective.requires)
-                batch = setting.as_batch(side, chunks[number], baseline=baseline)
-                losses = setting.loss(batch).float()
+                side = _completion(scores._replace(logps=logps, kl=kl), laid.mask[own], known, own, requires)
+                batch = context.as_batch(side, chunks[number], baseline=baseline)
+                losses = context.loss(batch).float()
                 total = losses.sum() * scale
                 leaves = [logps] if kl is None else [logps, kl]
-                found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-            seen = watched_sums(scores.confidence, chunks[number], laid.mask[own])
-            sums.add_(sums_of(objective, batch, losses.detach(), tokens=0, watched=seen))
-            return total.detach(), Slopes(found[0], None if kl is None else found[1])
+                slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+            watched = watched_sums(scores.confidence, chunks[number], laid.mask[own])
+            sums.add_(sums_of(context.objective, batch, losses.detach(), tokens=0, watched=watched))
+            return total.detach(), Slopes(slopes[0], None if kl is None else slopes[1])
 
         total = policy(
             laid,
-            fused=([(ends[first], ends[last]) for first, last in row_spans], loss),
-            collision=Requires.COLLISION in objective.requires,
-            reference_logits=known.logits if known is not None and Requires.VOCAB_KL in objective.requires else None,
+            fused=([(token_ends[first], token_ends[last]) for first, last in row_spans], loss_of_chunk),
+            collision=Requires.COLLISION in requires,
+            reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
             watch=watch,
         )
     sums[SUMS.index("tokens")] = laid.seen
     return total, sums
 
 
-def rows_of_units(part: Sequence[Unit]) -> list[TokenRow]:
-    """What has to be scored of some units."""
-    return objective_batch.rows_of(row for unit in part for row in unit)
+def rows_of_units(units: Sequence[Unit]) -> list[TokenRow]:
+    """Return the rows to score for some units."""
+    return objective_batch.rows_of(row for unit in units for row in unit)
 
 
-def watched_sums(seen: Confidence | None, part: Sequence[Unit], mask: Tensor) -> list[float]:
-    """``WATCHED`` of the units' completion tokens, of which ``mask [rows, width]`` says whose is whose."""
-    if seen is None:
+def watched_sums(confidence: Confidence | None, units: Sequence[Unit], mask: Tensor) -> list[float]:
+    """Return ``WATCHED`` of the units' completion tokens; ``mask [rows, width]`` says which token is of which row."""
+    if confidence is None:
         return [0.0] * len(WATCHED)
-    rows = [row for unit in part for row in unit]
+    rows = [row for unit in units for row in unit]
     pairs, singles = len(pairs_in(rows)), [single.desirable for single in singles_in(rows)]
     good = torch.tensor([True] * pairs + [False] * pairs + singles, device=mask.device)  # as rows_of_units has them
     of_good = good.repeat_interleave(mask.sum(dim=1))
     return [
-        float(seen.entropy.double().sum()),
-        float(seen.top1[of_good].double().sum()),
-        len(seen.entropy),
+        float(confidence.entropy.double().sum()),
+        float(confidence.top1[of_good].double().sum()),
+        len(confidence.entropy),
         float(of_good.sum()),
     ]
 
 
 def sums_of(objective: Objective, batch: Batch, losses: Tensor, *, tokens: int, watched: Sequence[float]) -> Tensor:
-    """``SUMS`` over a batch, float64."""
+    """Return ``SUMS`` over a batch, float64."""
     hits = 0.0
     if isinstance(batch, Pairs):
         good, bad = objective.reward_of(batch.chosen).detach(), objective.reward_of(batch.rejected).detach()
@@ -171,16 +183,16 @@ def sums_of(objective: Objective, batch: Batch, losses: Tensor, *, tokens: int, 
     return torch.tensor(values, dtype=torch.float64, device=losses.device)
 
 
-def _chunked(part: Sequence[Unit], *, tokens: int) -> Iterator[list[Unit]]:
-    """Units in order, cut where a chunk has ``tokens`` completion tokens or more."""
+def _chunked(units: Sequence[Unit], *, tokens: int) -> Iterator[list[Unit]]:
+    """Yield units in order, cut where a chunk has ``tokens`` completion tokens or more."""
     chunk: list[Unit] = []
-    held = 0
-    for unit in part:
+    count = 0
+    for unit in units:
         chunk.append(unit)
-        held += sum(len(completion) for _, completion in rows_of_units([unit]))
-        if held >= tokens:
+        count += sum(len(completion) for _, completion in rows_of_units([unit]))
+        if count >= tokens:
             yield chunk
-            chunk, held = [], 0
+            chunk, count = [], 0
     if chunk:
         yield chunk
 
@@ -200,10 +212,11 @@ def _completion(scores: Scores, mask: Tensor, known: Frozen | None, rows: slice,
 
 
 def _vocabulary(model: CompletionLogProbs) -> int:
-    found: Any = model.model
-    return int(found.get_output_embeddings().weight.shape[0])
+    causal_lm: Any = model.model
+    projection = causal_lm.get_output_embeddings()
+    return int(projection.weight.shape[0])
 
 
 def _best(batch: Ranked) -> Tensor:
-    """Of a ranking the best completion counts as chosen, all others as rejected; bool ``[rows]``."""
+    """Return which completions count as chosen, the best of each ranking; bool ``[rows]``."""
     return (batch.scores == batch.scores.amax(dim=1, keepdim=True)).flatten()

@@ -1,4 +1,4 @@
-"""The way from token ids to an objective's batch: log-probs of policy and reference side by side."""
+"""Batches of an objective from token ids: log-probs of policy and reference side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
 
 
-class Scored(NamedTuple):
+class ScoredRows(NamedTuple):
     """Rows as the objective takes them, the tokens that went through the policy (each row's own, no padding), and the
     policy's confidence on the completion tokens in order, where it was asked for."""
 
@@ -29,34 +29,33 @@ class Scored(NamedTuple):
     confidence: Confidence | None
 
 
-def cached(reference: ReferenceLogProbs) -> ReferenceSource:
+def cached_source(reference: ReferenceLogProbs) -> ReferenceSource:
     """Read the reference from its cache."""
     return lambda rows, laid: Frozen(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
 
 
-def live(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:
+def live_source(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:
     """Compute the reference now: it moved since the cache was made (sDPO, TR-DPO), or all its logits are needed."""
-
     return lambda rows, laid: model.frozen(laid, vocabulary=vocabulary)
 
 
 def pair_rows(pairs: Sequence[EncodedPair]) -> list[TokenRow]:
-    """All chosen completions, then all rejected ones, each with its prompt."""
+    """Return all chosen completions, then all rejected ones, each with its prompt."""
     return [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
 
 
 def rows_of(rows: Iterable[EncodedPair | EncodedSingle]) -> list[TokenRow]:
-    """What has to be scored: both sides of pairs, or single completions."""
-    held = list(rows)
-    return pair_rows(pairs_in(held)) + single_rows(singles_in(held))
+    """Return the rows to score: both sides of pairs, or single completions."""
+    every = list(rows)
+    return pair_rows(pairs_in(every)) + single_rows(singles_in(every))
 
 
 def single_rows(singles: Sequence[EncodedSingle]) -> list[TokenRow]:
-    """Each completion with its prompt."""
+    """Return each completion with its prompt."""
     return [(s.prompt_ids, s.completion_ids) for s in singles]
 
 
-def completions(
+def score_rows(
     rows: Sequence[TokenRow],
     *,
     policy: torch.nn.Module,
@@ -64,8 +63,8 @@ def completions(
     requires: Requires,
     pad_id: int,
     watch: bool = False,
-) -> Scored:
-    """Score all rows as one ``Completion``; with ``watch`` say how sure the policy is of their tokens."""
+) -> ScoredRows:
+    """Score all rows as one ``Completion``; with ``watch`` also measure how sure the policy is of their tokens."""
     laid = lay(policy, rows, pad_id=pad_id)
     known = None if reference is None else reference(rows, laid)
     scores = policy(
@@ -74,7 +73,7 @@ def completions(
         reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
         watch=watch,
     )
-    found = Completion(
+    completion = Completion(
         policy_logps=scores.logps,
         reference_logps=None if known is None else known.logps,
         mask=scores.mask,
@@ -82,11 +81,11 @@ def completions(
         log_collision=scores.collision,
         reference_entropy=known.entropy if known is not None and Requires.ENTROPY in requires else None,
     )
-    return Scored(found, laid.seen, scores.confidence)
+    return ScoredRows(completion, laid.seen, scores.confidence)
 
 
 def as_batch(
-    both: Completion,
+    completion: Completion,
     rows: Sequence[EncodedPair | EncodedSingle],
     *,
     batch: type[Batch],
@@ -99,10 +98,10 @@ def as_batch(
         scored: whether the scores of a ranking count, or only the labels.
     """
     if batch is Pairs:
-        return as_pairs(both, pairs_in(rows))
+        return as_pairs(completion, pairs_in(rows))
     if batch is Ranked:
-        return as_ranked(both, pairs_in(rows), scored=scored)
-    return as_singles(both, singles_in(rows), kl_baseline=kl_baseline)
+        return as_ranked(completion, pairs_in(rows), scored=scored)
+    return as_singles(completion, singles_in(rows), kl_baseline=kl_baseline)
 
 
 def as_pairs(both: Completion, pairs: Sequence[EncodedPair]) -> Pairs:
@@ -136,5 +135,5 @@ def as_ranked(both: Completion, pairs: Sequence[EncodedPair], *, scored: bool) -
 
 
 def take_rows(side: Completion, rows: slice | Tensor) -> Completion:
-    """The completion with these rows only."""
+    """Return the completion with these rows only."""
     return mapped(side, lambda values: values[rows], mask=side.mask[rows])

@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from bench.data.tokens import singles_in
 from bench.errors import RunError
 from bench.train import objective_batch
 from bench.train.distributed import parallelize
-from bench.train.micro_batch import SUMS, Setting, fused, scored, sums_of
+from bench.train.micro_batch import SUMS, ScoredBatch, TrainContext, chunked_loss, score_batch, sums_of
 from bench.train.sampler import Unit, micro_batches, shard
 from bench.train.whole_batch import couple, surrogate
 from losses import Completion, Requires
@@ -36,11 +37,11 @@ class StepResult:
 
     @property
     def finite(self) -> bool:
-        """Whether loss and gradient are numbers."""
+        """Whether loss and gradient are finite."""
         return math.isfinite(self.sums["loss"]) and math.isfinite(self.grad_norm)
 
     def curve_row(self) -> dict[str, float | None]:
-        """Means for the training curves; None where the batch does not define them."""
+        """Return means for the training curves; None where the batch does not define them."""
         s, good, bad = self.sums, self.sums["good"], self.sums["bad"]
         paired = self.examples == good
         both = good > 0 and bad > 0
@@ -56,12 +57,48 @@ class StepResult:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _MicroBatches:
+    """The micro-batches of one step on this rank, and what their losses need.
+
+    DDP takes the mean over ranks: ``scale`` (ranks / examples of the global batch) makes sums of losses a global mean.
+    """
+
+    policy: torch.nn.Module
+    parts: list[list[Unit]]
+    context: TrainContext
+    source: objective_batch.ReferenceSource | None
+    baseline: Tensor | None
+    scale: float
+    watch: bool
+
+    def score(self, units: Sequence[Unit], *, model: torch.nn.Module | None = None, watch: bool) -> ScoredBatch:
+        """Score one micro-batch by the policy, or by ``model``."""
+        return score_batch(
+            self.policy if model is None else model,
+            units,
+            context=self.context,
+            source=self.source,
+            baseline=self.baseline,
+            watch=watch,
+        )
+
+    def sum(self, backward: Callable[[int, list[Unit]], Tensor]) -> Tensor:
+        """Run ``backward`` (number and units of a micro-batch → its ``SUMS``) on each one; return the sums of all."""
+        sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.context.accelerator.device)
+        for number, units in enumerate(self.parts):
+            # Ranks exchange gradients once a step, with the last micro-batch.
+            with parallelize.accumulating(self.policy, last=number == len(self.parts) - 1):
+                sums += backward(number, units)
+        return sums
+
+
 def optimiser_step(
     policy: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     units: Sequence[Unit],
     *,
-    setting: Setting,
+    context: TrainContext,
     source: objective_batch.ReferenceSource | None,
     state: State | None,
     check_parity: bool,
@@ -69,100 +106,140 @@ def optimiser_step(
 ) -> StepResult:
     """Accumulate the gradient of the mean loss over ``units`` (the *global* batch), clip it, step.
 
-    A step whose loss or gradient is no number changes no weight.
+    A step whose loss or gradient is not finite changes no weight.
     """
-    accelerator, objective = setting.accelerator, setting.objective
+    accelerator, requires = context.accelerator, context.objective.requires
     examples = sum(len(unit) for unit in units)
-    baseline, extra = None, 0
-    if Requires.KL_BASELINE in objective.requires:
-        baseline, extra = kl_baseline(policy, units, setting=setting, source=source)
-    mine = shard(list(units), accelerator.process_index, accelerator.num_processes)
-    parts = list(micro_batches(mine, setting.execution.micro_batch))
+    baseline, extra_tokens = None, 0
+    after: State = {}
+    if Requires.KL_BASELINE in requires:
+        baseline, extra_tokens = kl_baseline(policy, units, context=context, source=source)
+    parts = micro_batches(
+        shard(list(units), accelerator.process_index, accelerator.num_processes), context.execution.micro_batch
+    )
     if check_parity and source is not None:
-        _check_parity(policy, parts[0], setting=setting, source=source, state=state)
-    coupled, kept = None, None
-    if Requires.WHOLE_BATCH in objective.requires:
-        # One micro-batch is scored once: its graph waits until the whole batch has said what its gradient is.
-        with contextlib.nullcontext() if len(parts) == 1 else torch.no_grad():
-            model = policy if len(parts) == 1 else accelerator.unwrap_model(policy)
-            once = watch and len(parts) == 1
-            first = [
-                scored(model, part, setting=setting, source=source, baseline=baseline, watch=once) for part in parts
-            ]
-        kept = first[0] if len(parts) == 1 else None
-        coupled = couple(
-            setting.loss,
-            [each(batch, _detached) for batch, _, _ in first],
-            state=state,
-            accelerator=accelerator,
-        )
-        extra += 0 if kept else sum(tokens for _, tokens, _ in first) * accelerator.num_processes
-    sums = torch.zeros(len(SUMS), dtype=torch.float64, device=accelerator.device)
-    # DDP takes the mean over ranks: × world size makes it a sum, ÷ the global batch a mean of all examples.
-    scale = accelerator.num_processes / examples
-    done = 0
-    for number, part in enumerate(parts):
-        # Ranks exchange gradients once a step, with the last micro-batch.
-        with parallelize.accumulating(policy, last=number == len(parts) - 1):
-            if coupled is None and accelerator.unwrap_model(policy).packed:
-                loss, part_sums = fused(
-                    policy, part, setting=setting, source=source, baseline=baseline, scale=scale, watch=watch
-                )
-                parallelize.backward(policy, loss)
-                sums += part_sums
-                continue
-            batch, tokens, watched = kept or scored(
-                policy, part, setting=setting, source=source, baseline=baseline, watch=watch
-            )
-            if coupled is None:
-                losses = setting.loss(batch).float()
-                parallelize.backward(policy, losses.sum() * scale)
-            else:
-                losses = coupled.losses[done : done + batch.examples]
-                parallelize.backward(policy, surrogate(batch, coupled.gradients[number]) * accelerator.num_processes)
-        done += batch.examples
-        sums += sums_of(objective, batch, losses.detach(), tokens=tokens, watched=watched)
-    norm = parallelize.clipped(policy, setting.spec.train.clip)
+        _check_parity(policy, parts[0], context=context, source=source, state=state)
+    batches = _MicroBatches(
+        policy=policy,
+        parts=parts,
+        context=context,
+        source=source,
+        baseline=baseline,
+        scale=accelerator.num_processes / examples,
+        watch=watch,
+    )
+    if Requires.WHOLE_BATCH in requires:
+        sums, after, scored_twice = _backward_whole_batch(batches, state)
+        extra_tokens += scored_twice
+    elif accelerator.unwrap_model(policy).packed:
+        sums = _backward_chunked(batches)
+    else:
+        sums = _backward_scored(batches)
+    norm = parallelize.clipped(policy, context.spec.train.clip)
     total = dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
     if math.isfinite(total["loss"]) and math.isfinite(norm):
         norm = parallelize.update(policy, optimizer, norm)
     optimizer.zero_grad(set_to_none=True)
-    after = {} if coupled is None else coupled.state
-    return StepResult(sums=total, examples=examples, grad_norm=norm, extra_tokens=extra, state=after)
+    return StepResult(sums=total, examples=examples, grad_norm=norm, extra_tokens=extra_tokens, state=after)
+
+
+def _backward_chunked(batches: _MicroBatches) -> Tensor:
+    """Add the gradient of every micro-batch, the loss applied inside the vocabulary projection; return ``SUMS``."""
+
+    def backward(number: int, units: list[Unit]) -> Tensor:
+        loss, sums = chunked_loss(
+            batches.policy,
+            units,
+            context=batches.context,
+            source=batches.source,
+            baseline=batches.baseline,
+            scale=batches.scale,
+            watch=batches.watch,
+        )
+        parallelize.backward(batches.policy, loss)
+        return sums
+
+    return batches.sum(backward)
+
+
+def _backward_scored(batches: _MicroBatches) -> Tensor:
+    """Add the gradient of every micro-batch, scored first and the loss applied then; return ``SUMS``."""
+    context = batches.context
+
+    def backward(number: int, units: list[Unit]) -> Tensor:
+        batch, tokens, watched = batches.score(units, watch=batches.watch)
+        losses = context.loss(batch).float()
+        parallelize.backward(batches.policy, losses.sum() * batches.scale)
+        return sums_of(context.objective, batch, losses.detach(), tokens=tokens, watched=watched)
+
+    return batches.sum(backward)
+
+
+def _backward_whole_batch(batches: _MicroBatches, state: State | None) -> tuple[Tensor, State, int]:
+    """Add the gradient of an objective that needs the whole global batch.
+
+    Returns ``SUMS``, the objective's state after the step, and the tokens of passes that were made twice, on all ranks.
+    """
+    context, accelerator = batches.context, batches.context.accelerator
+    single = len(batches.parts) == 1
+    # A single micro-batch is scored once: its graph waits until the gradient of the whole batch is known.
+    model = batches.policy if single else accelerator.unwrap_model(batches.policy)
+    with contextlib.nullcontext() if single else torch.no_grad():
+        first = [batches.score(units, model=model, watch=batches.watch and single) for units in batches.parts]
+    coupled = couple(
+        context.loss, [each(scored.batch, _detached) for scored in first], state=state, accelerator=accelerator
+    )
+    examples = [0, *accumulate(scored.batch.examples for scored in first)]
+    scored_twice = 0 if single else sum(scored.tokens for scored in first) * accelerator.num_processes
+    kept = first[0] if single else None
+    del first
+
+    def backward(number: int, units: list[Unit]) -> Tensor:
+        batch, tokens, watched = kept or batches.score(units, watch=batches.watch)
+        losses = coupled.losses[examples[number] : examples[number + 1]]
+        gradient = surrogate(batch, coupled.gradients[number])
+        parallelize.backward(batches.policy, gradient * accelerator.num_processes)
+        return sums_of(context.objective, batch, losses.detach(), tokens=tokens, watched=watched)
+
+    return batches.sum(backward), coupled.state, scored_twice
 
 
 @torch.no_grad()
 def kl_baseline(
-    policy: torch.nn.Module, units: Sequence[Unit], *, setting: Setting, source: objective_batch.ReferenceSource | None
+    policy: torch.nn.Module,
+    units: Sequence[Unit],
+    *,
+    context: TrainContext,
+    source: objective_batch.ReferenceSource | None,
 ) -> tuple[Tensor, int]:
-    """KTO's z: max(0, mean log-ratio of mismatched completions) over the *global* batch, in nats (arXiv 2402.01306).
+    """Return KTO's z, max(0, mean log-ratio of mismatched completions) of the *global* batch, nats (arXiv 2402.01306).
 
-    Each prompt meets the completion of another prompt of the same step. Every rank sees the same global batch and
-    scores its share; the mean is taken over all shares and then clamped, so micro-batches and ranks change nothing.
-    Also returns the tokens that this cost on all ranks.
+    Each prompt is scored with the completion of another prompt of the same step. Every rank sees the same global batch
+    and scores its share; the mean is taken over all shares and then clamped, so micro-batches and ranks change nothing.
+    Also returns the tokens of these passes on all ranks.
     """
-    accelerator = setting.accelerator
+    accelerator = context.accelerator
     rows = objective_batch.single_rows(
-        mismatched(singles_in(row for unit in units for row in unit), max_length=setting.spec.train.max_length)
+        mismatched(singles_in(row for unit in units for row in unit), max_length=context.spec.train.max_length)
     )
     sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     model = accelerator.unwrap_model(policy)  # a forward without backward must not wake DDP's gradient hooks
     mine = rows[accelerator.process_index :: accelerator.num_processes]
-    size = 2 * setting.execution.micro_batch
+    size = 2 * context.execution.micro_batch
     # Ranks with fewer rows take part in the passes of the others: shards of the weights are exchanged in each.
     for start in range(0, math.ceil(len(rows) / accelerator.num_processes), size):
         part = mine[start : start + size]
-        with setting.autocast():
-            found, tokens, _ = objective_batch.completions(
+        with context.autocast():
+            scored = objective_batch.score_rows(
                 part or rows[:1],
                 policy=model,
                 reference=source,
                 requires=Requires.REFERENCE,
-                pad_id=setting.pad_id,
+                pad_id=context.pad_id,
             )
         if not part:
             continue
-        sums += sums.new_tensor([float(found.log_ratio.double().sum()), len(part), tokens])
+        sums += sums.new_tensor([float(scored.completion.log_ratio.double().sum()), len(part), scored.tokens])
     total, count, tokens_seen = accelerator.reduce(sums, reduction="sum")
     return (total / count).clamp(min=0).float(), int(tokens_seen)
 
@@ -176,25 +253,25 @@ def _check_parity(
     policy: torch.nn.Module,
     part: Sequence[Unit],
     *,
-    setting: Setting,
+    context: TrainContext,
     source: objective_batch.ReferenceSource,
     state: State | None,
 ) -> None:
     """Stop unless each loss of the first micro-batch is what it must be where policy = reference."""
-    objective = setting.objective
-    zero = torch.zeros((), device=setting.accelerator.device)
-    model = setting.accelerator.unwrap_model(policy)
-    batch, _, _ = scored(model, part, setting=setting, source=source, baseline=zero)
-    found, _ = setting.loss.advance(batch, state)
-    exact, _ = setting.loss.advance(batch.at_reference(), state)
+    objective = context.objective
+    zero = torch.zeros((), device=context.accelerator.device)
+    model = context.accelerator.unwrap_model(policy)
+    batch = score_batch(model, part, context=context, source=source, baseline=zero).batch
+    losses, _ = context.loss.advance(batch, state)
+    exact, _ = context.loss.advance(batch.at_reference(), state)
     if Requires.WHOLE_BATCH in objective.requires:
-        found, exact = found.mean()[None], exact.mean()[None]  # single losses may hang on ties
-    loose = PARITY_TOLERANCE[setting.spec.train.precision]
-    excess = ((found - exact).abs() - loose * (1 + exact.abs())).nan_to_num(nan=math.inf)
+        losses, exact = losses.mean()[None], exact.mean()[None]  # single losses may depend on how ties are broken
+    loose = PARITY_TOLERANCE[context.spec.train.precision]
+    excess = ((losses - exact).abs() - loose * (1 + exact.abs())).nan_to_num(nan=math.inf)
     if bool((excess > 0).any()):
         i = int(excess.argmax())
         raise RunError(
-            f"step-0 parity: {objective.name} gives {found[i].item():.6g} on example {i} before any training; "
+            f"step-0 parity: {objective.name} gives {losses[i].item():.6g} on example {i} before any training; "
             f"with policy = reference it is exactly {exact[i].item():.6g} (tolerance {loose:g})",
             fix="policy and reference differ (weights, precision or template): remove results/reference and run again",
         )

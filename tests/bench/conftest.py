@@ -15,7 +15,7 @@ from bench.data.collate import mismatched
 from bench.data.tokens import Encoded, EncodedPair
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs, open_reference, read_references
-from bench.train.loop import Progress, train
+from bench.train.loop import Callbacks, Progress, train
 from bench.train.objective_batch import pair_rows, single_rows
 from bench.train.sampler import batch_indices, batch_units
 from losses import get
@@ -102,7 +102,7 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
 
             policy = with_lora(policy, spec.train.lora, seed=spec.seed)
         progress = train(
-            policy, spec=spec, objective=get(spec.objective), data=data, reference=reference,
+            policy, spec=spec, data=data, reference=reference,
             execution=Execution(
                 micro_batch=micro_batch,
                 checkpoint_every=checkpoint_every,
@@ -111,7 +111,7 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
                 watch_every=watch_every,
             ),
             accelerator=Accelerator(cpu=True), state=state or tmp_path / "state",
-            report=lambda step, row: None, should_stop=should_stop, ends_early=ends_early,
+            callbacks=Callbacks(should_stop=should_stop, ends_early=ends_early),
         )  # fmt: skip
         return progress, policy
 

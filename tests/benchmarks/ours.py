@@ -23,7 +23,7 @@ from bench.models.matmul import current_route, take_fastest_route
 from bench.models.reference_cache import open_reference, read_references
 from bench.train import objective_batch
 from bench.train.distributed.parallelize import share
-from bench.train.micro_batch import Setting
+from bench.train.micro_batch import TrainContext
 from bench.train.sampler import Unit, batch_units
 from bench.train.step import optimiser_step
 from losses import Requires, get
@@ -40,7 +40,7 @@ class Ours:
 
     policy: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    setting: Setting
+    context: TrainContext
     source: objective_batch.ReferenceSource | None
     batches: list[list[Unit]]
     route: str
@@ -54,7 +54,7 @@ class Ours:
                 self.policy,
                 self.optimizer,
                 self.batches[self.done],
-                setting=self.setting,
+                context=self.context,
                 source=self.source,
                 state=None,
                 check_parity=self.done == 0,
@@ -95,7 +95,7 @@ def prepare(run: Run, *, precision: Precision, cache: Path) -> Ours:
     return Ours(
         policy=policy,
         optimizer=optimizer,
-        setting=Setting(
+        context=TrainContext(
             spec=spec, objective=objective, execution=Execution(), accelerator=accelerator, pad_id=data.pad_id
         ),
         source=source,
@@ -146,7 +146,7 @@ def _reference(
         note=lambda text: None,
     )
     about = json.loads((entry / "about.json").read_text(encoding="utf-8"))
-    return objective_batch.cached(read_references([entry])), float(about["seconds"])
+    return objective_batch.cached_source(read_references([entry])), float(about["seconds"])
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from bench.models.logprobs import CompletionLogProbs
 from bench.models.matmul import take_fastest_route
 from bench.models.reference_cache import ReferenceLogProbs, compute, open_reference, read_references
 from bench.runner.resources import Workers
-from bench.train.loop import train
+from bench.train.loop import Callbacks, train
 from bench.train.objective_batch import rows_of
 from bench.utils.process import loading
 from losses import Completion, Pairs, get
@@ -94,14 +94,12 @@ def train_betas(
         train(
             policy,
             spec=spec.model_copy(update={"params": get(OBJECTIVE).resolve({"beta": beta})}),
-            objective=get(OBJECTIVE),
             data=data,
             reference=reference,
             execution=Execution(),
             accelerator=accelerator,
             state=work / f"state-{number}",
-            report=lambda step, row: None,
-            should_stop=lambda: False,
+            callbacks=Callbacks(),
         )
         return _score(policy, held_out, reference=reference, beta=beta, precision=precision)
 

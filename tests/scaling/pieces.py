@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.core.artifacts import finished
-from bench.train.micro_batch import fused
+from bench.train.micro_batch import chunked_loss
 from sweeps.outcome import Outcome
 from sweeps.study import open_study
 from sweeps.worker import run_trials
@@ -80,7 +80,7 @@ def _kept(mine: Ours, pairs: int) -> tuple[int, int]:
 
     units = mine.batches[0][:pairs]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss, _ = fused(mine.policy, units, setting=mine.setting, source=mine.source, baseline=None, scale=1.0)
+        loss, _ = chunked_loss(mine.policy, units, context=mine.context, source=mine.source, baseline=None, scale=1.0)
     loss.backward()
     tokens = sum(len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids) for unit in units for p in unit)
     return sum(kept.values()), tokens

@@ -141,17 +141,16 @@ def test_an_objective_without_its_reference_rows_is_refused(run_loop, tmp_path: 
     from accelerate import Accelerator
 
     from bench.core.specs import Execution
-    from bench.train.loop import train
-    from losses import get
+    from bench.train.loop import Callbacks, train
     from tests.bench.conftest import tiny_reference
 
     spec = tiny_spec("dpo")
     reference = tiny_reference(tiny_model(), tiny_pairs(count=8), tiny_spec("dpo", steps=1), tmp_path / "few")
     with pytest.raises(RunError, match="reference cache has no log-probs"):
         train(
-            tiny_model(), spec=spec, objective=get("dpo"), data=tiny_pairs(), reference=reference,
+            tiny_model(), spec=spec, data=tiny_pairs(), reference=reference,
             execution=Execution(), accelerator=Accelerator(cpu=True), state=tmp_path / "state",
-            report=lambda step, row: None, should_stop=lambda: False,
+            callbacks=Callbacks(),
         )  # fmt: skip
 
 

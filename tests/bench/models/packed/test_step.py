@@ -11,7 +11,7 @@ from bench.core.specs import Execution
 from bench.data.tokens import EncodedPair
 from bench.models.logprobs import CompletionLogProbs
 from bench.train import objective_batch
-from bench.train.micro_batch import Setting
+from bench.train.micro_batch import TrainContext
 from bench.train.sampler import batch_units
 from bench.train.step import optimiser_step
 from losses import get, names
@@ -39,7 +39,7 @@ def step(name, *, packed, micro_batch=8, precision="fp32", data=None, watch=Fals
     assert policy.packed is packed
     before = [p.detach().clone() for p in policy.parameters()]
     spec = tiny_spec(name, precision=precision, clip=1e9)
-    setting = Setting(
+    context = TrainContext(
         spec=spec,
         objective=objective.at(1, 6),
         execution=Execution(micro_batch=micro_batch),
@@ -47,12 +47,12 @@ def step(name, *, packed, micro_batch=8, precision="fp32", data=None, watch=Fals
         pad_id=data.pad_id,
     )
     vocabulary = bool(objective.requires & objective_batch.VOCABULARY)
-    source = objective_batch.live(CompletionLogProbs(start, packed=packed), vocabulary=vocabulary)
+    source = objective_batch.live_source(CompletionLogProbs(start, packed=packed), vocabulary=vocabulary)
     result = optimiser_step(
         policy,
         torch.optim.SGD(policy.parameters(), lr=1.0),
         batch_units(data, objective)[:8],
-        setting=setting,
+        context=context,
         source=source,
         state=None,
         check_parity=False,
