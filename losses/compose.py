@@ -84,14 +84,14 @@ def _weighted(objective: Objective, term: Term, *, alone: bool) -> Objective:
     if alone and term.weight == 1 and not free.fixed:
         return objective
 
-    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
-        losses, after = objective.advance(batch, state or None, free.values(given))
+    def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
+        losses, after = objective.bind(free.values(values)).advance(batch, state or None)
         return term.weight * losses, after
 
     return _made(
         objective, inner, params=free.params, stateful=objective.init is not None, parts=_parts(objective),
         equation=objective.equation if term.weight == 1 else f"{term.weight:g} ({objective.equation})",
-        schedule=None if objective.schedule is None else lambda given: objective.reference_schedule(free.values(given)),
+        schedule=None if objective.schedule is None else lambda values: objective.bind(free.values(values)).schedule,
     )  # fmt: skip
 
 
@@ -106,9 +106,9 @@ def _sum(left: Objective, right: Objective, text: str) -> Objective:
     if left.schedule is not None and right.schedule is not None:
         raise ExpressionError(f"{text!r}: both {left.name!r} and {right.name!r} move the reference; keep one of them")
 
-    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
-        first, one = left.advance(batch, _own(state, "left.") or None, _only(left, given))
-        second, two = right.advance(batch, _own(state, "right.") or None, _only(right, given))
+    def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
+        first, one = left.bind(_only(left, values)).advance(batch, _own(state, "left.") or None)
+        second, two = right.bind(_only(right, values)).advance(batch, _own(state, "right.") or None)
         return first + second, _joined(one, two)
 
     def init() -> State:
@@ -120,7 +120,7 @@ def _sum(left: Objective, right: Objective, text: str) -> Objective:
     made = _made(
         left, inner, params={**left.params, **right.params}, parts=(*_parts(left), *_parts(right)),
         stateful=stateful, equation=f"{left.equation} + {right.equation}",
-        schedule=None if mover.schedule is None else lambda given: mover.reference_schedule(_only(mover, given)),
+        schedule=None if mover.schedule is None else lambda values: mover.bind(_only(mover, values)).schedule,
     )  # fmt: skip
     return replace(
         made,
@@ -140,20 +140,20 @@ def _modified(base: Objective | None, change: Modifier, term: Term) -> Objective
         raise ExpressionError(f"{change.name!r} is not defined for {base.name!r}: {reason}")
     free = _free(f"modifier {change.name!r}", change.params, term, prefix=f"{change.name}_")
 
-    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
+    def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
         after: State = {}
 
         def losses(changed: Batch) -> Tensor:
-            values, new = base.advance(changed, state or None, _only(base, given))
+            result, new = base.bind(_only(base, values)).advance(changed, state or None)
             after.update(new)
-            return values
+            return result
 
-        return change.fn(losses, batch, **free.values(given)), after
+        return change.fn(losses, batch, **free.values(values)), after
 
     made = _made(
         base, inner, params={**base.params, **free.params}, stateful=base.init is not None, parts=_parts(base),
         equation=f"{change.equation}; ℓ = {base.equation}",
-        schedule=None if base.schedule is None else lambda given: base.reference_schedule(_only(base, given)),
+        schedule=None if base.schedule is None else lambda values: base.bind(_only(base, values)).schedule,
     )  # fmt: skip
     return replace(
         made,
@@ -175,11 +175,11 @@ def _made(
     equation: str,
     schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None,
 ) -> Objective:
-    def fn(batch: Batch, **given: float) -> Tensor:
-        return inner(batch, {}, given)[0]
+    def fn(batch: Batch, **values: float) -> Tensor:
+        return inner(batch, {}, values)[0]
 
-    def running(batch: Batch, state: State, **given: float) -> tuple[Tensor, State]:
-        return inner(batch, state, given)
+    def running(batch: Batch, state: State, **values: float) -> tuple[Tensor, State]:
+        return inner(batch, state, values)
 
     chosen = running if stateful else fn
     chosen.__doc__ = f"Composed of {', '.join(part.name for part in parts)}.\n\nEquation: {equation}"
@@ -212,8 +212,8 @@ def _free(owner: str, params: Mapping[str, Param], term: Term, *, prefix: str) -
     return _Free({name: (prefix + name, param) for name, param in params.items() if name not in fixed}, fixed)
 
 
-def _only(objective: Objective, given: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in given.items() if name in objective.params}
+def _only(objective: Objective, values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name in objective.params}
 
 
 def _joined(left: State, right: State) -> State:

@@ -1,4 +1,7 @@
-"""Which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
+"""Claims of workers on the slots of a study: which claim holds a slot, making one, and settling it.
+
+A slot belongs to the first claim on it that counts. Finished claims are read once.
+"""
 
 import math
 import time
@@ -38,12 +41,12 @@ LOST: Mapping[str, object] = MappingProxyType({"status": "lost", "target": None,
 class Board:
     """The claims of a study as one process has read them, by slot and by number.
 
-    ``held``: the claim that holds each slot. ``running``: claims that may still change. ``echoes``: running trials
+    ``holders``: the claim that holds each slot. ``running``: claims that may still change. ``echoes``: running trials
     that a repeated write made (see ``sweeps.claims``). ``claims``: those of slots that have no result yet.
     ``recent``: who made the last claims.
     """
 
-    held: dict[str, FrozenTrial] = field(default_factory=dict)
+    holders: dict[str, FrozenTrial] = field(default_factory=dict)
     running: dict[int, FrozenTrial] = field(default_factory=dict)
     echoes: dict[int, FrozenTrial] = field(default_factory=dict)
     claims: dict[str, dict[int, FrozenTrial]] = field(default_factory=dict)
@@ -52,11 +55,11 @@ class Board:
 
     def is_settled(self, key: str) -> bool:
         """Say whether a slot has a result, or has failed for good as far as this call goes."""
-        return key in self.held and self.held[key].state.is_finished()
+        return key in self.holders and self.holders[key].state.is_finished()
 
     def is_final(self, key: str) -> bool:
         """Say whether a slot has a result, which it keeps; a failure may yet be retried by another command."""
-        return key in self.held and has_result(self.held[key])
+        return key in self.holders and has_result(self.holders[key])
 
 
 def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]) -> None:
@@ -89,9 +92,9 @@ def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]
             if board.running.pop(echo.number, None) is not None:
                 board.echoes[echo.number] = echo
         holder = first_that_counts(claims.values(), retried=retried)
-        board.held.pop(key, None)
+        board.holders.pop(key, None)
         if holder is not None:
-            board.held[key] = holder
+            board.holders[key] = holder
             if has_result(holder):
                 del board.claims[key]
 
@@ -138,12 +141,12 @@ def status_of(trial: FrozenTrial) -> str:
 
 def _echoes(claims: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     seen: set[str] = set()
-    found = []
+    echoes = []
     for trial in claims:
         if trial.user_attrs[TOKEN] in seen:
-            found.append(trial)
+            echoes.append(trial)
         seen.add(trial.user_attrs[TOKEN])
-    return found
+    return echoes
 
 
 _STATES: Mapping[str, TrialState] = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -204,11 +207,11 @@ def claim(
     created = [trial for trial in (*board.running.values(), *board.echoes.values()) if trial.user_attrs[TOKEN] == token]
     mine = min(created, key=lambda trial: trial.number, default=None)
     # None where the storage was away for so long that another worker took the claim for that of a dead one.
-    held = mine is not None and board.held[slot.key].number == mine.number
+    won = mine is not None and board.holders[slot.key].number == mine.number
     for trial in created:
-        if trial is not mine or not held:
+        if trial is not mine or not won:
             put_back(ledger.storage, trial, "withdrawn")
-    return mine if held else None
+    return mine if won else None
 
 
 def earlier_params(ledger: Ledger, slot: Slot, names: Sequence[str]) -> dict[str, float]:

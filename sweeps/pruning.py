@@ -17,8 +17,8 @@ def rungs_of(pruner: PrunerName, *, steps: int) -> tuple[int, ...]:
     Each rung is ``REDUCTION`` times the one before, as successive halving has it. Earlier a score says little: the
     learning rate is still rising.
     """
-    found = () if pruner == "none" else (steps // 4, steps // 2)
-    return tuple(sorted({step for step in found if 0 < step < steps}))
+    candidates = () if pruner == "none" else (steps // 4, steps // 2)
+    return tuple(sorted({step for step in candidates if 0 < step < steps}))
 
 
 def build_pruner(protocol: TuningProtocol | None) -> optuna.pruners.BasePruner:

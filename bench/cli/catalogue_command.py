@@ -33,8 +33,8 @@ def list_losses(*, paired: bool, unpaired: bool, reference_free: bool, needed: l
     table.add_column("checked against", ratio=2)
     for objective in objectives:
         params = "\n".join(f"{name} {param.default:g}" for name, param in objective.params.items())
-        cells = (objective.name, objective.equation, ", ".join([data_kind(objective), *needs(objective)]), params)
-        cells = (*cells, checked_against(objective))
+        facts = ", ".join([data_kind(objective), *needs(objective)])
+        cells = (objective.name, objective.equation, facts, params, checked_against(objective))
         table.add_row(*map(Text, cells))
     Console().print(table)
     for point, reason in problems().items():

@@ -1,4 +1,4 @@
-"""Owns what ``bench data`` does: describing data sets, and writing them in the plain form."""
+"""The command ``bench data``: describing data sets, and writing them in the plain form."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Owns which texts an inspection is made on: the probe's two classes, the texts that are measured, and prompts."""
+"""Texts of an inspection: the probe's two classes, the texts that are measured, and prompts."""
 
 import hashlib
 import json

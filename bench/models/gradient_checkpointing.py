@@ -27,7 +27,7 @@ def checkpointed(
     for layer in layers:
         # A layer's own ``forward`` and not its call: hooks of those who shard it see one pass, and FSDP2 has its
         # weights gathered when the second one comes.
-        layer.forward = partial(  # type: ignore[method-assign]
+        layer.forward = partial(
             checkpoint, layer.forward, use_reentrant=False, context_fn=lambda: (nullcontext(), within())
         )
     try:
@@ -37,7 +37,7 @@ def checkpointed(
             if own is None:
                 del layer.forward
             else:
-                layer.forward = own  # type: ignore[method-assign]
+                layer.forward = own
 
 
 def layers_of(causal: nn.Module) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""Owns the reference stage: which rows a run needs log-probs of the start model for, and their entries in the cache."""
+"""The reference stage: which rows a run needs log-probs of the start model for, and their entries in the cache."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the way from token ids to an objective's batch: log-probs of policy and reference side by side."""
+"""The way from token ids to an objective's batch: log-probs of policy and reference side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
