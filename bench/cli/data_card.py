@@ -134,28 +134,28 @@ def _cell(text: str) -> RichText:
 
 
 def _line(cells: Sequence[str]) -> str:
-    told = (escape(for_terminal(cell.replace("\r", "")), quote=False) for cell in cells)
-    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>") for cell in told)
+    texts = (escape(for_terminal(cell.replace("\r", "")), quote=False) for cell in cells)
+    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>") for cell in texts)
     return f"| {' | '.join(escaped)} |"
 
 
 def tables(card: Card) -> list[Table]:
     """Return all that a card says, in the order in which it is read."""
-    found = [_what(card)]
+    shown_tables = [_what(card)]
     if card.faults:
         more = f"{card.faulty} rows in all" if card.faulty > len(card.faults) else ""
         rows = tuple((fault,) for fault in card.faults)
-        found.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
-    found += [_lengths(unit, fields) for unit, fields in card.lengths.items()]
+        shown_tables.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
+    shown_tables += [_lengths(unit, fields) for unit, fields in card.lengths.items()]
     if card.bias:
-        found.append(_bias(card))
+        shown_tables.append(_bias(card))
     if card.margins is not None:
         columns, row = _columns("scores"), ("chosen less rejected", *_spread(card.margins))
-        found.append(Table(title="Score margins", columns=columns, rows=(row,)))
+        shown_tables.append(Table(title="Score margins", columns=columns, rows=(row,)))
     if card.contamination is not None:
-        found.append(_contamination(card))
-    found.append(_samples(card))
-    return found
+        shown_tables.append(_contamination(card))
+    shown_tables.append(_samples(card))
+    return shown_tables
 
 
 def number(value: float) -> str:
@@ -196,8 +196,8 @@ def _columns(unit: str) -> tuple[str, ...]:
     return (unit, "mean", *(names.get(level, f"{level} %") for level in LEVELS))
 
 
-def _spread(found: Spread) -> tuple[str, ...]:
-    return (number(round(found.mean, 1)), *map(number, found.percentiles))
+def _spread(spread: Spread) -> tuple[str, ...]:
+    return (number(round(spread.mean, 1)), *map(number, spread.percentiles))
 
 
 def _lengths(unit: str, fields: Mapping[str, Spread]) -> Table:
@@ -219,22 +219,22 @@ def _bias(card: Card) -> Table:
 
 
 def _contamination(card: Card) -> Table:
-    found = card.contamination
-    assert found is not None
-    whole = max(1, found.evaluation)
+    overlap = card.contamination
+    assert overlap is not None
+    whole = max(1, overlap.evaluation)
     rows = (
-        ("prompts there", str(found.evaluation), ""),
-        ("equal to a training prompt", str(found.exact), f"{found.exact / whole:.2%}"),
-        (f"equal, or {MOSTLY:.0%} of their runs found", str(found.mostly), f"{found.mostly / whole:.2%}"),
-        ("equal, or one run found", str(found.touched), f"{found.touched / whole:.2%}"),
+        ("prompts there", str(overlap.evaluation), ""),
+        ("equal to a training prompt", str(overlap.exact), f"{overlap.exact / whole:.2%}"),
+        (f"equal, or {MOSTLY:.0%} of their runs found", str(overlap.mostly), f"{overlap.mostly / whole:.2%}"),
+        ("equal, or one run found", str(overlap.touched), f"{overlap.touched / whole:.2%}"),
     )
     unread = f" {card.against_unread} rows there could not be read." if card.against_unread else ""
     return Table(
         title=f"Prompts of {card.against} among these",
         columns=("", "prompts", "share"),
         rows=rows,
-        note=f"Runs of {found.run} words, case and punctuation evened out; {found.short} prompts are shorter than a "
-        f"run and are compared as a whole.{unread}",
+        note=f"Runs of {overlap.run} words, case and punctuation evened out; {overlap.short} prompts are shorter than "
+        f"a run and are compared as a whole.{unread}",
     )
 
 

@@ -86,7 +86,7 @@ class Card:
 
 
 def describe(
-    found: Reading,
+    reading: Reading,
     *,
     source: str,
     tokens: Sequence[tuple[int, ...]] | None = None,
@@ -103,7 +103,7 @@ def describe(
 
     Raises UsageError where no row could be read.
     """
-    whole = preferences_in(found, source=source)
+    whole = preferences_in(reading, source=source)
     rows: Sequence[PreferenceRow] = whole.rows
     lengths = row_lengths(rows, tokens)
     margins = [gap for gap in map(margin, rows) if gap is not None]
@@ -114,16 +114,16 @@ def describe(
         cut = sum(row[0] < max_length < row[0] + max(row[1:]) for row in tokens)
     return Card(
         source=source,
-        format=found.format,
+        format=reading.format,
         kind=whole.kind,
         form="strings" if isinstance(rows[0].prompt, str) else "messages",
         content_hash=whole.content_hash,
         rows=len(rows),
-        in_file=found.raw,
+        in_file=reading.raw,
         prompts=len({plain_text(row.prompt) for row in rows}),
-        dropped=dict(found.dropped),
-        faulty=found.faulty,
-        faults=tuple(f"{Path(where).name}: {fault.problem}" for where, fault in found.faults),
+        dropped=dict(reading.dropped),
+        faulty=reading.faulty,
+        faults=tuple(f"{Path(where).name}: {fault.problem}" for where, fault in reading.faults),
         labels=dict(Counter("wanted" if row.label else "unwanted" for row in rows if isinstance(row, Single))),
         turns=dict(sorted(Counter(_turns(row) for row in rows).items())),
         lengths={unit: {name: spread(each) for name, each in fields.items()} for unit, fields in lengths.items()},
@@ -149,18 +149,18 @@ def describe(
 
 def row_lengths(rows: Sequence[PreferenceRow], tokens: Sequence[tuple[int, ...]] | None = None) -> dict[str, Lengths]:
     """Return each row's lengths by unit and field: prompt with chosen and rejected, or with wanted and unwanted."""
-    found: dict[str, Lengths] = {
+    lengths: dict[str, Lengths] = {
         "characters": _by_field(rows, [tuple(map(len, (plain_text(row.prompt), *answers(row)))) for row in rows]),
         "words": _by_field(rows, [_counted(row, lambda text: len(words(text))) for row in rows]),
     }
-    return found if tokens is None else {**found, "tokens": _by_field(rows, tokens)}
+    return lengths if tokens is None else {**lengths, "tokens": _by_field(rows, tokens)}
 
 
 def spread(numbers: Sequence[float]) -> Spread:
     """Return how at least one number is spread."""
     values = np.asarray(numbers, dtype=np.float64)
-    found = np.percentile(values, LEVELS, method="closest_observation")
-    return Spread(count=len(values), mean=float(values.mean()), percentiles=tuple(float(each) for each in found))
+    percentiles = np.percentile(values, LEVELS, method="closest_observation")
+    return Spread(count=len(values), mean=float(values.mean()), percentiles=tuple(float(each) for each in percentiles))
 
 
 def length_bias(chosen: Sequence[int], rejected: Sequence[int]) -> LengthBias:
@@ -207,39 +207,39 @@ def _counted(row: PreferenceRow, count: Callable[[str], int]) -> tuple[int, ...]
 def _turns(row: PreferenceRow) -> str:
     if isinstance(row.prompt, str):
         return "plain text"
-    asked = sum(each["role"] == "user" for each in row.prompt)
+    questions = sum(each["role"] == "user" for each in row.prompt)
     system = " and a system message" if row.prompt[0]["role"] in ("system", "developer") else ""
-    told = str(asked) if asked < MANY_TURNS else f"{MANY_TURNS} or more"
-    return f"{told} turn{'s' if asked > 1 else ''} of the user{system}"
+    count = str(questions) if questions < MANY_TURNS else f"{MANY_TURNS} or more"
+    return f"{count} turn{'s' if questions > 1 else ''} of the user{system}"
 
 
 def _contradictions(rows: Sequence[PreferenceRow]) -> int:
     """Distinct prompts of which some two answers were preferred both ways, or an answer has both labels."""
     seen: set[tuple[str, str, str]] = set()
-    found: set[str] = set()
+    prompts: set[str] = set()
     for row in rows:
         prompt, texts = plain_text(row.prompt), answers(row)
         own = (prompt, texts[0], texts[1] if isinstance(row, Pair) else str(row.label))
         other = (prompt, own[2], own[1]) if isinstance(row, Pair) else (prompt, own[1], str(not row.label))
         seen.add(own)
         if other in seen:
-            found.add(prompt)
-    return len(found)
+            prompts.add(prompt)
+    return len(prompts)
 
 
 def _sample(row: PreferenceRow) -> dict[str, str]:
     if isinstance(row, Pair):
         return {
             "row": str(row.id),
-            "prompt": _shown(row.prompt),
+            "prompt": _prompt_text(row.prompt),
             "chosen": plain_text(row.chosen),
             "rejected": plain_text(row.rejected),
         }
     name = "wanted" if row.label else "unwanted"
-    return {"row": str(row.id), "prompt": _shown(row.prompt), name: plain_text(row.completion)}
+    return {"row": str(row.id), "prompt": _prompt_text(row.prompt), name: plain_text(row.completion)}
 
 
-def _shown(prompt: object) -> str:
+def _prompt_text(prompt: object) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(f"{each['role']}: {each['content']}" for each in prompt)  # type: ignore[attr-defined]
 
 

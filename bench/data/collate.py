@@ -72,9 +72,9 @@ def mismatched(rows: Sequence[EncodedSingle], *, max_length: int | None = None) 
     for place in range(2 * count - 2, -1, -1):
         differs = rows[(place + 1) % count].group != rows[place % count].group
         other[place] = place + 1 if differs else other[place + 1]
-    found = []
+    mixed = []
     for place, row in enumerate(rows):
         ids = rows[other[place] % count].completion_ids
         room = None if max_length is None else max_length - len(row.prompt_ids)
-        found.append(replace(row, completion_ids=ids[:room]))
-    return found
+        mixed.append(replace(row, completion_ids=ids[:room]))
+    return mixed

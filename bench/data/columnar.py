@@ -63,9 +63,9 @@ def _batch_rows(
         raise UsageError(f"{where}: a string is not UTF-8 ({error.reason})", fix="write the columns as UTF-8") from None
     except (pyarrow.ArrowException, OSError) as error:
         where = f"{path}, after row {row}" if row else f"{path}"
-        told = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"{where}: not a readable {kind} file: {told}",
+            f"{where}: not a readable {kind} file: {reason}",
             fix="the file is truncated or damaged: copy or download it again",
         ) from None
 

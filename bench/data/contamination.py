@@ -73,29 +73,29 @@ def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: in
     """
     if run < 1:
         raise UsageError(f"a run of {run} words", fix="give at least 1; 13 is usual")
-    asked = list(dict.fromkeys(map(normalised, evaluation)))
+    prompts = list(dict.fromkeys(map(normalised, evaluation)))
     seen = list(dict.fromkeys(map(normalised, training)))
     equal = {text: place for place, text in enumerate(seen)}
-    runs_of = [_runs(words(text), run) for text in asked]
-    wanted = {each for found in runs_of for each in found}
+    runs_of = [_runs(words(text), run) for text in prompts]
+    wanted = {each for overlaps in runs_of for each in overlaps}
     first: dict[tuple[str, ...], int] = {}
     for place, text in enumerate(seen):
         for each in _runs(words(text), run):
             if each in wanted:
                 first.setdefault(each, place)
-    found = []
-    for place, (text, own) in enumerate(zip(asked, runs_of, strict=True)):
+    overlaps = []
+    for place, (text, own) in enumerate(zip(prompts, runs_of, strict=True)):
         hits = [first[each] for each in own if each in first]
         if text in equal or hits:
             training_place = equal[text] if text in equal else min(hits)
             share = len(hits) / len(own) if own else 1.0
-            found.append(Overlap(evaluation=place, training=training_place, share=share, exact=text in equal))
+            overlaps.append(Overlap(evaluation=place, training=training_place, share=share, exact=text in equal))
     return Contamination(
         training=len(seen),
-        evaluation=len(asked),
+        evaluation=len(prompts),
         short=sum(not own for own in runs_of),
         run=run,
-        found=tuple(found),
+        found=tuple(overlaps),
     )
 
 
@@ -124,18 +124,18 @@ def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> EvaluationPrompts
         return EvaluationPrompts(prompts=tuple(user_text(row.prompt) for row in read.rows), unread=read.faulty)
     if hub_id(path) is not None and read.faults:
         raise UsageError(f"{path}: {read.faults[0][1].problem}", fix=read.faults[0][1].fix)
-    found = []
+    prompts = []
     for shard, number, raw in raw_rows(path, split=options.split):
         try:
             if isinstance(raw, RowError):
                 raise raw
-            found.append(_question(renamed(as_object(raw), options.columns)))
+            prompts.append(_question(renamed(as_object(raw), options.columns)))
         except RowError as fault:
             where = path / shard if shard else path
             raise UsageError(f"{where}, row {number}: {fault.problem}", fix=fault.fix) from None
-    if not found:
+    if not prompts:
         raise UsageError(f"{path} is empty: it holds no rows", fix="give a file with at least one row")
-    return EvaluationPrompts(prompts=tuple(found))
+    return EvaluationPrompts(prompts=tuple(prompts))
 
 
 def _question(raw: dict[str, object]) -> str:
@@ -147,10 +147,10 @@ def _question(raw: dict[str, object]) -> str:
         value = user_text(turns(value, name))
     if not isinstance(value, str):
         raise RowError("it has no prompt", fix=f"give one of {', '.join(_ASKED)}, or --columns prompt=NAME")
-    given = raw.get("input")
-    below = f"\n\n{given}" if name == "instruction" and isinstance(given, str) and given.strip() else ""
+    context = raw.get("input")
+    below = f"\n\n{context}" if name == "instruction" and isinstance(context, str) and context.strip() else ""
     return user_text(prompt_with_system("", value + below))
 
 
-def _runs(found: Sequence[str], length: int) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(found[i : i + length]) for i in range(len(found) - length + 1))
+def _runs(text_words: Sequence[str], length: int) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(text_words[i : i + length]) for i in range(len(text_words) - length + 1))

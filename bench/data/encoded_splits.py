@@ -53,48 +53,50 @@ def encode_splits(
     words: dict[Ids, str] = {}
 
     def part(where: Path, split: str | None) -> Encoded:
-        asked = options.model_copy(update={"split": split})
-        read = within_tokens(read_preferences(where, asked), tokenizer, options)
+        split_options = options.model_copy(update={"split": split})
+        read = within_tokens(read_preferences(where, split_options), tokenizer, options)
         if read.dropped:
-            told = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
-            note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {told}")
+            left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
+            note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
         encoded = encode(read, tokenizer, max_length=max_length)
         report_boundaries(read, tokenizer, note=note, template=template)
-        said = (words_of(row.prompt) for row in read.rows)
-        words.update(zip((row.prompt_ids for row in encoded.rows), said, strict=True))
+        texts = (words_of(row.prompt) for row in read.rows)
+        words.update(zip((row.prompt_ids for row in encoded.rows), texts, strict=True))
         return encoded
 
-    given = _given(paths, options, part)
+    own_splits = _splits_of_their_own(paths, options, part)
     sets = [part(path, options.split) for path in paths]
-    for name, rows in given.items():
+    for name, rows in own_splits.items():
         if rows.kind != sets[0].kind:
             raise UsageError(
                 f"the {name} rows are {rows.kind}, those of {paths[0]} {sets[0].kind}", fix="give rows of one kind"
             )
-        told = f"training prompts that the {name} rows have too"
-        sets = [_without_prompts(each, rows, told=told, note=note) for each in sets]
-    if VALIDATION in given and TEST in given:
-        given[VALIDATION] = _without_prompts(
-            given[VALIDATION], given[TEST], told="validation prompts that the test rows have too", note=note
+        overlap = f"training prompts that the {name} rows have too"
+        sets = [_without_prompts(each, rows, reason=overlap, note=note) for each in sets]
+    if VALIDATION in own_splits and TEST in own_splits:
+        own_splits[VALIDATION] = _without_prompts(
+            own_splits[VALIDATION], own_splits[TEST], reason="validation prompts that the test rows have too", note=note
         )
-    shares = [0.0 if name in given else share for name, share in zip((TRAIN, VALIDATION, TEST), fractions, strict=True)]
-    shares[0] = fractions[0] if not given else 1.0 - sum(shares[1:])
+    shares = [
+        0.0 if name in own_splits else share for name, share in zip((TRAIN, VALIDATION, TEST), fractions, strict=True)
+    ]
+    shares[0] = fractions[0] if not own_splits else 1.0 - sum(shares[1:])
     split = split_sets([escape_unprintable(path.name) for path in paths], sets, fractions=shares, seed=0)
-    return EncodedSplits(split=replace(split, parts={**split.parts, **given}), words=words)
+    return EncodedSplits(split=replace(split, parts={**split.parts, **own_splits}), words=words)
 
 
-def _given(
+def _splits_of_their_own(
     paths: Sequence[Path], options: DataOptions, part: Callable[[Path, str | None], Encoded]
 ) -> dict[str, Encoded]:
     """The parts that the options, or a single data set with splits of its own, give."""
     own = splits(paths[0]) if len(paths) == 1 and paths[0].is_dir() and options.split is None else {}
-    given: dict[str, Encoded] = {}
+    encoded_by_name: dict[str, Encoded] = {}
     for name, file in ((VALIDATION, options.validation), (TEST, options.test)):
         if file is not None:
-            given[name] = part(file, name if file.is_dir() and name in splits(file) else None)
+            encoded_by_name[name] = part(file, name if file.is_dir() and name in splits(file) else None)
         elif name in own and TRAIN in own:
-            given[name] = part(paths[0], name)
-    return given
+            encoded_by_name[name] = part(paths[0], name)
+    return encoded_by_name
 
 
 def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataOptions) -> Preferences:
@@ -124,11 +126,11 @@ def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> list[tuple[
     ]
 
 
-def _without_prompts(rows: Encoded, other: Encoded, *, told: str, note: Callable[[str], None]) -> Encoded:
-    held = {row.prompt_ids for row in other.rows}
-    kept: list[EncodedPair | EncodedSingle] = [row for row in rows.rows if row.prompt_ids not in held]
+def _without_prompts(rows: Encoded, other: Encoded, *, reason: str, note: Callable[[str], None]) -> Encoded:
+    prompts = {row.prompt_ids for row in other.rows}
+    kept: list[EncodedPair | EncodedSingle] = [row for row in rows.rows if row.prompt_ids not in prompts]
     if len(kept) == len(rows.rows):
         return rows
-    note(f"left out {len(rows.rows) - len(kept)} rows: {told}")
+    note(f"left out {len(rows.rows) - len(kept)} rows: {reason}")
     same_kind: Any = kept
     return encoded_of(same_kind, kind=rows.kind, eos_id=rows.eos_id, pad_id=rows.pad_id)

@@ -67,13 +67,13 @@ def file_rows(path: Path) -> Iterator[tuple[int, object]]:
 
 def shards(folder: Path, *, split: str | None) -> list[Path]:
     """Return the files of a split of a folder, in the order in which their rows count. Raises UsageError."""
-    found = splits(folder)
+    files_of = splits(folder)
     if split is None:
-        split = TRAIN if TRAIN in found else next(iter(found)) if len(found) == 1 else None
-    if split not in found:
+        split = TRAIN if TRAIN in files_of else next(iter(files_of)) if len(files_of) == 1 else None
+    if split not in files_of:
         wrong = f"has no split {split!r}" if split else "has several splits, none of which is train"
-        raise UsageError(f"{folder} {wrong}", fix=f"name one: --set data.split={' or '.join(found)}")
-    return found[split]
+        raise UsageError(f"{folder} {wrong}", fix=f"name one: --set data.split={' or '.join(files_of)}")
+    return files_of[split]
 
 
 def splits(folder: Path) -> dict[str, list[Path]]:
@@ -130,14 +130,14 @@ def _saved(folder: Path) -> list[Path]:
 
 def _json(path: Path, name: str) -> list[object]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))[name]
+        values = json.loads(path.read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is none of a saved data set: {shorten(str(error))}", fix="save the data set again"
         ) from None
-    if not isinstance(found, list):
+    if not isinstance(values, list):
         raise UsageError(f"{path}: {name} is no list", fix="save the data set again")
-    return found
+    return values
 
 
 def _lines(path: Path) -> Iterator[tuple[int, object]]:
@@ -153,9 +153,9 @@ def _check_file(path: Path) -> None:
     if not path.is_file():
         raise UsageError(f"{path} is a pipe or a device, which cannot be read twice", fix="save the rows in a file")
     if not path.name.endswith(SUFFIXES):
-        given = "".join(path.suffixes[-2:]) or "none"
+        suffix = "".join(path.suffixes[-2:]) or "none"
         raise UsageError(
-            f"{path} has the suffix {given}, which names no format known here",
+            f"{path} has the suffix {suffix}, which names no format known here",
             fix=f"use one of {', '.join(SUFFIXES)}",
         )
     if path.stat().st_size == 0:

@@ -22,16 +22,16 @@ class HubId:
 
 def hub_id(path: Path) -> HubId | None:
     """Return the id that a path is, None where it is the path of a file: it exists, or its directory does."""
-    found = _ID.fullmatch(str(path))
-    if found is None or path.exists() or str(path).endswith(SUFFIXES):
+    match = _ID.fullmatch(str(path))
+    if match is None or path.exists() or str(path).endswith(SUFFIXES):
         return None
     # A mistyped file of a directory that is there is no data set of somebody with that name.
-    if path.parent.is_dir() or found["name"].startswith("."):
+    if path.parent.is_dir() or match["name"].startswith("."):
         return None
-    return HubId(name=found["name"], revision=found["revision"], split=found["split"])
+    return HubId(name=match["name"], revision=match["revision"], split=match["split"])
 
 
-def hub_rows(found: HubId, *, split: str | None, config: str | None) -> Iterator[Raw]:
+def hub_rows(data_set: HubId, *, split: str | None, config: str | None) -> Iterator[Raw]:
     """Yield the rows of a data set of the hub, or of its copy in the local cache.
 
     Raises UsageError where there is no such data set or split, or no network and no copy.
@@ -40,18 +40,18 @@ def hub_rows(found: HubId, *, split: str | None, config: str | None) -> Iterator
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
 
-    wanted = found.split or split or TRAIN
-    told = f"--data {found.name}"
+    wanted = data_set.split or split or TRAIN
+    option = f"--data {data_set.name}"
     try:
-        rows = datasets.load_dataset(found.name, name=config, split=wanted, revision=found.revision)
+        rows = datasets.load_dataset(data_set.name, name=config, split=wanted, revision=data_set.revision)
     except (ConnectionError, OSError, DatasetsError, HfHubHTTPError, ValueError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise UsageError(
-            f"{told} is no file here, and the hub gave no data set of that name: {first}",
+            f"{option} is no file here, and the hub gave no data set of that name: {first}",
             fix="correct the path; or, with a network, check name, split (org/name:split) and revision "
             "(org/name@revision); or fetch it where there is a network and copy the files here: "
-            f"`hf download --repo-type dataset {found.name} --local-dir DIR`, then --data DIR; HF_HUB_OFFLINE=1 spares "
-            "the wait for a network that is not there",
+            f"`hf download --repo-type dataset {data_set.name} --local-dir DIR`, then --data DIR; HF_HUB_OFFLINE=1 "
+            "spares the wait for a network that is not there",
         ) from None
     for number, row in enumerate(rows, start=1):
         yield "", number, row

@@ -71,12 +71,12 @@ def _json_value(content: bytes, *, start: int) -> object:
 
 
 def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         double = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"field {shorten(double)} stands twice in one object")
-    return found
+    return fields
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -102,9 +102,9 @@ def json_rows(path: Path) -> Iterator[tuple[int, object]]:
             fault.fix = "this looks like one object a line: name the file .jsonl"
         raise UsageError(f"{path}: {fault.problem}", fix=fault.fix) from None
     if isinstance(values, dict):
-        held = [name for name, value in values.items() if name in HOLDERS and _is_list_of_objects(value)]
-        if len(held) == 1:
-            values = values[held[0]]
+        holders = [name for name, value in values.items() if name in HOLDERS and _is_list_of_objects(value)]
+        if len(holders) == 1:
+            values = values[holders[0]]
     if not isinstance(values, list):
         raise UsageError(
             f"{path} holds one JSON {'object' if isinstance(values, dict) else 'value'}, {shorten(values)}",

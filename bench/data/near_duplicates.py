@@ -21,10 +21,10 @@ def words(text: str) -> list[str]:
 
 def runs(text: str, *, length: int) -> frozenset[tuple[str, ...]]:
     """Return the distinct runs of ``length`` words; of a shorter text all its words as one run, of none nothing."""
-    found = words(text)
-    if not found:
+    text_words = words(text)
+    if not text_words:
         return frozenset()
-    return frozenset(tuple(found[i : i + length]) for i in range(max(1, len(found) - length + 1)))
+    return frozenset(tuple(text_words[i : i + length]) for i in range(max(1, len(text_words) - length + 1)))
 
 
 def near_duplicates(texts: Sequence[str], *, share: float) -> frozenset[int]:
@@ -43,16 +43,16 @@ def near_duplicates(texts: Sequence[str], *, share: float) -> frozenset[int]:
             if decided[text]:
                 near.add(place)
             continue
-        found = runs(text, length=NEAR_RUN)
+        own_runs = runs(text, length=NEAR_RUN)
         shared: dict[int, int] = defaultdict(int)
-        for run in found:
+        for run in own_runs:
             for other in index.get(run, ()):
                 shared[other] += 1
-        decided[text] = any(both >= share * (len(found) + sizes[other] - both) for other, both in shared.items())
+        decided[text] = any(both >= share * (len(own_runs) + sizes[other] - both) for other, both in shared.items())
         if decided[text]:
             near.add(place)
             continue
-        sizes[place] = len(found)
-        for run in found:
+        sizes[place] = len(own_runs)
+        for run in own_runs:
             index[run].append(place)
     return frozenset(near)

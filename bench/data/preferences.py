@@ -71,23 +71,23 @@ def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences
     Raises UsageError with the file, the row (from 1), the field, the value and the right form of the first fault, and
     the count of further faulty rows.
     """
-    found = scan(path, options)
-    if found.faults:
-        where, fault = found.faults[0]
-        further = found.faulty - 1
+    reading = scan(path, options)
+    if reading.faults:
+        where, fault = reading.faults[0]
+        further = reading.faulty - 1
         more = f" ({further} further row{'s are' if further > 1 else ' is'} faulty too)" if further else ""
         raise UsageError(f"{where}: {fault.problem}{more}", fix=fault.fix)
-    return preferences_in(found, source=str(path))
+    return preferences_in(reading, source=str(path))
 
 
-def preferences_in(found: Reading, *, source: str) -> Preferences:
+def preferences_in(reading: Reading, *, source: str) -> Preferences:
     """Return the rows of a reading that passed. Raises UsageError where there are none."""
-    if not found.rows and not found.raw:
+    if not reading.rows and not reading.raw:
         raise UsageError(f"{source} is empty: it holds no rows", fix="give a file with at least one row")
-    if not found.rows:
-        told = ", ".join(f"{count} × {reason}" for reason, count in found.dropped.items()) or "all are faulty"
-        raise UsageError(f"{source}: no row is left of {found.raw} ({told})", fix="loosen what is left out")
-    return replace(preferences_of(found.rows, source=source), format=found.format, dropped=dict(found.dropped))
+    if not reading.rows:
+        reasons = ", ".join(f"{count} × {reason}" for reason, count in reading.dropped.items()) or "all are faulty"
+        raise UsageError(f"{source}: no row is left of {reading.raw} ({reasons})", fix="loosen what is left out")
+    return replace(preferences_of(reading.rows, source=source), format=reading.format, dropped=dict(reading.dropped))
 
 
 def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
@@ -109,14 +109,14 @@ def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
             if reader is None:
                 name = recognise(fields)
                 reader = reader_of(name)
-            for found in _read(fields, reader, options, row=number):
-                if isinstance(found, Dropped):
-                    dropped[found.reason] += 1
+            for example in _read(fields, reader, options, row=number):
+                if isinstance(example, Dropped):
+                    dropped[example.reason] += 1
                     continue
-                placed = replace(found, shard=shard) if shard else found
+                located = replace(example, shard=shard) if shard else example
                 if rows:
-                    _check_alike(placed, rows[0])
-                rows.append(placed)
+                    _check_alike(located, rows[0])
+                rows.append(located)
         except RowError as fault:
             reason = _left_out(fault, options)
             if reason is not None:
@@ -158,7 +158,7 @@ def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, obj
     if not columns:
         return raw
     taken = {column for column in columns.values() if column not in columns}
-    found = {name: value for name, value in raw.items() if name not in taken}
+    fields = {name: value for name, value in raw.items() if name not in taken}
     for name, column in columns.items():
         value: object = raw
         for part in [column] if column in raw else column.split("."):
@@ -169,14 +169,14 @@ def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, obj
                     fix=f"--columns {name}=NAME with the name of a column that is there",
                 )
             value = value[part]
-        found[name] = value
-    return found
+        fields[name] = value
+    return fields
 
 
 def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:
-    found = hub_id(path)
-    if found is not None:
-        return hub_rows(found, split=options.split, config=options.config)
+    data_set = hub_id(path)
+    if data_set is not None:
+        return hub_rows(data_set, split=options.split, config=options.config)
     return raw_rows(path, split=options.split)
 
 
@@ -185,7 +185,7 @@ def _read(
 ) -> list[Pair | Single | Dropped]:
     # A list, so that a row of which one pair is faulty gives none.
     read = reader(fields, options, row)
-    return [found if isinstance(found, Dropped) else in_form(found, options.form) for found in read]
+    return [example if isinstance(example, Dropped) else in_form(example, options.form) for example in read]
 
 
 def _left_out(fault: RowError, options: DataOptions) -> str | None:

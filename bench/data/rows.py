@@ -197,8 +197,8 @@ def scores_of(fields: Mapping[str, object], names: Sequence[tuple[str, str]]) ->
     if better is None and worse is None:
         return None
     if better is None or worse is None:
-        absent, given = ("chosen_score", worse) if better is None else ("rejected_score", better)
-        raise RowError(f"field '{absent}' is missing, but '{given}' is there", fix="give both scores or none")
+        absent, present = ("chosen_score", worse) if better is None else ("rejected_score", better)
+        raise RowError(f"field '{absent}' is missing, but '{present}' is there", fix="give both scores or none")
     return score_of(fields[better], better), score_of(fields[worse], worse)
 
 

@@ -42,8 +42,8 @@ def split_sets(sources: Sequence[str], sets: Sequence[Encoded], *, fractions: Se
     if len(sets) == 1:
         return Split(parts=parts, sets=())
     trained_on = {row.prompt_ids for row in parts["train"].rows}
-    found = [_set_of(source, each, trained_on) for source, each in zip(sources, sets, strict=True)]
-    return Split(parts=parts, sets=tuple(found))
+    provenance = [_set_of(source, each, trained_on) for source, each in zip(sources, sets, strict=True)]
+    return Split(parts=parts, sets=tuple(provenance))
 
 
 def concatenate_sets(sources: Sequence[str], sets: Sequence[Encoded]) -> Encoded:
@@ -54,8 +54,8 @@ def concatenate_sets(sources: Sequence[str], sets: Sequence[Encoded]) -> Encoded
     """
     kinds = {each.kind: source for source, each in zip(sources, sets, strict=True)}
     if len(kinds) > 1:
-        said = " and ".join(f"{source} has {kind} rows" for kind, source in kinds.items())
-        raise UsageError(f"data sets of two kinds: {said}", fix="give sets of pairs only, or of unpaired rows only")
+        mixture = " and ".join(f"{source} has {kind} rows" for kind, source in kinds.items())
+        raise UsageError(f"data sets of two kinds: {mixture}", fix="give sets of pairs only, or of unpaired rows only")
     groups: dict[Ids, int] = {}
     rows = [replace(row, group=groups.setdefault(row.prompt_ids, len(groups))) for each in sets for row in each.rows]
     return encoded_of(rows, kind=sets[0].kind, eos_id=sets[0].eos_id, pad_id=sets[0].pad_id)  # type: ignore[arg-type]

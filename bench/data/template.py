@@ -37,8 +37,8 @@ class Tokenizer(Protocol):
 def text_ids(texts: Iterable[str], tokenizer: Tokenizer) -> dict[str, Ids]:
     """Map each distinct text to its ids, no special token added."""
     distinct = list(dict.fromkeys(texts))
-    found = tokenizer(distinct, add_special_tokens=False, verbose=False)["input_ids"]
-    return {text: tuple(ids) for text, ids in zip(distinct, found, strict=True)}
+    token_ids = tokenizer(distinct, add_special_tokens=False, verbose=False)["input_ids"]
+    return {text: tuple(ids) for text, ids in zip(distinct, token_ids, strict=True)}
 
 
 def with_bos(ids: Ids, tokenizer: Tokenizer, *, where: str) -> Ids:
@@ -78,7 +78,7 @@ def answer_ids(
         return whole[len(prompt_ids) :]
     shared = zip(prompt_ids, whole, strict=False)
     place = next((i for i, (one, two) in enumerate(shared) if one != two), min(len(prompt_ids), len(whole)))
-    one, two = (_shown(ids, place, tokenizer) for ids in (prompt_ids, whole))
+    one, two = (_token_text(ids, place, tokenizer) for ids in (prompt_ids, whole))
     raise UsageError(
         f"{where}: the chat template's prompt is not the beginning of its dialogue: token {place + 1} is {one} in the "
         f"prompt alone and {two} with the answer, so no token separates prompt and completion",
@@ -128,5 +128,5 @@ def _templated(messages: Sequence[Message], tokenizer: Tokenizer, *, generation:
     return tuple(ids)
 
 
-def _shown(ids: Ids, place: int, tokenizer: Tokenizer) -> str:
+def _token_text(ids: Ids, place: int, tokenizer: Tokenizer) -> str:
     return repr(tokenizer.decode([ids[place]])) if place < len(ids) else "missing"

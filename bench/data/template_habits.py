@@ -1,10 +1,13 @@
 """Side effects of a chat template: a default system prompt, stripped white space, turns without EOS."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
 from bench.data.rows import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 QUESTION: tuple[Message, ...] = ({"role": "user", "content": "How far is the moon?"},)
 ANSWER: tuple[Message, ...] = ({"role": "assistant", "content": "Farther than the sea."},)
@@ -13,42 +16,42 @@ LONGEST = 80
 """Characters of a system prompt that are told."""
 
 
-def habits(tokenizer: Any) -> list[str]:
+def habits(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """Return a sentence for each thing that the tokenizer's chat template does unasked; none without a template."""
     if getattr(tokenizer, "chat_template", None) is None:
         return []
-    found = []
+    sentences = []
     if default := default_system(tokenizer):
-        shown = default if len(default) <= LONGEST else default[: LONGEST - 1] + "…"
-        found.append(f"the chat template writes a system prompt where a dialogue has none: {shown!r}")
+        excerpt = default if len(default) <= LONGEST else default[: LONGEST - 1] + "…"
+        sentences.append(f"the chat template writes a system prompt where a dialogue has none: {excerpt!r}")
     if stripped := [role for role, cut in _strips(tokenizer).items() if cut]:
-        found.append(
+        sentences.append(
             f"the chat template cuts off white space around the messages of {' and '.join(stripped)}; "
             "prompts and completions are as it writes them"
         )
     if _ends_otherwise(tokenizer):
-        found.append(
+        sentences.append(
             f"the chat template ends an answer without EOS ({tokenizer.eos_token}), "
             "so sampled completions end at another token only by chance, or at the limit"
         )
-    return found
+    return sentences
 
 
-def default_system(tokenizer: Any) -> str | None:
+def default_system(tokenizer: "PreTrainedTokenizerBase") -> str | None:
     """Return the system prompt that the template writes by itself; None where it has none, or takes none at all."""
     alone = _text(tokenizer, list(QUESTION))
-    told = _text(tokenizer, [{"role": "system", "content": SYSTEM}, *QUESTION])
+    with_system = _text(tokenizer, [{"role": "system", "content": SYSTEM}, *QUESTION])
     content = QUESTION[0]["content"]
-    if alone is None or told is None or SYSTEM not in told or content not in alone:
+    if alone is None or with_system is None or SYSTEM not in with_system or content not in alone:
         return None
-    before, after = told[: told.index(content)].split(SYSTEM, 1)
+    before, after = with_system[: with_system.index(content)].split(SYSTEM, 1)
     head = alone[: alone.index(content)]
     if len(head) <= len(before) + len(after) or not head.startswith(before) or not head.endswith(after):
         return None
     return head[len(before) : len(head) - len(after)].strip() or None
 
 
-def _strips(tokenizer: Any) -> dict[str, bool]:
+def _strips(tokenizer: "PreTrainedTokenizerBase") -> dict[str, bool]:
     spaced = "  a word  "
     question: list[Message] = [{"role": "user", "content": spaced}]
     dialogue: list[Message] = [*QUESTION, {"role": "assistant", "content": spaced}]
@@ -56,14 +59,14 @@ def _strips(tokenizer: Any) -> dict[str, bool]:
     return {role: text is not None and spaced not in text for role, text in texts.items()}
 
 
-def _ends_otherwise(tokenizer: Any) -> bool:
+def _ends_otherwise(tokenizer: "PreTrainedTokenizerBase") -> bool:
     text = _text(tokenizer, [*QUESTION, *ANSWER])
     if text is None or ANSWER[0]["content"] not in text:
         return False
     return str(tokenizer.eos_token) not in text.rpartition(ANSWER[0]["content"])[2]
 
 
-def _text(tokenizer: Any, messages: list[Message]) -> str | None:
+def _text(tokenizer: "PreTrainedTokenizerBase", messages: list[Message]) -> str | None:
     try:
         return str(tokenizer.apply_chat_template(messages, add_generation_prompt=False, tokenize=False))
     except (TemplateError, ValueError, TypeError):

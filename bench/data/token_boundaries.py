@@ -33,14 +33,14 @@ def count_boundaries(preferences: Preferences, tokenizer: Tokenizer) -> Boundary
     Training takes the first, so a model is asked for tokens that it would have written otherwise where the two differ.
     Messages have no such border: the template's text is encoded whole.
     """
-    found = list(_texts(preferences))
-    ends = [(prompt[-WINDOW:], completion[:WINDOW]) for _, prompt, completion in found]
+    texts = list(_texts(preferences))
+    ends = [(prompt[-WINDOW:], completion[:WINDOW]) for _, prompt, completion in texts]
     near = _differing(ends, tokenizer)
-    suspects = [each for each, differs in zip(found, near, strict=True) if differs]
+    suspects = [each for each, differs in zip(texts, near, strict=True) if differs]
     whole = _differing([(prompt, completion) for _, prompt, completion in suspects], tokenizer)
     merged = [each for each, differs in zip(suspects, whole, strict=True) if differs]
     return BoundaryCounts(
-        completions=len(found), merged=len(merged), first=_described(*merged[0], tokenizer) if merged else None
+        completions=len(texts), merged=len(merged), first=_described(*merged[0], tokenizer) if merged else None
     )
 
 
@@ -58,12 +58,12 @@ def report_boundaries(preferences: Preferences, tokenizer: Tokenizer, *, note: N
         note(
             f"{preferences.source}: its texts are plain strings, which no chat template touches; messages are templated"
         )
-    found = count_boundaries(preferences, tokenizer)
-    log_event("borders", {"source": preferences.source, "completions": found.completions, "merged": found.merged})
-    if found.merged:
+    counts = count_boundaries(preferences, tokenizer)
+    log_event("borders", {"source": preferences.source, "completions": counts.completions, "merged": counts.merged})
+    if counts.merged:
         note(
-            f"{preferences.source}: {found.merged} of {found.completions} completions would be parted from their "
-            f"prompt at another place if both were one text; they are encoded apart. First: {found.first}"
+            f"{preferences.source}: {counts.merged} of {counts.completions} completions would be parted from their "
+            f"prompt at another place if both were one text; they are encoded apart. First: {counts.first}"
         )
 
 

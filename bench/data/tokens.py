@@ -71,12 +71,12 @@ def encoded_of(
     digest = hashlib.sha256(kind.encode())
     for row in rows:
         if isinstance(row, EncodedPair):
-            parts, said = (row.prompt_ids, row.chosen_ids, row.rejected_ids), repr(row.score_gap)
+            parts, target = (row.prompt_ids, row.chosen_ids, row.rejected_ids), repr(row.score_gap)
         else:
-            parts, said = (row.prompt_ids, row.completion_ids, ()), repr(row.desirable)
+            parts, target = (row.prompt_ids, row.completion_ids, ()), repr(row.desirable)
         # The lengths keep apart rows whose ids, written one after another, are the same.
         numbers = [*map(len, parts), *(token for part in parts for token in part)]
-        digest.update(np.asarray(numbers, dtype="<i8").tobytes() + said.encode())
+        digest.update(np.asarray(numbers, dtype="<i8").tobytes() + target.encode())
     return Encoded(
         kind=kind,
         rows=tuple(rows),  # type: ignore[arg-type]

@@ -42,14 +42,14 @@ def truncate(
     if on_long not in _ON_LONG:
         raise UsageError(f"on_long={on_long!r} is unknown", fix=did_you_mean(on_long, _ON_LONG))
     if max_length < 2 or (max_prompt_length is not None and max_prompt_length < 1):
-        given = f"max_length={max_length}, max_prompt_length={max_prompt_length}"
-        raise UsageError(f"{given} leaves no room", fix="give max_length ≥ 2 and max_prompt_length ≥ 1 tokens")
-    held = list(rows)
-    _check_prompts(held, max_length=max_length, max_prompt_length=max_prompt_length)
+        limits = f"max_length={max_length}, max_prompt_length={max_prompt_length}"
+        raise UsageError(f"{limits} leaves no room", fix="give max_length ≥ 2 and max_prompt_length ≥ 1 tokens")
+    all_rows = list(rows)
+    _check_prompts(all_rows, max_length=max_length, max_prompt_length=max_prompt_length)
     groups: dict[Ids, int] = {}
     pairs: list[EncodedPair] = []
     singles: list[EncodedSingle] = []
-    for row in held:
+    for row in all_rows:
         completions = _cut(row, max_length=max_length, on_long=on_long)
         group = groups.setdefault(row.prompt, len(groups))
         if row.label is None:
@@ -81,15 +81,15 @@ def _check_prompts(rows: Sequence[RowIds], *, max_length: int, max_prompt_length
             fix="give a prompt, or use a tokenizer with a BOS token",
         )
     limit = max_length - 1
-    said = f"max_length={max_length} leaves at most {limit} for a prompt, so that a completion has one"
+    reason = f"max_length={max_length} leaves at most {limit} for a prompt, so that a completion has one"
     if max_prompt_length is not None and max_prompt_length < limit:
-        limit, said = max_prompt_length, f"max_prompt_length={max_prompt_length} is the limit"
+        limit, reason = max_prompt_length, f"max_prompt_length={max_prompt_length} is the limit"
     long = [row for row in rows if len(row.prompt) > limit]
     if long:
         longest = max(len(row.prompt) for row in long)
         several = f" ({len(long)} prompts are too long, the longest has {longest})" if len(long) > 1 else ""
         raise UsageError(
-            f"{long[0].where}, field 'prompt': {len(long[0].prompt)} tokens, but {said}{several}",
+            f"{long[0].where}, field 'prompt': {len(long[0].prompt)} tokens, but {reason}{several}",
             fix="raise the limit as far as the model's context goes, or remove these rows: --set "
             f"data.max_prompt_tokens={limit} leaves them out (prompts are never cut)",
         )

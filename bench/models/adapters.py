@@ -3,18 +3,23 @@
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note, make_sound, verify_folder
 from bench.core.specs import RunSpec
 from bench.errors import RunError, UsageError
 from bench.models.loading import load_model, load_tokenizer, merged, model_hash, with_lora
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 ADAPTER, CHECKPOINT = "adapter", "checkpoint"
 WEIGHTS, CONFIG, START = "adapter_model.safetensors", "adapter_config.json", "start.json"
 
 
-def save_trained(model: Any, tokenizer: Any, run: Path, *, spec: RunSpec, start: Path) -> None:
+def save_trained(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", run: Path, *, spec: RunSpec, start: Path
+) -> None:
     """Write what was trained into a run's folder: ``adapter/`` for LoRA, else ``checkpoint/`` with all weights.
 
     Args:
@@ -31,7 +36,7 @@ def save_trained(model: Any, tokenizer: Any, run: Path, *, spec: RunSpec, start:
     (run / ADAPTER / START).write_text(json.dumps(hint, indent=1) + "\n", encoding="utf-8")
 
 
-def save_adapter(model: Any, folder: Path, *, base: str) -> None:
+def save_adapter(model: "PreTrainedModel", folder: Path, *, base: str) -> None:
     """Write a model's adapter as peft reads it. ``base`` is what its settings call the model under it."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -42,12 +47,12 @@ def save_adapter(model: Any, folder: Path, *, base: str) -> None:
     config = copy.copy(model.peft_config["default"])
     config.base_model_name_or_path, config.inference_mode = base, True
     config.save_pretrained(folder)
-    said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    said["target_modules"] = sorted(said["target_modules"])  # a set has another order in every process
-    (folder / CONFIG).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    settings["target_modules"] = sorted(settings["target_modules"])  # a set has another order in every process
+    (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_trained(run: Path, start_model: Any, *, spec: RunSpec) -> Any:
+def load_trained(run: Path, start_model: "PreTrainedModel", *, spec: RunSpec) -> "PreTrainedModel":
     """Return the plain model that a finished run trained, on the device of ``start_model``, which is left as it is.
 
     Raises:
@@ -58,7 +63,7 @@ def load_trained(run: Path, start_model: Any, *, spec: RunSpec) -> Any:
     return merged(with_adapter(copy.deepcopy(start_model), run, spec=spec)).eval()
 
 
-def with_adapter(model: Any, run: Path, *, spec: RunSpec) -> Any:
+def with_adapter(model: "PreTrainedModel", run: Path, *, spec: RunSpec) -> "PreTrainedModel":
     """Put a run's adapter on a model, which is changed. Its shape is what the run's spec says, not what a file says.
 
     Raises RunError where the adapter's weights are not exactly those of that shape.
@@ -71,7 +76,7 @@ def with_adapter(model: Any, run: Path, *, spec: RunSpec) -> Any:
     # The adapter begins with random numbers, which are replaced: whoever draws next must not notice.
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
-        adapted: Any = with_lora(model, spec.train.lora, seed=spec.seed)
+        adapted = with_lora(model, spec.train.lora, seed=spec.seed)
     path = run / ADAPTER / WEIGHTS
     try:
         weights = load_file(path)

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bench.core.artifacts import Note, finished
 from bench.core.results import read_record
@@ -22,11 +22,11 @@ Kind = Literal["merged", "adapter"]
 DTYPES = ("float32", "bfloat16")
 
 
-def export(given: str, to: Path, *, results: Path, kind: Kind, dtype: str, note: Note) -> Path:
+def export(source: str, to: Path, *, results: Path, kind: Kind, dtype: str, note: Note) -> Path:
     """Write a finished run's model to a folder of its own, whole or not at all; return the folder.
 
     Args:
-        given: ``run:KEY``.
+        source: ``run:KEY``.
         to: a folder that is not there, or is empty.
         kind: the plain model, or LoRA's adapter for peft.
         dtype: of the weights.
@@ -35,13 +35,13 @@ def export(given: str, to: Path, *, results: Path, kind: Kind, dtype: str, note:
         UsageError: no such run, one without weights or without an adapter, or ``to`` holds something. RunError: damage,
             or a full disk.
     """
-    if not given.startswith(RUN):
-        raise UsageError(f"export {given!r}: only runs are exported", fix="bench export run:KEY --to FOLDER")
+    if not source.startswith(RUN):
+        raise UsageError(f"export {source!r}: only runs are exported", fix="bench export run:KEY --to FOLDER")
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype!r} is unknown", fix=" or ".join(DTYPES))
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UsageError(f"--to {to}: something lies there already", fix="name a folder that is not there")
-    run = find_run(given.removeprefix(RUN), results)
+    run = find_run(source.removeprefix(RUN), results)
     spec = read_run(run)
     lora = (run / ADAPTER).is_dir()
     if kind == "adapter" and not lora:
@@ -86,7 +86,7 @@ def model_name(spec: RunSpec) -> str:
 def _write_merged(run: Path, spec: RunSpec, start: Path | None, folder: Path, *, dtype: str) -> None:
     import torch
 
-    model: Any = load_trained(run, None if start is None else load_model(start), spec=spec)
+    model = load_trained(run, None if start is None else load_model(start), spec=spec)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
 
 
@@ -101,22 +101,24 @@ def _write_adapter(kept: Path, folder: Path, *, base: tuple[str, str | None], dt
         folder / WEIGHTS,
         metadata={"format": "pt"},
     )
-    said = json.loads((kept / CONFIG).read_text(encoding="utf-8"))
-    said["base_model_name_or_path"], said["revision"] = base
-    (folder / CONFIG).write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    settings = json.loads((kept / CONFIG).read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"], settings["revision"] = base
+    (folder / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _write_tokenizer(kept: Path, folder: Path) -> None:
     copy_tokenizer(kept, folder)
     config = folder / "tokenizer_config.json"
-    said = json.loads(config.read_text(encoding="utf-8"))
+    settings = json.loads(config.read_text(encoding="utf-8"))
     # How it was loaded here is nobody else's business.
-    said = {name: value for name, value in said.items() if name not in ("is_local", "local_files_only", "name_or_path")}
-    if said.get("tokenizer_class") == "TokenizersBackend":
+    settings = {
+        name: value for name, value in settings.items() if name not in ("is_local", "local_files_only", "name_or_path")
+    }
+    if settings.get("tokenizer_class") == "TokenizersBackend":
         # The same class under the name that programs with transformers 4 know too.
-        said["tokenizer_class"] = "PreTrainedTokenizerFast"
-        said.pop("backend", None)
-    config.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        settings.pop("backend", None)
+    config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _whole(to: Path, write: Callable[[Path], None]) -> None:

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
 
@@ -51,10 +50,10 @@ def same_tokenizer(folder: Path, other: Path) -> bool:
     return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
 
 
-def _refuse_code(folder: Path, name: str, said: dict[str, Any]) -> None:
-    if "auto_map" in said:
+def _refuse_code(folder: Path, name: str, config: dict[str, object]) -> None:
+    if "auto_map" in config:
         raise UsageError(
-            f"model folder {folder} brings code of its own ({name} has auto_map: {_first(said['auto_map'])}), "
+            f"model folder {folder} brings code of its own ({name} has auto_map: {_first(config['auto_map'])}), "
             "which is never run",
             fix="take an architecture that transformers has itself; where it has this one, remove auto_map",
         )
@@ -73,15 +72,15 @@ def _check_index(folder: Path) -> None:
             raise UsageError(f"model folder {folder}: {name} is missing, which {INDEX} names", fix="copy the file too")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}", fix="save the model again") from error
-    if not isinstance(said, dict):
-        raise UsageError(f"{path} holds no JSON object", fix="save the model again")
-    return said
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a JSON object", fix="save the model again")
+    return content
 
 
-def _first(said: object) -> str:
-    return str(next(iter(said.values()), said) if isinstance(said, dict) else said)[:80]
+def _first(value: object) -> str:
+    return str(next(iter(value.values()), value) if isinstance(value, dict) else value)[:80]

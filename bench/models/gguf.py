@@ -3,10 +3,13 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core.artifacts import Note, make_sound
 from bench.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAGIC = b"GGUF"
 DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
@@ -29,22 +32,22 @@ UNSTABLE = (
 OTHERWISE = "take the model's own folder with *.safetensors instead"
 
 
-def gguf_file(given: Path) -> Path | None:
-    """Return the GGUF file that ``given`` is, or is the folder of; None where it is something else.
+def gguf_file(path: Path) -> Path | None:
+    """Return the GGUF file that ``path`` is, or is the folder of; None where it is something else.
 
     Raises:
         UsageError: a folder with several of them.
     """
-    if given.suffix.lower() == ".gguf":
-        if not given.is_file():
-            raise UsageError(f"model {str(given)!r}: no such file", fix="check the path of the GGUF file")
-        return given
-    if not given.is_dir() or any(given.glob("*.safetensors")):
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise UsageError(f"model {str(path)!r}: no such file", fix="check the path of the GGUF file")
+        return path
+    if not path.is_dir() or any(path.glob("*.safetensors")):
         return None
-    files = sorted(path for path in given.iterdir() if path.suffix.lower() == ".gguf")
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".gguf")
     if len(files) > 1:
-        named = ", ".join(path.name for path in files[:6])
-        raise UsageError(f"model folder {given} holds {len(files)} GGUF files: {named}", fix=f"name one: {files[0]}")
+        named = ", ".join(file.name for file in files[:6])
+        raise UsageError(f"model folder {path} holds {len(files)} GGUF files: {named}", fix=f"name one: {files[0]}")
     return files[0] if files else None
 
 
@@ -124,7 +127,7 @@ def _described(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return fields, numbers
 
 
-def _read(file: Path) -> tuple[Any, Any]:
+def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Return the plain model in float32 and the tokenizer, as transformers reads them."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -147,23 +150,23 @@ def _read(file: Path) -> tuple[Any, Any]:
     return plain, tokenizer
 
 
-def _check_weights(model: Any, numbers: dict[str, int], file: Path) -> None:
+def _check_weights(model: "PreTrainedModel", numbers: dict[str, int], file: Path) -> None:
     """Refuse a model that leaves out weights of the file: whatever has no place is passed over by the reader."""
     import torch
 
     wrong = sorted(name for name, weight in model.named_parameters() if weight.dtype != torch.float32)
     made = sum(weight.numel() for weight in model.parameters())
-    given = sum(numbers.values())
+    stored = sum(numbers.values())
     tied = numbers.get("output.weight", 0) if model.config.tie_word_embeddings else 0
-    if wrong or made not in (given, given - tied):
+    if wrong or made not in (stored, stored - tied):
         raise RunError(
-            f"GGUF file {file} holds {given:,} numbers, and transformers makes a model of {made:,} of it"
+            f"GGUF file {file} holds {stored:,} numbers, and transformers makes a model of {made:,} of it"
             + (f"; {wrong[0]} is not in float32" if wrong else ""),
             fix=OTHERWISE,
         )
 
 
-def _set_splits(tokenizer: Any, fields: dict[str, Any], file: Path) -> None:
+def _set_splits(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, Any], file: Path) -> None:
     """Make the tokenizer part a text as the file says (``tokenizer.ggml.pre``): transformers knows few of the names."""
     from tokenizers import pre_tokenizers
 
@@ -178,15 +181,15 @@ def _set_splits(tokenizer: Any, fields: dict[str, Any], file: Path) -> None:
     elif name in GPT2:
         backend.pre_tokenizer = byte_level
     elif json.loads(backend.to_str())["pre_tokenizer"]["type"] != "Sequence":
-        said = "does not say how" if name is None else f"says {name!r}, which is not known here:"
+        problem = "does not say how" if name is None else f"says {name!r}, which is not known here:"
         raise UsageError(
-            f"{file} {said} a text is parted before it becomes tokens (tokenizer.ggml.pre), "
+            f"{file} {problem} a text is parted before it becomes tokens (tokenizer.ggml.pre), "
             "so its tokens would be guessed",
             fix=OTHERWISE,
         )
 
 
-def _check_tokenizer(tokenizer: Any, fields: dict[str, Any], file: Path) -> None:
+def _check_tokenizer(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, Any], file: Path) -> None:
     """Refuse a tokenizer that is not what the file says: its text must come back, and BOS begin it or not."""
     problem = None
     bos, eos = (fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
@@ -209,6 +212,6 @@ def _keep_stable(path: Path) -> None:
     """Take out of a JSON file what differs between machines and versions, so that a file has one conversion."""
     if not path.is_file():
         return
-    said = json.loads(path.read_text(encoding="utf-8"))
-    kept = {name: value for name, value in said.items() if name not in UNSTABLE}
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    kept = {name: value for name, value in settings.items() if name not in UNSTABLE}
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from bench.models.compat import layer_class_names, plain_model
+
 
 @contextmanager
-def checkpointed(causal: Any, *, within: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Iterator[None]:
+def checkpointed(
+    causal: nn.Module, *, within: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Iterator[None]:
     """For the block's time let each layer of a model keep its inputs only (arXiv 1604.06174).
 
     The numbers stay the same: a layer's second pass is its first one again, random numbers included. Transformers' own
@@ -30,15 +33,15 @@ def checkpointed(causal: Any, *, within: Callable[[], AbstractContextManager[Any
     try:
         yield
     finally:
-        for layer, placed in zip(layers, before, strict=True):
-            if placed is None:
+        for layer, own in zip(layers, before, strict=True):
+            if own is None:
                 del layer.forward
             else:
-                layer.forward = placed
+                layer.forward = own
 
 
-def layers_of(causal: Any) -> list[nn.Module]:
+def layers_of(causal: nn.Module) -> list[nn.Module]:
     """The modules that transformers never splits over devices: a model's layers. Empty for a model without any."""
-    base = causal.get_base_model() if hasattr(causal, "get_base_model") else causal
-    names = set(getattr(base, "_no_split_modules", None) or ())
+    base = plain_model(causal)
+    names = layer_class_names(base)
     return [module for module in base.modules() if type(module).__name__ in names]

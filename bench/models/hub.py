@@ -22,12 +22,12 @@ class Snapshot(NamedTuple):
     source: str
 
 
-def is_hub_name(given: str) -> bool:
-    """Whether ``given`` may name a model on a hub; what is a file or folder here never does."""
-    return NAME.fullmatch(given) is not None and not given.lower().endswith(".gguf") and not Path(given).exists()
+def is_hub_name(source: str) -> bool:
+    """Whether ``source`` may name a model on a hub; what is a file or folder here never does."""
+    return NAME.fullmatch(source) is not None and not source.lower().endswith(".gguf") and not Path(source).exists()
 
 
-def snapshot(given: str) -> Snapshot:
+def snapshot(source: str) -> Snapshot:
     """Return the snapshot that ``OWNER/NAME[@REVISION]`` names: from the cache if it is there, else from the hub.
 
     A branch or tag is asked of the hub, where it answers, since it may have moved; a commit never moves.
@@ -37,7 +37,7 @@ def snapshot(given: str) -> Snapshot:
     """
     from bench.utils.isolation import hub_answers, quiet
 
-    match = NAME.fullmatch(given)
+    match = NAME.fullmatch(source)
     assert match is not None
     repo, revision = match["repo"], match["revision"] or MAIN
     with quiet():
@@ -49,16 +49,16 @@ def snapshot(given: str) -> Snapshot:
             folder = _cached(repo, revision)
     if folder is None:
         raise UsageError(
-            f"model {given!r}: no such folder, and no model of that name in the hub's cache; {reason}",
+            f"model {source!r}: no such folder, and no model of that name in the hub's cache; {reason}",
             fix="give a folder with config.json, tokenizer.json and *.safetensors, FILE.gguf, run:KEY, or "
             "OWNER/NAME[@REVISION]; `hf download OWNER/NAME` fills the cache where there is a network",
         )
     return Snapshot(folder, f"{repo}@{folder.name}")
 
 
-def in_cache(given: str) -> bool:
+def in_cache(source: str) -> bool:
     """Whether the cache has a snapshot of ``OWNER/NAME[@REVISION]``, whole; no hub is asked."""
-    match = NAME.fullmatch(given)
+    match = NAME.fullmatch(source)
     return match is not None and _cached(match["repo"], match["revision"] or MAIN) is not None
 
 
@@ -66,12 +66,12 @@ def _cached(repo: str, revision: str) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED, local_files_only=True
         )
     except (OSError, ValueError):  # none, or a part of one
         return None
-    return Path(found)
+    return Path(folder)
 
 
 def _downloaded(repo: str, revision: str) -> tuple[Path | None, str]:

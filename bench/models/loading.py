@@ -3,17 +3,17 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.specs import LoraSpec
 from bench.errors import RunError, UsageError
 from bench.models.files import check_model_files
 
 if TYPE_CHECKING:
-    from torch.nn import Module
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_checkpoint(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
     """Save in the ordinary transformers format, adapters merged, with the tokenizer."""
     merged(model).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -37,16 +37,16 @@ HASHED = (
 )
 
 
-def find_model(given: str) -> Path:
-    """Return the local folder that ``given`` names, checked; what else a model may be, ``bench.models.sources`` knows.
+def find_model(source: str) -> Path:
+    """Return the local folder that ``source`` names, checked; what else a model may be, ``bench.models.sources`` knows.
 
     Raises:
         UsageError: no such folder, no weights in safetensors, no config, or a broken tokenizer file.
     """
-    folder = Path(given)
+    folder = Path(source)
     if not folder.is_dir():
         raise UsageError(
-            f"model {given!r}: no such folder",
+            f"model {source!r}: no such folder",
             fix="give a folder with config.json, tokenizer.json and *.safetensors, FILE.gguf, or run:KEY",
         )
     check_model_files(folder)
@@ -69,7 +69,7 @@ def model_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """Load the folder's own tokenizer; a missing pad token becomes EOS (it is masked out everywhere)."""
     from transformers import AutoTokenizer
 
@@ -93,7 +93,7 @@ LONGEST_EAGER = 1024
 pass that takes half of a step there (docs/benchmarks.md), but plain products keep [rows, heads, tokens, tokens]."""
 
 
-def load_model(folder: Path) -> "Module":
+def load_model(folder: Path) -> "PreTrainedModel":
     """Load a causal LM in float32 for training or scoring, dropout off.
 
     Raises:
@@ -156,7 +156,7 @@ def _cpu_attention(folder: Path) -> str | None:
     return "eager" if context is not None and context <= LONGEST_EAGER else None
 
 
-def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":
+def with_lora(model: "PreTrainedModel", lora: LoraSpec, *, seed: int) -> "PreTrainedModel":
     """Freeze the model and add LoRA adapters to every linear layer but the head (peft; arXiv 2106.09685)."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -172,6 +172,6 @@ def with_lora(model: "Module", lora: LoraSpec, *, seed: int) -> "Module":
     return get_peft_model(model, config)
 
 
-def merged(model: Any) -> Any:
+def merged(model: "PreTrainedModel") -> "PreTrainedModel":
     """Return the plain causal LM: adapters folded into the weights where there are any."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

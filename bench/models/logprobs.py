@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, no_grad
 from torch.nn import Module
 
 from bench.data.collate import Padded, TokenRow, collate_rows
+from bench.models.compat import plain_model
 from bench.models.gradient_checkpointing import checkpointed
 from bench.models.packed.forward import frozen_scores, fused_loss, token_scores, why_padded
 from bench.models.packed.head import ChunkLoss, Span
@@ -107,7 +108,7 @@ class CompletionLogProbs(Module):
                     watch=watch,
                     checkpointing=self.checkpointing,
                 )
-            found = token_scores(
+            scores = token_scores(
                 self.model,
                 laid,
                 collision=collision,
@@ -116,11 +117,11 @@ class CompletionLogProbs(Module):
                 checkpointing=self.checkpointing,
             )
             return TokenScores(
-                logps=spread(found.logps, laid.mask),
+                logps=spread(scores.logps, laid.mask),
                 mask=laid.mask,
-                collision=None if found.collision is None else spread(found.collision, laid.mask),
-                kl=None if found.kl is None else spread(found.kl, laid.mask),
-                confidence=found.confidence,
+                collision=None if scores.collision is None else spread(scores.collision, laid.mask),
+                kl=None if scores.kl is None else spread(scores.kl, laid.mask),
+                confidence=scores.confidence,
             )
         mask = laid.mask
         with checkpointed(self.model) if self.checkpointing else nullcontext():
@@ -169,14 +170,14 @@ def spread(values: Tensor, mask: Tensor) -> Tensor:
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
-def completion_logits(model: Any, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
+def completion_logits(model: Module, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
     """Logits at the positions that predict completion tokens, ``[completion tokens, vocabulary]``, rows in order.
 
     Args:
         mask: bool ``[rows, tokens − 1]``: ``completion_mask[:, 1:]``.
     """
     seen = None if bool(attention_mask.all()) else attention_mask.long()
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = plain_model(model)
     backbone = getattr(causal, causal.base_model_prefix, None)
     head = causal.get_output_embeddings()
     if backbone is None or head is None or any(getattr(causal.config, name, None) for name in LOGIT_TRANSFORMS):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from bench.core.record import RunRecord
 from bench.core.specs import RunSpec
@@ -46,7 +45,7 @@ def card(spec: RunSpec, key: str, records: Sequence[RunRecord], *, kind: str, dt
     return "\n".join(lines)
 
 
-def _facts(spec: RunSpec, base: str) -> list[tuple[str, Any]]:
+def _facts(spec: RunSpec, base: str) -> list[tuple[str, object]]:
     train, data = spec.train, spec.data
     params = ", ".join(f"{name} = {value:g}" for name, value in spec.params.items()) or "none"
     return [

@@ -2,13 +2,17 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core.artifacts import Note, make_sound
 from bench.core.specs import Execution, LoraSpec, TrainSpec
 from bench.errors import RunError, UsageError
 from bench.models.files import copy_tokenizer
 from bench.models.loading import load_model, model_hash
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 BLOCK = 64
 """Weights that share a scale, as bitsandbytes has it by default."""
@@ -24,18 +28,18 @@ def check_quantize(lora: LoraSpec | None, execution: Execution) -> None:
 
     if lora is None or lora.quantize is None:
         return
-    asked = f"lora.quantize={lora.quantize}"
+    option = f"lora.quantize={lora.quantize}"
     if not torch.cuda.is_available() or (execution.device or "cuda").partition(":")[0] != "cuda":
         raise UsageError(
-            f"{asked} needs a CUDA device, and this run would be on the CPU",
+            f"{option} needs a CUDA device, and this run would be on the CPU",
             fix="leave it out: --set lora.rank=8 trains adapters on whole weights, also on a CPU",
         )
     if find_spec("bitsandbytes") is None:
         raise UsageError(
-            f"{asked} is made by bitsandbytes, which is not installed", fix="pip install 'lossbench[qlora]'"
+            f"{option} is made by bitsandbytes, which is not installed", fix="pip install 'lossbench[qlora]'"
         )
     if execution.shard != "ddp":
-        raise UsageError(f"{asked}: weights of four bits are not sharded", fix="--set execution.shard=ddp")
+        raise UsageError(f"{option}: weights of four bits are not sharded", fix="--set execution.shard=ddp")
 
 
 def rounded(folder: Path, *, results: Path, note: Note) -> Path:
@@ -48,7 +52,7 @@ def rounded(folder: Path, *, results: Path, note: Note) -> Path:
     return place
 
 
-def load_four_bits(folder: Path, train: TrainSpec, *, device: Any) -> Any:
+def load_four_bits(folder: Path, train: TrainSpec, *, device: "torch.device") -> "PreTrainedModel":
     """Load a rounded model with its layers in nf4. Raises RunError where their numbers are not the folder's."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -77,7 +81,7 @@ def _round(folder: Path, partial: Path) -> None:
     import torch
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-    model: Any = load_model(folder)
+    model = load_model(folder)
     with torch.no_grad():
         for weight in _layers(model).values():
             codes, scales = quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4")
@@ -86,7 +90,7 @@ def _round(folder: Path, partial: Path) -> None:
     copy_tokenizer(folder, partial)
 
 
-def _layers(model: Any) -> dict[str, Any]:
+def _layers(model: "PreTrainedModel") -> dict[str, Any]:
     """The weights of linear layers by name, but for the head's."""
     import torch
 
@@ -98,7 +102,7 @@ def _layers(model: Any) -> dict[str, Any]:
     }
 
 
-def _check_same(model: Any, folder: Path) -> None:
+def _check_same(model: "PreTrainedModel", folder: Path) -> None:
     """Hold the layers' four bits against the folder: both roundings must be one."""
     import torch
     from bitsandbytes.functional import dequantize_4bit
@@ -109,8 +113,8 @@ def _check_same(model: Any, folder: Path) -> None:
         with safe_open(path, framework="pt") as file:
             for name in sorted(layers.keys() & set(file.keys())):
                 weight = layers[name]
-                found = dequantize_4bit(weight.data, weight.quant_state).to("cpu", torch.float32)
-                if not torch.equal(found, file.get_tensor(name).float()):
+                dequantized = dequantize_4bit(weight.data, weight.quant_state).to("cpu", torch.float32)
+                if not torch.equal(dequantized, file.get_tensor(name).float()):
                     raise RunError(
                         f"{name} in four bits is not what {folder} holds",
                         fix="remove the folder and run the same command again",

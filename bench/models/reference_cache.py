@@ -188,14 +188,14 @@ def compute(
         return (len(prompt), prompt) if model.packed else (len(prompt) + len(completion),)
 
     order = sorted(range(len(rows)), key=alike)
-    found: list[Tensor] = [torch.empty(0)] * len(rows)
+    logps: list[Tensor] = [torch.empty(0)] * len(rows)
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             scores = model(model.lay([rows[i] for i in chosen], pad_id=pad_id))
         for i, values, where in zip(chosen, scores.logps, scores.mask, strict=True):
-            found[i] = values[where].float().cpu()
-    return found
+            logps[i] = values[where].float().cpu()
+    return logps
 
 
 def _read(entry: Path) -> ReferenceLogProbs:

@@ -29,16 +29,16 @@ class Source(NamedTuple):
     name: str
 
 
-def resolve_model(given: str, *, results: Path, chat_template: str | None = None, note: Note = silent) -> Path:
+def resolve_model(source: str, *, results: Path, chat_template: str | None = None, note: Note = silent) -> Path:
     """Return the folder alone of what ``find_source`` finds."""
-    return find_source(given, results=results, chat_template=chat_template, note=note).folder
+    return find_source(source, results=results, chat_template=chat_template, note=note).folder
 
 
-def find_source(given: str, *, results: Path, chat_template: str | None = None, note: Note = silent) -> Source:
-    """Return the folder of the model that ``given`` names, made under ``results/models`` where it has to be made.
+def find_source(source: str, *, results: Path, chat_template: str | None = None, note: Note = silent) -> Source:
+    """Return the folder of the model that ``source`` names, made under ``results/models`` where it has to be made.
 
     Args:
-        given: a folder, a GGUF file or a folder with one, ``run:KEY`` for what another run trained, or
+        source: a folder, a GGUF file or a folder with one, ``run:KEY`` for what another run trained, or
             ``OWNER/NAME[@REVISION]`` for a model on a hub.
         chat_template: another one than the model's own, by name or file; None and ``own``: that one.
         note: told what was made, and where.
@@ -46,16 +46,16 @@ def find_source(given: str, *, results: Path, chat_template: str | None = None, 
     Raises:
         UsageError: there is no such model, or it is none that is read. RunError: a damaged file, a full disk.
     """
-    name = given
-    if given.startswith(RUN):
-        folder = run_model(find_run(given.removeprefix(RUN), results), results=results, note=note)
-    elif (file := gguf_file(Path(given))) is not None:
+    name = source
+    if source.startswith(RUN):
+        folder = run_model(find_run(source.removeprefix(RUN), results), results=results, note=note)
+    elif (file := gguf_file(Path(source))) is not None:
         folder = converted(file, results=results, note=note)
-    elif is_hub_name(given):
-        found = snapshot(given)
-        folder, name = find_model(str(found.folder)), found.source
+    elif is_hub_name(source):
+        hub_snapshot = snapshot(source)
+        folder, name = find_model(str(hub_snapshot.folder)), hub_snapshot.source
     else:
-        folder = find_model(given)
+        folder = find_model(source)
     return with_template(Source(folder, name), chat_template, results=results, note=note)
 
 

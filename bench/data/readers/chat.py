@@ -42,12 +42,12 @@ def read_sharegpt(raw: Mapping[str, object], options: DataOptions, row: int) -> 
 
 def read_openai(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
     """Yield the pair of one line of a preference file for fine-tuning."""
-    given = required(raw, "input")
-    if not isinstance(given, dict) or given.get("messages") is None:
-        raise RowError(f"field 'input.messages' is missing: {shorten(given)}", fix='write {"messages": […]}')
-    if given.get("tools"):
-        raise RowError(f"field 'input.tools': {shorten(given['tools'])}", fix="leave tools out: they are not compared")
-    prompt = turns(given["messages"], "input.messages")
+    source = required(raw, "input")
+    if not isinstance(source, dict) or source.get("messages") is None:
+        raise RowError(f"field 'input.messages' is missing: {shorten(source)}", fix='write {"messages": […]}')
+    if source.get("tools"):
+        raise RowError(f"field 'input.tools': {shorten(source['tools'])}", fix="leave tools out: they are not compared")
+    prompt = turns(source["messages"], "input.messages")
     sides = [(name, turns(required(raw, name), name)) for name in ("preferred_output", "non_preferred_output")]
     yield make_pair(prompt, sides[0], sides[1], field="input.messages", row=row)
 
@@ -93,9 +93,9 @@ def read_kto(raw: Mapping[str, object], options: DataOptions, row: int) -> Itera
     """Yield the last message as a labelled answer to the others, or ``response`` to ``query``."""
     refuse_more_than_text(raw)
     if raw.get("query") is not None and raw.get("messages") is None and raw.get("conversations") is None:
-        asked = prompt_with_system(optional(raw, "system"), string(raw, "query"), history_of(raw))
+        prompt_messages = prompt_with_system(optional(raw, "system"), string(raw, "query"), history_of(raw))
         answered = _one_answer(required(raw, "response"), "response")
-        yield make_single(asked, ("response", answered), label=label_of(raw), field="query", row=row)
+        yield make_single(prompt_messages, ("response", answered), label=label_of(raw), field="query", row=row)
         return
     name = "messages" if raw.get("messages") is not None else "conversations"
     dialogue = _with_system(turns(required(raw, name), name), optional(raw, "system"))
@@ -120,8 +120,8 @@ def read_demonstrations(raw: Mapping[str, object], options: DataOptions, row: in
             return
     if raw.get("instruction") is not None:
         refuse_more_than_strings(raw)
-        asked = instructed(raw)
-        yield make_single(asked, ("output", string(raw, "output")), label=True, field="instruction", row=row)
+        text = instructed(raw)
+        yield make_single(text, ("output", string(raw, "output")), label=True, field="instruction", row=row)
         return
     from bench.data.rows import text_of
 
@@ -131,8 +131,8 @@ def read_demonstrations(raw: Mapping[str, object], options: DataOptions, row: in
 
 def instructed(raw: Mapping[str, object]) -> str:
     """Return the instruction, and its input below it where there is one: no template is put around them."""
-    instruction, given = string(raw, "instruction"), optional(raw, "input")
-    return f"{instruction}\n\n{given}" if given.strip() else instruction
+    instruction, context = string(raw, "instruction"), optional(raw, "input")
+    return f"{instruction}\n\n{context}" if context.strip() else instruction
 
 
 def _one_answer(value: object, name: str) -> tuple[Message, ...]:

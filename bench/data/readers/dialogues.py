@@ -14,8 +14,8 @@ def read_messages(raw: Mapping[str, object], options: DataOptions, row: int) -> 
     better, worse = turns(required(raw, "chosen"), "chosen"), turns(required(raw, "rejected"), "rejected")
     scores = scores_of(raw, RATINGS)
     if len(better) == len(worse) == 1 and isinstance(raw.get("prompt"), str):
-        asked: tuple[Message, ...] = ({"role": "user", "content": optional(raw, "prompt")},)
-        yield make_pair(asked, ("chosen", better), ("rejected", worse), scores=scores, row=row)
+        question: tuple[Message, ...] = ({"role": "user", "content": optional(raw, "prompt")},)
+        yield make_pair(question, ("chosen", better), ("rejected", worse), scores=scores, row=row)
         return
     yield pair_of_dialogues(("chosen", better), ("rejected", worse), scores=scores, row=row)
 
@@ -56,13 +56,13 @@ def prompt_of(text: str, name: str, options: DataOptions) -> Text:
     """Return the prompt of a dialogue in text, up to and with «\\n\\nAssistant:». Raises RowError."""
     if options.form == "text":
         return encodable(text, name)
-    asked = dialogue_of(text, name)[:-1]
-    if not asked:
+    earlier = dialogue_of(text, name)[:-1]
+    if not earlier:
         raise RowError(
             f"field '{name}': {shorten(text)} has no turn before the answer",
             fix="begin dialogues with «\\n\\nHuman:»",
         )
-    return asked
+    return earlier
 
 
 def answer_of(text: str, name: str, options: DataOptions) -> Text:

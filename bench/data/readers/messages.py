@@ -29,15 +29,16 @@ def turn(value: object, name: str) -> Message:
     """Return one turn, {role, content} or {from, value}. Raises RowError."""
     if not isinstance(value, dict) or "from" not in value:
         return message(value, name)
-    speaker, said = value["from"], value.get("value")
+    speaker, content = value["from"], value.get("value")
     if not isinstance(speaker, str) or speaker not in _SPEAKERS:
         known = ", ".join(_SPEAKERS)
         raise RowError(f"field '{name}.from': {shorten(speaker)} is no speaker of a dialogue", fix=f"known: {known}")
-    if not isinstance(said, str):
+    if not isinstance(content, str):
         raise RowError(
-            f"field '{name}.value': {shorten(said)} is {type_name(said)}", fix="write the turn's text as one string"
+            f"field '{name}.value': {shorten(content)} is {type_name(content)}",
+            fix="write the turn's text as one string",
         )
-    return {"role": _SPEAKERS[speaker], "content": encodable(said, f"{name}.value")}
+    return {"role": _SPEAKERS[speaker], "content": encodable(content, f"{name}.value")}
 
 
 def turns(value: object, name: str) -> tuple[Message, ...]:
@@ -61,10 +62,10 @@ def prompt_and_answer(dialogue: Sequence[Message], name: str) -> tuple[tuple[Mes
 
 def prompt_with_system(system: str, question: str, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
     """Return a prompt that ends with a question, with its system message where that says something."""
-    asked: list[Message] = [*earlier, {"role": "user", "content": question}]
+    messages: list[Message] = [*earlier, {"role": "user", "content": question}]
     if system.strip():
-        asked.insert(0, {"role": "system", "content": system})
-    return tuple(asked)
+        messages.insert(0, {"role": "system", "content": system})
+    return tuple(messages)
 
 
 def history_of(fields: Mapping[str, object]) -> tuple[Message, ...]:
@@ -73,13 +74,14 @@ def history_of(fields: Mapping[str, object]) -> tuple[Message, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(said, str) for said in pair) for pair in value
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(content, str) for content in pair)
+        for pair in value
     ):
         raise RowError(f"field 'history': {shorten(value)} is no list of [question, answer]", fix='write [["…", "…"]]')
     return tuple(
-        {"role": role, "content": encodable(said, f"history[{index}]")}
+        {"role": role, "content": encodable(content, f"history[{index}]")}
         for index, pair in enumerate(value)
-        for role, said in zip(("user", "assistant"), pair, strict=True)
+        for role, content in zip(("user", "assistant"), pair, strict=True)
     )
 
 
@@ -126,9 +128,9 @@ def prompt_end(dialogues: Sequence[str], names: Sequence[str]) -> int:
     # Dialogues that are equal, or of which one begins the other, still part at an answer's start.
     place = first.rfind(ASSISTANT, 0, common)
     if place < 0:
-        told = " and ".join(f"'{name}'" for name in names)
+        fields = " and ".join(f"'{name}'" for name in names)
         raise RowError(
-            f"fields {told}: {shorten(first)} and {shorten(last)} have no «\\n\\nAssistant:» in common, "
+            f"fields {fields}: {shorten(first)} and {shorten(last)} have no «\\n\\nAssistant:» in common, "
             "so it is unknown where the prompt ends",
             fix="give the prompt in a column of its own (prompt, chosen, rejected)",
         )
@@ -146,13 +148,13 @@ def dialogue_of(text: str, name: str) -> tuple[Message, ...]:
             f"field '{name}': {shorten(text)} does not begin with «\\n\\nHuman:»",
             fix="write dialogues as «\\n\\nHuman: … \\n\\nAssistant: …», or as lists of messages",
         )
-    found: list[Message] = []
-    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
+    messages: list[Message] = []
+    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
         role = "user" if speaker == "Human" else "assistant"
-        if found and found[-1]["role"] == role:
+        if messages and messages[-1]["role"] == role:
             raise RowError(
-                f"field '{name}': two turns of {speaker} stand in a row, the second is {shorten(said.strip())}",
+                f"field '{name}': two turns of {speaker} stand in a row, the second is {shorten(content.strip())}",
                 fix="join the two; --set data.drop_faulty=true leaves such rows out, --set data.form=text reads them",
             )
-        found.append({"role": role, "content": encodable(said.strip(), name)})
-    return tuple(found)
+        messages.append({"role": role, "content": encodable(content.strip(), name)})
+    return tuple(messages)

@@ -66,15 +66,17 @@ def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[
 def refuse(raw: Mapping[str, object]) -> None:
     """Raise RowError for a row whose columns make no known format."""
     fields = {name for name, value in raw.items() if value is not None}
-    found = f"columns found: {listed(raw) or 'none'}"
+    columns = f"columns found: {listed(raw) or 'none'}"
     if "prompt" not in fields and fields == {"text"}:
         raise RowError(
-            f"field 'prompt' is missing; {found}, which looks like the plain text format",
+            f"field 'prompt' is missing; {columns}, which looks like the plain text format",
             fix=f"it holds text, no preferences; {ACCEPTED}",
         )
     if "prompt" not in fields:
         raise RowError(
-            f"field 'prompt' is missing ({found})",
+            f"field 'prompt' is missing ({columns})",
             fix=f"{ACCEPTED}; --columns prompt=NAME,chosen=NAME,rejected=NAME says which columns they are",
         )
-    raise RowError(f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({found})", fix=ACCEPTED)
+    raise RowError(
+        f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({columns})", fix=ACCEPTED
+    )

@@ -1,7 +1,7 @@
 """Registry of formats: how each is recognised by its columns, and its reader."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TypeVar
 
 from bench.core.data_options import DataOptions
 from bench.data.readers import chat, dialogues, plain, ranked_answers
@@ -10,6 +10,7 @@ from bench.data.row_errors import RowError
 from bench.data.rows import Dropped, Pair, Single
 
 Reader = Callable[[Mapping[str, object], DataOptions, int], Iterable[Pair | Single | Dropped]]
+T = TypeVar("T")
 Row = Mapping[str, object]
 
 
@@ -17,10 +18,11 @@ def _has(raw: Row, *names: str) -> bool:
     return all(name in raw for name in names)
 
 
-def _sides(raw: Row, kind: type) -> list[Any]:
+def _sides(raw: Row, kind: type[T]) -> list[T]:
     """Chosen and rejected, where both are of that kind."""
     sides = [raw.get("chosen"), raw.get("rejected")]
-    return sides if all(isinstance(side, kind) for side in sides) else []
+    alike = [side for side in sides if isinstance(side, kind)]
+    return alike if len(alike) == len(sides) else []
 
 
 def _is_dialogues(raw: Row) -> bool:
@@ -48,8 +50,8 @@ def _is_plain(raw: Row) -> bool:
 
 
 def _is_orca(raw: Row) -> bool:
-    asked = _has(raw, "question") or (_has(raw, "system", "input") and not _has(raw, "instruction"))
-    return asked and _has_sides(raw)
+    has_question = _has(raw, "question") or (_has(raw, "system", "input") and not _has(raw, "instruction"))
+    return has_question and _has_sides(raw)
 
 
 def _is_swift(raw: Row) -> bool:

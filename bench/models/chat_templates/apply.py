@@ -6,13 +6,16 @@ import os
 import shutil
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note, make_sound
 from bench.data.template import answer_ids, prompt_messages_ids
 from bench.data.template_habits import ANSWER, QUESTION
 from bench.errors import UsageError, did_you_mean
 from bench.models.loading import load_tokenizer, model_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 OWN = "own"
 NAMES = ("chatml", "llama-3", "zephyr", "alpaca", "plain")
@@ -68,7 +71,7 @@ def read_template(template: str) -> str:
         raise UsageError(f"--chat-template {template}: {error}", fix="give a file of Jinja in UTF-8") from error
 
 
-def check_template(tokenizer: Any, template: str) -> None:
+def check_template(tokenizer: "PreTrainedTokenizerBase", template: str) -> None:
     """Raise UsageError where a template cannot write a question and its answer, token by token one after the other."""
     where = f"--chat-template {template}"
     prompt = prompt_messages_ids(QUESTION, tokenizer, where=where)
@@ -76,7 +79,7 @@ def check_template(tokenizer: Any, template: str) -> None:
         raise UsageError(f"{where} writes nothing for an answer", fix="write the messages of the assistant too")
 
 
-def _adds_bos(tokenizer: Any) -> bool:
+def _adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
     bos = tokenizer.bos_token_id
     return bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
 
@@ -89,9 +92,9 @@ def _fill(folder: Path, partial: Path, text: str) -> None:
             shutil.copyfile(path, partial / path.name)
     config = partial / "tokenizer_config.json"
     if config.is_file():
-        said = json.loads(config.read_text(encoding="utf-8"))
-        if said.pop("chat_template", None) is not None:
-            config.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        if settings.pop("chat_template", None) is not None:
+            config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (partial / FILE).write_text(text, encoding="utf-8")
 
 

@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.models.compat import attention_function, softmax_backward
 from bench.models.packed.kernels import LONGEST, kernels
 from bench.models.packed.layout import Layout
 from bench.models.packed.tiles import Tile, Tiling, tile_layout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "lossbench_packed"
 """As transformers knows it."""
@@ -20,23 +24,21 @@ _current: ContextVar[tuple[Layout, Tilings]] = ContextVar("current")
 
 
 @contextmanager
-def packed_attention(model: Any, layout: Layout, tilings: Tilings) -> Iterator[None]:
+def packed_attention(model: "PreTrainedModel", layout: Layout, tilings: Tilings) -> Iterator[None]:
     """Let a transformers model attend as ``layout`` says; afterwards it attends as before. ``tilings`` are added to."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, _no_mask)
-    before = model.config._attn_implementation
     token = _current.set((layout, tilings))
-    model.config._attn_implementation = NAME
     try:
-        yield
+        with attention_function(model, NAME):
+            yield
     finally:
-        model.config._attn_implementation = before
         _current.reset(token)
 
 
-def _no_mask(*args: Any, **kwargs: Any) -> None:
+def _no_mask(*args: object, **kwargs: object) -> None:
     """The layout is the mask."""
 
 
@@ -50,7 +52,7 @@ def _attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Attention of ``query [1, heads, tokens, size]`` on ``key`` and ``value``, whose heads may be fewer."""
     layout, tilings = _current.get()
@@ -134,7 +136,7 @@ def _by_scores(slopes: Tensor, p: Tensor) -> Tensor:
     fast = kernels()
     if fast is not None and fast.takes(slopes, p):
         return fast.softmax_backward(p, slopes)
-    return torch._softmax_backward_data(slopes, p, -1, p.dtype)
+    return softmax_backward(slopes, p)
 
 
 def _flat(values: Tensor) -> Tensor:
@@ -150,7 +152,7 @@ def _heads(values: Tensor, heads: int) -> Tensor:
 def _summed(places: Tensor, tiling: Tiling) -> Tensor:
     """What each key got from every block that sees it."""
     first, *later = tiling.key_homes
-    found = places.index_select(0, first)
+    total = places.index_select(0, first)
     for homes in later:
-        found[: len(homes)] += places.index_select(0, homes)
-    return found
+        total[: len(homes)] += places.index_select(0, homes)
+    return total

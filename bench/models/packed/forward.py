@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from bench.data.collate import TokenRow
+from bench.models.compat import plain_model, takes_attention_functions
 from bench.models.gradient_checkpointing import checkpointed
 from bench.models.packed.attention import Tilings, packed_attention
 from bench.models.packed.head import ChunkLoss, FusedLoss, Head, Scores, Span, TokenScores
@@ -15,6 +17,9 @@ from bench.models.packed.last_layer import only_read_tokens
 from bench.models.packed.layout import Layout, pack
 from bench.models.packed.pointwise import quick_rotary
 from bench.models.token_stats import Confidence
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SCALES = ("logit_scale", "logits_scaling")
 """A constant factor of the logits, in Cohere's and Granite's configurations: multiplied, or divided by."""
@@ -30,19 +35,19 @@ EQUAL = {torch.float32: 1e-4, torch.float64: 1e-6}
 class ModelParts(NamedTuple):
     """A causal language model as the packed path sees it: the layers, the head's weights, the logits' factor."""
 
-    causal: Any
+    causal: "PreTrainedModel"
     backbone: nn.Module
     head: nn.Linear
     factor: float
 
 
-def parts_of(model: Any) -> ModelParts | str:
+def parts_of(model: nn.Module) -> ModelParts | str:
     """Take a model apart, or say why that cannot be done."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = plain_model(model)
     backbone = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
     head = causal.get_output_embeddings() if hasattr(causal, "get_output_embeddings") else None
     config = getattr(causal, "config", None)
-    if not getattr(causal, "_supports_attention_backend", False):
+    if not takes_attention_functions(causal):
         return "its attention does not go through transformers' attention interface"
     if not isinstance(backbone, nn.Module) or type(head) is not nn.Linear:
         return "its layers end in something else than a linear head"
@@ -53,7 +58,7 @@ def parts_of(model: Any) -> ModelParts | str:
     return ModelParts(causal, backbone, head, float(scale) / float(scaling))
 
 
-def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> str | None:
+def why_padded(model: nn.Module, padded_logps: Callable[[Sequence[TokenRow]], Tensor]) -> str | None:
     """Return None where a model can be packed, else the reason why not.
 
     Tried on three small rows, two of which share a prompt: their log-probs have to be the padded path's.
@@ -71,8 +76,8 @@ def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> s
     try:
         with torch.no_grad():
             layout = pack(rows, device=next(parts.backbone.parameters()).device)
-            found = token_scores(model, layout, collision=False, reference_logits=None).logps
-            far = float((found - padded_logps(rows)).abs().max())
+            logps = token_scores(model, layout, collision=False, reference_logits=None).logps
+            far = float((logps - padded_logps(rows)).abs().max())
     except Exception as error:  # a model may refuse in any way that it likes
         return (
             f"it does not take packed rows: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -101,13 +106,13 @@ def hidden_states(parts: ModelParts, layout: Layout, *, checkpointing: bool = Fa
 
     layers = checkpointed(parts.causal, within=as_packed) if checkpointing else nullcontext()
     with as_packed(), layers:
-        found = parts.backbone(input_ids=layout.ids, position_ids=layout.positions, use_cache=False)
-    picked = found.last_hidden_state[0].index_select(0, layout.sources)
+        outputs = parts.backbone(input_ids=layout.ids, position_ids=layout.positions, use_cache=False)
+    picked = outputs.last_hidden_state[0].index_select(0, layout.sources)
     return picked if parts.factor == 1.0 else picked * parts.factor
 
 
 def token_scores(
-    model: Any,
+    model: nn.Module,
     layout: Layout,
     *,
     collision: bool,
@@ -135,7 +140,7 @@ def token_scores(
 
 
 def fused_loss(
-    model: Any,
+    model: nn.Module,
     layout: Layout,
     spans: Sequence[Span],
     loss: ChunkLoss,
@@ -159,7 +164,7 @@ def fused_loss(
 
 @torch.no_grad()
 def frozen_scores(
-    model: Any, layout: Layout, *, entropy: bool
+    model: nn.Module, layout: Layout, *, entropy: bool
 ) -> tuple[Tensor, Tensor | None, Callable[[Span], Tensor]]:
     """What a reference says: log-probs, entropy where it is wanted (as a share of the largest), and its logits.
 
@@ -191,7 +196,7 @@ def chunk_tokens(vocabulary: int) -> int:
     return max(FEWEST, LOGITS_AT_ONCE // vocabulary)
 
 
-def _parts(model: Any) -> ModelParts:
+def _parts(model: nn.Module) -> ModelParts:
     parts = parts_of(model)
     if isinstance(parts, str):
         raise ValueError(f"the model cannot be packed: {parts}")

@@ -112,22 +112,22 @@ class TokenScores(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head) -> tuple[Tensor, ...]:
         """Return log-probs, KL, log-collision, entropy and top-1 of all tokens; empty where they are not wanted."""
         h, w, b = _cast(hidden, head), _cast(weight, head), None if bias is None else _cast(bias, head)
-        found = [head.scores(span, h[slice(*span)], w, b)[0] for span in head.spans]
+        scores = [head.scores(span, h[slice(*span)], w, b)[0] for span in head.spans]
         ctx.save_for_backward(hidden, weight, bias)
         ctx.head = replace(head, watch=False)  # it is seen once
-        logps = torch.cat([each.logps for each in found])
+        logps = torch.cat([each.logps for each in scores])
         kl = (
             logps.new_empty(0)
             if head.reference is None
-            else torch.cat([each.kl for each in found if each.kl is not None])
+            else torch.cat([each.kl for each in scores if each.kl is not None])
         )
         collision = (
-            torch.cat([each.collision for each in found if each.collision is not None])
+            torch.cat([each.collision for each in scores if each.collision is not None])
             if head.collision
             else logps.new_empty(0)
         )
         watched = (
-            concatenate([each.confidence for each in found if each.confidence is not None]) if head.watch else None
+            concatenate([each.confidence for each in scores if each.confidence is not None]) if head.watch else None
         )
         entropy, top1 = (logps.new_empty(0), logps.new_empty(0)) if watched is None else watched
         ctx.mark_non_differentiable(collision, entropy, top1)
@@ -155,8 +155,8 @@ class FusedLoss(torch.autograd.Function):
         gradients = _Gradients(hidden, weight, bias, head, ctx.needs_input_grad)
         total = hidden.new_zeros((), dtype=torch.float32)
         for number, span in enumerate(head.spans):
-            found, to_logits = head.scores(span, gradients.hidden[slice(*span)], gradients.weight, gradients.bias)
-            value, slopes = loss(number, found)
+            scores, to_logits = head.scores(span, gradients.hidden[slice(*span)], gradients.weight, gradients.bias)
+            value, slopes = loss(number, scores)
             total += value
             gradients.add(span, to_logits(slopes))
         ctx.gradients = gradients.found()
@@ -165,8 +165,8 @@ class FusedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Any, ...]:
         """Return the gradients of hidden states, weight and bias."""
-        found, ctx.gradients = ctx.gradients, None
-        return (*(None if each is None else each.mul_(scale) for each in found), None, None)
+        gradients, ctx.gradients = ctx.gradients, None
+        return (*(None if each is None else each.mul_(scale) for each in gradients), None, None)
 
 
 class _Gradients:
@@ -180,15 +180,15 @@ class _Gradients:
         self.d_bias = torch.zeros_like(bias) if bias is not None and needed[2] else None
 
     def add(self, span: Span, slopes: Tensor) -> None:
-        given = slopes.to(self.hidden.dtype)
+        d_logits = slopes.to(self.hidden.dtype)
         place = slice(*span)
         if self.d_hidden is not None:
-            self.d_hidden[place] = given @ self.weight
+            self.d_hidden[place] = d_logits @ self.weight
         if self.d_weight is not None:
-            if given.dtype == self.d_weight.dtype:
-                self.d_weight.addmm_(given.T, self.hidden[place])
+            if d_logits.dtype == self.d_weight.dtype:
+                self.d_weight.addmm_(d_logits.T, self.hidden[place])
             else:
-                self.d_weight += given.T @ self.hidden[place]
+                self.d_weight += d_logits.T @ self.hidden[place]
         if self.d_bias is not None:
             self.d_bias += slopes.sum(dim=0, dtype=self.d_bias.dtype)
 

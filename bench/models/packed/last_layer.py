@@ -20,26 +20,26 @@ def only_read_tokens(backbone: nn.Module, layout: Layout) -> Iterator[None]:
     if mlp is None:
         yield
         return
-    own, placed = mlp.forward, vars(mlp).get("forward")
+    own, replaced = mlp.forward, vars(mlp).get("forward")
 
     def forward(x: Tensor) -> Any:
-        found = own(x.index_select(1, layout.read))
-        if not isinstance(found, Tensor):  # a mixture of experts that returns more than that
+        output = own(x.index_select(1, layout.read))
+        if not isinstance(output, Tensor):  # a mixture of experts that returns more than that
             return own(x)
-        return found.new_zeros(*x.shape[:-1], found.shape[-1]).index_copy(1, layout.read, found)
+        return output.new_zeros(*x.shape[:-1], output.shape[-1]).index_copy(1, layout.read, output)
 
     mlp.forward = forward
     try:
         yield
     finally:
-        if placed is None:
+        if replaced is None:
             del mlp.forward
         else:
-            mlp.forward = placed
+            mlp.forward = replaced
 
 
 def last_mlp(backbone: nn.Module) -> nn.Module | None:
     """The MLP of the last layer, where a model's layers are a list and have one by this name."""
     layers = getattr(backbone, "layers", None)
-    found = getattr(layers[-1], "mlp", None) if isinstance(layers, nn.ModuleList) and len(layers) else None
-    return found if isinstance(found, nn.Module) else None
+    mlp = getattr(layers[-1], "mlp", None) if isinstance(layers, nn.ModuleList) and len(layers) else None
+    return mlp if isinstance(mlp, nn.Module) else None

@@ -125,15 +125,15 @@ def quicken(model: nn.Module) -> int:
 
     Weights and names stay as they are.
     """
-    found = 0
+    count = 0
     for module in model.modules():
         if isinstance(module, _Quick):
             continue
         form = _QuickNorm if _same_norm(module) else _QuickMLP if _same_mlp(module) else None
         if form is not None:
             module.__class__ = type(type(module).__name__, (form, type(module)), {})
-            found += 1
-    return found
+            count += 1
+    return count
 
 
 class _Quick(nn.Module):
@@ -238,11 +238,11 @@ def _same_rotary(own: Callable[..., Any]) -> bool:
     x = torch.linspace(-2, 3, 2 * 3 * 8).view(1, 2, 3, 8)
     angle = torch.linspace(0, 3, 3 * 8).view(1, 3, 8)
     try:
-        given = own(x, x[:, :1], angle.cos(), angle.sin())
+        expected = own(x, x[:, :1], angle.cos(), angle.sin())
     except (RuntimeError, TypeError, ValueError):
         return False
-    return all(_equal(a, b) for a, b in zip(given, rotary(x, x[:, :1], angle.cos(), angle.sin()), strict=True))
+    return all(_equal(a, b) for a, b in zip(expected, rotary(x, x[:, :1], angle.cos(), angle.sin()), strict=True))
 
 
-def _equal(given: Tensor, ours: Tensor) -> bool:
-    return given.shape == ours.shape and bool((given - ours).abs().max() <= EQUAL * given.abs().max())
+def _equal(expected: Tensor, ours: Tensor) -> bool:
+    return expected.shape == ours.shape and bool((expected - ours).abs().max() <= EQUAL * expected.abs().max())

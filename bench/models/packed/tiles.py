@@ -98,22 +98,22 @@ def tile_layout(layout: Layout, *, heads: int, key_heads: int, window: int | Non
     """
     device = layout.ids.device
     tiles: list[Tile] = []
-    placed: list[_TiledBlock] = []
+    tiled: list[_TiledBlock] = []
     query_places = key_places = 0
     for blocks in _alike(layout):
         wide, long = (max(block.size[side] for block in blocks) for side in (0, 1))
-        placed += [
+        tiled += [
             _TiledBlock(block, query_places + number * heads * wide, wide, key_places + number * key_heads * long, long)
             for number, block in enumerate(blocks)
         ]
         tiles.append(_tile(blocks, wide, long, heads, key_heads, window=window, dtype=dtype, device=device))
         query_places += len(blocks) * heads * wide
         key_places += len(blocks) * key_heads * long
-    by_token = sorted(placed, key=lambda each: each.block.queries)
+    by_token = sorted(tiled, key=lambda each: each.block.queries)
     query_home = _homes([(each.query, each.wide, each.block.size[0]) for each in by_token], heads)
     own = _homes([(each.key + each.block.before, each.long, each.block.size[0]) for each in by_token], key_heads)
     later = []
-    of_completion = {each.block.completion: each for each in placed}
+    of_completion = {each.block.completion: each for each in tiled}
     for depth in range(len(layout.completions[0])):
         seeing = [of_completion[branches[depth]] for branches in layout.completions if len(branches) > depth]
         later.append(_homes([(each.key, each.long, each.block.before) for each in seeing], key_heads).to(device))
