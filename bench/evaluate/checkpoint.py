@@ -1,4 +1,4 @@
-"""The evaluation of one checkpoint: which measures are taken, in which order, on which split."""
+"""The evaluation of one checkpoint: samples, held-out pairs, judges and lm-eval tasks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ from bench.evaluate.metrics.generation import generation_metrics, per_prompt
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.metrics.preference import preference_metrics
 from bench.evaluate.sampling import sample_with_states
-from bench.evaluate.tasks.harness import run_lm_eval
-from bench.evaluate.tasks.ready import ReadyTasks
+from bench.evaluate.tasks.load import ReadyTasks
+from bench.evaluate.tasks.run import run_lm_eval
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs, compute
 

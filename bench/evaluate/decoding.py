@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from bench.evaluate.compat import attention_of
 from bench.evaluate.states import bare, head_of, last_state
 
 BLOCK = 16
@@ -149,7 +150,7 @@ def _roomy_cache(model: Any, *, room: int) -> DynamicCache:
     """Transformers' cache for the model, its plain layers replaced where the attention knows empty places."""
     causal = bare(model)
     cache = DynamicCache(config=causal.config)
-    if causal.config.get_text_config(decoder=True)._attn_implementation in ROOMY:
+    if attention_of(causal.config.get_text_config(decoder=True)) in ROOMY:
         cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 

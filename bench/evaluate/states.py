@@ -1,4 +1,4 @@
-"""The states before the head, so that logits can be made a few positions at a time; and batches by tokens."""
+"""Hidden states before the output head, from which logits are made a few positions at a time; batches by tokens."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

@@ -7,7 +7,7 @@ from bench.core.record import START, Metric, RunRecord
 from bench.core.samples import read_samples
 from bench.core.specs import EvaluationSpec, RunSpec
 from bench.evaluate.checkpoint import Evaluated, Yardstick
-from bench.evaluate.tasks.ready import ReadyTasks
+from bench.evaluate.tasks.load import ReadyTasks
 from bench.runner.reference import Note, open_rows
 from bench.runner.workspace import Workspace
 from bench.suites.protocol import TrainedBy

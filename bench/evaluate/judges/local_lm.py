@@ -1,4 +1,4 @@
-"""The judge that is a local causal LM, asked by a template: the probabilities of the two answers' tokens."""
+"""Judge by a local causal LM with a prompt template: the probabilities of the two answers' tokens."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Judge, Messages, Verdict
 from bench.evaluate.judges.config import JudgeSpec
-from bench.evaluate.judges.local_model import local_causal, model_identity
+from bench.evaluate.judges.loading import local_causal, model_identity
 from bench.evaluate.judges.templates import Template, filled, prompt_ids, read_words, template_of
 
 
@@ -70,7 +70,7 @@ def _by_probability(model: Any, ids: list[int], tokens: tuple[int, int]) -> Verd
     chances = logits.log_softmax(-1)[list(tokens)].double()
     value = float((chances[0] - chances[1]).sigmoid())
     if math.isnan(value):
-        return Verdict(first_better=None, outcome="failed", text="the model's logits are no numbers")
+        return Verdict(first_better=None, outcome="failed", text="the model's logits are NaN")
     return Verdict(first_better=value, mass=float(chances.exp().sum()), prompt_tokens=len(ids))
 
 

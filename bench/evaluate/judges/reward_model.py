@@ -43,7 +43,7 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
     Raises:
         UsageError: not a folder of such a model, or a text without both fields.
     """
-    from bench.evaluate.judges.local_model import local_classifier, model_identity
+    from bench.evaluate.judges.loading import local_classifier, model_identity
 
     if "{output}" not in text or "{instruction}" not in text:
         raise UsageError(f"reward model {folder}: text {text!r} lacks a field", fix="'{instruction}\\n\\n{output}'")

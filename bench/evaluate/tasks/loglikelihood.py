@@ -1,4 +1,4 @@
-"""Log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
+"""Log-likelihoods for lm-eval: a common prefix of requests is read once, and only the continuations are scored."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,9 +8,10 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from bench.evaluate.compat import attention_of
 from bench.evaluate.decoding import ROOMY, takes_padding
 from bench.evaluate.states import bare, final_states, head_of, in_batches, positions_at_once
-from bench.evaluate.tasks.branches import Branching, branch, lay_out
+from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
 
 TOLERANCE = 1e-4
 """Largest difference in a state, relative to the largest state, between a branching row and plain ones."""
@@ -104,7 +105,7 @@ def reads_branches(model: Any) -> bool:
     config = causal.config
     if config.is_encoder_decoder or not takes_padding(model):
         return False
-    if config.get_text_config(decoder=True)._attn_implementation not in ROOMY:
+    if attention_of(config.get_text_config(decoder=True)) not in ROOMY:
         return False
     if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
         return False

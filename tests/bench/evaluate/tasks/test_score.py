@@ -14,7 +14,7 @@ import torch
 
 from bench.core.assets import SUITES
 from bench.errors import UsageError
-from bench.evaluate.tasks.files import own_definitions, write_own
+from bench.evaluate.tasks.local_tasks import own_definitions, write_own
 from bench.evaluate.tasks.score import evaluate_tasks
 from bench.utils.isolation import quiet, same_generators
 from tests.bench.evaluate.tasks.documents import (

@@ -56,6 +56,6 @@ def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
         raise RunError(
             f"judge {folder}: {len(report['missing_keys'])} weights are missing, the first is "
             f"{sorted(report['missing_keys'])[0]}",
-            fix="a reward model is a sequence classifier, a judge LM is a causal LM: this folder holds another kind",
+            fix="a reward model is a sequence classifier, a judge LM is a causal LM: this folder has another kind",
         )
     return model.to("cuda" if cuda else "cpu").eval(), load_tokenizer(folder)

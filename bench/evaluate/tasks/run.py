@@ -1,4 +1,4 @@
-"""Lm-eval: ready tasks run on a model in memory, quietly, its numbers as metrics."""
+"""Loaded lm-eval tasks run on a model in memory, and their results as metrics."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 from bench.core.record import Metric
 from bench.errors import RunError
 from bench.evaluate.sampling import evaluating
-from bench.evaluate.tasks.ready import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
+from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
 from bench.utils.isolation import quiet, same_environment, same_generators
 
 
@@ -46,7 +46,7 @@ def lm_eval_results(
     with quiet(), same_environment(), same_generators(), evaluating(model):
         from lm_eval import evaluate
 
-        from bench.evaluate.tasks.lm import BranchingLM
+        from bench.evaluate.tasks.hflm import BranchingLM
 
         with hub(tasks.own), failing(tasks.names), templates_compiled_once():
             seed_generators(tasks.seeds)
