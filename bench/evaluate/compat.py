@@ -10,28 +10,28 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 HFLM_SCORING = "_loglikelihood_tokens"
-"""The method of lm-eval's ``HFLM`` that ``tasks/hflm.py`` overrides (checked with lm-eval 0.4.12)."""
+"""The method of lm-eval's ``HFLM`` that ``tasks/hflm.py`` overrides (checked with lm-eval 0.4.13)."""
 
 
 def attention_of(config: PretrainedConfig) -> str | None:
-    """Return the name of the attention that a model uses: ``eager``, ``sdpa``, … (checked with transformers 5)."""
+    """Return the name of the attention that a model uses: ``eager``, ``sdpa``, … (checked with transformers 5.23)."""
     return config._attn_implementation
 
 
 def supports_sdpa(model: PreTrainedModel) -> bool:
-    """Return whether a model can use torch's fused attention (checked with transformers 5)."""
+    """Return whether a model can use torch's fused attention (checked with transformers 5.23)."""
     return bool(getattr(model, "_supports_sdpa", False))
 
 
 def load_task_yaml(path: Path) -> dict[str, Any]:
-    """Return an lm-eval task file with the files that it includes; functions stay names (lm-eval 0.4.12)."""
+    """Return an lm-eval task file with the files that it includes; functions stay names (lm-eval 0.4.13)."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     return load_yaml(path, resolve_func=False)
 
 
 def import_task_function(text: str) -> Callable[..., object]:
-    """Return the function behind a ``!function`` value of a task file (lm-eval 0.4.12).
+    """Return the function behind a ``!function`` value of a task file (lm-eval 0.4.13).
 
     Raises whatever importing its module raises.
     """

@@ -42,9 +42,12 @@ LM_EVAL_SEEDS = Seeds()
 class ReadyTasks:
     """Tasks of lm-eval that need nothing but a model: what ``TaskManager.load`` gives, requests built and kept.
 
-    ``names`` as they were requested; ``own``: all documents are on this machine, so that no hub is needed; ``limit``: documents of
-    each task, the first ones (below 1: a share of them); ``versions`` of tasks and groups; ``notices``: what the check
-    before found worth telling.
+    Attributes:
+        names: as they were requested.
+        own: whether all documents are on this machine, so that no hub is needed.
+        limit: documents of each task, the first ones; below 1: a share of them.
+        versions: of tasks and groups.
+        notices: findings of the check that stop nothing.
     """
 
     names: tuple[str, ...]

@@ -164,8 +164,8 @@ def test_a_table_a_file_and_nothing_else_is_printed(data, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tasks": []}, "no task is named"),
-        ({"tasks": ["piqa_local"], "batch_size": "many"}, "no number of rows"),
+        ({"tasks": []}, "names no task"),
+        ({"tasks": ["piqa_local"], "batch_size": "many"}, "must be auto or a whole number"),
         ({"tasks": ["piqa_local"], "limit": -1.0}, "leaves no document"),
         ({"tasks": ["piqa_loca"]}, "'piqa_loca' is unknown"),
         ({"tasks": ["piqa_local"]}, "reads its documents from files"),
