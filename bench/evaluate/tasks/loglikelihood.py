@@ -1,7 +1,9 @@
 """Log-likelihoods for lm-eval: a common prefix of requests is read once, and only the continuations are scored."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,13 +15,16 @@ from bench.evaluate.decoding import ROOMY, takes_padding
 from bench.evaluate.states import bare, final_states, head_of, in_batches, positions_at_once
 from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 TOLERANCE = 1e-4
 """Largest difference in a state, relative to the largest state, between a branching row and plain ones."""
 
 
 @torch.no_grad()
 def loglikelihoods(
-    model: Any,
+    model: PreTrainedModel,
     requests: Sequence[tuple[list[int], list[int]]],
     *,
     max_length: int,
@@ -66,7 +71,9 @@ def _scored_tokens(rows: Sequence[Branching], continuations: Sequence[list[int]]
     return torch.tensor(requests), torch.tensor(places), torch.tensor(targets)
 
 
-def _score(model: Any, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _score(
+    model: PreTrainedModel, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Log-prob of each token that is asked for, and whether it is the likeliest, on the CPU."""
     _, places, targets = tokens
     used, which = places.unique(return_inverse=True)
@@ -84,7 +91,7 @@ def _score(model: Any, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, 
     return log_probs, likeliest
 
 
-def _states(model: Any, rows: Sequence[Branching]) -> Tensor:
+def _states(model: PreTrainedModel, rows: Sequence[Branching]) -> Tensor:
     layout = lay_out(rows)
     mask = layout.mask(model.dtype)
     return final_states(
@@ -96,7 +103,7 @@ def _states(model: Any, rows: Sequence[Branching]) -> Tensor:
 
 
 @torch.no_grad()
-def reads_branches(model: Any) -> bool:
+def reads_branches(model: PreTrainedModel) -> bool:
     """Whether a branching row gives the model's states of plain rows: tried on a few tokens.
 
     Not so for a model with a sliding window, a recurrent one, or one whose attention knows no mask of its own.

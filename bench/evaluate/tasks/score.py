@@ -1,5 +1,7 @@
 """Evaluation of a saved checkpoint by lm-eval tasks: `bench evaluate CHECKPOINT --tasks …`."""
 
+from __future__ import annotations
+
 import json
 import shlex
 import sys
@@ -16,6 +18,8 @@ from bench.errors import UsageError
 from bench.utils.process import quiet_libraries
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from bench.evaluate.tasks.load import ReadyTasks
 
 FILE = "tasks.json"
@@ -118,7 +122,7 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
     from bench.models.loading import load_model, load_tokenizer
     from bench.utils.progress import Progress
 
-    model: Any = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    model: PreTrainedModel = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     if attention_of(model.config) == "eager" and supports_sdpa(model):
         # What a model is loaded with suits a backward pass; forward alone, the fused kernel is the faster one.
         model.set_attn_implementation("sdpa")
