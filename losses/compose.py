@@ -85,15 +85,13 @@ def _weighted(objective: Objective, term: Term, *, alone: bool) -> Objective:
         return objective
 
     def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
-        losses, after = objective.advance(batch, state or None, free.values(values))
+        losses, after = objective.bind(free.values(values)).advance(batch, state or None)
         return term.weight * losses, after
 
     return _made(
         objective, inner, params=free.params, stateful=objective.init is not None, parts=_parts(objective),
         equation=objective.equation if term.weight == 1 else f"{term.weight:g} ({objective.equation})",
-        schedule=None
-        if objective.schedule is None
-        else lambda values: objective.reference_schedule(free.values(values)),
+        schedule=None if objective.schedule is None else lambda values: objective.bind(free.values(values)).schedule,
     )  # fmt: skip
 
 
@@ -109,8 +107,8 @@ def _sum(left: Objective, right: Objective, text: str) -> Objective:
         raise ExpressionError(f"{text!r}: both {left.name!r} and {right.name!r} move the reference; keep one of them")
 
     def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
-        first, one = left.advance(batch, _own(state, "left.") or None, _only(left, values))
-        second, two = right.advance(batch, _own(state, "right.") or None, _only(right, values))
+        first, one = left.bind(_only(left, values)).advance(batch, _own(state, "left.") or None)
+        second, two = right.bind(_only(right, values)).advance(batch, _own(state, "right.") or None)
         return first + second, _joined(one, two)
 
     def init() -> State:
@@ -122,7 +120,7 @@ def _sum(left: Objective, right: Objective, text: str) -> Objective:
     made = _made(
         left, inner, params={**left.params, **right.params}, parts=(*_parts(left), *_parts(right)),
         stateful=stateful, equation=f"{left.equation} + {right.equation}",
-        schedule=None if mover.schedule is None else lambda values: mover.reference_schedule(_only(mover, values)),
+        schedule=None if mover.schedule is None else lambda values: mover.bind(_only(mover, values)).schedule,
     )  # fmt: skip
     return replace(
         made,
@@ -146,7 +144,7 @@ def _modified(base: Objective | None, change: Modifier, term: Term) -> Objective
         after: State = {}
 
         def losses(changed: Batch) -> Tensor:
-            result, new = base.advance(changed, state or None, _only(base, values))
+            result, new = base.bind(_only(base, values)).advance(changed, state or None)
             after.update(new)
             return result
 
@@ -155,7 +153,7 @@ def _modified(base: Objective | None, change: Modifier, term: Term) -> Objective
     made = _made(
         base, inner, params={**base.params, **free.params}, stateful=base.init is not None, parts=_parts(base),
         equation=f"{change.equation}; ℓ = {base.equation}",
-        schedule=None if base.schedule is None else lambda values: base.reference_schedule(_only(base, values)),
+        schedule=None if base.schedule is None else lambda values: base.bind(_only(base, values)).schedule,
     )  # fmt: skip
     return replace(
         made,

@@ -14,7 +14,7 @@ from losses.batch import Batch, Completion, Pairs, Ranked, Singles
 from losses.param import Param, ParameterOutOfRange, UnknownParameter, resolve_params
 from losses.schedule import ReferenceSchedule, frozen
 
-__all__ = ["Objective", "Param", "ParameterOutOfRange", "Requires", "UnknownParameter", "objective"]
+__all__ = ["Bound", "Objective", "Param", "ParameterOutOfRange", "Requires", "UnknownParameter", "objective"]
 
 Reward = Literal["log_ratio", "mean_log_ratio", "policy", "mean_policy"]
 Aggregation = Literal["sum", "mean", "tokens"]
@@ -101,38 +101,25 @@ class Objective:
         return self if self.timed is None else self.timed(step, steps)
 
     def __call__(self, batch: Batch, **params: float | int) -> Float[Tensor, " examples"]:
-        """Return the loss of each example, shape [examples]; parameters not given take their defaults.
+        """Return the loss of each example, shape [examples]; parameters left out take their defaults.
 
-        An objective with running quantities is before its first step; see ``advance``, which raises the same.
+        An objective with running quantities is before its first step. Raises as ``resolve`` and ``Bound.advance``.
         """
-        return self.advance(batch, None, params)[0]
+        return self.bind(self.resolve(params))(batch)
 
     def advance(
         self, batch: Batch, state: Mapping[str, float] | None, params: Mapping[str, float | int]
     ) -> tuple[Float[Tensor, " examples"], State]:
-        """Return the loss of each example and the state after this global batch, empty where there is none.
+        """Check ``params``, then do as ``Bound.advance``. Raises as ``resolve`` and ``Bound.advance``."""
+        return self.bind(self.resolve(params)).advance(batch, state)
+
+    def bind(self, params: Mapping[str, float]) -> "Bound":
+        """Return the objective at parameter values, to be called with a batch alone, as in the steps of a training.
 
         Args:
-            state: the running quantities before this batch; None before the first step.
-
-        Raises:
-            TypeError: when the batch is of the wrong kind.
-            UnknownParameter, ParameterOutOfRange: as ``resolve``.
-            ValueError: when the batch lacks what the objective requires, or ``fn`` gave another shape.
+            params: a value for every parameter, as ``resolve`` returned them: they are not checked again.
         """
-        if not isinstance(batch, self.batch):
-            raise TypeError(f"objective {self.name!r} takes {self.batch.__name__}, got {type(batch).__name__}")
-        values = self.loss_params(params)
-        if self.init is None:
-            losses, after = self.fn(batch, **values), {}
-        else:
-            losses, after = self.fn(batch, dict(self.init() if state is None else state), **values)
-        if list(losses.shape) != [batch.examples]:
-            raise ValueError(
-                f"objective {self.name!r} gave losses of shape {list(losses.shape)} for {batch.examples} examples; "
-                f"it must give one loss per example, shape [{batch.examples}]: do not average inside the function"
-            )
-        return losses, after
+        return Bound(objective=self, params=params)
 
     def resolve(self, params: Mapping[str, float | int]) -> dict[str, float]:
         """Return a float for every parameter: the one given, else the default.
@@ -145,11 +132,11 @@ class Objective:
 
     def loss_params(self, params: Mapping[str, float | int]) -> dict[str, float]:
         """Return the resolved parameters without those that only shape the schedule. Raises as ``resolve``."""
-        return {name: value for name, value in self.resolve(params).items() if not self.params[name].schedule}
+        return self.bind(self.resolve(params)).loss_params
 
     def reference_schedule(self, params: Mapping[str, float | int]) -> ReferenceSchedule:
         """Return when the reference follows the policy at these parameters. Raises as ``resolve``."""
-        return frozen() if self.schedule is None else self.schedule(self.resolve(params))
+        return self.bind(self.resolve(params)).schedule
 
     def initial_loss(self, params: Mapping[str, float | int]) -> float | None:
         """Return the exact loss of each example at policy = reference, or None. Raises as ``resolve``."""
@@ -177,6 +164,58 @@ class Objective:
     def origin(self) -> str:
         """Where the function stands: «file:line»."""
         return f"{self.file}:{inspect.unwrap(self.fn).__code__.co_firstlineno}"
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """An objective at parameter values that ``Objective.resolve`` has checked: a call checks none of them again.
+
+    Fields:
+        objective: the loss.
+        params: a value for every parameter, those of the schedule included.
+    """
+
+    objective: Objective
+    params: Mapping[str, float]
+
+    def __call__(self, batch: Batch) -> Float[Tensor, " examples"]:
+        """Return the loss of each example, shape [examples], before the first step. Raises as ``advance``."""
+        return self.advance(batch, None)[0]
+
+    def advance(self, batch: Batch, state: Mapping[str, float] | None) -> tuple[Float[Tensor, " examples"], State]:
+        """Return the loss of each example and the state after this global batch, empty where there is none.
+
+        Args:
+            state: the running quantities before this batch; None before the first step.
+
+        Raises:
+            TypeError: when the batch is of the wrong kind.
+            ValueError: when the batch lacks what the objective requires, or ``fn`` gave another shape.
+        """
+        name, kind = self.objective.name, self.objective.batch
+        if not isinstance(batch, kind):
+            raise TypeError(f"objective {name!r} takes {kind.__name__}, got {type(batch).__name__}")
+        if self.objective.init is None:
+            losses, after = self.objective.fn(batch, **self.loss_params), {}
+        else:
+            before = dict(self.objective.init() if state is None else state)
+            losses, after = self.objective.fn(batch, before, **self.loss_params)
+        if list(losses.shape) != [batch.examples]:
+            raise ValueError(
+                f"objective {name!r} gave losses of shape {list(losses.shape)} for {batch.examples} examples; "
+                f"it must give one loss per example, shape [{batch.examples}]: do not average inside the function"
+            )
+        return losses, after
+
+    @property
+    def loss_params(self) -> dict[str, float]:
+        """The parameters that the loss function takes: all but those that only shape the schedule."""
+        return {name: self.params[name] for name, param in self.objective.params.items() if not param.schedule}
+
+    @property
+    def schedule(self) -> ReferenceSchedule:
+        """When the reference follows the policy."""
+        return frozen() if self.objective.schedule is None else self.objective.schedule(self.params)
 
 
 def objective(

@@ -86,7 +86,7 @@ def write_cards(cards: Sequence[Card], path: Path) -> None:
         text = "\n".join(markdown(table) for card in cards for table in tables(card))
     else:
         environment = Environment(autoescape=True, trim_blocks=True)
-        environment.filters["plain"] = for_terminal
+        environment.filters["for_terminal"] = for_terminal
         text = environment.from_string(_HTML).render(title="Data card", cards=[tables(card) for card in cards])
     write_text_whole(path, text.rstrip("\n") + "\n")
 

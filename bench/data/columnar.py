@@ -80,7 +80,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, object]]:
     row = 0
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-            text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
             reader = csv.DictReader(text, strict=True)
             _check_header(path, reader.fieldnames)
             for value in reader:

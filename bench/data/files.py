@@ -142,7 +142,7 @@ def _json(path: Path, name: str) -> list[object]:
 
 def _lines(path: Path) -> Iterator[tuple[int, object]]:
     with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
-        yield from json_lines(lines)  # type: ignore[arg-type]
+        yield from json_lines(lines)
 
 
 def _check_file(path: Path) -> None:

@@ -6,8 +6,8 @@ from bench.core.artifacts import Note, make_sound, silent
 from bench.core.specs import EvaluationSpec, Execution, ModelSpec, TrainSpec
 from bench.data.table import data_folder, write_encoded
 from bench.data.tokens import Encoded
-from bench.errors import UsageError, escape_unprintable
-from bench.models.loading import context_of, load_tokenizer, model_hash
+from bench.errors import escape_unprintable
+from bench.models.loading import load_tokenizer, model_hash
 from bench.models.quantize import check_quantize, rounded
 from bench.models.sources import find_source
 from bench.runner.workspace import Workspace
@@ -88,7 +88,6 @@ def _start_model(
     check_quantize(train.lora, execution)
     if train.lora is not None and train.lora.quantize is not None:
         folder = rounded(folder, results=results, note=note)
-    _check_context(folder, train)
     return folder, ModelSpec(source=escape_unprintable(name), content=model_hash(folder))
 
 
@@ -97,12 +96,3 @@ def _store(rows: Encoded, results: Path, note: Note) -> Path:
     folder = data_folder(rows.content_hash, results=results)
     make_sound(folder, lambda partial: write_encoded(rows, partial), note=note)
     return folder
-
-
-def _check_context(folder: Path, train: TrainSpec) -> None:
-    context = context_of(folder)
-    if context is not None and train.max_length > context:
-        raise UsageError(
-            f"train.max_length={train.max_length} is more than the {context} tokens of context that {folder.name} has",
-            fix=f"--set train.max_length={context}",
-        )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from bench.core.artifacts import Note
 from bench.core.specs import DataSpec, EvaluationSpec, TrainSpec
 from bench.errors import UsageError
+from bench.models.loading import context_of
 from bench.suites.inputs import UserInputs
 from bench.suites.suite import Suite
 
@@ -142,6 +143,17 @@ class SuiteModule(Protocol):
 def suite_module(suite: Suite) -> SuiteModule:
     """Return the functions of a suite, from ``suite.py`` in its folder."""
     return cast(SuiteModule, importlib.import_module(f"bench.suites.{suite.name}.suite"))
+
+
+def check_context(start: StartModel) -> None:
+    """Raise UsageError where the longest row does not fit the model's context."""
+    context = context_of(start.folder)
+    if context is not None and start.max_length > context:
+        raise UsageError(
+            f"train.max_length={start.max_length} is more than the {context} tokens of context that "
+            f"{start.folder.name} has",
+            fix=f"--set train.max_length={context}",
+        )
 
 
 def refuse_judging(suite: Suite, inputs: UserInputs, evaluation: EvaluationSpec) -> None:

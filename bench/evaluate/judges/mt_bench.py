@@ -51,7 +51,7 @@ def questions() -> list[Question]:
             number=record["question_id"],
             category=record["category"],
             turns=(record["turns"][0], record["turns"][1]),
-            reference=references.get(record["question_id"]) if record["category"] in WITH_REFERENCE else None,  # type: ignore[arg-type]
+            reference=references.get(record["question_id"]) if record["category"] in WITH_REFERENCE else None,
         )
         for record in _stored("question.jsonl")
     ]

@@ -81,7 +81,7 @@ def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) 
 
 def _verdict(difference: float, *, soft: bool) -> Verdict:
     if math.isnan(difference):
-        return Verdict(first_better=None, outcome="failed", said="no score: longer than the model's context, or NaN")
+        return Verdict(first_better=None, outcome="failed", text="no score: longer than the model's context, or NaN")
     if soft:
         return Verdict(first_better=0.5 * (1.0 + math.tanh(difference / 2.0)))
     return Verdict(first_better=0.5 + 0.5 * float(np.sign(difference)))

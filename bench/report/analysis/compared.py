@@ -18,6 +18,7 @@ from bench.stats.letters import compact_letters
 from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 BASELINE = "dpo"
@@ -206,7 +207,7 @@ def _importances(swept: Sequence[Setting]) -> dict[str, float]:
     return importances(rows, targets, seed=SEED)
 
 
-def matched(group: Group, *, name: str = "target") -> "dict[str, NDArray]":
+def matched(group: Group, *, name: str = "target") -> "dict[str, NDArray[np.float64]]":
     """Return objective → test scores ``name`` of its best setting, (seeds, prompts), in the objectives' order.
 
     All arrays have the same seeds in their rows, those that every objective here has, and the same prompts in their

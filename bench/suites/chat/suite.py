@@ -11,7 +11,7 @@ from bench.evaluate.checkpoint import JudgeInputs
 from bench.suites.chat.held_out import content_of, held_out_prompts, note_overlap
 from bench.suites.chat.judges import make_judges, target_of
 from bench.suites.inputs import UserInputs
-from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, data_spec_of
+from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, check_context, data_spec_of
 from bench.suites.sampling import SamplingEvaluator
 from bench.suites.suite import Suite
 
@@ -44,6 +44,7 @@ def load(
     Raises:
         UsageError: data or judges do not suit.
     """
+    check_context(start)
     tokenizer = start.tokenizer
     parts = inputs.as_turns(tokenizer).read(tokenizer, max_length=start.max_length, note=note)
     prompts = held_out_prompts(parts, tokenizer, prompts=inputs.prompts)

@@ -47,7 +47,7 @@ def load(
     results: Path,
     note: Note,
 ) -> SuiteData:
-    """Draw the problem's pairs and list its prompts."""
+    """Draw the problem's pairs and list its prompts. Rows are as long as its longest completion, so all of them fit."""
     problem = _problem(suite)
     parts = {split: encode_problem(problem, split) for split in ("train", *HELD_OUT_SPLITS)}
     prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in HELD_OUT_SPLITS}

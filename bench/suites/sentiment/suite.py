@@ -16,7 +16,7 @@ from bench.models.files import same_tokenizer
 from bench.models.loading import load_tokenizer
 from bench.suites.inputs import UserInputs
 from bench.suites.pairs import load_pairs, load_prompts
-from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, data_spec_of, refuse_judging
+from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, check_context, data_spec_of, refuse_judging
 from bench.suites.sampling import SamplingEvaluator
 from bench.suites.suite import Suite
 
@@ -48,6 +48,7 @@ def load(
     Raises:
         UsageError: the data cannot be read, or are the suite's own under another tokenizer.
     """
+    check_context(start)
     tokenizer = start.tokenizer
     own = same_tokenizer(start.folder, suite.folder / "model")
     if inputs.data:

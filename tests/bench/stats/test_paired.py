@@ -123,6 +123,8 @@ def test_many_tests_at_once_are_what_each_is_alone(shape):
     assert [test.p for test in together] == [paired_test(*pair).p for pair in pairs]
     assert together[-1].p == 1.0
     for (first, second), test in zip(pairs[:-1], together, strict=False):
+        if test.p == 0:
+            continue
         # At the level 1 − p the interval touches 0.
         edge = crossed_interval(first - second, level=1 - test.p)
         assert edge.half == pytest.approx(abs(edge.mean), rel=1e-6)

@@ -43,7 +43,7 @@ class Population:
 
     log_ref: Array
     preference: Array
-    lengths: NDArray
+    lengths: NDArray[np.int64]
     reward: Array
     vocabulary: int | None = None
 

@@ -49,7 +49,7 @@ def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_t
     ],
 )
 def test_a_grade_is_read_as_fastchat_reads_it(said, grade):
-    assert grade_in(answer_text) == grade
+    assert grade_in(said) == grade
 
 
 def test_the_error_is_over_questions_not_turns():
