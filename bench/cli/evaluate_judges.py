@@ -123,7 +123,7 @@ def _pairs(request: JudgeRequest) -> list[Paired]:
 
 
 def _of_checkpoint(request: JudgeRequest, baseline: Answers) -> Answers:
-    from bench.evaluate.judges.outputs import answers_of, write_answers
+    from bench.evaluate.judges.generate import answers_of, write_answers
 
     assert request.checkpoint is not None
     folder = request.out.parent if request.out.suffix == ".csv" else request.out

@@ -14,7 +14,6 @@ from bench.evaluate.judges.annotate import remembered
 from bench.evaluate.judges.base import Cost, Judge, Verdict, stored_fields
 from bench.evaluate.judges.cache import kept, key_of
 from bench.evaluate.judges.factory import judges_of, tell_cost
-from bench.evaluate.judges.grades import Graded, csv_of, grade_rows, printed
 from bench.evaluate.judges.mt_bench import (
     TEMPERATURES,
     TOKENS,
@@ -25,6 +24,7 @@ from bench.evaluate.judges.mt_bench import (
     questions,
     read_dialogues,
 )
+from bench.evaluate.judges.mt_bench_table import Graded, csv_of, grade_records, grade_rows, printed
 from bench.utils.files import write_text_whole
 
 
@@ -144,7 +144,7 @@ def _cost(judge: Judge, dialogues: Sequence[Dialogue], *, cache: Path) -> Cost |
 
 
 def _of_checkpoint(request: GradeRequest, *, folder: Path) -> Dialogue:
-    from bench.evaluate.judges.outputs import answer_text, name_of
+    from bench.evaluate.judges.generate import answer_text, name_of
 
     assert request.checkpoint is not None
     answers: dict[int, tuple[str, str]] = {}

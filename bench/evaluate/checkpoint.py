@@ -1,9 +1,11 @@
-"""The evaluation of one checkpoint: which measures are taken, in which order, on which split."""
+"""The evaluation of one checkpoint: samples, held-out pairs, judges and lm-eval tasks."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,10 +23,13 @@ from bench.evaluate.metrics.generation import generation_metrics, per_prompt
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.metrics.preference import preference_metrics
 from bench.evaluate.sampling import sample_with_states
-from bench.evaluate.tasks.harness import run_lm_eval
-from bench.evaluate.tasks.ready import ReadyTasks
+from bench.evaluate.tasks.load import ReadyTasks
+from bench.evaluate.tasks.run import run_lm_eval
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs, compute
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 64
 
@@ -39,8 +44,8 @@ class Yardstick:
     the log-ratios are zero to the bit. ``judge_inputs``: judges and what they see, where the prompts are the user's.
     """
 
-    start: Any
-    tokenizer: Any
+    start: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     gold: Gold | None
     prompts: Sequence[Sequence[int]]
     held_out: Encoded | None
@@ -74,7 +79,9 @@ class Evaluated:
     rows: tuple[SampleRow, ...] = ()
 
 
-def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str) -> Evaluated:
+def evaluate_checkpoint(
+    model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str
+) -> Evaluated:
     """Measure a causal LM as ``spec`` says.
 
     Args:
@@ -140,7 +147,7 @@ def _gold(rows: Sequence[SampleRow]) -> list[float]:
     return [float("nan") if row.gold is None else row.gold for row in rows]
 
 
-def sample_rows(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
+def sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
     """Sample one completion a prompt (the same noise for every model), score it, and measure KL to the start model."""
     samples, states = sample_with_states(
         model,
@@ -185,7 +192,9 @@ def _texts(samples: Samples, yardstick: Yardstick) -> tuple[Sequence[str], Seque
 
 
 @torch.no_grad()
-def preference(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str) -> tuple[Metric, ...]:
+def preference(
+    model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str
+) -> tuple[Metric, ...]:
     """Held-out pairs: reward accuracy and margin, and how far chosen and rejected moved from the reference."""
     assert yardstick.held_out is not None
     assert yardstick.reference is not None

@@ -1,15 +1,21 @@
 """The decoding loop: prompts padded on the left, keys and values with room to grow, ended rows dropped."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from bench.evaluate.compat import attention_of
 from bench.evaluate.states import bare, head_of, last_state
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 BLOCK = 16
 """Tokens by which the room for keys and values grows."""
@@ -67,7 +73,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def continue_prompts(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     noise: Tensor,
     *,
@@ -103,7 +109,7 @@ def continue_prompts(
 
 
 def decode(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     choose: Choose,
     *,
@@ -145,16 +151,16 @@ def decode(
         fed = tokens[:, None]
 
 
-def _roomy_cache(model: Any, *, room: int) -> DynamicCache:
+def _roomy_cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
     """Transformers' cache for the model, its plain layers replaced where the attention knows empty places."""
     causal = bare(model)
     cache = DynamicCache(config=causal.config)
-    if causal.config.get_text_config(decoder=True)._attn_implementation in ROOMY:
+    if attention_of(causal.config.get_text_config(decoder=True)) in ROOMY:
         cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
-def takes_padding(model: Any) -> bool:
+def takes_padding(model: PreTrainedModel) -> bool:
     """Whether padding on the left is nothing to the model: it reads positions, and keeps keys and values alone.
 
     A recurrent model (Mamba) would read the padding, one without position ids would count it.

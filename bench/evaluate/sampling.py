@@ -1,15 +1,18 @@
 """Drawing completions from a model with common random numbers, prompts of many lengths in one batch."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.samples import Samples
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 PADDING = 0.25
 """Prompts share a batch while padding makes its cells (rows × longest prompt and completion) at most this much more."""
@@ -19,7 +22,7 @@ STATES_KEPT = 1 << 26
 
 
 def sample(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
@@ -62,7 +65,7 @@ def sample(
 
 
 def sample_with_states(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
@@ -112,11 +115,11 @@ def sample_with_states(
     return samples, torch.cat([states[index] for index in range(len(prompts))]) if keep else None
 
 
-def _hidden(model: Any) -> int:
+def _hidden(model: PreTrainedModel) -> int:
     return int(model.get_output_embeddings().weight.shape[1])
 
 
-def _check_prompts(model: Any, prompts: Sequence[Sequence[int]], *, max_tokens: int) -> None:
+def _check_prompts(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, max_tokens: int) -> None:
     context = getattr(model.config, "max_position_embeddings", None) or math.inf
     for index, prompt in enumerate(prompts):
         if not prompt:
@@ -150,7 +153,7 @@ def batches(lengths: Sequence[int], *, batch: int, extra: int, padding: float) -
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Hold the model in eval mode, then give each of its modules back the mode that it had."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -1,11 +1,16 @@
-"""The states before the head, so that logits can be made a few positions at a time; and batches by tokens."""
+"""Hidden states before the output head, from which logits are made a few positions at a time; batches by tokens."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from bench.models.logprobs import LOGIT_TRANSFORMS
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel
 
 TOKENS_AT_ONCE = 2048
 """Tokens in one forward pass: what lies between layers then stays in a CPU's cache (docs/benchmarks.md)."""
@@ -16,13 +21,13 @@ Head = Callable[[Tensor], Tensor]
 """From states ``[positions, …]`` to logits ``[positions, vocabulary]``."""
 
 
-def bare(model: Any) -> Any:
+def bare(model: PreTrainedModel) -> PreTrainedModel:
     """The causal language model below adapters, if there are any."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def final_states(
-    model: Any, input_ids: Tensor, attention_mask: Tensor | None, *, position_ids: Tensor | None = None
+    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None, *, position_ids: Tensor | None = None
 ) -> Tensor:
     """What ``head_of`` takes at every position, ``[rows, tokens, …]``.
 
@@ -39,7 +44,7 @@ def final_states(
     return causal(input_ids=input_ids, attention_mask=seen, use_cache=False, **where).logits
 
 
-def last_state(model: Any, input_ids: Tensor, cache: Any, where: Mapping[str, Tensor]) -> Tensor:
+def last_state(model: PreTrainedModel, input_ids: Tensor, cache: Cache, where: Mapping[str, Tensor]) -> Tensor:
     """What ``head_of`` takes at the last position, ``[rows, …]``; ``cache`` has the tokens before and gets these.
 
     Args:
@@ -52,13 +57,13 @@ def last_state(model: Any, input_ids: Tensor, cache: Any, where: Mapping[str, Te
     return causal(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
 
 
-def head_of(model: Any) -> Head:
+def head_of(model: PreTrainedModel) -> Head:
     """The output embedding, or nothing where logits are more than that and ``final_states`` has made them already."""
     causal = bare(model)
     return causal.get_output_embeddings() if is_plain(causal) else _as_they_are
 
 
-def is_plain(causal: Any) -> bool:
+def is_plain(causal: PreTrainedModel) -> bool:
     """Whether the logits are the output embedding of the last hidden state, and no more."""
     transformed = any(getattr(causal.config, name, None) for name in LOGIT_TRANSFORMS)
     return (

@@ -10,8 +10,8 @@ from bench.core.manifest import is_complete
 from bench.core.record import RunRecord
 from bench.core.results import read_record
 from bench.core.specs import EvaluationSpec, without_sources
+from bench.evaluate.metrics.aggregate import mean_metrics
 from bench.evaluate.metrics.generation import TASK
-from bench.evaluate.metrics.metric import mean_metrics
 from bench.runner.measure import SAMPLES
 from sweeps.protocol import TuningProtocol
 

@@ -10,8 +10,8 @@ from bench.core.specs import DataSpec, EvaluationSpec, Execution, ModelSpec, Tra
 from bench.data.tokens import Encoded
 from bench.evaluate.checkpoint import JudgeInputs
 from bench.evaluate.gold_reward import Gold
+from bench.evaluate.tasks.load import ReadyTasks, Seeds, ready_tasks
 from bench.evaluate.tasks.preflight import reader_of
-from bench.evaluate.tasks.ready import ReadyTasks, Seeds, ready_tasks
 from bench.models.loading import load_model
 from bench.suites.protocol import Evaluator
 from bench.suites.suite import Suite

@@ -1,1 +1,1 @@
-"""Open-ended evaluation: who judges, what was judged, and the win rates that follow."""
+"""Open-ended evaluation: judges, their verdicts, and win rates."""

@@ -1,4 +1,4 @@
-"""Asking a judge about a model's answers beside the baseline's: in which order, what is kept, and its bias."""
+"""Annotation of a model's answers against a baseline's by a judge: order, cache of verdicts, and position bias."""
 
 import hashlib
 import json

@@ -74,7 +74,9 @@ def read_answers(path: Path, *, questions: Path | None = None) -> list[Answers]:
         rows = models.setdefault(name, [])
         index = record.get("index", len(rows))
         if not isinstance(record.get("output"), str) or not isinstance(index, int):
-            raise UsageError(f"answers {path}, record {number}: no output, or an index that is no number", fix=FORMS)
+            raise UsageError(
+                f"answers {path}, record {number}: no output, or an index that is not an integer", fix=FORMS
+            )
         instruction = record.get("instruction", texts.get(index))
         if not isinstance(instruction, str):
             raise UsageError(

@@ -1,4 +1,4 @@
-"""The judge that is fitted on preferences: a Bradley-Terry reward on the words of an answer, without a model."""
+"""Judge by a Bradley-Terry reward on the words of an answer, fitted on preferences."""
 
 import hashlib
 import json

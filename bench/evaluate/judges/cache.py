@@ -1,4 +1,4 @@
-"""Verdicts kept on disk, one file each, named by all that decides them: nothing is asked or paid twice."""
+"""Cache of verdicts on disk, one file each, keyed by all that decides them, so that no request is paid twice."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
+"""Stored judgements, read from CSV or alpaca-eval's JSON and validated."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -164,7 +164,7 @@ def _integers(column: "Series", *, where: str) -> NDArray[np.int64]:
     values = _numbers(column, where=f"{where}, index")
     if not (np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all():
         raise UsageError(
-            f"{where}: an index is no whole number from 0", fix="index is the question's number in the set"
+            f"{where}: an index is not a whole number ≥ 0", fix="index is the question's number in the set"
         )
     return values.astype(np.int64)
 

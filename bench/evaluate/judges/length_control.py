@@ -1,4 +1,4 @@
-"""AlpacaEval 2's length-controlled win rate, by alpaca-eval's own model with files given in place of the hub's."""
+"""AlpacaEval 2's length-controlled win rate, by alpaca-eval's own model with local files in place of the hub's."""
 
 import math
 import warnings
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import RunError, UsageError
+from bench.evaluate.compat import length_control_module
 from bench.evaluate.judges.judgements import Array, Judgements
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def read_length_control(difficulty: Path, gamed: Path) -> LengthControl:
     Where ``gamed`` states a question's difficulty, that one holds, as in alpaca-eval.
 
     Raises:
-        UsageError: a file cannot be read, lacks a column, or holds what is no number.
+        UsageError: a file cannot be read, lacks a column, or has a value that is not a number.
     """
     table = _read(difficulty, ("index", "instruction_difficulty"))
     wanted = ("preference", "index", "std_delta_len", "not_gamed_baseline")
@@ -169,8 +170,7 @@ def _official() -> Any:
     from bench.utils.isolation import quiet, same_environment
 
     with quiet(), same_environment():
-        from alpaca_eval.metrics import glm_winrate
-    return glm_winrate
+        return length_control_module()
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> "DataFrame":
@@ -193,6 +193,6 @@ def _read(path: Path, columns: tuple[str, ...]) -> "DataFrame":
         column = pd.to_numeric(table[name], errors="coerce")
         blank = column.isna() & table[name].isna() if name == "preference" else False  # a judge that did not answer
         if not (np.isfinite(column) | blank).all():
-            raise UsageError(f"{path}: {name} holds what is no number", fix="restore the file")
+            raise UsageError(f"{path}: {name} has a value that is not a number", fix="restore the file")
         table[name] = column
     return table

@@ -1,17 +1,22 @@
-"""The judge that is a local causal LM, asked by a template: the probabilities of the two answers' tokens."""
+"""Judge by a local causal LM with a prompt template: the probabilities of the two answers' tokens."""
+
+from __future__ import annotations
 
 import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Judge, Messages, Verdict
 from bench.evaluate.judges.config import JudgeSpec
-from bench.evaluate.judges.local_model import local_causal, model_identity
+from bench.evaluate.judges.loading import local_causal, model_identity
 from bench.evaluate.judges.templates import Template, filled, prompt_ids, read_words, template_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
@@ -50,7 +55,7 @@ def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
     )
 
 
-def _answer_tokens(tokenizer: Any, template: Template) -> tuple[int, int]:
+def _answer_tokens(tokenizer: PreTrainedTokenizerBase, template: Template) -> tuple[int, int]:
     first, second = (tokenizer(answer, add_special_tokens=False)["input_ids"][:1] for answer in template.answers)
     if not first or not second or first == second:
         raise UsageError(
@@ -60,7 +65,7 @@ def _answer_tokens(tokenizer: Any, template: Template) -> tuple[int, int]:
     return first[0], second[0]
 
 
-def _by_probability(model: Any, ids: list[int], tokens: tuple[int, int]) -> Verdict:
+def _by_probability(model: PreTrainedModel, ids: list[int], tokens: tuple[int, int]) -> Verdict:
     import torch
 
     if too_long := _too_long(model, ids, more=1):
@@ -70,11 +75,11 @@ def _by_probability(model: Any, ids: list[int], tokens: tuple[int, int]) -> Verd
     chances = logits.log_softmax(-1)[list(tokens)].double()
     value = float((chances[0] - chances[1]).sigmoid())
     if math.isnan(value):
-        return Verdict(first_better=None, outcome="failed", text="the model's logits are no numbers")
+        return Verdict(first_better=None, outcome="failed", text="the model's logits are NaN")
     return Verdict(first_better=value, mass=float(chances.exp().sum()), prompt_tokens=len(ids))
 
 
-def _spoken(model: Any, tokenizer: Any, ids: list[int], *, limit: int) -> Verdict:
+def _spoken(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: list[int], *, limit: int) -> Verdict:
     import torch
 
     if too_long := _too_long(model, ids, more=limit):
@@ -92,7 +97,7 @@ def _spoken(model: Any, tokenizer: Any, ids: list[int], *, limit: int) -> Verdic
     return Verdict(first_better=None, text=text, prompt_tokens=len(ids), completion_tokens=len(made))
 
 
-def _too_long(model: Any, ids: list[int], *, more: int) -> Verdict | None:
+def _too_long(model: PreTrainedModel, ids: list[int], *, more: int) -> Verdict | None:
     context = getattr(model.config, "max_position_embeddings", None) or math.inf
     if len(ids) + more <= context:
         return None

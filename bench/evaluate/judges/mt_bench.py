@@ -1,4 +1,4 @@
-"""MT-Bench: its questions, what a judge is shown of an answer, and how a grade is read from the judge's words."""
+"""MT-Bench: questions, grading prompts, and parsing of grades."""
 
 import json
 import re

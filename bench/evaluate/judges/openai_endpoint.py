@@ -1,4 +1,4 @@
-"""The judge behind an OpenAI-compatible address: asking many at once, what may fail, and what it costs."""
+"""Judge behind an OpenAI-compatible endpoint: concurrent requests, their failures, and their cost."""
 
 import hashlib
 import json
@@ -160,7 +160,11 @@ def _with_retry(messages: Messages, ask: Callable[[Messages], Verdict], *, spec:
             return _failed(error)
         except (ValueError, AttributeError, TypeError, IndexError) as error:
             if last:
-                return Verdict(first_better=None, outcome="failed", text=f"not the answer of such a server: {error}")
+                return Verdict(
+                    first_better=None,
+                    outcome="failed",
+                    text=f"the response is not that of an OpenAI-compatible server: {error}",
+                )
     raise AssertionError("the second try returns or raises")
 
 

@@ -1,10 +1,12 @@
 """Judges that score each text by itself: the suite's gold reward, and a reward model in a folder."""
 
+from __future__ import annotations
+
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ from numpy.typing import NDArray
 from bench.core.assets import SUITES
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Score = Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]
 """Scores of (instruction, answer), ``[answers]``; NaN where one cannot be scored."""
@@ -43,7 +48,7 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
     Raises:
         UsageError: not a folder of such a model, or a text without both fields.
     """
-    from bench.evaluate.judges.local_model import local_classifier, model_identity
+    from bench.evaluate.judges.loading import local_classifier, model_identity
 
     if "{output}" not in text or "{instruction}" not in text:
         raise UsageError(f"reward model {folder}: text {text!r} lacks a field", fix="'{instruction}\\n\\n{output}'")
@@ -82,7 +87,7 @@ def _verdict(difference: float, *, soft: bool) -> Verdict:
     return Verdict(first_better=0.5 + 0.5 * float(np.sign(difference)))
 
 
-def _ids(tokenizer: Any, text: str, instruction: str, answer: str, *, templated: bool) -> Any:
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, instruction: str, answer: str, *, templated: bool) -> Any:
     if templated:
         messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
         return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
@@ -91,7 +96,7 @@ def _ids(tokenizer: Any, text: str, instruction: str, answer: str, *, templated:
     return tokenizer(whole, return_tensors="pt")
 
 
-def _score_one(model: Any, ids: Any) -> float:
+def _score_one(model: PreTrainedModel, ids: Any) -> float:
     import torch
 
     context = getattr(model.config, "max_position_embeddings", None) or math.inf

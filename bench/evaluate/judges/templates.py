@@ -1,16 +1,21 @@
 """Prompts of a language model as a judge, and how its answer is read as a verdict."""
 
+from __future__ import annotations
+
 import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Messages, Verdict
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[int]:
     """Return the dialogue's ids up to where the model answers; texts one after the other without a chat template.
 
     A template that knows no system message gets it at the beginning of the first message.
@@ -31,7 +36,7 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
         return list(_templated(tokenizer, joined))
 
 
-def _templated(tokenizer: Any, messages: list[dict[str, str]]) -> Any:
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> Any:
     return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
 
 

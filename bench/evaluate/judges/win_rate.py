@@ -14,7 +14,7 @@ from bench.evaluate.judges.alpaca_eval import judge_metrics, length_controlled_v
 from bench.evaluate.judges.annotate import Annotation, annotate
 from bench.evaluate.judges.answers import in_order
 from bench.evaluate.judges.base import AnswerPair, Judge
-from bench.evaluate.metrics.metric import mean_metrics
+from bench.evaluate.metrics.aggregate import mean_metrics
 
 EVEN = 50.0
 """The win rate of a model against itself, percent."""

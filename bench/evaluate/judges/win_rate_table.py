@@ -1,4 +1,4 @@
-"""The table of win rates: one row each judge and model, as values, as CSV and as it is printed."""
+"""Table of win rates, one row for each judge and model: values, CSV, terminal."""
 
 import csv
 import io

@@ -1,18 +1,43 @@
 """The metrics of sampled completions: reward, KL, length, diversity, and the shares of degenerate ones."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.record import Metric
 from bench.core.samples import SampleRow
-from bench.evaluate.metrics.metric import Measured, mean_metrics
+from bench.evaluate.metrics.aggregate import Measured, mean_metrics
 
+Array = NDArray[np.float64]
 TASK = "generation"
-HIGHER = ("gold_reward", "target")
-"""What is better where it is higher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSet:
+    """One sample a prompt, and what the target is made of: ``beta0``, or each prompt's ``target`` where it is known."""
+
+    rows: Sequence[SampleRow]
+    beta0: float
+    target: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptMetric:
+    """A metric that is a mean over prompts.
+
+    Attributes:
+        values: the value of each prompt's sample, ``[prompts]``; None where it is unknown.
+        higher_is_better: None where neither direction is better.
+        stored: whether a record keeps the values by prompt beside their mean.
+    """
+
+    name: str
+    values: Callable[[SampleSet], Array | None]
+    higher_is_better: bool | None = None
+    stored: bool = False
 
 
 def diversity(completions: Sequence[Sequence[int]]) -> dict[str, float]:
@@ -29,48 +54,81 @@ def diversity(completions: Sequence[Sequence[int]]) -> dict[str, float]:
     return shares
 
 
-def per_prompt(
-    rows: Sequence[SampleRow], *, beta0: float, target: NDArray[np.float64] | None = None
-) -> dict[str, NDArray[np.float64]]:
-    """Return what each prompt's sample scored, in the prompts' order: gold reward, KL (nats), target, length (tokens).
+def _reward(samples: SampleSet) -> Array | None:
+    known = [row.gold for row in samples.rows if row.gold is not None]
+    return np.array(known) if len(known) == len(samples.rows) else None
 
-    The end token counts in ``length``. Without a gold reward there is none.
+
+def _kl(samples: SampleSet) -> Array:
+    return np.array([row.kl for row in samples.rows])
+
+
+def _target(samples: SampleSet) -> Array | None:
+    if samples.target is not None:
+        return samples.target
+    reward = _reward(samples)
+    return None if reward is None else reward - samples.beta0 * _kl(samples)
+
+
+def _length(samples: SampleSet) -> Array:
+    return np.array([float(len(row.completion_ids)) for row in samples.rows])
+
+
+def _ended(samples: SampleSet) -> Array:
+    return np.array([float(row.ended) for row in samples.rows])
+
+
+def _empty(samples: SampleSet) -> Array:
+    return np.array([float(not row.text.strip()) for row in samples.rows])
+
+
+def _copied(samples: SampleSet) -> Array:
+    texts = [row.text.strip() for row in samples.rows]
+    return np.array([float(bool(t) and t == r.prompt.strip()) for t, r in zip(texts, samples.rows, strict=True)])
+
+
+def _constant(samples: SampleSet) -> Array:
+    return np.array([float(len(r.completion_ids) > 3 and len(set(r.completion_ids)) == 1) for r in samples.rows])
+
+
+def _repeated(samples: SampleSet) -> Array:
+    texts = [row.text.strip() for row in samples.rows]
+    often = Counter(texts)
+    return np.array([float(bool(text) and often[text] > 1) for text in texts])
+
+
+PROMPT_METRICS = (
+    PromptMetric(name="gold_reward", values=_reward, higher_is_better=True, stored=True),
+    PromptMetric(name="kl", values=_kl, stored=True),
+    PromptMetric(name="target", values=_target, higher_is_better=True, stored=True),
+    PromptMetric(name="length", values=_length, stored=True),
+    PromptMetric(name="ended_share", values=_ended),
+    PromptMetric(name="empty_share", values=_empty, higher_is_better=False),
+    PromptMetric(name="copied_share", values=_copied, higher_is_better=False),
+    PromptMetric(name="constant_share", values=_constant, higher_is_better=False),
+    PromptMetric(name="repeated_share", values=_repeated, higher_is_better=False),
+)
+"""All metrics that are means over prompts, in the order of a record. A new one is an entry here.
+
+``gold_reward`` and ``target`` are in nats, ``kl`` in nats, ``length`` in tokens with the end token. The target is
+J = gold − β₀·KL unless it is known by prompt. A share is a mean of 0 and 1: completions that ended, are empty, copy
+the prompt, are one token throughout, or are another prompt's completion word for word.
+"""
+
+
+def per_prompt(rows: Sequence[SampleRow], *, beta0: float, target: Array | None = None) -> dict[str, Array]:
+    """Return the stored values of each prompt's sample by metric, in the prompts' order. Unknown metrics are left out.
 
     Args:
         target: each prompt's part of what is maximised; None: it is J = gold − β₀·KL.
     """
-    divergence = np.array([row.kl for row in rows])
-    length = np.array([float(len(row.completion_ids)) for row in rows])
-    known = [row.gold for row in rows if row.gold is not None]
-    reward = np.array(known) if len(known) == len(rows) else None
-    scores = {} if reward is None else {"gold_reward": reward}
-    scores["kl"] = divergence
-    if target is not None:
-        scores["target"] = target
-    elif reward is not None:
-        scores["target"] = reward - beta0 * divergence
-    return scores | {"length": length}
-
-
-def degenerate(rows: Sequence[SampleRow]) -> dict[str, NDArray[np.float64]]:
-    """Return a flag (0 or 1) for each sample that is no answer: empty, the prompt again, or one token throughout.
-
-    ``repeated_share`` flags what another prompt got too, word for word.
-    """
-    texts = [row.text.strip() for row in rows]
-    often = Counter(texts)
-    return {
-        "empty_share": np.array([float(not text) for text in texts]),
-        "copied_share": np.array([float(bool(t) and t == r.prompt.strip()) for t, r in zip(texts, rows, strict=True)]),
-        "constant_share": np.array(
-            [float(len(r.completion_ids) > 3 and len(set(r.completion_ids)) == 1) for r in rows]
-        ),
-        "repeated_share": np.array([float(bool(text) and often[text] > 1) for text in texts]),
-    }
+    samples = SampleSet(rows=rows, beta0=beta0, target=target)
+    scores = {metric.name: metric.values(samples) for metric in PROMPT_METRICS if metric.stored}
+    return {name: values for name, values in scores.items() if values is not None}
 
 
 def generation_metrics(
-    rows: Sequence[SampleRow], *, beta0: float, split: str, target: NDArray[np.float64] | None = None
+    rows: Sequence[SampleRow], *, beta0: float, split: str, target: Array | None = None
 ) -> tuple[Metric, ...]:
     """Return the metrics of task "generation".
 
@@ -80,11 +138,11 @@ def generation_metrics(
     Raises:
         ValueError: there are no rows.
     """
-    scores = per_prompt(rows, beta0=beta0, target=target)
+    samples = SampleSet(rows=rows, beta0=beta0, target=target)
     measured: Measured = {
-        **{name: (each, True if name in HIGHER else None) for name, each in scores.items()},
-        "ended_share": (np.array([float(row.ended) for row in rows]), None),
-        **{name: (flags, False) for name, flags in degenerate(rows).items()},
+        metric.name: (values, metric.higher_is_better)
+        for metric in PROMPT_METRICS
+        if (values := metric.values(samples)) is not None
     }
     return mean_metrics(measured, task=TASK, split=split) + tuple(
         Metric(task=TASK, split=split, name=name, value=value, n=len(rows))

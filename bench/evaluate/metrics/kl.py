@@ -1,7 +1,9 @@
 """The KL between policy and reference on the policy's own samples."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,8 +13,13 @@ from bench.data.collate import collate_rows
 from bench.evaluate.sampling import evaluating
 from bench.evaluate.states import Head, final_states, head_of, in_batches, positions_at_once
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def sequence_kl(policy: Any, reference: Any, samples: Samples, *, batch: int, states: Tensor | None = None) -> Tensor:
+
+def sequence_kl(
+    policy: PreTrainedModel, reference: PreTrainedModel, samples: Samples, *, batch: int, states: Tensor | None = None
+) -> Tensor:
     """Return Σ_t KL(π(·|x, y_<t) ‖ π_ref(·|x, y_<t)) for each sampled completion y, float64 ``[prompts]``, in nats.
 
     This is the sequence-level KL of the DPO paper (arXiv 2305.18290, section 6.1): at each position of the policy's

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.record import Metric
-from bench.evaluate.metrics.metric import Measured, mean_metrics
+from bench.evaluate.metrics.aggregate import Measured, mean_metrics
 
 TASK = "preference"
 REWARDS = ("log_ratio", "mean_log_ratio", "policy", "mean_policy")

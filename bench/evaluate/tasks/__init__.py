@@ -1,1 +1,1 @@
-"""Tasks of lm-eval whose documents are read from files: one YAML file each, see ``bench.evaluate.tasks.files``."""
+"""Tasks of lm-eval: found, checked, loaded, and run on a model in memory."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.evaluate.tasks.files import BUILDERS
+from bench.evaluate.tasks.local_tasks import BUILDERS
 from bench.utils.isolation import hub_answers, offline
 
 FILES = (*set(BUILDERS.values()), "csv", "text", "pandas")
@@ -34,13 +34,13 @@ def data_problems(config: Mapping[str, Any]) -> Iterator[tuple[Problem, str, str
     else:
         yield (
             "network",
-            f"needs a network: its data ({path}) lie neither here nor in the cache of datasets",
+            f"needs a network: its data ({path}) is neither on this machine nor in the cache of datasets",
             "where there is a network: `lm_eval --tasks NAME --limit 1 --model dummy` fills the cache; or one of the "
             "tasks NAME_local on files (docs/tasks.md)",
         )
 
 
-def lies_here(config: Mapping[str, Any]) -> bool:
+def is_local(config: Mapping[str, Any]) -> bool:
     """Whether a task's documents need no network."""
     return not config.get("is_class") and not config.get("custom_dataset") and not list(data_problems(config))
 

@@ -1,8 +1,10 @@
 """Greedy generation for lm-eval: prompts of many lengths in one batch, each row until its own stop string."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,6 +22,9 @@ CHANGING = (
     *("exponential_decay_length_penalty", "remove_invalid_values", "watermarking_config", "constraints", "max_time"),
     *("prompt_lookup_num_tokens", "dola_layers"),
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 """Settings of a model's own ``generation_config`` that change or end a greedy continuation."""
 
 
@@ -36,7 +41,7 @@ class Until:
     stops: tuple[str, ...]
 
 
-def is_plain_greedy(model: Any) -> bool:
+def is_plain_greedy(model: PreTrainedModel) -> bool:
     """Whether a model's own generation settings leave greedy decoding what it is: the likeliest token each time."""
     config = model.generation_config
     return all(getattr(config, name, None) in PLAIN for name in CHANGING)
@@ -44,11 +49,11 @@ def is_plain_greedy(model: Any) -> bool:
 
 @torch.no_grad()
 def continue_greedily(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     until: Until,
     *,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     batch: int,
     tell: Callable[[int], None],
 ) -> list[str]:
@@ -82,7 +87,14 @@ def continue_greedily(
     return texts
 
 
-def _continue(model: Any, prompts: Sequence[Sequence[int]], until: Until, *, tokenizer: Any, padded: bool) -> list[str]:
+def _continue(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    until: Until,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    padded: bool,
+) -> list[str]:
     head = head_of(model)
     drawn: list[list[int]] = [[] for _ in prompts]
     over = [False] * len(prompts)
@@ -104,7 +116,9 @@ def _continue(model: Any, prompts: Sequence[Sequence[int]], until: Until, *, tok
     return tokenizer.batch_decode(drawn, skip_special_tokens=True)
 
 
-def _stopped(drawn: Sequence[list[int]], rows: Sequence[int], until: Until, tokenizer: Any) -> list[int]:
+def _stopped(
+    drawn: Sequence[list[int]], rows: Sequence[int], until: Until, tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
     """Rows whose text has a stop string. Only the end of a text is new: a character has four bytes at most, and a token
     one at least."""
     if not until.stops or not rows:

@@ -1,16 +1,22 @@
-"""Log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
+"""Log-likelihoods for lm-eval: a common prefix of requests is read once, and only the continuations are scored."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from bench.evaluate.compat import attention_of
 from bench.evaluate.decoding import ROOMY, takes_padding
 from bench.evaluate.states import bare, final_states, head_of, in_batches, positions_at_once
-from bench.evaluate.tasks.branches import Branching, branch, lay_out
+from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 TOLERANCE = 1e-4
 """Largest difference in a state, relative to the largest state, between a branching row and plain ones."""
@@ -18,7 +24,7 @@ TOLERANCE = 1e-4
 
 @torch.no_grad()
 def loglikelihoods(
-    model: Any,
+    model: PreTrainedModel,
     requests: Sequence[tuple[list[int], list[int]]],
     *,
     max_length: int,
@@ -65,7 +71,9 @@ def _scored_tokens(rows: Sequence[Branching], continuations: Sequence[list[int]]
     return torch.tensor(requests), torch.tensor(places), torch.tensor(targets)
 
 
-def _score(model: Any, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _score(
+    model: PreTrainedModel, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Log-prob of each token that is asked for, and whether it is the likeliest, on the CPU."""
     _, places, targets = tokens
     used, which = places.unique(return_inverse=True)
@@ -83,7 +91,7 @@ def _score(model: Any, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, 
     return log_probs, likeliest
 
 
-def _states(model: Any, rows: Sequence[Branching]) -> Tensor:
+def _states(model: PreTrainedModel, rows: Sequence[Branching]) -> Tensor:
     layout = lay_out(rows)
     mask = layout.mask(model.dtype)
     return final_states(
@@ -95,7 +103,7 @@ def _states(model: Any, rows: Sequence[Branching]) -> Tensor:
 
 
 @torch.no_grad()
-def reads_branches(model: Any) -> bool:
+def reads_branches(model: PreTrainedModel) -> bool:
     """Whether a branching row gives the model's states of plain rows: tried on a few tokens.
 
     Not so for a model with a sliding window, a recurrent one, or one whose attention knows no mask of its own.
@@ -104,7 +112,7 @@ def reads_branches(model: Any) -> bool:
     config = causal.config
     if config.is_encoder_decoder or not takes_padding(model):
         return False
-    if config.get_text_config(decoder=True)._attn_implementation not in ROOMY:
+    if attention_of(config.get_text_config(decoder=True)) not in ROOMY:
         return False
     if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
         return False

@@ -1,4 +1,4 @@
-"""The check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
+"""Check of lm-eval tasks before any work: unknown ones, a network, unsafe code, context length."""
 
 import json
 import tempfile
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.evaluate.compat import import_task_function
 from bench.evaluate.tasks.documents import Problem, data_problems, exists, flat
-from bench.evaluate.tasks.files import data_folder, read_yaml
+from bench.evaluate.tasks.local_tasks import data_folder, read_yaml
 from bench.evaluate.tasks.search import TaskSource, find_tasks
 from bench.utils.isolation import quiet, same_environment
 
@@ -137,12 +138,10 @@ def new_tokens(settings: Mapping[str, Any]) -> int:
 
 def missing_package(config: Mapping[str, Any]) -> str | None:
     """What importing a task's functions lacks; None: nothing, or they cannot be told apart."""
-    from lm_eval.tasks._yaml_loader import _import_fun_from_str
-
     for value in config.values():
         if isinstance(value, str) and value.startswith("/") and "\n" not in value:
             try:
-                _import_fun_from_str(value)
+                import_task_function(value)
             except ModuleNotFoundError as error:
                 return str(error)
             except Exception:  # not a function, or one that lm-eval itself will speak of

@@ -1,4 +1,6 @@
-"""Evaluating a saved checkpoint by any task of lm-eval: what `bench evaluate CHECKPOINT --tasks …` does."""
+"""Evaluation of a saved checkpoint by lm-eval tasks: `bench evaluate CHECKPOINT --tasks …`."""
+
+from __future__ import annotations
 
 import json
 import shlex
@@ -16,7 +18,9 @@ from bench.errors import UsageError
 from bench.utils.process import quiet_libraries
 
 if TYPE_CHECKING:
-    from bench.evaluate.tasks.ready import ReadyTasks
+    from transformers import PreTrainedModel
+
+    from bench.evaluate.tasks.load import ReadyTasks
 
 FILE = "tasks.json"
 
@@ -54,14 +58,14 @@ def evaluate_tasks(
     """
     quiet_libraries()
     if not tasks:
-        raise UsageError("no task is named", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")
+        raise UsageError("--tasks names no task", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")
     batch = _batch(batch_size)
     if out is not None and out.suffix not in ("", ".json"):
         raise UsageError(
             f"--out {out}: tasks are written as JSON", fix=f"--out {out.with_suffix('.json')}, or a folder"
         )
+    from bench.evaluate.tasks.load import ready_tasks
     from bench.evaluate.tasks.preflight import reader_of
-    from bench.evaluate.tasks.ready import ready_tasks
     from bench.models.sources import resolve_model
 
     folder = resolve_model(checkpoint, results=results)
@@ -113,12 +117,13 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
     """
     import torch
 
-    from bench.evaluate.tasks.harness import lm_eval_results
+    from bench.evaluate.compat import attention_of, supports_sdpa
+    from bench.evaluate.tasks.run import lm_eval_results
     from bench.models.loading import load_model, load_tokenizer
     from bench.utils.progress import Progress
 
-    model: Any = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    if model.config._attn_implementation == "eager" and getattr(model, "_supports_sdpa", False):
+    model: PreTrainedModel = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    if attention_of(model.config) == "eager" and supports_sdpa(model):
         # What a model is loaded with suits a backward pass; forward alone, the fused kernel is the faster one.
         model.set_attn_implementation("sdpa")
     tokenizer = load_tokenizer(folder)
@@ -132,7 +137,7 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
 
 def result_rows(results: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:
     """Every number of lm-eval as a row: groups before their tasks, as lm-eval orders them."""
-    from bench.evaluate.tasks.harness import metrics_of
+    from bench.evaluate.tasks.run import metrics_of
 
     rows = []
     for metric in metrics_of(results):
@@ -190,5 +195,7 @@ def _batch(text: str) -> int | str:
     if text.partition(":")[0] == "auto":  # lm-eval's auto:N measures N times
         return "auto"
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--batch-size {text!r} is no number of rows", fix="auto, or a whole number from 1")
+        raise UsageError(
+            f"--batch-size must be auto or a whole number ≥ 1 (got {text!r})", fix="auto, or a whole number from 1"
+        )
     return int(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.evaluate.tasks.files import lm_eval_tasks, own_names, owner, read_yaml, write_own
+from bench.evaluate.tasks.local_tasks import lm_eval_tasks, own_names, owner, read_yaml, write_own
 
 WILD = "*?["
 DEFINED = re.compile(r"^[\"']?(?:task|group)[\"']?:[ \t]*[\"']?([^\s\"'\[{|>#]+)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)

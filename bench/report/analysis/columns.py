@@ -15,7 +15,7 @@ IDENTITY = ("protocol", "suite", "suite_version", "model", "data", "objective", 
 SCORES = ("target", "gold_reward", "kl")
 WINS = ("win_rate", "lc_win_rate")
 DEGENERATE = ("empty_share", "copied_share", "constant_share", "repeated_share")
-"""Shares of samples that are no answer (``bench.evaluate.metrics.generation.degenerate``)."""
+"""Shares of samples that are no answer (``bench.evaluate.metrics.generation``)."""
 FLAGGED = 0.05
 """A setting is flagged where more than this share of its test samples is degenerate in one of the four ways."""
 MEANS = (

@@ -14,7 +14,7 @@ from bench.core.samples import SampleRow
 from bench.core.specs import EvaluationSpec
 from bench.errors import UsageError
 from bench.evaluate.checkpoint import Evaluated
-from bench.evaluate.metrics.metric import Measured, mean_metrics
+from bench.evaluate.metrics.aggregate import Measured, mean_metrics
 from bench.evaluate.sampling import evaluating
 from bench.models.logprobs import completion_logits
 from bench.models.table_model import END

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.core.record import Metric
 from bench.core.specs import EvaluationSpec
 from bench.evaluate.checkpoint import Evaluated, Yardstick, preference
-from bench.evaluate.metrics.metric import mean_metrics
+from bench.evaluate.metrics.aggregate import mean_metrics
 from bench.suites.exact.evaluate import TASK, evaluate_exact, policy_logps
 from bench.suites.exact.measures import frontier_curve, kl
 from bench.suites.exact.problem import Problem

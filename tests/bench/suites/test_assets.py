@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bench.evaluate.gold_reward import load_gold
-from bench.evaluate.tasks.harness import run_lm_eval
-from bench.evaluate.tasks.ready import ready_tasks
+from bench.evaluate.tasks.load import ready_tasks
+from bench.evaluate.tasks.run import run_lm_eval
 from bench.suites.build.assets import verify_assets
 from bench.suites.pairs import SPLITS, Pair, load_pairs, load_prompts, load_scored
 

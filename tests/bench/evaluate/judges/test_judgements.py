@@ -110,8 +110,8 @@ def test_two_judgements_of_one_question_are_refused(tmp_path):
     [
         ({"preference": 0.37}, "off the scale"),
         ({"preference": "better"}, "not a number"),
-        ({"index": 0.5}, "no whole number"),
-        ({"index": -1}, "no whole number"),
+        ({"index": 0.5}, "not a whole number"),
+        ({"index": -1}, "not a whole number"),
         ({"generator_1": ["a", "b"] * 30}, "2 baselines"),
         ({"generator_2": [None] + ["mine"] * 59}, "row 1 has no generator_2"),
         ({"len_output_2": "long"}, "not a number"),

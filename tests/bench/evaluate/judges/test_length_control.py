@@ -161,7 +161,7 @@ def test_files_as_pandas_writes_them_and_gamed_rows_without_judgement_are_read(t
     table.loc[3, "preference"] = math.nan
     table.to_csv(gamed, index=False)
     assert length_controlled(stored, read_length_control(difficulty, gamed)).rate == pytest.approx(plain.rate, abs=3)
-    for name, value, message in (("preference", 1.5, "not in 0 to 1"), ("std_delta_len", "x", "no number")):
+    for name, value, message in (("preference", 1.5, "not in 0 to 1"), ("std_delta_len", "x", "not a number")):
         table.astype({name: object}).assign(**{name: value}).to_csv(gamed, index=False)
         with pytest.raises(UsageError, match=message):
             read_length_control(difficulty, gamed)

@@ -7,9 +7,9 @@ import pytest
 
 from bench.cli.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
 from bench.errors import UsageError
-from bench.evaluate.judges.grades import Graded, grade_rows
+from bench.evaluate.judges.generate import answer_text
 from bench.evaluate.judges.mt_bench import grade_in, grade_prompts, questions, read_dialogues
-from bench.evaluate.judges.outputs import answer_text
+from bench.evaluate.judges.mt_bench_table import Graded, grade_rows
 from tests.bench.evaluate.judges.models import chat_model
 from tests.bench.evaluate.judges.server import completion, serving
 

@@ -9,7 +9,7 @@ from lm_eval.models.huggingface import HFLM
 
 from bench.errors import UsageError
 from bench.evaluate.tasks.greedy import Until, continue_greedily, is_plain_greedy
-from bench.evaluate.tasks.lm import BranchingLM
+from bench.evaluate.tasks.hflm import BranchingLM
 from bench.models.loading import load_model, load_tokenizer
 from bench.utils.isolation import quiet
 from tests.bench.evaluate.tasks.documents import STORIES

@@ -7,7 +7,7 @@ import pytest
 
 from bench.core.request import Request
 from bench.errors import UsageError
-from bench.evaluate.tasks.harness import run_lm_eval
+from bench.evaluate.tasks.run import run_lm_eval
 from bench.evaluate.tasks.score import evaluate_tasks
 from bench.runner.hooks import Stop, hooks_of
 from bench.runner.keys import run_spec

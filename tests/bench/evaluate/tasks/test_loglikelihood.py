@@ -8,7 +8,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 from bench.core.assets import SUITES
-from bench.evaluate.tasks.lm import BranchingLM
+from bench.evaluate.tasks.hflm import BranchingLM
 from bench.evaluate.tasks.loglikelihood import reads_branches
 from bench.models.loading import load_model, load_tokenizer
 from bench.utils.isolation import quiet

@@ -14,7 +14,7 @@ import torch
 
 from bench.core.assets import SUITES
 from bench.errors import UsageError
-from bench.evaluate.tasks.files import own_definitions, write_own
+from bench.evaluate.tasks.local_tasks import own_definitions, write_own
 from bench.evaluate.tasks.score import evaluate_tasks
 from bench.utils.isolation import quiet, same_generators
 from tests.bench.evaluate.tasks.documents import (
@@ -164,8 +164,8 @@ def test_a_table_a_file_and_nothing_else_is_printed(data, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tasks": []}, "no task is named"),
-        ({"tasks": ["piqa_local"], "batch_size": "many"}, "no number of rows"),
+        ({"tasks": []}, "names no task"),
+        ({"tasks": ["piqa_local"], "batch_size": "many"}, "must be auto or a whole number"),
         ({"tasks": ["piqa_local"], "limit": -1.0}, "leaves no document"),
         ({"tasks": ["piqa_loca"]}, "'piqa_loca' is unknown"),
         ({"tasks": ["piqa_local"]}, "reads its documents from files"),

@@ -1,17 +1,24 @@
-"""Lm-eval: ready tasks run on a model in memory, quietly, its numbers as metrics."""
+"""Loaded lm-eval tasks run on a model in memory, and their results as metrics."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core.record import Metric
 from bench.errors import RunError
 from bench.evaluate.sampling import evaluating
-from bench.evaluate.tasks.ready import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
+from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
 from bench.utils.isolation import quiet, same_environment, same_generators
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def run_lm_eval(model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int = 64) -> tuple[Metric, ...]:
+
+def run_lm_eval(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: ReadyTasks, *, batch: int = 64
+) -> tuple[Metric, ...]:
     """Run tasks through ``lm_eval.evaluate`` on the model as it is in memory.
 
     Returns:
@@ -25,7 +32,12 @@ def run_lm_eval(model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int = 6
 
 
 def lm_eval_results(
-    model: Any, tokenizer: Any, tasks: ReadyTasks, *, batch: int | str = 64, tell: Callable[[int], None] | None = None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: ReadyTasks,
+    *,
+    batch: int | str = 64,
+    tell: Callable[[int], None] | None = None,
 ) -> Mapping[str, Any]:
     """What ``lm_eval.evaluate`` gives for tasks on a model: ``results``, ``groups``, ``n-samples``, ``configs``, …
 
@@ -46,7 +58,7 @@ def lm_eval_results(
     with quiet(), same_environment(), same_generators(), evaluating(model):
         from lm_eval import evaluate
 
-        from bench.evaluate.tasks.lm import BranchingLM
+        from bench.evaluate.tasks.hflm import BranchingLM
 
         with hub(tasks.own), failing(tasks.names), templates_compiled_once():
             seed_generators(tasks.seeds)

@@ -1,4 +1,4 @@
-"""Rows that branch: sequences with a common beginning laid out as one, which a model reads once."""
+"""Branching rows: sequences with a common prefix laid out as one, so that a model reads the prefix once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A checkpoint's answers to instructions: by its chat template where it has one, else as plain text."""
+"""Answers of a checkpoint to instructions, by its chat template or as plain text."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The model that lm-eval sees: transformers' own, its requests answered on few tokens and in few passes."""
+"""lm-eval's model of transformers (``HFLM``), which answers requests with fewer tokens and forward passes."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property

@@ -9,7 +9,7 @@ import yaml
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from bench.errors import UsageError
-from bench.evaluate.tasks.files import OWN, SPLITS, own_definitions, own_names, read_yaml, write_own
+from bench.evaluate.tasks.local_tasks import OWN, SPLITS, own_definitions, own_names, read_yaml, write_own
 from tests.bench.evaluate.tasks.documents import write_documents, write_lines
 
 WHERE = {"task", "tag", "dataset_path", "dataset_name", "dataset_kwargs", "metadata", *SPLITS}

@@ -1,4 +1,4 @@
-"""The step from one value for each item (prompt, pair) to a metric with its standard error."""
+"""Mean of one value for each item (prompt, pair), as a metric with its standard error."""
 
 import math
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.evaluate.tasks.branches import Branching, branch, lay_out
+from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=12)
 

@@ -1,4 +1,4 @@
-"""The files that define tasks of lm-eval: the user's, and the package's own for documents that lie in files."""
+"""YAML definitions of the package's own lm-eval tasks, whose documents are local files."""
 
 import os
 import tarfile
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.evaluate.compat import load_task_yaml
 
 OWN = Path(__file__).parent / "definitions"
 DATA = "LOSSBENCH_EVAL_DATA"
@@ -57,7 +58,7 @@ def write_own(definition: str, folder: Path, *, data: Path | None) -> list[Path]
     if data is None:
         raise UsageError(
             f"task {definition} reads its documents from files, and no folder of them is named",
-            fix=f"--data FOLDER, or set {DATA}; docs/tasks.md says what lies in it",
+            fix=f"--data FOLDER, or set {DATA}; docs/tasks.md describes its layout",
         )
     if not data.is_dir():
         raise UsageError(f"task {definition}: the folder of documents {data} does not exist", fix="--data FOLDER")
@@ -87,7 +88,7 @@ def _located(
     Args:
         stem: what a split's files are called where that is not the split's name.
     """
-    official = _merged(theirs)
+    official = load_task_yaml(theirs)
     named = {key: official[key] for key in SPLITS if official.get(key)}
     by_split = {split: _of_split(files, stem or split) for split in dict.fromkeys(named.values())}
     by_split = {split: those for split, those in by_split.items() if those}
@@ -183,13 +184,6 @@ def _blimp_set(name: str) -> str | None:
         return None
     middle = name.removeprefix("blimp_").removesuffix("_local")
     return middle if middle in _blimp_sets() else None
-
-
-def _merged(path: Path) -> dict[str, Any]:
-    """A task's file with those that it includes, functions left by name."""
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    return load_yaml(path, resolve_func=False)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,19 +1,24 @@
 """Loading a judge's model from a folder: on the accelerator where there is one, without a hub."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import RunError, UsageError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def local_causal(folder: Path) -> tuple[Any, Any]:
+
+def local_causal(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return a causal LM and its tokenizer. Raises UsageError: no such folder; RunError: it cannot be loaded."""
     from transformers import AutoModelForCausalLM
 
     return _loaded(folder, AutoModelForCausalLM)
 
 
-def local_classifier(folder: Path) -> tuple[Any, Any]:
+def local_classifier(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return a sequence classifier with one or two outputs and its tokenizer.
 
     Raises:
@@ -37,7 +42,7 @@ def model_identity(folder: Path) -> str:
     return model_hash(folder)
 
 
-def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
+def _loaded(folder: Path, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
 
     from bench.models.loading import find_model, load_tokenizer
@@ -56,6 +61,6 @@ def _loaded(folder: Path, kind: Any) -> tuple[Any, Any]:
         raise RunError(
             f"judge {folder}: {len(report['missing_keys'])} weights are missing, the first is "
             f"{sorted(report['missing_keys'])[0]}",
-            fix="a reward model is a sequence classifier, a judge LM is a causal LM: this folder holds another kind",
+            fix="a reward model is a sequence classifier, a judge LM is a causal LM: this folder has another kind",
         )
     return model.to("cuda" if cuda else "cpu").eval(), load_tokenizer(folder)

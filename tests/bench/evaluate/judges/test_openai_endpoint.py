@@ -62,7 +62,7 @@ def test_an_endpoint_says_what_the_same_model_says_in_this_process(tmp_path):
     folder = chat_model(tmp_path / "model")
     fields = {"template": str(template_file(tmp_path)), "answers": ANSWERS}
     local = judge_of(JudgeSpec.model_validate({"kind": "lm", "folder": folder, **fields}))
-    from bench.evaluate.judges.local_model import local_causal
+    from bench.evaluate.judges.loading import local_causal
 
     model, tokenizer = local_causal(folder)
 

@@ -1,4 +1,4 @@
-"""Lm-eval's tasks made ready once: found, loaded, and with their requests built, for every checkpoint to come."""
+"""lm-eval tasks loaded once, with their requests built, for every checkpoint of a run."""
 
 import contextlib
 import random
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError, RunError, UsageError
-from bench.evaluate.tasks.documents import lies_here
-from bench.evaluate.tasks.files import data_folder
+from bench.evaluate.tasks.documents import is_local
+from bench.evaluate.tasks.local_tasks import data_folder
 from bench.evaluate.tasks.preflight import Finding, Reader, findings, refuse
 from bench.evaluate.tasks.search import find_tasks
 from bench.utils.isolation import offline, quiet, same_environment, same_generators
@@ -42,9 +42,12 @@ LM_EVAL_SEEDS = Seeds()
 class ReadyTasks:
     """Tasks of lm-eval that need nothing but a model: what ``TaskManager.load`` gives, requests built and kept.
 
-    ``names`` as they were requested; ``own``: all documents lie here, so that no hub is needed; ``limit``: documents of
-    each task, the first ones (below 1: a share of them); ``versions`` of tasks and groups; ``notices``: what the check
-    before found worth telling.
+    Attributes:
+        names: as they were requested.
+        own: whether all documents are on this machine, so that no hub is needed.
+        limit: documents of each task, the first ones; below 1: a share of them.
+        versions: of tasks and groups.
+        notices: findings of the check that stop nothing.
     """
 
     names: tuple[str, ...]
@@ -68,7 +71,7 @@ def ready_tasks(
 ) -> ReadyTasks:
     """Find and load tasks and build their requests, as ``lm_eval.simple_evaluate`` does.
 
-    Where all documents lie in files, hub access is off for the call, and nothing is left on disk.
+    Where all documents are local files, hub access is off for the call, and nothing is left on disk.
 
     Args:
         tasks: names, patterns or files (``find_tasks``).
@@ -88,7 +91,7 @@ def ready_tasks(
         source = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
         notices = tuple(findings(source, reader or Reader()))
         refuse(notices)
-        own = all(lies_here(config) for leaves in source.leaves.values() for config in leaves.values())
+        own = all(is_local(config) for leaves in source.leaves.values() for config in leaves.values())
         with hub(own), failing(source.names), templates_compiled_once():
             from lm_eval.evaluator_utils import get_sample_size
 

@@ -14,8 +14,8 @@ import torch
 import yaml
 
 from bench.errors import UsageError
-from bench.evaluate.tasks.harness import run_lm_eval
-from bench.evaluate.tasks.ready import Seeds, ready_tasks
+from bench.evaluate.tasks.load import Seeds, ready_tasks
+from bench.evaluate.tasks.run import run_lm_eval
 from bench.utils.isolation import quiet, same_generators
 
 # Words swapped: of equal length, or length alone would decide for every model.

@@ -1,4 +1,4 @@
-"""The table of grades: one row each judge and model, as values, as CSV and as it is printed."""
+"""Table of MT-Bench grades, one row for each judge and model: values, CSV, terminal."""
 
 import csv
 import io
