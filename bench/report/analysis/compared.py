@@ -15,7 +15,7 @@ from bench.stats.crossed import Components, crossed_interval, variance_component
 from bench.stats.importance import importances
 from bench.stats.intervals import LEVEL, Interval, mean_interval
 from bench.stats.letters import compact_letters
-from bench.stats.paired import PairedTest, holm, paired_test, probability_of_improvement
+from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,17 +156,17 @@ def _improvement(name: str, baseline: str | None, scores: dict[str, Scores]) -> 
 def _tests(group: Group, names: list[str], scores: dict[str, Scores]) -> dict[Pair, PairedTest]:
     """Return the test of each pair, the higher rank first; pairs that nothing can be told of are left out."""
     targets = {name: by_seed(best.test, "target") for name in names if (best := group.best(name)) is not None}
-    found = {}
+    scored: dict[Pair, tuple[list[list[float]], list[list[float]]]] = {}
+    tests: dict[Pair, PairedTest] = {}
     for pair in combinations(names, 2):
         first, second = (scores.get(name, {}) for name in pair)
         seeds = sorted(first.keys() & second.keys())
         if seeds:
-            test = paired_test([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+            scored[pair] = ([first[seed] for seed in seeds], [second[seed] for seed in seeds])
         else:
-            test = _seed_test(targets[pair[0]], targets[pair[1]])
-        if not math.isnan(test.p):
-            found[pair] = test
-    return found
+            tests[pair] = _seed_test(targets[pair[0]], targets[pair[1]])
+    tests |= zip(scored, paired_tests(scored.values()), strict=True)
+    return {pair: tests[pair] for pair in combinations(names, 2) if not math.isnan(tests[pair].p)}
 
 
 def _seed_test(first: dict[int, float], second: dict[int, float]) -> PairedTest:

@@ -42,22 +42,6 @@ def choose_groups(records: Iterable[RunRecord], *, protocol: str | None = None) 
     raise UsageError(problem, fix=f"give one of these: {_listed(groups)}")
 
 
-def one_group(records: Iterable[RunRecord], *, protocol: str | None = None) -> Group:
-    """Return the one group of ``records``; ranking across protocols, suites, models or data sets is refused.
-
-    Raises UsageError for no record, and for several groups.
-    """
-    groups = choose_groups(records, protocol=protocol)
-    if len(groups) == 1:
-        return groups[0]
-    if not groups:
-        raise UsageError("there are no finished runs to rank", fix="`bench run` makes one")
-    raise UsageError(
-        f"these are {len(groups)} leaderboards, whose numbers do not compare: {_listed(groups)}",
-        fix="name one protocol, or give the records of one suite, start model and data set",
-    )
-
-
 def _listed(groups: Sequence[Group]) -> str:
     return ", ".join(f"{g.protocol} ({g.tuning.get('preset', 'no preset')}, {g.suite})" for g in groups) or "none"
 
