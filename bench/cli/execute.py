@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bench.core.request import Request
-from bench.core.results import load_records
 from bench.errors import RunError, UsageError
 from bench.utils.event_log import command_log
 from bench.utils.files import writable
@@ -53,8 +52,9 @@ def run_command(request: Request, *, dry_run: bool) -> None:
 def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with loading():
         from bench.core.outputs import remember
+        from bench.report.analysis.analysis import analyse, load_analysis
         from bench.report.analysis.costs import write_costs
-        from bench.report.analysis.pruning import pruning_of, pruning_text
+        from bench.report.analysis.pruning import pruning_text
         from bench.report.figures.write import write_figures
         from bench.report.page.render import write_page
         from bench.report.tables.leaderboard import write_leaderboard
@@ -65,16 +65,21 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     request = plan.request
     with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
         records, failures = compare(plan, progress, crew=crew)
-    tables = write_leaderboard(request.results)
-    drawn = write_figures(request.results)
-    pictures = [path for path in drawn if path.suffix == ".png"]
-    console.print(summary_table(records))
-    for found in pruning_of(records):
-        console.print(pruning_text(found), highlight=False, markup=False)
-    page = write_page(request.results)
-    costs = write_costs(request.results, load_records(request.results))
-    remember(request.results, (*tables.written, costs, *drawn, page))
-    for path in (*tables.written, costs, *pictures, page):
+    analysis = load_analysis(request.results)
+    own = {(record.key, record.evaluation_key) for record in records}
+    # a folder of several studies has a leaderboard of all, and the summary is of this one
+    alone = own == {(record.key, record.evaluation_key) for record in analysis.records}
+    summarised = analysis if alone else analyse(records)
+    tables = write_leaderboard(analysis, request.results)
+    figures = write_figures(analysis, request.results)
+    images = [path for path in figures if path.suffix == ".png"]
+    console.print(summary_table(summarised))
+    for pruning in summarised.pruning:
+        console.print(pruning_text(pruning), highlight=False, markup=False)
+    page = write_page(analysis, request.results)
+    costs = write_costs(analysis.costs, request.results)
+    remember(request.results, (*tables.written, costs, *figures, page))
+    for path in (*tables.written, costs, *images, page):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise RunError(
