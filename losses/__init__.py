@@ -1,4 +1,4 @@
-"""Owns the public names of ``losses``; they load torch only when first used, so ``losses.space`` stays light."""
+"""Public names of ``losses``; they load torch only when first used, so ``losses.space`` stays light."""
 
 import importlib
 from types import MappingProxyType
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from losses.batch import Completion, Pairs, Ranked, Singles
-    from losses.objective import Objective, Requires
+    from losses.objective import Bound, Objective, Requires
     from losses.param import Param
     from losses.registry import get, names, register_file
     from losses.schedule import ReferenceSchedule
-    from losses.testing.conformance import check_objective
+    from losses.testing import check_objective
 
 __all__ = [
+    "Bound",
     "Completion",
     "Objective",
     "Pairs",
@@ -33,11 +34,12 @@ _HOME = MappingProxyType(
         "Pairs": "losses.batch",
         "Singles": "losses.batch",
         "Ranked": "losses.batch",
+        "Bound": "losses.objective",
         "Objective": "losses.objective",
         "Param": "losses.objective",
         "ReferenceSchedule": "losses.schedule",
         "Requires": "losses.objective",
-        "check_objective": "losses.testing.conformance",
+        "check_objective": "losses.testing",
         "get": "losses.registry",
         "names": "losses.registry",
         "register_file": "losses.registry",

@@ -1,4 +1,4 @@
-"""Owns what an objective sees: log-probs of completions, ``Completion``, in ``Pairs``, ``Singles`` or ``Ranked``.
+"""What an objective sees: log-probs of completions, ``Completion``, in ``Pairs``, ``Singles`` or ``Ranked``.
 
 NOTATION, used by every equation in ``losses.objectives``; all logarithms are natural, so log-probs are in nats:
 
@@ -105,17 +105,17 @@ class Completion:
     @property
     def sequence_kl(self) -> Float[Tensor, " examples"]:
         """Σ_t KL(π_ref ‖ π) over the completion's positions, nats. Raises ValueError where it was not computed."""
-        return masked_sum(self._given("token_kl"), self.mask)
+        return masked_sum(self._required("token_kl"), self.mask)
 
     @property
     def mean_log_collision(self) -> Float[Tensor, " examples"]:
         """Average of log Σ_v π(v)² over the completion's positions, no gradient. Raises ValueError without it."""
-        return masked_mean(self._given("log_collision").detach(), self.mask)
+        return masked_mean(self._required("log_collision").detach(), self.mask)
 
     @property
     def mean_reference_entropy(self) -> Float[Tensor, " examples"]:
         """Average entropy of the reference over the completion's positions, 0 to 1. Raises ValueError without it."""
-        return masked_mean(self._given("reference_entropy").detach(), self.mask)
+        return masked_mean(self._required("reference_entropy").detach(), self.mask)
 
     def at_reference(self) -> "Completion":
         """Return the completion as it is at step 0: the policy's log-probs replaced by the reference's.
@@ -126,7 +126,7 @@ class Completion:
         still = None if self.token_kl is None else torch.zeros_like(self.token_kl)
         return replace(self, policy_logps=self._reference_logps(), token_kl=still)
 
-    def _given(self, name: str) -> Float[Tensor, "examples tokens"]:
+    def _required(self, name: str) -> Float[Tensor, "examples tokens"]:
         values = getattr(self, name)
         if values is None:
             raise ValueError(f"this completion carries no {name}; compute it, or use an objective that needs none")

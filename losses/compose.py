@@ -1,4 +1,4 @@
-"""Owns objectives that are made of others: weighted sums of objectives, changed by modifiers."""
+"""Objectives that are made of others: weighted sums of objectives, changed by modifiers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,8 +8,7 @@ from torch import Tensor
 
 from losses.batch import Batch
 from losses.grammar import EXAMPLE, ExpressionError, Term, format_terms, parse
-from losses.modifier import Modifier
-from losses.modifiers import MODIFIERS
+from losses.modifiers import MODIFIERS, Modifier
 from losses.objective import Objective, State
 from losses.param import Param, resolve_params, suggest
 from losses.schedule import ReferenceSchedule
@@ -19,14 +18,14 @@ Lookup = Callable[[str], Objective]
 
 @dataclass(frozen=True)
 class _Free:
-    """What of a part's parameters the user still chooses: by the part's own name, the composed name and ``Param``."""
+    """Parameters of a part that the user still chooses (own name → composed name, ``Param``), and the fixed values."""
 
     names: Mapping[str, tuple[str, Param]]
     fixed: Mapping[str, float]
 
-    def values(self, given: Mapping[str, float]) -> dict[str, float]:
-        """The part's values among those given to the composed objective, and the fixed ones."""
-        return {**self.fixed, **{own: given[public] for own, (public, _) in self.names.items() if public in given}}
+    def values(self, params: Mapping[str, float]) -> dict[str, float]:
+        """Return the part's values among those of the composed objective, and the fixed ones."""
+        return {**self.fixed, **{own: params[public] for own, (public, _) in self.names.items() if public in params}}
 
     @property
     def params(self) -> dict[str, Param]:
@@ -85,14 +84,14 @@ def _weighted(objective: Objective, term: Term, *, alone: bool) -> Objective:
     if alone and term.weight == 1 and not free.fixed:
         return objective
 
-    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
-        losses, after = objective.advance(batch, state or None, free.values(given))
+    def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
+        losses, after = objective.bind(free.values(values)).advance(batch, state or None)
         return term.weight * losses, after
 
     return _made(
         objective, inner, params=free.params, stateful=objective.init is not None, parts=_parts(objective),
         equation=objective.equation if term.weight == 1 else f"{term.weight:g} ({objective.equation})",
-        schedule=None if objective.schedule is None else lambda given: objective.reference_schedule(free.values(given)),
+        schedule=None if objective.schedule is None else lambda values: objective.bind(free.values(values)).schedule,
     )  # fmt: skip
 
 
@@ -107,9 +106,9 @@ def _sum(left: Objective, right: Objective, text: str) -> Objective:
     if left.schedule is not None and right.schedule is not None:
         raise ExpressionError(f"{text!r}: both {left.name!r} and {right.name!r} move the reference; keep one of them")
 
-    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
-        first, one = left.advance(batch, _own(state, "left.") or None, _only(left, given))
-        second, two = right.advance(batch, _own(state, "right.") or None, _only(right, given))
+    def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
+        first, one = left.bind(_only(left, values)).advance(batch, _own(state, "left.") or None)
+        second, two = right.bind(_only(right, values)).advance(batch, _own(state, "right.") or None)
         return first + second, _joined(one, two)
 
     def init() -> State:
@@ -121,7 +120,7 @@ def _sum(left: Objective, right: Objective, text: str) -> Objective:
     made = _made(
         left, inner, params={**left.params, **right.params}, parts=(*_parts(left), *_parts(right)),
         stateful=stateful, equation=f"{left.equation} + {right.equation}",
-        schedule=None if mover.schedule is None else lambda given: mover.reference_schedule(_only(mover, given)),
+        schedule=None if mover.schedule is None else lambda values: mover.bind(_only(mover, values)).schedule,
     )  # fmt: skip
     return replace(
         made,
@@ -141,26 +140,26 @@ def _modified(base: Objective | None, change: Modifier, term: Term) -> Objective
         raise ExpressionError(f"{change.name!r} is not defined for {base.name!r}: {reason}")
     free = _free(f"modifier {change.name!r}", change.params, term, prefix=f"{change.name}_")
 
-    def inner(batch: Batch, state: State, given: Mapping[str, float]) -> tuple[Tensor, State]:
+    def inner(batch: Batch, state: State, values: Mapping[str, float]) -> tuple[Tensor, State]:
         after: State = {}
 
         def losses(changed: Batch) -> Tensor:
-            found, new = base.advance(changed, state or None, _only(base, given))
+            result, new = base.bind(_only(base, values)).advance(changed, state or None)
             after.update(new)
-            return found
+            return result
 
-        return change.fn(losses, batch, **free.values(given)), after
+        return change.fn(losses, batch, **free.values(values)), after
 
     made = _made(
         base, inner, params={**base.params, **free.params}, stateful=base.init is not None, parts=_parts(base),
         equation=f"{change.equation}; ℓ = {base.equation}",
-        schedule=None if base.schedule is None else lambda given: base.reference_schedule(_only(base, given)),
+        schedule=None if base.schedule is None else lambda values: base.bind(_only(base, values)).schedule,
     )  # fmt: skip
     return replace(
         made,
         requires=base.requires | change.requires,
         reward=base.reward if change.reward is None else change.reward(base),
-        aggregation="mean" if change.name == "length_norm" else base.aggregation,
+        aggregation=change.aggregation or base.aggregation,
         version=base.version + change.version,
         paper=f"{base.paper}; {change.paper}",
     )
@@ -176,17 +175,17 @@ def _made(
     equation: str,
     schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None,
 ) -> Objective:
-    def fn(batch: Batch, **given: float) -> Tensor:
-        return inner(batch, {}, given)[0]
+    def fn(batch: Batch, **values: float) -> Tensor:
+        return inner(batch, {}, values)[0]
 
-    def running(batch: Batch, state: State, **given: float) -> tuple[Tensor, State]:
-        return inner(batch, state, given)
+    def running(batch: Batch, state: State, **values: float) -> tuple[Tensor, State]:
+        return inner(batch, state, values)
 
     chosen = running if stateful else fn
     chosen.__doc__ = f"Composed of {', '.join(part.name for part in parts)}.\n\nEquation: {equation}"
     return replace(
         base, fn=chosen, params=MappingProxyType(dict(params)), equation=equation, parts=parts, schedule=schedule,
-        optimum="that of a composed objective is not known in general", reduces_to=(), initial=None,
+        optimum="that of a composed objective is not known in general", reduces_to=(), initial=None, checked_against=(),
     )  # fmt: skip
 
 
@@ -197,24 +196,24 @@ def _parts(objective: Objective) -> tuple[Objective, ...]:
 def _free(owner: str, params: Mapping[str, Param], term: Term, *, prefix: str) -> _Free:
     """Check the values that a term fixes, and name those that it leaves free."""
     positions = list(params)
-    given: dict[str, object] = {}
-    for place, (key, value) in enumerate(term.values):
-        if key is None and place >= len(positions):
-            raise ExpressionError(f"'{term}': {owner} has {len(positions)} parameters, more values were given")
-        name = positions[place] if key is None else key
-        if name in given:
+    values: dict[str, object] = {}
+    for index, (key, value) in enumerate(term.values):
+        if key is None and index >= len(positions):
+            raise ExpressionError(f"'{term}': {owner} has {len(positions)} parameters, but more values are listed")
+        name = positions[index] if key is None else key
+        if name in values:
             raise ExpressionError(f"'{term}' gives {name} twice")
-        given[name] = value
+        values[name] = value
     try:
-        resolved = resolve_params(owner, params, given)
+        resolved = resolve_params(owner, params, values)
     except ValueError as error:
         raise ExpressionError(f"'{term}': {error}") from error
-    fixed = {name: resolved[name] for name in given}
+    fixed = {name: resolved[name] for name in values}
     return _Free({name: (prefix + name, param) for name, param in params.items() if name not in fixed}, fixed)
 
 
-def _only(objective: Objective, given: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in given.items() if name in objective.params}
+def _only(objective: Objective, values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name in objective.params}
 
 
 def _joined(left: State, right: State) -> State:

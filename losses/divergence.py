@@ -1,4 +1,4 @@
-"""Owns the divergences of f-DPO (arXiv 2309.16240): what takes the place of a log-ratio z, g(z) = f'(e^z)."""
+"""Divergences of f-DPO (arXiv 2309.16240): what takes the place of a log-ratio z, g(z) = f'(e^z)."""
 
 import math
 

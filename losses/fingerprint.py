@@ -1,4 +1,4 @@
-"""Owns the fingerprint of a loss: its values and gradients on a fixed batch, so that a run shows what it trained."""
+"""Fingerprint of a loss: its values and gradients on a fixed batch, so that a run shows what it trained."""
 
 import hashlib
 import json

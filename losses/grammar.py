@@ -1,4 +1,4 @@
-"""Owns the text form of composed objectives, ``0.8*dpo(beta=0.1)+sft+nll(0.2)``: split, parse, format. No torch.
+"""Text form of composed objectives, ``0.8*dpo(beta=0.1)+sft+nll(0.2)``: split, parse, format. No torch.
 
     expression = term ("+" term)*
     term       = [weight "*"] name ["(" value ("," value)* ")"]

@@ -1,7 +1,8 @@
-"""Owns the modifiers: NLL term, label smoothing, WPO weights, length normalisation, humanline clamps, divergences."""
+"""Modifiers of objectives and their type: NLL term, label smoothing, WPO weights, length norm, clamps."""
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -10,12 +11,84 @@ from torch import Tensor
 
 from losses import divergence
 from losses.batch import Batch, Completion, Pairs, each
-from losses.modifier import Inner, Modifier, modifier
 from losses.numerics import precise
-from losses.objective import Objective, Requires
+from losses.objective import Aggregation, CheckedAgainst, Objective, Requires, Reward
 from losses.param import Param
 from losses.space import Linear
 from losses.testing.symmetry import depends_on_gap_only
+
+Inner = Callable[[Batch], Tensor]
+"""The losses of the objective that is modified, at its own parameters."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modifier:
+    """A modifier and all that is known about it.
+
+    Fields:
+        name: as users type it after a plus sign; the name of the function.
+        fn: ``fn(inner, batch, *, <params>)`` to losses of shape [examples].
+        params: parameters by name; in a composed objective each is called ``<modifier>_<name>``.
+        requires: what the harness must supply for it, beyond the objective's own needs.
+        refuses: objective to the reason why it is not defined there, or None where it is.
+        reward: the composed objective's reward, from the objective's own; None where it stays.
+        aggregation: the composed objective's aggregation; None where it stays.
+        paper: arXiv id and title.
+        checked_against: what the formula was compared with; empty where that is not stated.
+        equation: plain text; ℓ stands for the objective's loss.
+        version: raised by a change to any number that it gives.
+    """
+
+    name: str
+    fn: Callable[..., Tensor]
+    params: Mapping[str, Param]
+    requires: Requires
+    refuses: Callable[[Objective], str | None]
+    reward: Callable[[Objective], Reward] | None
+    paper: str
+    equation: str
+    version: int
+    aggregation: Aggregation | None = None
+    checked_against: tuple[CheckedAgainst, ...] = ()
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the function."""
+        return inspect.getdoc(self.fn) or ""
+
+
+def modifier(
+    *,
+    params: Mapping[str, Param],
+    requires: Requires,
+    refuses: Callable[[Objective], str | None],
+    paper: str,
+    equation: str,
+    version: int,
+    checked_against: CheckedAgainst | tuple[CheckedAgainst, ...] = (),
+    reward: Callable[[Objective], Reward] | None = None,
+    aggregation: Aggregation | None = None,
+) -> Callable[[Callable[..., Tensor]], Modifier]:
+    """Make a ``Modifier`` of the function below; ``MODIFIERS`` lists those that expressions know.
+
+    Raises:
+        ValueError: when the function has no docstring, or its keyword arguments are not ``params``.
+    """
+
+    def make(fn: Callable[..., Tensor]) -> Modifier:
+        taken = set(list(inspect.signature(fn).parameters)[2:])
+        if taken != set(params) or not inspect.getdoc(fn):
+            raise ValueError(
+                f"modifier {fn.__name__!r} must take the keyword arguments {sorted(params)} (it takes {sorted(taken)}) "
+                "and have a docstring"
+            )
+        return Modifier(
+            name=fn.__name__, fn=fn, params=MappingProxyType(dict(params)), requires=requires, refuses=refuses,
+            reward=reward, paper=paper, equation=equation, version=version, aggregation=aggregation,
+            checked_against=(checked_against,) if isinstance(checked_against, str) else checked_against,
+        )  # fmt: skip
+
+    return make
 
 
 def _pairs_only(objective: Objective) -> str | None:
@@ -26,7 +99,7 @@ def _gap_only(objective: Objective) -> str | None:
     if (reason := _pairs_only(objective) or _separable(objective)) is not None:
         return reason
     if not depends_on_gap_only(objective):
-        return "its loss is no function of the gap between the two completions alone"
+        return "its loss depends on more than the gap between the two completions"
     return None
 
 
@@ -43,7 +116,7 @@ def _log_ratio_sums(objective: Objective) -> str | None:
 
 def _sums(objective: Objective) -> str | None:
     if objective.aggregation != "sum":
-        return f"its log-probs are no sums over tokens ({objective.aggregation}), so there is nothing to normalise"
+        return f"its log-probs are not sums over tokens ({objective.aggregation}), so there is nothing to normalise"
     if objective.requires & ~(Requires.REFERENCE | Requires.SCORES | Requires.WHOLE_BATCH):
         return "it needs more than the sums of log-probs, and that would stay as it is"
     return None
@@ -65,6 +138,7 @@ def _reference_tokens(objective: Objective) -> str | None:
     requires=Requires.NOTHING,
     refuses=_pairs_only,
     paper="arXiv 2404.19733, Iterative Reasoning Preference Optimization; arXiv 2405.16436 (RPO)",
+    checked_against="peer code",
     equation="ℓ - α s̄_w",
     version=1,
 )  # fmt: skip
@@ -86,6 +160,7 @@ def nll(inner: Inner, batch: Pairs, *, weight: float) -> Float[Tensor, " example
     requires=Requires.NOTHING,
     refuses=_gap_only,
     paper="no arXiv id; Mitchell 2023, A note on DPO with noisy preferences & relationship to IPO",
+    checked_against="peer code",
     equation="(1 - ε) ℓ(w, l) + ε ℓ(l, w)",
     version=1,
 )  # fmt: skip
@@ -101,6 +176,7 @@ def smooth(inner: Inner, batch: Pairs, *, epsilon: float) -> Float[Tensor, " exa
     requires=Requires.TOKENS | Requires.COLLISION,
     refuses=lambda objective: _pairs_only(objective) or _separable(objective),
     paper="arXiv 2406.11827, WPO: Enhancing RLHF with Weighted Preference Optimization",
+    checked_against="peer code",
     equation="sg[w_w w_l] ℓ, w = exp(mean_t(log π(y_t) - log Σ_v π(v)²))",
     version=1,
 )
@@ -121,7 +197,9 @@ def _likeliness(side: Completion) -> Float[Tensor, " examples"]:
     requires=Requires.NOTHING,
     refuses=_sums,
     reward=lambda objective: "mean_log_ratio" if objective.reward == "log_ratio" else "mean_policy",
+    aggregation="mean",
     paper="arXiv 2405.14734, SimPO (section on length normalisation); arXiv 2411.15124 (Tülu 3)",
+    checked_against="secondary",
     equation="ℓ with s/n for s and r/n for r",
     version=1,
 )
@@ -149,7 +227,8 @@ def _averaged(side: Completion) -> Completion:
     },
     requires=Requires.TOKENS,
     refuses=_reference_tokens,
-    paper="arXiv 2509.24207, humanline variants (the paper's text was not consulted; as in the authors' code)",
+    paper="arXiv 2509.24207, humanline variants",
+    checked_against="authors' code",
     equation="ℓ with min(max(log π/π_ref, low), high) for the log-ratio of each token",
     version=1,
 )  # fmt: skip
@@ -182,6 +261,7 @@ def _linked(batch: Batch, link: Callable[[Tensor], Tensor]) -> Batch:
     requires=Requires.NOTHING,
     refuses=_log_ratio_sums,
     paper=divergence.PAPER,
+    checked_against="peer code",
     equation="ℓ with 1 - e^(-Δw) for Δw and 1 - e^(-Δl) for Δl",
     version=1,
 )
@@ -195,6 +275,7 @@ def forward_kl(inner: Inner, batch: Pairs) -> Float[Tensor, " examples"]:
     requires=Requires.NOTHING,
     refuses=_log_ratio_sums,
     paper=divergence.PAPER,
+    checked_against="peer code",
     equation="ℓ with log 2 + log σ(Δw) for Δw and the same for Δl",
     version=1,
 )
@@ -213,6 +294,7 @@ def js(inner: Inner, batch: Pairs) -> Float[Tensor, " examples"]:
     requires=Requires.NOTHING,
     refuses=_log_ratio_sums,
     paper=divergence.PAPER,
+    checked_against="peer code",
     equation="ℓ with (e^((α-1)Δ) - 1)/(α - 1) for Δw and for Δl",
     version=1,
 )  # fmt: skip

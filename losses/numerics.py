@@ -1,4 +1,4 @@
-"""Owns stable arithmetic shared by the objectives: masked sums and means, log σ, log(1 - e^x), log odds."""
+"""Stable arithmetic shared by the objectives: masked sums and means, log σ, log(1 - e^x), log odds."""
 
 import math
 

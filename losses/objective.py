@@ -1,4 +1,4 @@
-"""Owns ``Objective``: a registered loss with its metadata, and the ``@objective`` decorator that makes one."""
+"""``Objective``: a registered loss with its metadata, and the ``@objective`` decorator that makes one."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,12 +14,15 @@ from losses.batch import Batch, Completion, Pairs, Ranked, Singles
 from losses.param import Param, ParameterOutOfRange, UnknownParameter, resolve_params
 from losses.schedule import ReferenceSchedule, frozen
 
-__all__ = ["Objective", "Param", "ParameterOutOfRange", "Requires", "UnknownParameter", "objective"]
+__all__ = ["Bound", "Objective", "Param", "ParameterOutOfRange", "Requires", "UnknownParameter", "objective"]
 
 Reward = Literal["log_ratio", "mean_log_ratio", "policy", "mean_policy"]
 Aggregation = Literal["sum", "mean", "tokens"]
 State = dict[str, float]
 """Running quantities of an objective: plain numbers, so that a checkpoint can hold them."""
+CheckedAgainst = Literal["paper", "authors' code", "peer code", "secondary"]
+"""What a formula was compared with: the paper's text; the code of its authors; that of another library; or none of
+them, the formula being as commonly stated."""
 Losses = Any
 """What a loss function gives: a tensor, or with running quantities a tensor and the next ``State``."""
 
@@ -59,6 +62,7 @@ class Objective:
         reward: the property of ``Completion`` that is the implicit reward, up to a positive factor and a constant.
         aggregation: whether token log-probs are summed, averaged over a completion, or used one by one.
         paper: arXiv id and title.
+        checked_against: what the formula was compared with; empty where that is not stated. It enters no hash.
         equation: plain text in the notation of ``losses.batch``.
         optimum: what minimises the loss.
         reduces_to: equalities with other objectives.
@@ -90,44 +94,32 @@ class Objective:
     init: Callable[[], State] | None = None
     parts: tuple["Objective", ...] = ()
     timed: Callable[[int, int], "Objective"] | None = None
+    checked_against: tuple[CheckedAgainst, ...] = ()
 
     def at(self, step: int, steps: int) -> "Objective":
         """Return the objective as it is at optimiser step ``step`` (1-based) of ``steps``."""
         return self if self.timed is None else self.timed(step, steps)
 
     def __call__(self, batch: Batch, **params: float | int) -> Float[Tensor, " examples"]:
-        """Return the loss of each example, shape [examples]; parameters not given take their defaults.
+        """Return the loss of each example, shape [examples]; parameters left out take their defaults.
 
-        An objective with running quantities is before its first step; see ``advance``, which raises the same.
+        An objective with running quantities is before its first step. Raises as ``resolve`` and ``Bound.advance``.
         """
-        return self.advance(batch, None, params)[0]
+        return self.bind(self.resolve(params))(batch)
 
     def advance(
         self, batch: Batch, state: Mapping[str, float] | None, params: Mapping[str, float | int]
     ) -> tuple[Float[Tensor, " examples"], State]:
-        """Return the loss of each example and the state after this global batch, empty where there is none.
+        """Check ``params``, then do as ``Bound.advance``. Raises as ``resolve`` and ``Bound.advance``."""
+        return self.bind(self.resolve(params)).advance(batch, state)
+
+    def bind(self, params: Mapping[str, float]) -> "Bound":
+        """Return the objective at parameter values, to be called with a batch alone, as in the steps of a training.
 
         Args:
-            state: the running quantities before this batch; None before the first step.
-
-        Raises:
-            TypeError: when the batch is of the wrong kind.
-            UnknownParameter, ParameterOutOfRange: as ``resolve``.
-            ValueError: when the batch lacks what the objective requires, or ``fn`` gave another shape.
+            params: a value for every parameter, as ``resolve`` returned them: they are not checked again.
         """
-        if not isinstance(batch, self.batch):
-            raise TypeError(f"objective {self.name!r} takes {self.batch.__name__}, got {type(batch).__name__}")
-        values = self.loss_params(params)
-        if self.init is None:
-            losses, after = self.fn(batch, **values), {}
-        else:
-            losses, after = self.fn(batch, dict(self.init() if state is None else state), **values)
-        if list(losses.shape) != [batch.examples]:
-            raise ValueError(
-                f"objective {self.name!r} gave losses of shape {list(losses.shape)} for {batch.examples} examples; "
-                f"it must give one loss per example, shape [{batch.examples}]: do not average inside the function"
-            )
-        return losses, after
+        return Bound(objective=self, params=params)
 
     def resolve(self, params: Mapping[str, float | int]) -> dict[str, float]:
         """Return a float for every parameter: the one given, else the default.
@@ -140,11 +132,11 @@ class Objective:
 
     def loss_params(self, params: Mapping[str, float | int]) -> dict[str, float]:
         """Return the resolved parameters without those that only shape the schedule. Raises as ``resolve``."""
-        return {name: value for name, value in self.resolve(params).items() if not self.params[name].schedule}
+        return self.bind(self.resolve(params)).loss_params
 
     def reference_schedule(self, params: Mapping[str, float | int]) -> ReferenceSchedule:
         """Return when the reference follows the policy at these parameters. Raises as ``resolve``."""
-        return frozen() if self.schedule is None else self.schedule(self.resolve(params))
+        return self.bind(self.resolve(params)).schedule
 
     def initial_loss(self, params: Mapping[str, float | int]) -> float | None:
         """Return the exact loss of each example at policy = reference, or None. Raises as ``resolve``."""
@@ -160,7 +152,7 @@ class Objective:
 
     @property
     def doc(self) -> str:
-        """The docstring of the function."""
+        """The docstring of the function, to which the decorator has appended equation, optimum and differences."""
         return inspect.getdoc(self.fn) or ""
 
     @property
@@ -174,6 +166,58 @@ class Objective:
         return f"{self.file}:{inspect.unwrap(self.fn).__code__.co_firstlineno}"
 
 
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """An objective at parameter values that ``Objective.resolve`` has checked: a call checks none of them again.
+
+    Fields:
+        objective: the loss.
+        params: a value for every parameter, those of the schedule included.
+    """
+
+    objective: Objective
+    params: Mapping[str, float]
+
+    def __call__(self, batch: Batch) -> Float[Tensor, " examples"]:
+        """Return the loss of each example, shape [examples], before the first step. Raises as ``advance``."""
+        return self.advance(batch, None)[0]
+
+    def advance(self, batch: Batch, state: Mapping[str, float] | None) -> tuple[Float[Tensor, " examples"], State]:
+        """Return the loss of each example and the state after this global batch, empty where there is none.
+
+        Args:
+            state: the running quantities before this batch; None before the first step.
+
+        Raises:
+            TypeError: when the batch is of the wrong kind.
+            ValueError: when the batch lacks what the objective requires, or ``fn`` gave another shape.
+        """
+        name, kind = self.objective.name, self.objective.batch
+        if not isinstance(batch, kind):
+            raise TypeError(f"objective {name!r} takes {kind.__name__}, got {type(batch).__name__}")
+        if self.objective.init is None:
+            losses, after = self.objective.fn(batch, **self.loss_params), {}
+        else:
+            before = dict(self.objective.init() if state is None else state)
+            losses, after = self.objective.fn(batch, before, **self.loss_params)
+        if list(losses.shape) != [batch.examples]:
+            raise ValueError(
+                f"objective {name!r} gave losses of shape {list(losses.shape)} for {batch.examples} examples; "
+                f"it must give one loss per example, shape [{batch.examples}]: do not average inside the function"
+            )
+        return losses, after
+
+    @property
+    def loss_params(self) -> dict[str, float]:
+        """The parameters that the loss function takes: all but those that only shape the schedule."""
+        return {name: self.params[name] for name, param in self.objective.params.items() if not param.schedule}
+
+    @property
+    def schedule(self) -> ReferenceSchedule:
+        """When the reference follows the policy."""
+        return frozen() if self.objective.schedule is None else self.objective.schedule(self.params)
+
+
 def objective(
     *,
     params: Mapping[str, Param],
@@ -185,6 +229,7 @@ def objective(
     equation: str,
     optimum: str,
     version: int,
+    checked_against: CheckedAgainst | tuple[CheckedAgainst, ...] = (),
     initial: Callable[..., float | None] | None = None,
     schedule: Callable[[Mapping[str, float]], ReferenceSchedule] | None = None,
     reduces_to: tuple[str, ...] = (),
@@ -192,6 +237,9 @@ def objective(
     init: Callable[[], State] | None = None,
 ) -> Callable[[Callable[..., Losses]], Objective]:
     """Make an ``Objective`` of the function below, register it under the function's name, and return it.
+
+    The docstring says what the loss is for and what each parameter does as it grows; equation, optimum, source and
+    differences are appended to it from the arguments.
 
     The function takes the batch (with ``init``, then the state), then exactly the parameters that are not
     schedule-only, by keyword and without defaults: defaults live in ``Param`` alone. The arguments are the fields of
@@ -204,32 +252,73 @@ def objective(
     """
 
     def register(fn: Callable[..., Losses]) -> Objective:
-        from losses.registry import add  # the registry holds Objectives, so it imports this module
-
         _check_signature(fn, params, stateful=init is not None)
         _check_consistent(fn.__name__, batch, requires, reward, stateful=init is not None)
-        return add(
-            Objective(
-                name=fn.__name__,
-                fn=fn,
-                params=MappingProxyType(dict(params)),
-                batch=batch,
-                requires=requires,
-                reward=reward,
-                aggregation=aggregation,
-                paper=paper,
-                equation=equation,
-                optimum=optimum,
-                reduces_to=reduces_to,
-                differs=differs,
-                initial=initial,
-                schedule=schedule,
-                version=version,
-                init=init,
-            )
+        made = Objective(
+            name=fn.__name__,
+            fn=fn,
+            params=MappingProxyType(dict(params)),
+            batch=batch,
+            requires=requires,
+            reward=reward,
+            aggregation=aggregation,
+            paper=paper,
+            equation=equation,
+            optimum=optimum,
+            reduces_to=reduces_to,
+            differs=differs,
+            initial=initial,
+            schedule=schedule,
+            version=version,
+            init=init,
+            checked_against=(checked_against,) if isinstance(checked_against, str) else checked_against,
         )
+        # Written once, in the decorator: ``help(fn)`` shows it from there.
+        fn.__doc__ = f"{inspect.getdoc(fn)}\n\n{_metadata_text(made)}\n"
+        return add(made)
 
     return register
+
+
+REGISTERED: dict[str, Objective] = {}
+"""The objectives by name, as decorators made them; ``losses.registry`` finds them here."""
+
+
+class DuplicateObjective(ValueError):  # noqa: N818
+    """A name that two objectives claim."""
+
+
+def add(objective: Objective) -> Objective:
+    """Register an objective and return it; ``@objective`` calls this.
+
+    Raises:
+        DuplicateObjective: when another objective has the name.
+    """
+    other = REGISTERED.get(objective.name)
+    # A cell of a notebook is run again and again: there the newest definition counts, as for any function.
+    if other is not None and not other.fn.__module__ == objective.fn.__module__ == "__main__":
+        raise DuplicateObjective(
+            f"two objectives are named {objective.name!r}: {other.origin} and {objective.origin}; rename one"
+        )
+    REGISTERED[objective.name] = objective
+    return objective
+
+
+_AGGREGATIONS = {"sum": "sums over tokens", "mean": "averages over tokens", "tokens": "token by token"}
+
+
+def _metadata_text(objective: Objective) -> str:
+    """Return the part of a docstring that stands in the decorator."""
+    lines = [
+        f"Equation: {objective.equation}",
+        f"Log-probs: {_AGGREGATIONS[objective.aggregation]}",
+        f"Optimum: {objective.optimum}",
+        f"Source: {objective.paper}",
+        f"Checked against: {', '.join(objective.checked_against) or 'not stated'}",
+        *(f"Reduces to: {text}" for text in objective.reduces_to),
+        *(f"Differs from: {text}" for text in objective.differs or ("nothing known",)),
+    ]
+    return "\n".join(lines)
 
 
 def _check_signature(fn: Callable[..., Losses], params: Mapping[str, Param], *, stateful: bool) -> None:

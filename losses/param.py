@@ -1,4 +1,4 @@
-"""Owns a parameter of an objective, ``Param``, and how values given by a user are checked and completed."""
+"""A parameter of an objective, ``Param``, and how a user's values are checked and completed."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -59,28 +59,28 @@ class Param:
         return f"{name} ({self.symbol}, {self.space}, default {self.default:g})"
 
 
-def resolve_params(owner: str, params: Mapping[str, Param], given: Mapping[str, object]) -> dict[str, float]:
-    """Return a value for each parameter, in the order of ``params``: the one given, else the default.
+def resolve_params(owner: str, params: Mapping[str, Param], values: Mapping[str, object]) -> dict[str, float]:
+    """Return a value for each parameter, in the order of ``params``: the user's, else the default.
 
     Args:
         owner: what the parameters belong to, for messages: "objective 'ipo'".
         params: the parameters.
-        given: values by name.
+        values: by name.
 
     Raises:
         UnknownParameter: when a name is none of ``params``.
         ParameterOutOfRange: when a value is not accepted.
     """
-    for name in given:
+    for name in values:
         if name not in params:
             known = ", ".join(param.describe(key) for key, param in params.items()) or "no parameters"
             raise UnknownParameter(f"{owner} has no parameter {name!r}; {suggest(name, params)}it has: {known}")
-    return {name: _checked(owner, name, param, given.get(name, param.default)) for name, param in params.items()}
+    return {name: _checked(owner, name, param, values.get(name, param.default)) for name, param in params.items()}
 
 
-def suggest(given: str, known: Iterable[str]) -> str:
-    """Return «did you mean 'beta'? » where a known name is close to the one given, else nothing."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return «did you mean 'beta'? » where a known name is close to ``name``, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}? " if close else ""
 
 

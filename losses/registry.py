@@ -1,4 +1,4 @@
-"""Owns the names of objectives: built-in ones, those of installed packages, those of a user's own file."""
+"""Names of objectives: built-in ones, those of installed packages, those of a user's own file."""
 
 import importlib
 import pkgutil
@@ -9,7 +9,7 @@ from types import ModuleType
 
 from losses.compose import compose
 from losses.grammar import is_expression
-from losses.objective import Objective
+from losses.objective import REGISTERED, DuplicateObjective, Objective
 from losses.param import suggest
 
 GROUP = "bench.losses"
@@ -22,33 +22,18 @@ class UnknownObjective(KeyError):  # noqa: N818
         return self.args[0]  # KeyError would show the message in quotes, with escapes
 
 
-class DuplicateObjective(ValueError):  # noqa: N818
-    """A name that two objectives claim."""
-
-
 class ObjectiveFileError(ValueError):
     """A user's file, or an installed package, that gives no objective."""
 
 
 class Registry:
-    """Objectives by name. One instance serves the process, for decorators have nowhere else to put what they make."""
+    """Objectives by name: those that decorators have registered, and those that installed packages offer."""
 
-    def __init__(self) -> None:
-        self._objectives: dict[str, Objective] = {}
+    def __init__(self, objectives: dict[str, Objective]) -> None:
+        self._objectives = objectives
         self._plugins: dict[str, EntryPoint] = {}
         self._collisions: dict[str, str] = {}
         self._discovered = False
-
-    def add(self, objective: Objective) -> Objective:
-        """Register an objective; see the function ``add``."""
-        other = self._objectives.get(objective.name)
-        # A cell of a notebook is run again and again: there the newest definition counts, as for any function.
-        if other is not None and not other.fn.__module__ == objective.fn.__module__ == "__main__":
-            raise DuplicateObjective(
-                f"two objectives are named {objective.name!r}: {other.origin} and {objective.origin}; rename one"
-            )
-        self._objectives[objective.name] = objective
-        return objective
 
     def discover(self) -> None:
         """Import the built-in families and read, without importing it, what installed packages offer."""
@@ -64,9 +49,9 @@ class Registry:
                 continue
             if other is not None:
                 # One package must not take all others down: the name stays with who had it first.
-                place = other.origin if isinstance(other, Objective) else _told(other)
-                self._collisions[_told(point)] = (
-                    f"two objectives are named {point.name!r}: {place} and {_told(point)}; uninstall or rename one"
+                origin = other.origin if isinstance(other, Objective) else _describe(other)
+                self._collisions[_describe(point)] = (
+                    f"two objectives are named {point.name!r}: {origin} and {_describe(point)}; uninstall or rename one"
                 )
                 continue
             plugins[point.name] = point
@@ -80,13 +65,13 @@ class Registry:
 
     def problems(self) -> dict[str, str]:
         """Return what installed packages offer in vain, by entry point; see the function ``problems``."""
-        found = dict(self._collisions) if self.names() else {}
+        reasons = dict(self._collisions) if self.names() else {}
         for name, point in self._plugins.items():
             try:
                 self.get(name)
             except ObjectiveFileError as error:
-                found[_told(point)] = str(error)
-        return found
+                reasons[_describe(point)] = str(error)
+        return reasons
 
     def get(self, name: str) -> Objective:
         """Return the objective of a name or of an expression; see the function ``get``."""
@@ -105,45 +90,39 @@ class Registry:
             loaded = point.load()
         except Exception as error:
             raise ObjectiveFileError(
-                f"objective {name!r} of {_told(point)} cannot be loaded: {type(error).__name__}: {error}; "
+                f"objective {name!r} of {_describe(point)} cannot be loaded: {type(error).__name__}: {error}; "
                 "repair or uninstall that package"
             ) from error
         if name not in self._objectives:
             raise ObjectiveFileError(
-                f"{_told(point)} is listed as objective {name!r} but gave {type(loaded).__name__}, not an objective "
-                "of that name; the entry point's name must be the function's name"
+                f"{_describe(point)} is listed as objective {name!r} but gave {type(loaded).__name__}, not an "
+                "objective of that name; the entry point's name must be the function's name"
             )
 
     def load_file(self, path: Path) -> tuple[Objective, ...]:
         """Run a Python file and return the objectives it registers; see the function ``register_file``."""
         self.discover()
         before = dict(self._objectives)
-        self._objectives = {k: v for k, v in before.items() if v.file != str(path)}
+        for name, objective in before.items():
+            if objective.file == str(path):
+                del self._objectives[name]
         kept = set(self._objectives)
         try:
             _run(path)
-            found = tuple(objective for name, objective in self._objectives.items() if name not in kept)
-            if not found:
+            registered = tuple(objective for name, objective in self._objectives.items() if name not in kept)
+            if not registered:
                 raise ObjectiveFileError(
                     f"{path} registers no objective; decorate a function with @objective(...) "
                     "from losses.objective, as the files in losses/objectives do"
                 )
         except BaseException:
-            self._objectives = before
+            self._objectives.clear()
+            self._objectives.update(before)
             raise
-        return found
+        return registered
 
 
-_REGISTRY = Registry()
-
-
-def add(objective: Objective) -> Objective:
-    """Register an objective and return it; ``@objective`` calls this.
-
-    Raises:
-        DuplicateObjective: when another objective has the name.
-    """
-    return _REGISTRY.add(objective)
+_REGISTRY = Registry(REGISTERED)
 
 
 def names() -> tuple[str, ...]:
@@ -185,10 +164,10 @@ def register_file(path: str | Path) -> tuple[Objective, ...]:
     """
     path = Path(path)
     try:
-        found = path.is_file()
+        exists = path.is_file()
     except OSError as error:  # a name that is too long
         raise ObjectiveFileError(f"cannot read objectives from {str(path)[:80]}…: {error.strerror}") from error
-    if path.suffix != ".py" or not found:
+    if path.suffix != ".py" or not exists:
         why = "is not a Python file (.py)" if path.suffix != ".py" else "does not exist"
         raise ObjectiveFileError(f"cannot read objectives from {path}: it {why}")
     return _REGISTRY.load_file(path.resolve())
@@ -207,6 +186,6 @@ def _run(path: Path) -> None:
         raise ObjectiveFileError(f"{path} failed: {type(error).__name__}: {error}") from error
 
 
-def _told(point: EntryPoint) -> str:
+def _describe(point: EntryPoint) -> str:
     package = f" of package {point.dist.name}" if point.dist is not None else ""
     return f"entry point {point.value!r}{package}"

@@ -1,10 +1,11 @@
-"""Owns what changes over a run: values of the step, when the reference follows the policy. Standard library only."""
+"""What changes over a run: values of the step, when the reference follows the policy."""
 
-import difflib
 import math
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from losses.param import suggest
 
 Kind = Literal["constant", "linear", "cosine"]
 
@@ -55,12 +56,12 @@ def parse_schedule(text: str) -> ValueSchedule:
     if match is None:
         raise ValueError(f"cannot read schedule {text!r}; {forms}")
     name, inside, number = match.groups()
-    asked = name if number is None else "constant"
-    kind = next((kind for kind in get_args(Kind) if kind == asked), None)
+    kind_name = name if number is None else "constant"
+    kind = next((kind for kind in get_args(Kind) if kind == kind_name), None)
     if kind is None:
-        close = difflib.get_close_matches(asked, get_args(Kind), n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"cannot read schedule {text!r}: unknown kind {asked!r}; {hint}{forms}")
+        raise ValueError(
+            f"cannot read schedule {text!r}: unknown kind {kind_name!r}; {suggest(kind_name, get_args(Kind))}{forms}"
+        )
     try:
         values = [float(part) for part in (inside if number is None else number).split(",")]
     except ValueError as error:
@@ -135,12 +136,12 @@ class ReferenceSchedule:
             raise ValueError(f"{self.stages} stages need {self.stages} optimiser steps or more, got {steps}")
         if not self.shares:
             return tuple(round(steps * k / self.stages) for k in range(1, self.stages))
-        found, before, whole = [], 0, sum(self.shares)
+        boundaries, before, whole = [], 0, sum(self.shares)
         for k in range(1, self.stages):
             due = round(steps * sum(self.shares[:k]) / whole)
             before = min(max(due, before + 1), steps - (self.stages - k))
-            found.append(before)
-        return tuple(found)
+            boundaries.append(before)
+        return tuple(boundaries)
 
     def stage_of(self, step: int, steps: int) -> int:
         """Return which stage, 0 … stages - 1, optimiser step ``step`` (1-based) of ``steps`` belongs to.

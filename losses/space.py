@@ -1,4 +1,4 @@
-"""Owns what a parameter may be in a sweep: ``Log``, ``Linear`` and ``Choice``. Standard library only."""
+"""What a parameter may be in a sweep: ``Log``, ``Linear`` and ``Choice``. Standard library only."""
 
 import math
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Owns nothing but the package: the search over what an objective's parameters may be. See search, study, worker."""
+"""Searches over an objective's parameters: axes and grids, studies and their storages, workers that join them."""

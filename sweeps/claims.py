@@ -1,4 +1,7 @@
-"""Owns which claim holds a slot: the first one that counts. What is settled is read once and never looked at again."""
+"""Claims of workers on the slots of a study: which claim holds a slot, making one, and settling it.
+
+A slot belongs to the first claim on it that counts. Finished claims are read once.
+"""
 
 import math
 import time
@@ -15,6 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweeps.compat import storage_of, trial_id
 from sweeps.errors import StorageAwayError
 from sweeps.grid import Slot
 from sweeps.heartbeat import BEAT, WORKER, Watch, is_stale
@@ -37,12 +41,12 @@ LOST: Mapping[str, object] = MappingProxyType({"status": "lost", "target": None,
 class Board:
     """The claims of a study as one process has read them, by slot and by number.
 
-    ``held``: the claim that holds each slot. ``running``: claims that may still change. ``echoes``: running trials
+    ``holders``: the claim that holds each slot. ``running``: claims that may still change. ``echoes``: running trials
     that a repeated write made (see ``sweeps.claims``). ``claims``: those of slots that have no result yet.
     ``recent``: who made the last claims.
     """
 
-    held: dict[str, FrozenTrial] = field(default_factory=dict)
+    holders: dict[str, FrozenTrial] = field(default_factory=dict)
     running: dict[int, FrozenTrial] = field(default_factory=dict)
     echoes: dict[int, FrozenTrial] = field(default_factory=dict)
     claims: dict[str, dict[int, FrozenTrial]] = field(default_factory=dict)
@@ -51,11 +55,11 @@ class Board:
 
     def is_settled(self, key: str) -> bool:
         """Say whether a slot has a result, or has failed for good as far as this call goes."""
-        return key in self.held and self.held[key].state.is_finished()
+        return key in self.holders and self.holders[key].state.is_finished()
 
     def is_final(self, key: str) -> bool:
         """Say whether a slot has a result, which it keeps; a failure may yet be retried by another command."""
-        return key in self.held and has_result(self.held[key])
+        return key in self.holders and has_result(self.holders[key])
 
 
 def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]) -> None:
@@ -88,9 +92,9 @@ def look(board: Board, trials: Sequence[FrozenTrial], *, retried: frozenset[int]
             if board.running.pop(echo.number, None) is not None:
                 board.echoes[echo.number] = echo
         holder = first_that_counts(claims.values(), retried=retried)
-        board.held.pop(key, None)
+        board.holders.pop(key, None)
         if holder is not None:
-            board.held[key] = holder
+            board.holders[key] = holder
             if has_result(holder):
                 del board.claims[key]
 
@@ -137,12 +141,12 @@ def status_of(trial: FrozenTrial) -> str:
 
 def _echoes(claims: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     seen: set[str] = set()
-    found = []
+    echoes = []
     for trial in claims:
         if trial.user_attrs[TOKEN] in seen:
-            found.append(trial)
+            echoes.append(trial)
         seen.add(trial.user_attrs[TOKEN])
-    return found
+    return echoes
 
 
 _STATES: Mapping[str, TrialState] = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
@@ -167,7 +171,7 @@ class Ledger:
     @property
     def storage(self) -> BaseStorage:
         """The study's storage, which alone can write to a trial from another thread or after its worker's death."""
-        return self.study._storage
+        return storage_of(self.study)
 
 
 def failed_numbers(study: optuna.Study) -> frozenset[int]:
@@ -203,11 +207,11 @@ def claim(
     created = [trial for trial in (*board.running.values(), *board.echoes.values()) if trial.user_attrs[TOKEN] == token]
     mine = min(created, key=lambda trial: trial.number, default=None)
     # None where the storage was away for so long that another worker took the claim for that of a dead one.
-    held = mine is not None and board.held[slot.key].number == mine.number
+    won = mine is not None and board.holders[slot.key].number == mine.number
     for trial in created:
-        if trial is not mine or not held:
+        if trial is not mine or not won:
             put_back(ledger.storage, trial, "withdrawn")
-    return mine if held else None
+    return mine if won else None
 
 
 def earlier_params(ledger: Ledger, slot: Slot, names: Sequence[str]) -> dict[str, float]:
@@ -259,22 +263,22 @@ def _finish(storage: BaseStorage, trial: FrozenTrial, outcome: Mapping[str, obje
     state = _STATES.get(str(outcome["status"]), TrialState.FAIL)
     try:
         # One attribute, written before the state, so that whoever finds the trial unfinished knows how it ends.
-        storage.set_trial_user_attr(trial._trial_id, OUTCOME, dict(outcome))
+        storage.set_trial_user_attr(trial_id(trial), OUTCOME, dict(outcome))
         value = cast(float | None, outcome["target"]) if state is TrialState.COMPLETE else None
         if state is TrialState.PRUNED:
-            value = _last_score(storage.get_trial(trial._trial_id))
+            value = _last_score(storage.get_trial(trial_id(trial)))
     except optuna.exceptions.UpdateFinishedTrialError:
         finished = False
     else:
         finished = _tell(storage, trial, state, value)
     # Where it was finished already, that may have been this very call, of which only the answer was lost.
-    return finished or storage.get_trial(trial._trial_id).user_attrs.get(OUTCOME) == dict(outcome)
+    return finished or storage.get_trial(trial_id(trial)).user_attrs.get(OUTCOME) == dict(outcome)
 
 
 def _tell(storage: BaseStorage, trial: FrozenTrial, state: TrialState, value: float | None) -> bool:
     """Finish a trial; False when it had been finished already."""
     try:
-        storage.set_trial_state_values(trial._trial_id, state, None if value is None else [float(value)])
+        storage.set_trial_state_values(trial_id(trial), state, None if value is None else [float(value)])
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
     return True

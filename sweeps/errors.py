@@ -1,11 +1,12 @@
-"""Owns the faults of a sweep, each told as one message: what was given, what would be right, what to do."""
+"""Errors of a sweep: what was wrong, and what to do about it."""
 
-import difflib
 from collections.abc import Iterable
+
+from losses.param import suggest
 
 
 class SweepError(ValueError):
-    """A request about a sweep that cannot be right. ``problem`` says what was given, ``fix`` what to do."""
+    """An invalid request about a sweep. ``problem`` says what was wrong, ``fix`` what to do."""
 
     def __init__(self, problem: str, *, fix: str) -> None:
         self.problem = problem
@@ -25,9 +26,7 @@ class StorageAwayError(StudyError):
     """A study's storage did not answer for longer than anybody should wait. What was finished is kept."""
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return «did you mean 'x'? known: …» for an unknown name."""
     names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names) or 'none'}"
+    return f"{suggest(name, names)}known: {', '.join(names) or 'none'}"

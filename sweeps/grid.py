@@ -1,4 +1,4 @@
-"""Owns what a study's budget is made of: a slot for each point of a grid, or for each trial that a sampler chooses."""
+"""What a study's budget is made of: a slot for each point of a grid, or for each trial that a sampler chooses."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns who holds a trial: a worker's identity, the heartbeat that keeps its lease, and when the lease is over."""
+"""Who holds a trial: a worker's identity, the heartbeat that keeps its lease, and when the lease is over."""
 
 import os
 import platform

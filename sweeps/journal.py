@@ -1,4 +1,4 @@
-"""Owns the journal file that several machines append to: one writer at a time, and no line that is half there."""
+"""Journal file that several machines append to: one writer at a time, and no line that is half there."""
 
 import fcntl
 import json
@@ -62,9 +62,9 @@ def _lock(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            now, found = time.monotonic(), os.fstat(descriptor).st_size
-            if found != size:
-                size, since = found, now
+            now, length = time.monotonic(), os.fstat(descriptor).st_size
+            if length != size:
+                size, since = length, now
             elif now - since > _STOPPED_SECONDS:
                 return False
         time.sleep(_POLL_SECONDS * (0.05 + os.getpid() % 16 / 16))
@@ -76,9 +76,9 @@ def _mended(descriptor: int) -> int:
     kept = end
     while kept:
         start = max(0, kept - 4096)
-        found = os.pread(descriptor, kept - start, start).rfind(b"\n")
-        kept = start + found + 1
-        if found >= 0:
+        newline = os.pread(descriptor, kept - start, start).rfind(b"\n")
+        kept = start + newline + 1
+        if newline >= 0:
             break
     if kept < end:
         os.ftruncate(descriptor, kept)

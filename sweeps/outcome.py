@@ -1,4 +1,4 @@
-"""Owns what becomes of a trial: its outcome, the result a caller sees, the events on the way, and the best one."""
+"""What becomes of a trial: its outcome, the result a caller sees, the events on the way, and the best one."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Owns what one worker leaves in a storage for all others to read: posts under a name, no trials."""
+"""What one worker leaves in a storage for all others to read: posts under a name, no trials."""
 
 import optuna
 from optuna.storages import BaseStorage
@@ -34,15 +34,15 @@ def posts(storage: BaseStorage, name: str) -> dict[str, object]:
         StudyError: nothing was.
     """
     try:
-        found = storage.get_study_user_attrs(storage.get_study_id_from_name(_BOARD.format(name)))
+        values = storage.get_study_user_attrs(storage.get_study_id_from_name(_BOARD.format(name)))
     except KeyError:
-        found = {}
-    if not found:
+        values = {}
+    if not values:
         end = _BOARD.format("")
         names = [study.study_name for study in storage.get_all_studies()]
-        known = [found.removesuffix(end) for found in names if found.endswith(end)]
+        known = [board.removesuffix(end) for board in names if board.endswith(end)]
         raise StudyError(
             f"the storage knows no study {name!r}",
             fix=f"open it with `bench run … --study {name}`; {did_you_mean(name, known)}",
         )
-    return found
+    return values

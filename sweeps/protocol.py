@@ -1,4 +1,4 @@
-"""Owns the tuning protocol: what a fair comparison fixes for every objective alike, and its hash."""
+"""Tuning protocol: what a fair comparison fixes for every objective alike, and its hash."""
 
 import hashlib
 import json

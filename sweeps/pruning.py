@@ -1,7 +1,8 @@
-"""Owns ending trials early: which pruner a protocol names, where its rungs lie, and what it says of a running trial."""
+"""Ending trials early: which pruner a protocol names, where its rungs lie, and what it says of a running trial."""
 
 import optuna
 
+from sweeps.compat import storage_of, study_id
 from sweeps.protocol import PrunerName, TuningProtocol
 
 STARTUP_TRIALS = 2
@@ -16,8 +17,8 @@ def rungs_of(pruner: PrunerName, *, steps: int) -> tuple[int, ...]:
     Each rung is ``REDUCTION`` times the one before, as successive halving has it. Earlier a score says little: the
     learning rate is still rising.
     """
-    found = () if pruner == "none" else (steps // 4, steps // 2)
-    return tuple(sorted({step for step in found if 0 < step < steps}))
+    candidates = () if pruner == "none" else (steps // 4, steps // 2)
+    return tuple(sorted({step for step in candidates if 0 < step < steps}))
 
 
 def build_pruner(protocol: TuningProtocol | None) -> optuna.pruners.BasePruner:
@@ -35,10 +36,10 @@ def report_rung(study: optuna.Study, number: int, *, step: int, score: float) ->
     A trial that was taken away meanwhile is let run: its result will not count. This is what ``Trial.report`` and
     ``Trial.should_prune`` do; a ``FrozenTrial``, which a claim is, has them as empty forms only.
     """
-    storage = study._storage
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    storage = storage_of(study)
+    trial = storage.get_trial_id_from_study_id_trial_number(study_id(study), number)
     try:
-        storage.set_trial_intermediate_value(trial_id, step, float(score))
-        return study.pruner.prune(study, storage.get_trial(trial_id))
+        storage.set_trial_intermediate_value(trial, step, float(score))
+        return study.pruner.prune(study, storage.get_trial(trial))
     except optuna.exceptions.UpdateFinishedTrialError:
         return False

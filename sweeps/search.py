@@ -1,4 +1,4 @@
-"""Owns what is searched: the text of a sweep, its axes, the grid that fits a budget, and Optuna's distributions."""
+"""What is searched: the text of a sweep, its axes, the grid that fits a budget, and Optuna's distributions."""
 
 import itertools
 import math
@@ -148,18 +148,18 @@ def _counts(axes: Sequence[Axis], *, spaces: Mapping[str, Space], trials: int | 
     free = [axis.name for axis in axes if axis.values is None]
     if not free:
         return {}
-    given = math.prod(len(axis.values) for axis in axes if axis.values is not None)
+    explicit = math.prod(len(axis.values) for axis in axes if axis.values is not None)
     if trials is None:
         return dict.fromkeys(free, DEFAULT_TRIALS if len(free) == 1 else DEFAULT_TRIALS_PER_AXIS)
     most = {name: _size(spaces[name]) for name in free}
     counts = {name: 1 if len(free) == 1 or most[name] == 1 else 2 for name in free}
-    least = given * math.prod(counts.values())
+    least = explicit * math.prod(counts.values())
     if trials < least:
         raise SweepError(
             f"trials={trials} is too few to sweep {', '.join(map(str, axes))}: the smallest grid has {least} points",
             fix=f"give {least} trials or more, or fewer axes",
         )
-    return _grown(counts, most=most, budget=trials // given)
+    return _grown(counts, most=most, budget=trials // explicit)
 
 
 def _size(space: Space) -> float:

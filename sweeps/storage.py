@@ -1,8 +1,7 @@
-"""Owns opening a storage by its URL: a journal file, a database, Optuna's gRPC proxy; and hiding its password."""
+"""Storages of studies, opened by URL: a journal file or a database. URLs are shown without their passwords."""
 
 import logging
 import re
-import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -11,23 +10,23 @@ from typing import Any, TypeVar
 
 import optuna
 
+from sweeps import compat
 from sweeps.errors import StorageAwayError, StudyError
 from sweeps.journal import SharedJournal
 from sweeps.patience import Patience, PatientStorage, insist
 
 Answer = TypeVar("Answer")
-KINDS = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, grpc://HOST:PORT, journal:FILE, or a path ending in .log"
-GRPC_PORT = 13000
+KINDS = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, journal:FILE, or a path ending in .log"
 PAUSED_SECONDS = 30
 # What SQLite, PostgreSQL and MySQL say to a worker that makes the tables at the same time as another: the tables
 # are there, or nearly, when it looks again.
 _RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "is locked")
 _NEVER_SIGNS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "Access denied", "Unknown database")
-_EXTRAS = {"postgresql": "postgres", "grpc": "grpc"}
+_EXTRAS = {"postgresql": "postgres"}
 
 
 def open_storage(url: str, *, patience: Patience | None = None) -> PatientStorage:
-    """Open ``sqlite:///…``, ``postgresql://…``, ``grpc://HOST:PORT``, ``journal:PATH`` or a path ending in ``.log``.
+    """Open ``sqlite:///…``, ``postgresql://…``, ``journal:PATH`` or a path ending in ``.log``.
 
     Every call to the storage waits out an outage for as long as ``patience`` says. Nothing in a message names the
     password. Optuna's own log is quietened to errors.
@@ -36,13 +35,11 @@ def open_storage(url: str, *, patience: Patience | None = None) -> PatientStorag
         StudyError: no such kind of storage, a driver that is not installed, or a storage that does not open.
     """
     patience = patience or Patience()
-    # What they say of broken connections is told here, in words of our own.
+    # Broken connections are reported here instead.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     if url.startswith("journal:") or ("://" not in url and url.endswith(".log")):
         return _open_journal(Path(url.removeprefix("journal:")), patience)
-    if url.startswith("grpc://"):
-        return _open_proxy(url, patience)
     if "://" not in url:
         raise StudyError(f"storage {redact_url(url)!r} is neither a URL nor a journal file", fix=f"give {KINDS}")
     return _open_database(url, patience)
@@ -56,8 +53,8 @@ def redact_url(url: str) -> str:
 
 def without_password(text: str, url: str) -> str:
     """Return a message about a storage without its URL's password."""
-    found = re.search(r"://[^:/?#]*:(.*)@[^@]*$", url)
-    secrets = [found[1]] if found is not None else []
+    match = re.search(r"://[^:/?#]*:(.*)@[^@]*$", url)
+    secrets = [match[1]] if match is not None else []
     secrets += re.findall(r"[?&](?:password|passwd|sslpassword|token)=([^&]+)", url, flags=re.IGNORECASE)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -72,30 +69,13 @@ def _open_journal(path: Path, patience: Patience) -> PatientStorage:
         raise StudyError(
             f"journal {str(path)!r} does not open: {error}", fix="give a file that can be read and written"
         ) from error
-    # What Optuna meets in lines that are JSON and none of a journal's.
+    # Errors of Optuna on lines of JSON that are not a journal's.
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StudyError(
             f"journal {str(path)!r} is damaged: {type(error).__name__}: {error}",
             fix="delete it and run the same command again: finished runs are kept, and only looked up",
         ) from error
     return PatientStorage(opened, name=str(path), is_outage=_is_file_outage, patience=patience)
-
-
-def _open_proxy(url: str, patience: Patience) -> PatientStorage:
-    place = re.fullmatch(r"grpc://([^/:@]+|\[[0-9a-fA-F:]+\])(?::([0-9]{1,5}))?/?", url)
-    if place is None:
-        raise StudyError(
-            f"storage {redact_url(url)!r} names no host and port", fix=f"for example grpc://head:{GRPC_PORT}"
-        )
-    try:
-        from sweeps.proxy import PromptProxy, is_proxy_outage
-    except ImportError as error:
-        raise StudyError(f"storage {url}: {error}", fix="pip install 'lossbench[grpc]'") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        proxy = PromptProxy(host=place[1], port=int(place[2] or GRPC_PORT))
-    _first_answer(proxy.get_all_studies, url, is_proxy_outage, patience)
-    return PatientStorage(proxy, name=url, is_outage=is_proxy_outage, patience=patience)
 
 
 def _open_database(url: str, patience: Patience) -> PatientStorage:
@@ -113,7 +93,7 @@ def _open_database(url: str, patience: Patience) -> PatientStorage:
     opened = _first_answer(connect, url, may_come, patience)
     if url.startswith("postgresql"):
         _end_paused_transactions(opened.engine)
-    cached = optuna.storages._CachedStorage(opened)
+    cached = compat.cached_storage(opened)
     return PatientStorage(cached, name=redact_url(url), is_outage=_is_database_outage, patience=patience)
 
 
@@ -180,12 +160,12 @@ def _may_come(error: Exception, *, local: bool) -> bool:
 def _is_database_outage(error: Exception) -> bool:
     from sqlalchemy import exc
 
-    found = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-    if isinstance(found, exc.OperationalError | exc.InterfaceError | exc.InternalError | exc.TimeoutError):
+    cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    if isinstance(cause, exc.OperationalError | exc.InterfaceError | exc.InternalError | exc.TimeoutError):
         return True
     # A connection that broke between two statements of a transaction shows as one of these.
-    broken = isinstance(found, exc.DBAPIError) and (found.connection_invalidated or type(found) is exc.DatabaseError)
-    return broken or isinstance(found, exc.PendingRollbackError | exc.ResourceClosedError)
+    broken = isinstance(cause, exc.DBAPIError) and (cause.connection_invalidated or type(cause) is exc.DatabaseError)
+    return broken or isinstance(cause, exc.PendingRollbackError | exc.ResourceClosedError)
 
 
 def _is_file_outage(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Owns the terms of a study: its storage, its sampler and pruner, and who may join."""
+"""Terms of a study: its storage, its sampler and pruner, and who may join."""
 
 import json
 import time
@@ -119,17 +119,17 @@ def _stored_terms(study: optuna.Study, name: str) -> dict[str, object] | None:
     return study.user_attrs[TERMS]
 
 
-def _differences(stored: Mapping[str, object], given: Mapping[str, object]) -> list[str]:
-    found = []
-    for key in sorted(stored.keys() | given.keys()):
-        old, new = stored.get(key), given.get(key)
+def _differences(stored: Mapping[str, object], terms: Mapping[str, object]) -> list[str]:
+    lines = []
+    for key in sorted(stored.keys() | terms.keys()):
+        old, new = stored.get(key), terms.get(key)
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            found += [f"{key}.{line}" for line in _differences(old, new)]
+            lines += [f"{key}.{line}" for line in _differences(old, new)]
         else:
-            found.append(f"{key} was {_short(old)}, now {_short(new)}")
-    return found
+            lines.append(f"{key} was {_short(old)}, now {_short(new)}")
+    return lines
 
 
 def _short(value: object) -> str:

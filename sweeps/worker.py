@@ -1,4 +1,4 @@
-"""Owns the work on a study: claim, evaluate, settle, point by point; any number of workers join."""
+"""Work on a study: claim, evaluate, settle, point by point; any number of workers join."""
 
 import hashlib
 import itertools
@@ -25,6 +25,7 @@ from sweeps.claims import (
     result,
     settle,
 )
+from sweeps.compat import trial_id
 from sweeps.errors import StorageAwayError, StudyError, SweepError
 from sweeps.grid import Slot, slots_of
 from sweeps.heartbeat import WORKER, beat_seconds, heartbeat, worker_id
@@ -80,19 +81,19 @@ def run_trials(
     sweep = join_study(
         study, points=points, distributions=distributions, trials=trials, on_event=on_event, lease_seconds=lease_seconds
     )
-    said_waiting = False
+    announced = False
     while True:
         if take(sweep, evaluate, catch_interrupt=catch_interrupt):
-            said_waiting = False
+            announced = False
             continue
         board = sweep.ledger.board
         if wait and _count_settled(sweep) < len(sweep.slots):
-            if not said_waiting:
+            if not announced:
                 _emit(sweep, "waiting", None, {}, None)
-            said_waiting = True
+            announced = True
             time.sleep(min(1.0, beat_seconds(lease_seconds)))
             continue
-        return [result(board.held[slot.key]) for slot in sweep.slots if board.is_settled(slot.key)]
+        return [result(board.holders[slot.key]) for slot in sweep.slots if board.is_settled(slot.key)]
 
 
 def join_study(
@@ -140,7 +141,7 @@ def settled(sweep: Sweep) -> list[TrialResult] | None:
     board = read(sweep.ledger)
     if _count_settled(sweep) < len(sweep.slots):
         return None
-    return [result(board.held[slot.key]) for slot in sweep.slots]
+    return [result(board.holders[slot.key]) for slot in sweep.slots]
 
 
 def _choose(sweep: Sweep, collisions: int) -> Slot | None:
@@ -153,7 +154,7 @@ def _choose(sweep: Sweep, collisions: int) -> Slot | None:
     # Running claims alone are too few: a worker that waits to claim has none.
     others = len({*board.recent, *(trial.user_attrs[WORKER] for trial in board.running.values())} - {worker})
     reach = (1 if others < 2 else SPREAD * others) * (1 + collisions)
-    free = list(itertools.islice((slot for slot in sweep.slots if slot.key not in board.held), reach))
+    free = list(itertools.islice((slot for slot in sweep.slots if slot.key not in board.holders), reach))
     return free[zlib.crc32(f"{worker}/{board.looked}".encode()) % len(free)] if free else None
 
 
@@ -165,7 +166,7 @@ def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool
     if trial is None:
         return False
     try:
-        with heartbeat(ledger.storage, trial._trial_id, lease_seconds=ledger.lease_seconds):
+        with heartbeat(ledger.storage, trial_id(trial), lease_seconds=ledger.lease_seconds):
             params = dict(trial.params) or _sampled(sweep, trial, slot)
             _emit(sweep, "started", trial.number, params, None)
             outcome = guarded(evaluate, dict(params), trial.number)
@@ -176,7 +177,7 @@ def _step(sweep: Sweep, slot: Slot, evaluate: Evaluate, *, catch_interrupt: bool
     kept = settle(ledger, trial, outcome)
     if sweep.on_event is None:
         return True
-    finished = result(ledger.storage.get_trial(trial._trial_id)) if kept else None
+    finished = result(ledger.storage.get_trial(trial_id(trial))) if kept else None
     _emit(sweep, "finished" if kept else "lost", trial.number, params, finished)
     return True
 
@@ -200,8 +201,8 @@ def _sampled(sweep: Sweep, trial: FrozenTrial, slot: Slot) -> dict[str, float]:
         storage=ledger.storage,
         sampler=build_sampler(terms["sampler"], seed=int.from_bytes(digest[:4], "big")),
     )
-    asked = optuna.trial.Trial(study, trial._trial_id)
-    return {name: _suggested(asked, name, space) for name, space in sweep.distributions.items()}
+    sampled = optuna.trial.Trial(study, trial_id(trial))
+    return {name: _suggested(sampled, name, space) for name, space in sweep.distributions.items()}
 
 
 def _suggested(trial: optuna.Trial, name: str, space: BaseDistribution) -> float:

@@ -7,7 +7,7 @@ import pytest
 from bench.core.bundle import BUNDLE
 from bench.core.results import load_records
 from bench.report.figures.reproduced import DRAWINGS, write_reproduced
-from tests.bench.report.reports import write_tables
+from bench.report.tables.leaderboard import write_leaderboard
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 FOLDERS = sorted(path.parent for path in PUBLISHED.glob(f"*/{BUNDLE}"))
@@ -21,7 +21,7 @@ def test_reference_results_are_published():
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_published_tables_come_from_the_published_records(tmp_path, folder):
     (tmp_path / BUNDLE).symlink_to(folder / BUNDLE)
-    write_tables(tmp_path, tidy=False)
+    write_leaderboard(tmp_path, tidy=False)
     for name in TABLES:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), f"{folder.name}/{name}"
 

@@ -1,4 +1,4 @@
-"""Owns the command line's root, and the options that several commands share."""
+"""The command line's root, and the options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ Storage = Annotated[
         envvar=STORAGE,
         show_envvar=True,
         help="Where the studies are; default: journals in --out. "
-        "Example: --storage sqlite:///s.db, postgresql://USER@HOST/DB, grpc://HOST:13000, journal:FILE",
+        "Example: --storage sqlite:///s.db, postgresql://USER@HOST/DB, journal:FILE",
     ),
 ]
 Tracker = Annotated[

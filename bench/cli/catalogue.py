@@ -1,4 +1,4 @@
-"""Owns the options of ``bench losses`` and ``bench suites``."""
+"""Options of ``bench losses`` and ``bench suites``."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What ``bench losses`` and ``bench suites`` print."""
+"""Output of ``bench losses`` and ``bench suites``."""
 
 import json
 from pathlib import Path
@@ -14,25 +14,27 @@ from bench.utils.process import quiet_libraries
 
 def list_losses(*, paired: bool, unpaired: bool, reference_free: bool, needed: list[str], as_json: bool) -> None:
     """``bench losses``."""
-    from bench.cli.objectives import NEEDS, data_kind, needs, row, select
+    from bench.cli.objectives import NEEDS, checked_against, data_kind, needs, row, select
     from losses.registry import problems
 
     for name in needed:
         if name not in NEEDS:
             raise UsageError(f"--needs {name!r}: no objective needs that", fix=did_you_mean(name, tuple(NEEDS)))
-    found = select(paired=paired, unpaired=unpaired, reference_free=reference_free, needed=needed)
+    objectives = select(paired=paired, unpaired=unpaired, reference_free=reference_free, needed=needed)
     if as_json:
-        print(json.dumps([row(objective) for objective in found], indent=1, ensure_ascii=False))
+        print(json.dumps([row(objective) for objective in objectives], indent=1, ensure_ascii=False))
         return
     # Text and not str: an equation's [z]+ would be read as markup.
-    table = Table(title=f"{len(found)} objectives", box=box.SIMPLE_HEAD, expand=True)
+    table = Table(title=f"{len(objectives)} objectives", box=box.SIMPLE_HEAD, expand=True)
     table.add_column("objective", no_wrap=True)
     table.add_column("loss", ratio=5)
     table.add_column("data, needs", ratio=3)
     table.add_column("parameter, default", ratio=3)
-    for objective in found:
+    table.add_column("checked against", ratio=2)
+    for objective in objectives:
         params = "\n".join(f"{name} {param.default:g}" for name, param in objective.params.items())
-        cells = (objective.name, objective.equation, ", ".join([data_kind(objective), *needs(objective)]), params)
+        facts = ", ".join([data_kind(objective), *needs(objective)])
+        cells = (objective.name, objective.equation, facts, params, checked_against(objective))
         table.add_row(*map(Text, cells))
     Console().print(table)
     for point, reason in problems().items():

@@ -1,4 +1,4 @@
-"""Owns the options of ``bench data``."""
+"""The options of ``bench data``."""
 
 from pathlib import Path
 from typing import Annotated

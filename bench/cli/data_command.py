@@ -1,4 +1,4 @@
-"""Owns what ``bench data`` does: describing data sets, and writing them in the plain form."""
+"""The command ``bench data``: describing data sets, and writing them in the plain form."""
 
 import json
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from bench.cli.data_card import SUFFIXES, draw_lengths, render_card, write_cards
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.core.request import apply, data_settings, read_settings
 from bench.data.card import Card, describe, row_lengths, shared_prompts
-from bench.data.contamination import Contamination, Questions, asked_in, contamination, prompts_in
+from bench.data.contamination import Contamination, EvaluationPrompts, contamination, prompts_in, user_text
 from bench.data.files import splits
+from bench.data.filters import PreferenceRow
 from bench.data.preferences import Reading, preferences_in, read_preferences, scan
-from bench.data.prepare import Row
 from bench.data.rows import Pair
 from bench.errors import UsageError
 from bench.utils.files import write_text_whole
@@ -50,7 +50,7 @@ def describe_data(
     asked = None if against is None else prompts_in(against)
     console = Console()
     cards: list[Card] = []
-    parts: dict[str, Sequence[Row]] = {}
+    parts: dict[str, Sequence[PreferenceRow]] = {}
     for file in files:
         for split, part in _parts(file, options):
             name = f"{file} ({split})" if split else str(file)
@@ -81,7 +81,7 @@ def convert_data(file: Path, *, options: DataOptions, out: Path) -> None:
     Console().print(told, highlight=False, markup=False, soft_wrap=True)
 
 
-def canonical(row: Row) -> dict[str, object]:
+def canonical(row: PreferenceRow) -> dict[str, object]:
     """Return a row in the plain form, as ``read_preferences`` reads it back."""
     if isinstance(row, Pair):
         scores = {"chosen_score": row.chosen_score, "rejected_score": row.rejected_score}
@@ -105,20 +105,20 @@ def _card(
     options: DataOptions,
     model: Path | None,
     max_length: int | None,
-    asked: Questions | None,
+    asked: EvaluationPrompts | None,
 ) -> tuple[Card, dict[str, dict[str, tuple[int, ...]]]]:
     if not found.rows and found.faults:
         where, fault = found.faults[0]
         raise UsageError(f"{where}: {fault.problem} (no row of {found.raw} can be read)", fix=fault.fix)
     tokens = None
     if model is not None:
-        from bench.data.parts import token_lengths
+        from bench.data.encoded_splits import token_lengths
         from bench.models.loading import load_tokenizer
 
         tokens = token_lengths(preferences_in(found, source=name), load_tokenizer(model))
     overlap: Contamination | None = None
     if asked is not None:
-        overlap = contamination([asked_in(row.prompt) for row in found.rows], asked.prompts)
+        overlap = contamination([user_text(row.prompt) for row in found.rows], asked.prompts)
     card = describe(found, source=name, tokens=tokens, max_length=max_length, contaminated=overlap)
     lengths = row_lengths(found.rows, tokens)
     return card, {unit: dict(fields) for unit, fields in lengths.items()}

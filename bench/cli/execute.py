@@ -1,4 +1,4 @@
-"""Owns what each command does and prints, once its options are read."""
+"""The commands ``bench run`` and ``bench run --open``: plan, comparison, reports and summary."""
 
 import sys
 from functools import partial
@@ -52,7 +52,7 @@ def run_command(request: Request, *, dry_run: bool) -> None:
 def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with loading():
         from bench.core.outputs import remember
-        from bench.report.analysis.analysis import analyse, load_analysis
+        from bench.report.analysis.analysis import analyse, analyse_folder
         from bench.report.analysis.costs import write_costs
         from bench.report.analysis.pruning import pruning_text
         from bench.report.figures.write import write_figures
@@ -65,19 +65,19 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     request = plan.request
     with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
         records, failures = compare(plan, progress, crew=crew)
-    analysis = load_analysis(request.results)
+    analysis = analyse_folder(request.results)
     own = {(record.key, record.evaluation_key) for record in records}
     # a folder of several studies has a leaderboard of all, and the summary is of this one
     alone = own == {(record.key, record.evaluation_key) for record in analysis.records}
     summarised = analysis if alone else analyse(records)
-    tables = write_leaderboard(analysis, request.results)
-    figures = write_figures(analysis, request.results)
+    tables = write_leaderboard(request.results, analysis=analysis)
+    figures = write_figures(request.results, analysis=analysis)
     images = [path for path in figures if path.suffix == ".png"]
-    console.print(summary_table(summarised))
+    console.print(summary_table(summarised.comparisons))
     for pruning in summarised.pruning:
         console.print(pruning_text(pruning), highlight=False, markup=False)
-    page = write_page(analysis, request.results)
-    costs = write_costs(analysis.costs, request.results)
+    page = write_page(request.results, analysis=analysis)
+    costs = write_costs(request.results, analysis.costs)
     remember(request.results, (*tables.written, costs, *figures, page))
     for path in (*tables.written, costs, *images, page):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)

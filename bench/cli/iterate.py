@@ -1,4 +1,4 @@
-"""Owns the options of ``bench iterate``."""
+"""The options of ``bench iterate``."""
 
 from pathlib import Path
 from typing import Annotated

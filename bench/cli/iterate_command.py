@@ -1,4 +1,4 @@
-"""Owns ``bench iterate``: what was asked for, checked whole; loops run one after another; table, CSV and figure."""
+"""``bench iterate``: what was asked for, checked whole; loops run one after another; table, CSV and figure."""
 
 import sys
 from collections.abc import Callable

@@ -1,12 +1,11 @@
-"""Owns what is told of objectives: the rows of ``bench losses``, the page of one, and ``docs/objectives.md``."""
+"""Descriptions of objectives: the rows of ``bench losses``, the page of one, and ``docs/objectives.md``."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from losses import Objective, Pairs, Ranked, Requires, get, names
-from losses.modifier import Modifier
-from losses.modifiers import MODIFIERS
+from losses.modifiers import MODIFIERS, Modifier
 from losses.param import Param
 from losses.registry import ObjectiveFileError
 
@@ -18,7 +17,7 @@ NEEDS = {
     "whole_batch": Requires.WHOLE_BATCH,
     "scores": Requires.SCORES,
 }
-"""What ``--needs`` may ask for."""
+"""The values of ``--needs``."""
 
 
 def data_kind(objective: Objective) -> str:
@@ -29,6 +28,11 @@ def data_kind(objective: Objective) -> str:
 def needs(objective: Objective) -> list[str]:
     """Names of ``NEEDS`` that an objective has."""
     return [name for name, flag in NEEDS.items() if objective.requires & flag]
+
+
+def checked_against(subject: Objective | Modifier) -> str:
+    """What the formula was compared with: «paper, peer code», or «not stated»."""
+    return ", ".join(subject.checked_against) or "not stated"
 
 
 def passes(objective: Objective) -> str:
@@ -47,7 +51,7 @@ def passes(objective: Objective) -> str:
 
 
 def row(objective: Objective) -> dict[str, Any]:
-    """Everything that an objective says about itself, as plain data."""
+    """Return everything known about an objective, as plain data."""
     return {
         "name": objective.name,
         "data": data_kind(objective),
@@ -61,52 +65,48 @@ def row(objective: Objective) -> dict[str, Any]:
         "reduces_to": list(objective.reduces_to),
         "differs": list(objective.differs),
         "paper": objective.paper,
+        "checked_against": list(objective.checked_against),
         "version": objective.version,
     }
 
 
 def select(*, paired: bool, unpaired: bool, reference_free: bool, needed: Sequence[str]) -> list[Objective]:
-    """The objectives that match every filter that is on, by name.
+    """Return the objectives that match every filter that is on, by name.
 
     Raises:
         KeyError: ``needed`` holds no name of ``NEEDS``.
     """
     kinds = {kind for kind, wanted in (("pairs", paired), ("ranked", paired), ("unpaired", unpaired)) if wanted}
-    found = []
+    matches = []
     for objective in _loadable():
         if kinds and data_kind(objective) not in kinds:
             continue
         if reference_free and Requires.REFERENCE in objective.requires:
             continue
         if all(objective.requires & NEEDS[name] for name in needed):
-            found.append(objective)
-    return found
+            matches.append(objective)
+    return matches
 
 
 def _loadable() -> Iterator[Objective]:
     for name in names():
-        # A broken package is told of apart (losses.registry.problems) and hides no other objective.
+        # A broken package is reported separately (losses.registry.problems) and hides no other objective.
         with contextlib.suppress(ObjectiveFileError):
             yield get(name)
 
 
 def page(objective: Objective) -> str:
-    """One objective as text: equation, source, cost, parameters, optimum, notes."""
+    """Return one objective as text: its documentation, data, cost and parameters."""
     lines = [
         objective.name,
         "",
         objective.doc,
         "",
-        f"equation    {objective.equation}",
-        f"paper       {objective.paper}",
         f"data        {data_kind(objective)}",
         f"log-probs   {objective.aggregation}",
         f"reward      {objective.reward}",
         f"needs       {', '.join(needs(objective)) or 'nothing but the policy'}",
         f"extra cost  {passes(objective)}",
-        f"optimum     {objective.optimum}",
-        *(f"reduction   {text}" for text in objective.reduces_to),
-        *(f"differs     {text}" for text in objective.differs),
     ]
     for name, param in objective.params.items():
         lines += ["", f"{name} ({param.symbol}) · default {param.default:g} · sweep {param.space} · {param.unit}"]
@@ -115,13 +115,15 @@ def page(objective: Objective) -> str:
 
 
 def markdown() -> str:
-    """``docs/objectives.md``, whole."""
+    """Return the text of ``docs/objectives.md``."""
     built_in = [objective for objective in _loadable() if objective.fn.__module__.startswith("losses.")]
     lines = [
         "# Objectives",
         "",
         "Made from the registry by `python -m bench.cli.objectives`: edit `losses/objectives` instead.",
-        "Notation: the head of `losses/batch.py`. «sweep» is what `--sweep` tries.",
+        "Notation: the head of `losses/batch.py`. «sweep» is what `--sweep` tries. «checked against» is what the",
+        "formula was compared with: the paper's text, the code of its authors, that of another library (peer code), or",
+        "none of these (secondary: as commonly stated).",
         "",
         f"{len(built_in)} objectives and {len(MODIFIERS)} modifiers.",
         "",
@@ -130,7 +132,8 @@ def markdown() -> str:
     ]
     lines += [_table_row(objective) for objective in built_in]
     lines += ["", "## Modifiers", "", "Written after an objective: `dpo+nll(0.2)`, `ipo+wpo`; ℓ is its loss.", ""]
-    lines += ["| name | what changes | parameters (default; sweep) | paper |", "|---|---|---|---|"]
+    lines += ["| name | what changes | parameters (default; sweep) | paper | checked against |"]
+    lines += ["|---|---|---|---|---|"]
     lines += [_modifier_row(modifier) for modifier in MODIFIERS.values()]
     for objective in built_in:
         lines += ["", f"## {objective.name}", "", *_section(objective)]
@@ -146,14 +149,19 @@ def _table_row(objective: Objective) -> str:
 
 
 def _modifier_row(modifier: Modifier) -> str:
-    cells = (modifier.name, f"`{_cell(modifier.equation)}`", _params(modifier.params.items()), _cell(modifier.paper))
+    cells = (
+        modifier.name, f"`{_cell(modifier.equation)}`", _params(modifier.params.items()), _cell(modifier.paper),
+        checked_against(modifier),
+    )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
 def _section(objective: Objective) -> list[str]:
     first, _, _ = objective.doc.partition("\n\n")
     facts = [
-        ("equation", f"`{objective.equation}`"), ("paper", objective.paper), ("optimum", objective.optimum),
+        ("equation", f"`{objective.equation}`"), ("paper", objective.paper),
+        ("checked against", checked_against(objective)),
+        ("optimum", objective.optimum),
         ("reward", f"`{objective.reward}`"), ("extra cost of a step", passes(objective)),
         *(("reduction", text) for text in objective.reduces_to),
         *((f"`{name}`", f"{param.symbol}, default {param.default:g}, {param.unit}: {param.meaning}")
@@ -163,7 +171,7 @@ def _section(objective: Objective) -> list[str]:
     return [" ".join(first.split()), "", *(f"- {what}: {text}" for what, text in facts)]
 
 
-def _params(items: Any) -> str:
+def _params(items: Iterable[tuple[str, Param]]) -> str:
     return "; ".join(f"`{name}` {param.default:g}; {param.space}" for name, param in items) or "none"
 
 

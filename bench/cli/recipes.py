@@ -1,4 +1,4 @@
-"""Owns the options of ``bench recipes``."""
+"""The options of ``bench recipes``."""
 
 from typing import Annotated
 

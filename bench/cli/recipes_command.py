@@ -1,4 +1,4 @@
-"""Owns what ``bench run --recipe`` and ``bench recipes`` do."""
+"""The commands ``bench run --recipe`` and ``bench recipes``."""
 
 import signal
 import subprocess

@@ -67,10 +67,10 @@ def make_leaderboard(
     # options are checked first: a folder of many records takes seconds
     check_formats(formats)
     analysis = _analysis(results, protocol=protocol)
-    paths = write_leaderboard(analysis, results, formats=formats)
+    paths = write_leaderboard(results, analysis=analysis, formats=formats)
     remember(results, paths.written)
-    Console().print(summary_table(analysis))
-    costs = [write_costs(analysis.costs, results)] if "md" in formats else []
+    Console().print(summary_table(analysis.comparisons))
+    costs = [write_costs(results, analysis.costs)] if "md" in formats else []
     _print_paths([*paths.written, *costs])
 
 
@@ -83,7 +83,7 @@ def make_figures(results: Path, *, style: str, formats: str, columns: int | None
     # options are checked first: a folder of many records takes seconds
     style_of(style, columns=columns)
     kinds = formats_of(formats)
-    written = write_figures(_analysis(results), results, style=style, formats=kinds, columns=columns)
+    written = write_figures(results, analysis=_analysis(results), style=style, formats=kinds, columns=columns)
     remember(results, written)
     _print_paths(written)
 
@@ -92,7 +92,7 @@ def make_page(results: Path) -> None:
     """Run ``bench page``."""
     from bench.report.page.render import write_page
 
-    written = write_page(_analysis(results), results)
+    written = write_page(results, analysis=_analysis(results))
     remember(results, [written])
     _print_paths([written])
 
@@ -113,8 +113,8 @@ def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
     written = [write_bundle([record for group in source.groups for record in group.records], to)]
     analysis = _analysis(to)
     # every trial as a row of its own is large, and made again by `bench leaderboard`
-    written += write_leaderboard(analysis, to, tidy=False).written
-    written += write_figures(analysis, to, formats=("pdf", "png"))
+    written += write_leaderboard(to, analysis=analysis, tidy=False).written
+    written += write_figures(to, analysis=analysis, formats=("pdf", "png"))
     # completions are with the runs, not in the bundle
     write_text_whole(to / PAGE, page_html(analysis, results=results, figures=to))
     remember(to, (*written, to / PAGE))
@@ -139,9 +139,9 @@ def verify_results(results: Path) -> None:
 
 
 def _analysis(results: Path, *, protocol: str | None = None) -> "Analysis":
-    from bench.report.analysis.analysis import load_analysis
+    from bench.report.analysis.analysis import analyse_folder
 
-    analysis = load_analysis(results, protocol=protocol)
+    analysis = analyse_folder(results, protocol=protocol)
     if not analysis.records:
         raise UsageError(
             f"no finished run in {results}", fix="bench run --loss ipo --sweep beta, or name the folder: --out"

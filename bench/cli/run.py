@@ -1,4 +1,4 @@
-"""Owns the options of ``bench run``."""
+"""The options of ``bench run``."""
 
 from pathlib import Path
 from typing import Annotated

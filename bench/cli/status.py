@@ -1,4 +1,4 @@
-"""Owns the options of ``bench status``."""
+"""The options of ``bench status``."""
 
 from pathlib import Path
 from typing import Annotated

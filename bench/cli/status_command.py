@@ -1,4 +1,4 @@
-"""Owns ``bench status``: one look, or one every few seconds; as tables or as JSON."""
+"""``bench status``: one look, or one every few seconds; as tables or as JSON."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Owns the options of ``bench worker``."""
+"""The options of ``bench worker``."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Owns what a user asks for, and turns ``--set`` and ``--sweep`` texts into checked values before anything runs."""
+"""The request of ``bench run``; ``--set`` and ``--sweep`` texts become checked values before anything runs."""
 
 import json
 import re

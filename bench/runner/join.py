@@ -1,4 +1,4 @@
-"""Owns ``bench worker``: what a study is, read from its storage; this machine's part of the work, without reports."""
+"""``bench worker``: what a study is, read from its storage; this machine's part of the work, without reports."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Owns the names of things: the spec of a run in a workspace, and the hash of what a comparison holds equal."""
+"""The names of things: the spec of a run in a workspace, and the hash of what a comparison holds equal."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns the settings that one objective is tried at: what is searched, and the points or the space of it."""
+"""The settings that one objective is tried at: what is searched, and the points or the space of it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

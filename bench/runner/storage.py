@@ -1,4 +1,4 @@
-"""Owns the storage of a command's studies: opened once a process, its outages waited out, its faults told as ours."""
+"""The storage of a command's studies: opened once a process, its outages waited out, its faults told as ours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Owns what a study's storage tells whoever joins it: the request in canonical form, and hashes to check it by."""
+"""The manifest of a study: its request in canonical form, and hashes to check it by."""
 
 import hashlib
 import json

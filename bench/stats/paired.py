@@ -1,21 +1,19 @@
-"""Paired tests on the same seeds and prompts, Holm's correction, and the probability of improvement."""
+"""Tests of one against another on the same seeds and prompts, and the correction for many of them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bench.stats.crossed import Array, MeanSquares, as_table, crossed_interval, half_width, mean_squares
 from bench.stats.intervals import LEVEL, Interval
 
 SMALLEST = 1e-12
 """Smaller p-values are given as 0: the tails of no model are known so far out."""
-BISECTIONS = 50
-"""Halvings of the logarithm of p from 1e-12 to 1: it is then known to 3e-14."""
-BATCH = 4_000_000
-"""Scores of the pairs that are tested together: 32 MB, and a few times as much while they are."""
+HALVINGS = 48
+"""Bisections of log p, from log 1e-12 to 0: p is right to a part in 1e13."""
 
 
 @dataclass(frozen=True)
@@ -37,37 +35,30 @@ def paired_test(first: ArrayLike, second: ArrayLike, *, level: float = LEVEL) ->
     return paired_tests([(first, second)], level=level)[0]
 
 
-def paired_tests(pairs: Iterable[tuple[ArrayLike, ArrayLike]], *, level: float = LEVEL) -> list[PairedTest]:
-    """Return ``paired_test`` of each pair, in their order; pairs of one shape are computed together.
-
-    Raises ValueError as ``paired_test`` does.
-    """
-    tests: dict[int, PairedTest] = {}
-    waiting: dict[tuple[int, int], list[tuple[int, Array]]] = {}
-    for index, (first, second) in enumerate(pairs):
-        gaps = _differences(first, second)
-        seeds, prompts = gaps.shape
-        batch = waiting.setdefault((seeds, prompts), [])
-        batch.append((index, gaps))
-        if len(batch) * gaps.size >= BATCH:
-            tests |= _tests_of_one_shape(waiting.pop((seeds, prompts)), level=level)
-    for batch in waiting.values():
-        tests |= _tests_of_one_shape(batch, level=level)
-    return [tests[index] for index in range(len(tests))]
+def paired_tests(pairs: Sequence[tuple[ArrayLike, ArrayLike]], *, level: float = LEVEL) -> list[PairedTest]:
+    """Return ``paired_test`` of each pair. All p-values of one shape are searched for at once, not pair by pair."""
+    gaps = [_differences(first, second) for first, second in pairs]
+    intervals = [crossed_interval(each, level=level) for each in gaps]
+    ps = [math.nan] * len(pairs)
+    for shape in {each.shape for each in gaps} - {(1, 1)}:
+        places = [index for index, each in enumerate(gaps) if each.shape == shape]
+        for index, p in zip(places, _p_values(np.stack([gaps[index] for index in places])), strict=True):
+            ps[index] = float(p)
+    return [PairedTest(interval, p) for interval, p in zip(intervals, ps, strict=True)]
 
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Return ``ps`` adjusted for being many, in the order given: the family-wise error of all p < α is at most α.
 
     Holm (1979, Scand. J. Stat. 6, 65): the k-th smallest of m is multiplied by m − k + 1, and none falls below a
-    smaller one. Raises ValueError for a value outside 0 to 1.
+    smaller one. Raises ValueError for what is no probability.
     """
     if not all(0 <= p <= 1 for p in ps):
-        raise ValueError(f"p-values must be between 0 and 1, got {list(ps)}")
+        raise ValueError(f"p-values lie between 0 and 1, got {list(ps)}")
     adjusted, largest = [0.0] * len(ps), 0.0
-    for smaller, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
-        largest = max(largest, min(1.0, (len(ps) - smaller) * ps[index]))
-        adjusted[index] = largest
+    for place, at in enumerate(sorted(range(len(ps)), key=lambda at: ps[at])):
+        largest = max(largest, min(1.0, (len(ps) - place) * ps[at]))
+        adjusted[at] = largest
     return adjusted
 
 
@@ -80,9 +71,9 @@ def probability_of_improvement(first: ArrayLike, second: ArrayLike, *, level: fl
     Biometrics 44, 837), cut to [0, 1]; it has no width where one side wins all. Raises ValueError for other shapes.
     """
     _differences(first, second)
-    interval = crossed_interval(placements(as_table(first), as_table(second)), level=level)
-    low, high = (float(np.clip(side, 0, 1)) for side in (interval.low, interval.high))
-    return Interval(float(np.clip(interval.mean, 0, 1)), low, high, interval.source, interval.n)
+    found = crossed_interval(placements(as_table(first), as_table(second)), level=level)
+    low, high = (float(np.clip(side, 0, 1)) for side in (found.low, found.high))
+    return Interval(float(np.clip(found.mean, 0, 1)), low, high, found.source, found.n)
 
 
 def placements(first: Array, second: Array) -> Array:
@@ -102,49 +93,30 @@ def _differences(first: ArrayLike, second: ArrayLike) -> Array:
     return left - right
 
 
-def _tests_of_one_shape(batch: Sequence[tuple[int, Array]], *, level: float) -> dict[int, PairedTest]:
-    """Return index → test of ``batch``, whose differences all have the same seeds × prompts."""
-    tables = np.stack([gaps for _, gaps in batch])
-    seeds, prompts = tables.shape[1:]
-    if min(seeds, prompts) > 1:
-        squares, means = mean_squares(tables), tables.mean(axis=(1, 2))
-        ps, halves = _p_of_tables(squares, means), half_width(squares, level=level)
-        intervals = [
-            Interval(mean, mean - half, mean + half, "crossed", seeds)
-            for mean, half in zip(means.tolist(), halves.tolist(), strict=True)
-        ]
-    else:
-        intervals = [crossed_interval(table, level=level) for table in tables]
-        means = np.array([interval.mean for interval in intervals])
-        lone = seeds == prompts
-        ps = np.full(len(batch), math.nan) if lone else _p_of_one_row(tables, means, normal=seeds == 1)
-    return {index: PairedTest(interval, float(p)) for (index, _), interval, p in zip(batch, intervals, ps, strict=True)}
-
-
-def _p_of_one_row(tables: Array, means: Array, *, normal: bool) -> Array:
-    """Return the p-value (…) of each table's mean: normal over the prompts of one seed, or Student's t over seeds."""
+def _p_values(gaps: Array) -> Array:
+    """Return the p-value of each table of ``gaps`` (tests, seeds, prompts), of more than one score each."""
     from scipy.special import ndtr, stdtr
 
-    count = tables[0].size
-    errors = tables.std(axis=(1, 2), ddof=1) / math.sqrt(count)
-    ratios = np.divide(np.abs(means), errors, out=np.full_like(errors, np.inf), where=errors > 0)
-    ps = 2 * (ndtr(-ratios) if normal else stdtr(count - 1, -ratios))
-    return np.where(means == 0, 1.0, np.where(ps < SMALLEST, 0.0, ps))
+    _, seeds, prompts = gaps.shape
+    distance = np.abs(gaps.mean(axis=(1, 2)))
+    if seeds > 1 and prompts > 1:
+        ps = _by_bisection(mean_squares(gaps), distance)
+    else:
+        error = gaps.std(axis=(1, 2), ddof=1) / math.sqrt(seeds * prompts)
+        ratio = np.divide(distance, error, out=np.full_like(distance, np.inf), where=error > 0)
+        ps = 2 * (ndtr(-ratio) if seeds == 1 else stdtr(seeds - 1, -ratio))
+    return np.where(distance == 0, 1.0, np.where(ps <= SMALLEST, 0.0, ps))
 
 
-def _p_of_tables(squares: MeanSquares, means: Array) -> Array:
-    """Return the p-value (…) of each table's mean, at which the interval of level 1 − p ends at 0.
+def _by_bisection(squares: MeanSquares, distance: Array) -> Array:
+    """Return the p at which the half-width of each interval is ``distance``; 0 where it is smaller at ``SMALLEST``.
 
-    The half-width falls as p rises, so all are bisected at once, on the logarithm of p.
+    The half-width has two t quantiles of different degrees of freedom in it, so no closed form. It falls as p grows.
     """
-
-    def wider(log_p: Array) -> NDArray[np.bool_]:
-        return half_width(squares, level=-np.expm1(log_p)) > np.abs(means)
-
-    low, high = np.full_like(means, math.log(SMALLEST)), np.zeros_like(means)
-    beyond = ~wider(low)
-    for _ in range(BISECTIONS):
+    low, high = np.full_like(distance, math.log(SMALLEST)), np.zeros_like(distance)
+    too_far = half_width(squares, level=-np.expm1(low)) <= distance
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
-        above = wider(middle)
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return np.where(means == 0, 1.0, np.where(beyond, 0.0, np.exp((low + high) / 2)))
+        wider = half_width(squares, level=-np.expm1(middle)) > distance
+        low, high = np.where(wider, middle, low), np.where(wider, high, middle)
+    return np.where(too_far, 0.0, np.exp((low + high) / 2))

@@ -1,4 +1,4 @@
-"""Owns one micro-batch: from its units to an objective's batch with a gradient, or at once to its losses."""
+"""One micro-batch: from its units to an objective's batch with a gradient, or at once to its losses."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from bench.core.specs import Execution, RunSpec
-from bench.data.collate import Row
+from bench.data.collate import TokenRow
 from bench.data.tokens import pairs_in, singles_in
 from bench.models.logprobs import CompletionLogProbs, Frozen, lay, spread
 from bench.models.packed.forward import chunk_tokens
@@ -18,7 +18,7 @@ from bench.models.packed.head import Scores, Slopes, Span
 from bench.models.token_stats import Confidence
 from bench.train import objective_batch
 from bench.train.sampler import Unit
-from losses import Completion, Objective, Pairs, Ranked, Requires, Singles
+from losses import Bound, Completion, Objective, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch
 
 WATCHED = ("entropy", "top1_good", "completion_tokens", "tokens_good")
@@ -35,6 +35,11 @@ class Setting:
     execution: Execution
     accelerator: Accelerator
     pad_id: int
+
+    @property
+    def loss(self) -> Bound:
+        """The objective at the run's parameters, which were checked when the spec was made."""
+        return self.objective.bind(self.spec.params)
 
     def autocast(self) -> torch.autocast:
         """bf16 matrix products where the spec asks for them; weights and losses stay in float32."""
@@ -109,7 +114,7 @@ def fused(
                 kl = None if scores.kl is None else scores.kl.detach().requires_grad_()
                 side = _completion(scores._replace(logps=logps, kl=kl), laid.mask[own], known, own, objective.requires)
                 batch = setting.as_batch(side, chunks[number], baseline=baseline)
-                losses = objective(batch, **setting.spec.params).float()
+                losses = setting.loss(batch).float()
                 total = losses.sum() * scale
                 leaves = [logps] if kl is None else [logps, kl]
                 found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
@@ -128,7 +133,7 @@ def fused(
     return total, sums
 
 
-def rows_of_units(part: Sequence[Unit]) -> list[Row]:
+def rows_of_units(part: Sequence[Unit]) -> list[TokenRow]:
     """What has to be scored of some units."""
     return objective_batch.rows_of(row for unit in part for row in unit)
 

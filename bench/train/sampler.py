@@ -1,4 +1,4 @@
-"""Owns which rows make the global batch of a step: a function of data, spec and step alone, the same on every rank."""
+"""The rows of each step's global batch: a function of data, spec and step alone, the same on every rank."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def schedule_of(objective: Objective, spec: RunSpec) -> ReferenceSchedule:
     Raises:
         UsageError: an objective with another number of stages than there are sets.
     """
-    schedule, sets = objective.reference_schedule(spec.params), spec.data.sets
+    schedule, sets = objective.bind(spec.params).schedule, spec.data.sets
     if not sets or schedule.stages == 1:
         return schedule
     if schedule.stages != len(sets):

@@ -1,4 +1,4 @@
-"""Owns one optimiser step: from a global batch of token ids to updated weights and the step's numbers."""
+"""One optimiser step: from a global batch of token ids to updated weights and the step's numbers."""
 
 import contextlib
 import math
@@ -91,9 +91,8 @@ def optimiser_step(
             ]
         kept = first[0] if len(parts) == 1 else None
         coupled = couple(
-            objective,
+            setting.loss,
             [each(batch, _detached) for batch, _, _ in first],
-            params=setting.spec.params,
             state=state,
             accelerator=accelerator,
         )
@@ -116,7 +115,7 @@ def optimiser_step(
                 policy, part, setting=setting, source=source, baseline=baseline, watch=watch
             )
             if coupled is None:
-                losses = objective(batch, **setting.spec.params).float()
+                losses = setting.loss(batch).float()
                 parallelize.backward(policy, losses.sum() * scale)
             else:
                 losses = coupled.losses[done : done + batch.examples]
@@ -182,12 +181,12 @@ def _check_parity(
     state: State | None,
 ) -> None:
     """Stop unless each loss of the first micro-batch is what it must be where policy = reference."""
-    objective, params = setting.objective, setting.spec.params
+    objective = setting.objective
     zero = torch.zeros((), device=setting.accelerator.device)
     model = setting.accelerator.unwrap_model(policy)
     batch, _, _ = scored(model, part, setting=setting, source=source, baseline=zero)
-    found, _ = objective.advance(batch, state, params)
-    exact, _ = objective.advance(batch.at_reference(), state, params)
+    found, _ = setting.loss.advance(batch, state)
+    exact, _ = setting.loss.advance(batch.at_reference(), state)
     if Requires.WHOLE_BATCH in objective.requires:
         found, exact = found.mean()[None], exact.mean()[None]  # single losses may hang on ties
     loose = PARITY_TOLERANCE[setting.spec.train.precision]

@@ -1,4 +1,4 @@
-"""Owns objectives whose losses depend on the whole global batch: exact on any number of micro-batches and ranks.
+"""Objectives whose losses depend on the whole global batch: exact on any number of micro-batches and ranks.
 
 A loss sees a batch only through its log-probs ℓ. So the batch is scored once without gradient and gathered, the
 objective gives dL/dℓ, and a second pass over the micro-batches carries that into the weights: the chain rule, with no
@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from losses import Completion, Objective, Pairs, Ranked, Singles
+from losses import Bound, Completion, Pairs, Ranked, Singles
 from losses.batch import PER_TOKEN, Batch, each, mapped, sides
 from losses.objective import State
 
@@ -31,10 +31,9 @@ class Coupled:
 
 
 def couple(
-    objective: Objective,
+    loss: Bound,
     parts: Sequence[Batch],
     *,
-    params: dict[str, float],
     state: State | None,
     accelerator: Accelerator,
 ) -> Coupled:
@@ -44,7 +43,7 @@ def couple(
     """
     mine = joined(parts)
     whole = each(_gathered(mine, accelerator), _leaf)
-    losses, after = objective.advance(whole, state, params)
+    losses, after = loss.advance(whole, state)
     leaves = [getattr(side, name) for side in sides(whole) for name in _fields(side)]
     found = torch.autograd.grad(losses.float().mean(), leaves, allow_unused=True, materialize_grads=True)
     gradients = iter(found)

@@ -1,1 +1,1 @@
-"""Owns the built-in objectives, one file a family; every module here is imported by the registry."""
+"""Built-in objectives, one file a family; every module here is imported by the registry."""

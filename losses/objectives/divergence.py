@@ -1,4 +1,4 @@
-"""Owns DPO under other divergences than the reverse KL: forward KL, Jensen-Shannon, α-divergences, mixed χ² and KL."""
+"""DPO under other divergences than the reverse KL: forward KL, Jensen-Shannon, α-divergences, mixed χ² and KL."""
 
 import math
 
@@ -22,6 +22,7 @@ from losses.space import Linear, Log
     reward="log_ratio",
     aggregation="sum",
     paper=divergence.PAPER,
+    checked_against="peer code",
     equation="-log σ(β (g(Δw) - g(Δl))), g(z) = 1 - e^-z",
     optimum="no finite optimum on separable pairs: g(Δw) - g(Δl) → ∞, and so Δl → -∞, for g < 1",
     differs=(
@@ -34,8 +35,7 @@ from losses.space import Linear, Log
 def dpo_forward_kl(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO for a policy tied to the reference by KL(π_ref ‖ π), which punishes what the policy no longer covers.
 
-    Equation: -log σ(β (g(Δw) - g(Δl))) with g(z) = 1 - e^-z and sums over tokens.
-    Source: arXiv 2309.16240 (f-DPO: the log-ratio z becomes f'(e^z)); formula as in trl's code.
+    f-DPO puts f'(e^z) in the place of the log-ratio z.
     At policy = reference the loss is log 2 and its gradient -β/2 on Δw, +β/2 on Δl, as for dpo.
 
     The exponent -z is clamped at 30: a completion more than 30 nats below the reference gets no gradient.
@@ -43,8 +43,6 @@ def dpo_forward_kl(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at a smaller gap; the space is that of dpo, as g'(0) = 1.
-
-    Differs from: trl, which had no forward KL up to 0.28 and does not clamp the exponent in 1.16.
     """
 
     g = divergence.forward_kl
@@ -58,6 +56,7 @@ def dpo_forward_kl(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=divergence.PAPER,
+    checked_against="peer code",
     equation="-log σ(β (g(Δw) - g(Δl))), g(z) = log 2 + log σ(z)",
     optimum="no finite optimum on separable pairs: g(Δw) - g(Δl) → ∞, and so Δl → -∞, for g < log 2",
     initial=lambda beta: math.log(2),
@@ -66,16 +65,13 @@ def dpo_forward_kl(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def dpo_js(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO for a policy tied to the reference by the Jensen-Shannon divergence, between the two KLs.
 
-    Equation: -log σ(β (g(Δw) - g(Δl))) with g(z) = log 2 + log σ(z) and sums over tokens.
-    Source: arXiv 2309.16240 (f-DPO: the log-ratio z becomes f'(e^z)); formula as in trl's code.
+    f-DPO puts f'(e^z) in the place of the log-ratio z.
     At policy = reference the loss is log 2 and its gradient -β/4 on Δw, +β/4 on Δl: half that of dpo, as g'(0) = 1/2.
 
     The implicit reward is β g(Δ): it follows the log-ratio far below 0 and levels off above. log 2 cancels.
 
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at a smaller gap. Near the reference it acts like β/2 in dpo.
-
-    Differs from: nothing known.
     """
     g = divergence.jensen_shannon
     return -log_sigmoid(beta * (g(pairs.chosen.log_ratio) - g(pairs.rejected.log_ratio)))
@@ -99,6 +95,7 @@ def dpo_js(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=divergence.PAPER,
+    checked_against="peer code",
     equation="-log σ(β (g(Δw) - g(Δl))), g(z) = (e^((α-1) z) - 1)/(α - 1)",
     optimum="no finite optimum on separable pairs: g(Δw) - g(Δl) → ∞, and so Δl → -∞, for g < 1/(1 - α)",
     reduces_to=("alpha → 1: dpo", "alpha → 0: dpo_forward_kl"),
@@ -112,8 +109,7 @@ def dpo_js(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def dpo_alpha(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " examples"]:
     """DPO for a policy tied to the reference by an α-divergence, which leads from the forward to the reverse KL.
 
-    Equation: -log σ(β (g(Δw) - g(Δl))) with g(z) = (e^((α-1) z) - 1)/(α - 1) and sums over tokens.
-    Source: arXiv 2309.16240 (f-DPO: the log-ratio z becomes f'(e^z)); formula and meaning of α as in trl since 0.29.
+    f-DPO puts f'(e^z) in the place of the log-ratio z. The meaning of α is that of trl since 0.29.
     At policy = reference the loss is log 2 and its gradient -β/2 on Δw, +β/2 on Δl, as for dpo.
 
     The exponent (α-1) z is clamped at 30: a completion more than 30/(1-α) nats below the reference gets no gradient.
@@ -122,8 +118,6 @@ def dpo_alpha(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " exa
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at a smaller gap; the space is that of dpo, as g'(0) = 1.
         alpha: α, pure number. As it grows towards 1 the loss nears dpo, as it falls towards 0 dpo_forward_kl.
-
-    Differs from: trl up to 0.28, whose α is 1 minus this one; trl, which clamps the exponent elsewhere.
     """
 
     chosen, rejected = (divergence.alpha_divergence(side.log_ratio, alpha) for side in (pairs.chosen, pairs.rejected))
@@ -159,6 +153,7 @@ def dpo_alpha(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " exa
         "arXiv 2407.13399, Correcting the Mythos of KL-Regularization: Direct Alignment without Overoptimization via "
         "Chi-Squared Preference Optimization"
     ),
+    checked_against="secondary",
     equation="-log σ(clip(β (φ(Δw) - φ(Δl)), -2R, 2R)), φ(z) = e^z + z",
     optimum="β (φ(Δw) - φ(Δl)) ≥ 2R on every pair: there the loss is flat at log(1 + e^-2R)",
     initial=lambda beta, clip: math.log(2),
@@ -167,8 +162,7 @@ def dpo_alpha(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " exa
 def chi_po(pairs: Pairs, *, beta: float, clip: float) -> Float[Tensor, " examples"]:
     """DPO for a policy tied to the reference by χ² and KL together, so that it pays dearly for unseen completions.
 
-    Equation: -log σ(clip(β (φ(Δw) - φ(Δl)), -2R, 2R)) with φ(z) = e^z + z and sums over tokens.
-    Source: arXiv 2407.13399; the paper's text was not consulted, formula as commonly stated. Both defaults are ours.
+    Both defaults are ours.
     At policy = reference the loss is log 2 and its gradient -β on Δw, +β on Δl: twice that of dpo, as φ'(0) = 2.
 
     The exponent z is clamped at 30. A pair outside the clip has no gradient, on the wrong side as on the right one.
@@ -177,8 +171,6 @@ def chi_po(pairs: Pairs, *, beta: float, clip: float) -> Float[Tensor, " example
     Parameters:
         beta: β, 1/nat. As it grows a smaller gap satisfies a pair, and fewer pairs lie inside the clip.
         clip: R, pure number. As it grows pairs with a wider gap, right or wrong, still have a gradient.
-
-    Differs from: nothing known.
     """
 
     def phi(z: Tensor) -> Tensor:

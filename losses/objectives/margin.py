@@ -1,4 +1,4 @@
-"""Owns the forms of DPO with a margin or a one-sided term: R-DPO, ODPO, DPO-Positive, DPO-Shift, MinorDPO."""
+"""Forms of DPO with a margin or a one-sided term: R-DPO, ODPO, DPO-Positive, DPO-Shift, MinorDPO."""
 
 import math
 from dataclasses import replace
@@ -34,29 +34,26 @@ LEAST_SCORE_GAP = 1e-6
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2403.19159, Disentangling Length from Quality in Direct Preference Optimization",
+    checked_against="secondary",
     equation="-log σ(β Δ + α (n_w - n_l))",
     optimum="no finite optimum: Δ → ∞",
     reduces_to=("alpha = 0: dpo", "completions of equal length: dpo"),
     differs=(
         "oat puts the length term inside β: its coefficient is α/β",
         "the rDPO of the α-DPO authors' code has the opposite sign",
+        'robust is the "rDPO" of arXiv 2403.00409',
     ),
     version=1,
 )
 def r_dpo(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " examples"]:
     """DPO in which each token by which the chosen completion is longer already explains some of the preference.
 
-    Equation: -log σ(β Δ + α (n_w - n_l)), with Δ of sums over tokens and lengths in completion tokens.
-    Source: arXiv 2403.19159, the length-regularised loss (R-DPO); sign and place of α differ between codes, here +,
-    outside β.
+    The sign and the position of α differ between codes: here +, outside β.
     At policy = reference the gradient on Δw is -β σ(α (n_l - n_w)).
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         alpha: α, 1/token. As it grows pairs won by the longer completion push less, those won by the shorter more.
-
-    Differs from: oat, which has α/β inside β; the α-DPO authors' code, whose rDPO has the opposite sign; robust, which
-    is the "rDPO" of arXiv 2403.00409.
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     return -log_sigmoid(beta * gap + alpha * (pairs.chosen.length - pairs.rejected.length))
@@ -80,6 +77,7 @@ def r_dpo(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " example
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2402.10571, Direct Preference Optimization with an Offset",
+    checked_against="secondary",
     equation="-log σ(β Δ - α log(score gap))",
     optimum="no finite optimum: Δ → ∞",
     reduces_to=("alpha = 0: dpo", "score gaps of 1: dpo"),
@@ -88,17 +86,13 @@ def r_dpo(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " example
 def odpo(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " examples"]:
     """DPO that asks for a larger gap where the chosen completion was scored further above the rejected one.
 
-    Equation: -log σ(β Δ - α log(score_w - score_l)), with Δ of sums over tokens.
-    Source: arXiv 2402.10571, with the logarithm as scaling function; formula as commonly stated, the paper's text was
-    not consulted.
+    The scaling function of the paper is here the logarithm; the score gap is score_w - score_l.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         alpha: α, pure number. As it grows the offset counts more; score gaps below 1 make it negative.
 
     The score gap must be positive: one below 1e-6 counts as 1e-6, so that a tie is satisfied by nearly any Δ.
-
-    Differs from: nothing known; no peer has it.
 
     Raises:
         ValueError: when ``pairs.score_gap`` is None.
@@ -128,6 +122,7 @@ def odpo(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " examples
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2402.13228, Smaug: Fixing Failure Modes of Preference Optimisation with DPO-Positive",
+    checked_against="secondary",
     equation="-log σ(β (Δ - λ [-Δw]+))",
     optimum="no finite optimum: Δ → ∞ with Δw >= 0",
     reduces_to=("lam = 0: dpo", "Δw >= 0: dpo"),
@@ -138,8 +133,6 @@ def odpo(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " examples
 def dpop(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]:
     """DPO with a penalty wherever the chosen completion is less probable than under the reference (DPO-Positive).
 
-    Equation: -log σ(β (Δ - λ [r_w - s_w]+)) = -log σ(β (Δ - λ [-Δw]+)), with sums over tokens.
-    Source: arXiv 2402.13228, the DPO-Positive loss; defaults as commonly stated, the paper's text was not consulted.
     At policy = reference the loss is log 2 and its gradient that of dpo, -β/2 on Δw; as Δw falls below 0 it becomes
     1 + λ times as steep.
 
@@ -147,8 +140,6 @@ def dpop(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]
         beta: β, 1/nat, as for dpo; the space is that of sums.
         lam: λ, pure number. As it grows the gap cannot be won by lowering both completions. It stands inside β: what
             counts is βλ.
-
-    Differs from: oat, whose flag for λ is 0 by default.
     """
     chosen = pairs.chosen.log_ratio
     return -log_sigmoid(beta * (chosen - pairs.rejected.log_ratio - lam * (-chosen).relu()))
@@ -172,6 +163,7 @@ def dpop(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2502.07599, DPO-Shift: Shifting the Distribution of Direct Preference Optimization",
+    checked_against="authors' code",
     equation="-log σ(β (Δw - λ Δl))",
     optimum="no finite optimum: Δw - λ Δl → ∞",
     reduces_to=("lam = 1: dpo",),
@@ -182,15 +174,12 @@ def dpop(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]
 def dpo_shift(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]:
     """DPO with less weight on the rejected completion, so that the chosen one loses less probability.
 
-    Equation: -log σ(β (Δw - λ Δl)), with sums over tokens.
-    Source: arXiv 2502.07599; formula as in the authors' code with a fixed λ, the paper's text was not consulted.
+    λ is fixed.
     At policy = reference the loss is log 2 and its gradient -β/2 on Δw, +λβ/2 on Δl.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         lam: λ, pure number in [0, 1]. As it falls below 1 lowering the rejected completion pays less.
-
-    Differs from: the authors' code, which can also let λ rise or fall linearly over the steps.
     """
     return -log_sigmoid(beta * (pairs.chosen.log_ratio - lam * pairs.rejected.log_ratio))
 
@@ -202,6 +191,7 @@ def dpo_shift(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examp
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2408.09834, Minor DPO reject penalty to increase training robustness",
+    checked_against="secondary",
     equation="-log σ(β (Δw - [Δl]+))",
     optimum="no finite optimum: Δw → ∞ with Δl <= 0",
     reduces_to=("Δl >= 0: dpo",),
@@ -211,13 +201,9 @@ def dpo_shift(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examp
 def minor_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO that pushes the rejected completion down only where it is more probable than under the reference.
 
-    Equation: -log σ(β (Δw - [Δl]+)), with sums over tokens.
-    Source: arXiv 2408.09834; formula as commonly stated, the paper's text was not consulted.
     At policy = reference the loss is log 2 and its gradient -β/2 on Δw; on Δl it is 0, at the kink.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
-
-    Differs from: nothing known; no peer has it.
     """
     return -log_sigmoid(beta * (pairs.chosen.log_ratio - pairs.rejected.log_ratio.relu()))

@@ -1,4 +1,4 @@
-"""Owns the losses that are DPO against a reference that moves: sDPO, TR-DPO, EMA reference."""
+"""Losses that are DPO against a reference that moves: sDPO, TR-DPO, EMA reference."""
 
 import math
 from dataclasses import replace
@@ -48,6 +48,7 @@ MOVING = "Δ is taken against the moving reference"
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2403.19270, sDPO: Don't Use Your Data All at Once",
+    checked_against="paper",
     equation="-log σ(β Δ); after each of k data stages: reference <- policy",
     optimum="as dpo within a stage",
     reduces_to=("stages = 1: dpo",),
@@ -59,10 +60,10 @@ MOVING = "Δ is taken against the moving reference"
 def sdpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO on the data in stages, each of which starts from and is tied to the model that the last one ended with.
 
-    Equation: -log σ(β Δ); Δ is taken against the reference of the stage, with sums over tokens.
-    Source: arXiv 2403.19270, section 3. Optimiser and learning-rate schedule restart with each stage; the paper orders
-    the parts from easy to hard by the reference's reward accuracy, which is the work of who feeds the data; data sets
-    that are given in order (``--data first --data second``) are the stages instead, as in the paper.
+    Section 3 of the paper; Δ is taken against the reference of the stage. Optimiser and learning-rate schedule restart
+    with each stage. The paper orders the parts from easy to hard by the reference's reward accuracy, which is left to
+    whoever provides the data; data sets given in order (``--data first --data second``) are the stages instead, as in
+    the paper.
     At the start of each stage the loss is log 2.
 
     Parameters:
@@ -70,8 +71,6 @@ def sdpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
         stages: k, parts of the data. As it grows the reference moves more often and the policy may go further from
             the start model. 1 is dpo. It shapes the schedule only and is not seen by the loss. With several data sets
             it is their number.
-
-    Differs from: trl's SDPO (Self-Distillation Policy Optimization), which shares the name alone.
     """
     return dpo.fn(pairs, beta=beta)
 
@@ -96,6 +95,7 @@ def sdpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2404.09656, Learn Your Reference Model for Real Good Alignment",
+    checked_against="peer code",
     equation="-log σ(β Δ); every τ steps: reference <- α·policy + (1 - α)·reference",
     optimum=f"none that stays: {MOVING}",
     reduces_to=("alpha = 0: dpo", "alpha = 1: tr_dpo_hard"),
@@ -107,8 +107,7 @@ def sdpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def tr_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO whose reference drifts after the policy, so that a pair already learnt does not stop the learning.
 
-    Equation: -log σ(β Δ), with sums over tokens; every τ steps: reference <- α·policy + (1 - α)·reference.
-    Source: arXiv 2404.09656, the soft update.
+    The soft update of the paper.
     At step 0 the loss is log 2.
 
     Parameters:
@@ -118,8 +117,6 @@ def tr_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
             the default of 32 suits runs of hundreds, where 512 might never come.
 
     Both ``alpha`` and ``every`` shape the schedule only and are not seen by the loss.
-
-    Differs from: trl, whose checkpoints do not hold the reference, so that a resumed run is another run.
     """
     return dpo.fn(pairs, beta=beta)
 
@@ -131,10 +128,14 @@ def tr_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2404.09656, Learn Your Reference Model for Real Good Alignment",
+    checked_against="secondary",
     equation="-log σ(β Δ); every τ steps: reference <- policy",
     optimum=f"none that stays: {MOVING}",
     reduces_to=("every > the number of steps: dpo",),
-    differs=("HALOs' sync_reference copies after every step: every = 1",),
+    differs=(
+        "HALOs' sync_reference copies after every step: every = 1",
+        "sdpo also restarts optimiser and learning rate",
+    ),
     initial=lambda beta: math.log(2),
     schedule=lambda params: hard(int(params["every"])),
     version=1,
@@ -142,15 +143,12 @@ def tr_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def tr_dpo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO whose reference is replaced by the policy at intervals.
 
-    Equation: -log σ(β Δ), with sums over tokens; every τ steps: reference <- policy.
-    Source: arXiv 2404.09656, the hard update.
+    The hard update of the paper.
     At step 0, and after each update, the loss is log 2.
 
     Parameters:
         beta: β, 1/nat, as for dpo, with the paper's default of 0.05; the space is that of sums.
         every: τ, optimiser steps, as for tr_dpo. It shapes the schedule only and is not seen by the loss.
-
-    Differs from: sdpo, which also restarts optimiser and learning rate; HALOs, which copies after every step.
     """
     return dpo.fn(pairs, beta=beta)
 
@@ -174,9 +172,14 @@ def tr_dpo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2404.09656, Learn Your Reference Model for Real Good Alignment (the soft update, at every step)",
+    checked_against="peer code",
     equation="-log σ(β Δ); every step: reference <- ρ·reference + (1 - ρ)·policy",
     optimum=f"none that stays: {MOVING}",
     reduces_to=("decay = 1: dpo",),
+    differs=(
+        "trl's experimental BEMA callback corrects its average for bias",
+        "tr_dpo waits between updates",
+    ),
     initial=lambda beta: math.log(2),
     schedule=lambda params: soft(1 - params["decay"], every=1),
     version=1,
@@ -184,8 +187,7 @@ def tr_dpo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def ema_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO whose reference is an exponential moving average of the policy, some 1/(1 - ρ) steps behind it.
 
-    Equation: -log σ(β Δ), with sums over tokens; every step: reference <- ρ·reference + (1 - ρ)·policy.
-    Source: arXiv 2404.09656, the soft update with α = 1 - ρ and τ = 1; a plain average, without correction of its bias.
+    The soft update of the paper with α = 1 - ρ and τ = 1: a plain average, without correction of its bias.
     At step 0 the loss is log 2.
 
     The reference is another one at each step, so its log-probs cannot be computed beforehand.
@@ -194,8 +196,5 @@ def ema_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         decay: ρ, a share. As it grows the reference follows more slowly; 1 is dpo. It shapes the schedule only and is
             not seen by the loss.
-
-    Differs from: trl's experimental BEMA callback, whose average is corrected for bias; tr_dpo, which waits between
-    updates.
     """
     return dpo.fn(pairs, beta=beta)

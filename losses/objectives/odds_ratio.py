@@ -1,4 +1,4 @@
-"""Owns the losses on the odds of a completion, on token averages and without a reference: ORPO, ASFT."""
+"""Losses on the odds of a completion, on token averages and without a reference: ORPO, ASFT."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -27,6 +27,7 @@ from losses.space import Log
     reward="mean_policy",
     aggregation="mean",
     paper="arXiv 2403.07691, ORPO: Monolithic Preference Optimization without Reference Model",
+    checked_against=("paper", "peer code"),
     equation="-s̄_w - λ log σ(log odds(p_w) - log odds(p_l)), p = e^s̄, odds(p) = p/(1 - p)",
     optimum="s̄_w → 0 and s̄_l → -∞; the loss falls to 0",
     reduces_to=("lam = 0: sft",),
@@ -41,17 +42,13 @@ from losses.space import Log
 def orpo(pairs: Pairs, *, lam: float) -> Float[Tensor, " examples"]:
     """Imitate the chosen completion and at once raise its odds over the rejected one's; no reference.
 
-    Equation: -s̄_w - λ log σ(log odds(p_w) - log odds(p_l)) with p = e^s̄, odds(p) = p/(1 - p), averages over tokens.
-    Source: arXiv 2403.07691, equations 6 and 7.
+    Equations 6 and 7 of the paper.
 
     Parameters:
         lam: λ, pure number. As it grows, telling the completions apart counts more against imitating the chosen one.
 
     The NLL is over completion tokens, averaged within a completion and then over completions, so that long
     completions weigh no more than short ones.
-
-    Differs from: trl and the authors' code, whose NLL covers the prompt too; LLaMA-Factory and Liger-Kernel, whose
-    log(1 - p) cancels near p = 1.
     """
     chosen, rejected = pairs.chosen.mean_policy, pairs.rejected.mean_policy
     return -chosen - lam * log_sigmoid(log_odds(chosen) - log_odds(rejected))
@@ -74,6 +71,7 @@ def orpo(pairs: Pairs, *, lam: float) -> Float[Tensor, " examples"]:
     reward="mean_policy",
     aggregation="mean",
     paper="arXiv 2409.10571, ASFT: Aligned Supervised Fine-Tuning through Absolute Likelihood",
+    checked_against="secondary",
     equation="-s̄_w - λ (log σ(log odds(p_w)) + log σ(-log odds(p_l))), p = e^s̄, odds(p) = p/(1 - p)",
     optimum="s̄_w → 0 and s̄_l → -∞; the loss falls to 0",
     reduces_to=("lam = 0: sft",),
@@ -82,14 +80,10 @@ def orpo(pairs: Pairs, *, lam: float) -> Float[Tensor, " examples"]:
 def asft(pairs: Pairs, *, lam: float) -> Float[Tensor, " examples"]:
     """Imitate the chosen completion and lower the odds of the rejected one, each by itself: ORPO without the pair.
 
-    Equation: -s̄_w - λ (log σ(log odds(p_w)) + log σ(-log odds(p_l))) with p = e^s̄, odds(p) = p/(1 - p), averages over
-    tokens. Since σ(log odds(p)) = p, it is -(1 + λ) s̄_w - λ log(1 - p_l), which is what is computed.
-    Source: arXiv 2409.10571. The paper's text was not consulted; formula as commonly stated.
+    Since σ(log odds(p)) = p, the loss is -(1 + λ) s̄_w - λ log(1 - p_l), which is what is computed.
 
     Parameters:
         lam: λ, pure number. As it grows, unlearning the rejected completion counts more against imitating the
             chosen one, whose weight is 1 + λ.
-
-    Differs from: nothing known; no peer has it.
     """
     return -(1 + lam) * pairs.chosen.mean_policy - lam * log1mexp(pairs.rejected.mean_policy)

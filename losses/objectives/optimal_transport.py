@@ -1,4 +1,4 @@
-"""Owns the losses that compare sorted values over the whole batch instead of pair by pair: AOT."""
+"""Losses that compare sorted values over the whole batch instead of pair by pair: AOT."""
 
 import math
 from dataclasses import replace
@@ -33,6 +33,7 @@ DIFFERS = (
     reward="log_ratio",
     aggregation="sum",
     paper=PAPER,
+    checked_against="peer code",
     equation="-log σ(β (u - v)) for each rank, u = sorted s_w - s_l, v = sorted r_w - r_l of the global batch",
     optimum="no finite optimum: u - v → ∞ at every rank",
     reduces_to=("one pair a batch: dpo",),
@@ -43,8 +44,7 @@ DIFFERS = (
 def aot(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Lift the whole distribution of the policy's margins above that of the reference's, rank by rank.
 
-    Equation: -log σ(β (u_k - v_k)), u = sort(s_w - s_l), v = sort(r_w - r_l) over the global batch, sums over tokens.
-    Source: arXiv 2406.05882, the paired form with logistic loss; formula as in trl's code, with label smoothing 0.
+    The paired form of the paper with the logistic loss, without label smoothing.
     At policy = reference the loss is log 2 at every rank and its gradient -β/2 on s_w, +β/2 on s_l of every pair.
 
     Loss k is that of rank k, in rising order, and of no single pair: only the mean over the batch has a meaning.
@@ -52,8 +52,6 @@ def aot(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at a smaller distance. The space is that of sums; the paper used
             0.01.
-
-    Differs from: trl and ms-swift, which sort within a micro-batch of one device; with one pair in it that is dpo.
     """
     margins = (pairs.chosen.policy - pairs.rejected.policy).sort().values
     targets = (pairs.chosen.reference - pairs.rejected.reference).sort().values
@@ -67,6 +65,7 @@ def aot(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=PAPER,
+    checked_against="peer code",
     equation="-log σ(β (u - v)) for each rank, u = sorted Δw, v = sorted Δl of the global batch",
     optimum="no finite optimum: u - v → ∞ at every rank",
     reduces_to=("one pair a batch: dpo",),
@@ -77,8 +76,7 @@ def aot(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def aot_unpaired(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Lift the distribution of chosen rewards above that of rejected ones, whichever prompts they belong to.
 
-    Equation: -log σ(β (u_k - v_k)), u = sort(Δw) and v = sort(Δl) over the global batch, with sums over tokens.
-    Source: arXiv 2406.05882, the unpaired form with logistic loss; formula as in trl's code, with label smoothing 0.
+    The unpaired form of the paper with the logistic loss, without label smoothing.
     At policy = reference the loss is log 2 at every rank and its gradient -β/2 on Δw, +β/2 on Δl of every pair.
 
     Loss k is that of rank k, in rising order, and of no single pair: only the mean over the batch has a meaning. It
@@ -86,7 +84,5 @@ def aot_unpaired(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 
     Parameters:
         beta: β, 1/nat, as for aot; the space is that of sums.
-
-    Differs from: trl and ms-swift, which sort within a micro-batch of one device; trl up to 0.24 called it aot_pair.
     """
     return -log_sigmoid(beta * (pairs.chosen.log_ratio.sort().values - pairs.rejected.log_ratio.sort().values))

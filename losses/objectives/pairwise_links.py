@@ -1,4 +1,4 @@
-"""Owns the losses on the summed gap Δ with another link than the logistic one: EXO, DiscoPOP, hinge, RSO, Cauchy."""
+"""Losses on the summed gap Δ with another link than the logistic one: EXO, DiscoPOP, hinge, RSO, Cauchy."""
 
 import math
 from dataclasses import replace
@@ -41,6 +41,7 @@ def _kl_at_even_odds(beta: float, epsilon: float) -> float:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2402.00856, Towards Efficient Exact Optimization of Language Model Alignment",
+    checked_against="peer code",
     equation="q (log q - log(1 - ε)) + (1 - q) (log(1 - q) - log ε), q = σ(β Δ)",
     optimum="Δ = logit(1 - ε)/β on every pair; the loss is 0 there",
     differs=("trl and Liger-Kernel refuse ε = 0 with an error; ms-swift and LLaMA-Factory fill in 1e-3 silently",),
@@ -50,8 +51,7 @@ def _kl_at_even_odds(beta: float, epsilon: float) -> float:
 def exo_pair(pairs: Pairs, *, beta: float, epsilon: float) -> Float[Tensor, " examples"]:
     """Bring the policy's odds within a pair to 1 - ε against ε, measured by the reverse KL from policy to target.
 
-    Equation: KL(q ‖ 1 - ε) = q (log q - log(1 - ε)) + (1 - q) (log(1 - q) - log ε), q = σ(β Δ), with sums over tokens.
-    Source: arXiv 2402.00856, the form for pairs; formula as in trl's code.
+    The form of the paper for pairs: KL(q ‖ 1 - ε).
     At policy = reference the loss is -log 2 - log(ε (1 - ε))/2 and its gradient -β logit(1 - ε)/4 on Δw.
 
     A policy with q near 0 gets hardly any gradient, as the reverse KL is bounded: -log ε at q = 0.
@@ -59,8 +59,6 @@ def exo_pair(pairs: Pairs, *, beta: float, epsilon: float) -> Float[Tensor, " ex
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         epsilon: ε, a share in (0, 0.5). As it grows the target gap shrinks; near 0 the slope at the start is steep.
-
-    Differs from: trl, which refuses ε = 0 with an error; ms-swift and LLaMA-Factory, which fill in 1e-3 silently.
     """
     x = beta * (pairs.chosen.log_ratio - pairs.rejected.log_ratio)
     wins = torch.sigmoid(x) * (log_sigmoid(x) - math.log(1 - epsilon))
@@ -85,6 +83,7 @@ def exo_pair(pairs: Pairs, *, beta: float, epsilon: float) -> Float[Tensor, " ex
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2406.08414, Discovering Preference Optimization Algorithms with and for Large Language Models",
+    checked_against="peer code",
     equation="-(1 - m) log σ(x) + m e^-x, x = β Δ, m = σ(x/τ)",
     optimum="no finite optimum: Δ → ∞, the loss falls to 0; at τ = 0.05 also a local minimum at β Δ = -0.119",
     differs=(
@@ -97,8 +96,6 @@ def exo_pair(pairs: Pairs, *, beta: float, epsilon: float) -> Float[Tensor, " ex
 def discopop(pairs: Pairs, *, beta: float, tau: float) -> Float[Tensor, " examples"]:
     """Mix DPO's loss and an exponential one by the sign of the gap: the loss that a language model came up with.
 
-    Equation: -(1 - m) log σ(x) + m e^-x with x = β Δ, m = σ(x/τ) and sums over tokens.
-    Source: arXiv 2406.08414 (log-ratio modulated loss); formula as in trl's code.
     At policy = reference the loss is (log 2 + 1)/2 and its gradient β ((1 - log 2)/(4τ) - 3/4) on Δw.
 
     That gradient has the wrong sign for τ < 0.102: at τ = 0.05 the loss rises with the gap for x from -0.119 to 0.072,
@@ -109,8 +106,6 @@ def discopop(pairs: Pairs, *, beta: float, tau: float) -> Float[Tensor, " exampl
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at a smaller gap; the space is that of dpo.
         tau: τ, pure number. As it grows the change from the logistic (Δ < 0) to the exponential loss is more gradual.
-
-    Differs from: trl, whose default of β is 0.1.
     """
     x = beta * (pairs.chosen.log_ratio - pairs.rejected.log_ratio)
     exponential = torch.exp((log_sigmoid(x / tau) - x).clamp(max=30))
@@ -124,6 +119,7 @@ def discopop(pairs: Pairs, *, beta: float, tau: float) -> Float[Tensor, " exampl
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2309.06657, Statistical Rejection Sampling Improves Preference Optimization (hinge-norm)",
+    checked_against="peer code",
     equation="[1 - β Δ]+",
     optimum="Δ ≥ 1/β nats on every pair: there the loss is 0 and has no gradient",
     reduces_to=("the same beta: rso",),
@@ -137,16 +133,12 @@ def discopop(pairs: Pairs, *, beta: float, tau: float) -> Float[Tensor, " exampl
 def hinge(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Push the gap up to a margin of 1/β nats with a constant force, then leave the pair alone: SLiC, normalised.
 
-    Equation: [1 - β Δ]+, with Δ = Δw - Δl of sums over tokens.
-    Source: arXiv 2309.06657, its hinge loss on normalised likelihoods, after SLiC (arXiv 2305.10425).
+    The paper's hinge loss on normalised likelihoods, after SLiC (arXiv 2305.10425).
     At policy = reference the loss is 1 and its gradient -β on Δw, +β on Δl.
 
     Parameters:
         beta: β, 1/nat. As it grows the margin 1/β shrinks. Sums grow with length, so it is length that decides which
             pairs pass the margin, 10 nats at β = 0.1.
-
-    Differs from: SimPO's repository, whose hinge has no reference; SLiC-HF (arXiv 2305.10425), which has none either
-    and adds an NLL.
     """
     return (1 - beta * (pairs.chosen.log_ratio - pairs.rejected.log_ratio)).clamp(min=0)
 
@@ -158,6 +150,7 @@ def hinge(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2309.06657, Statistical Rejection Sampling Improves Preference Optimization",
+    checked_against="peer code",
     equation="[1 - γ Δ]+",
     optimum="Δ ≥ 1/γ nats on every pair: there the loss is 0 and has no gradient",
     reduces_to=("the same beta: hinge",),
@@ -168,15 +161,12 @@ def hinge(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def rso(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """The hinge loss at RSO's own strength; the method's other half is data, from rejection sampling.
 
-    Equation: [1 - γ Δ]+, with Δ = Δw - Δl of sums over tokens.
-    Source: arXiv 2309.06657, the hinge-norm loss. The formula is that of hinge: RSO differs in the data alone, pairs
-    drawn by statistical rejection sampling, which is the work of who feeds the data.
+    The formula is that of hinge: RSO differs in the data alone, pairs drawn by statistical rejection sampling, which is
+    left to whoever provides the data.
     At policy = reference the loss is 1 and its gradient -γ on Δw, +γ on Δl.
 
     Parameters:
         beta: γ, 1/nat, as for hinge. As it grows the margin 1/γ shrinks; the default is the paper's.
-
-    Differs from: torchtune's RSO loss, deprecated, whose default of γ is 0.1.
     """
     return hinge.fn(pairs, beta=beta)
 
@@ -188,6 +178,7 @@ def rso(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2410.04203, RainbowPO: A Unified Framework for Combining Improvements in Preference Optimization",
+    checked_against="secondary",
     equation="-log(1/2 + arctan(β Δ)/π)",
     optimum="no finite optimum on separable pairs: Δ → ∞; with a share p of labels one way, Δ = tan(π (p - 1/2))/β",
     initial=lambda beta: math.log(2),
@@ -196,17 +187,13 @@ def rso(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def cauchy_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO whose preferences follow a Cauchy distribution instead of a logistic one: a wrong label far out pulls less.
 
-    Equation: -log(1/2 + arctan(β Δ)/π), with sums over tokens.
-    Source: arXiv 2410.04203, one of its options (the link); formula as commonly stated, the text was not
-    consulted.
+    The link function is one of RainbowPO's options.
     At policy = reference the loss is log 2 and its gradient -2β/π on Δw, +2β/π on Δl.
 
     The loss grows as the logarithm of a gap the wrong way, where that of dpo grows linearly.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
-
-    Differs from: nothing known.
     """
     gap = beta * (pairs.chosen.log_ratio - pairs.rejected.log_ratio)
     # 1/2 + arctan(x)/π without cancellation at large negative x

@@ -1,4 +1,4 @@
-"""Owns the losses that judge each completion of a pair by itself against the reference: NCA, BCO, APO."""
+"""Losses that judge each completion of a pair by itself against the reference: NCA, BCO, APO."""
 
 import math
 from dataclasses import replace
@@ -37,6 +37,7 @@ APO = (
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2402.05369, Noise Contrastive Alignment of Language Models with Explicit Rewards",
+    checked_against="peer code",
     equation="-log σ(β Δw) - log σ(-β Δw)/2 - log σ(-β Δl)/2",
     optimum="Δw = log(2)/β on every pair, Δl → -∞",
     initial=lambda beta: 2 * math.log(2),
@@ -45,8 +46,7 @@ APO = (
 def nca_pair(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Tell completions of the data from noise drawn at the reference, so that the chosen one's likelihood stays up.
 
-    Equation: -log σ(β Δw) - log σ(-β Δw)/2 - log σ(-β Δl)/2, with sums over tokens.
-    Source: arXiv 2402.05369, the form for pairs; formula as in trl's code.
+    The form of the paper for pairs.
     At policy = reference the loss is 2 log 2 and its gradient -β/4 on Δw, +β/4 on Δl.
 
     Each log-ratio counts by itself: a shift of both Δw and Δl changes the loss, unlike that of dpo.
@@ -54,8 +54,6 @@ def nca_pair(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     Parameters:
         beta: β, 1/nat. As it grows the log-ratio log(2)/β that chosen completions are brought to shrinks. The space is
             that of sums, a decade below dpo.
-
-    Differs from: nothing known.
     """
     chosen, rejected = beta * pairs.chosen.log_ratio, beta * pairs.rejected.log_ratio
     return -log_sigmoid(chosen) - log_sigmoid(-chosen) / 2 - log_sigmoid(-rejected) / 2
@@ -68,6 +66,7 @@ def nca_pair(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=BCO,
+    checked_against="peer code",
     equation="-log σ(β Δw) - log σ(-β Δl)",
     optimum="no finite optimum: Δw → ∞ and Δl → -∞; the loss falls to 0",
     differs=(
@@ -80,15 +79,12 @@ def nca_pair(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def bco_pair(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Train the log-ratio as a binary classifier: chosen completions above the reference, rejected ones below.
 
-    Equation: -log σ(β Δw) - log σ(-β Δl), with sums over tokens.
-    Source: arXiv 2404.04656, without its reward shift; formula as in trl since 0.29 and Liger-Kernel.
+    The paper's reward shift is left out.
     At policy = reference the loss is 2 log 2 and its gradient -β/2 on Δw, +β/2 on Δl.
 
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at smaller log-ratios. The space is that of sums, a decade below
             dpo.
-
-    Differs from: trl up to 0.28, ms-swift and LLaMA-Factory, whose bco_pair is bco_pair_shift here.
     """
     return -log_sigmoid(beta * pairs.chosen.log_ratio) - log_sigmoid(-beta * pairs.rejected.log_ratio)
 
@@ -100,6 +96,7 @@ def bco_pair(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=BCO,
+    checked_against="peer code",
     equation="-log σ(β Δw - δ) - log σ(-(β Δl - δ)), δ = sg[mean of all β Δw, β Δl so far, this batch included]",
     optimum="no finite optimum: β Δw - δ → ∞ and β Δl - δ → -∞; the loss falls to 0",
     differs=("trl since 0.29 and Liger-Kernel have no δ under the name bco_pair (here: bco_pair)",),
@@ -110,9 +107,6 @@ def bco_pair(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def bco_pair_shift(pairs: Pairs, state: State, *, beta: float) -> tuple[Float[Tensor, " examples"], State]:
     """BCO with its reward shift: completions are judged against the mean reward so far and not against 0.
 
-    Equation: -log σ(β Δw - δ) - log σ(-(β Δl - δ)), with sums over tokens; δ is the mean reward of every completion
-    seen so far, chosen or rejected, this global batch included, without gradient.
-    Source: arXiv 2404.04656; formula as in trl up to 0.28.
     At policy = reference in the first batch the loss is 2 log 2 and its gradient -β/2 on Δw, +β/2 on Δl.
 
     State: ``mean`` and ``count`` of the rewards so far. All weigh the same, so δ follows the policy more and more
@@ -120,8 +114,6 @@ def bco_pair_shift(pairs: Pairs, state: State, *, beta: float) -> tuple[Float[Te
 
     Parameters:
         beta: β, 1/nat, as for bco_pair; the space is that of sums.
-
-    Differs from: trl since 0.29 and Liger-Kernel, whose bco_pair has no δ.
     """
     chosen, rejected = beta * pairs.chosen.log_ratio, beta * pairs.rejected.log_ratio
     rewards = torch.cat((chosen, rejected)).detach()
@@ -137,6 +129,7 @@ def bco_pair_shift(pairs: Pairs, state: State, *, beta: float) -> tuple[Float[Te
     reward="log_ratio",
     aggregation="sum",
     paper=APO,
+    checked_against="peer code",
     equation="1 - σ(β Δw) + σ(β Δl)",
     optimum="no finite optimum: Δw → ∞ and Δl → -∞; the loss falls to 0",
     initial=lambda beta: 1.0,
@@ -145,16 +138,12 @@ def bco_pair_shift(pairs: Pairs, state: State, *, beta: float) -> tuple[Float[Te
 def apo_zero(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Raise the chosen completion and lower the rejected one, for chosen ones better than the policy's own output.
 
-    Equation: 1 - σ(β Δw) + σ(β Δl), with sums over tokens.
-    Source: arXiv 2408.06266, APO-zero; formula as in trl's code.
     At policy = reference the loss is 1 and its gradient -β/4 on Δw, +β/4 on Δl.
 
     The gradient fades both for completions already moved far the right way and for those far the wrong way.
 
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at smaller log-ratios; the space is that of sums.
-
-    Differs from: nothing known.
     """
     # 1 - σ(x) = σ(-x), without cancellation at large x
     return torch.sigmoid(-beta * pairs.chosen.log_ratio) + torch.sigmoid(beta * pairs.rejected.log_ratio)
@@ -167,6 +156,7 @@ def apo_zero(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=APO,
+    checked_against="peer code",
     equation="σ(β Δw) + 1 - σ(β Δ)",
     optimum="no finite optimum: Δw → -∞ and Δ → ∞; the loss falls to 0",
     initial=lambda beta: 1.0,
@@ -175,14 +165,10 @@ def apo_zero(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def apo_down(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Lower both completions, the rejected one more, for chosen ones worse than the policy's own output.
 
-    Equation: σ(β Δw) + 1 - σ(β Δ), with sums over tokens.
-    Source: arXiv 2408.06266, APO-down; formula as in trl's code.
     At policy = reference the loss is 1 and its gradient 0 on Δw, +β/4 on Δl: the chosen completion starts at rest.
 
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at smaller log-ratios; the space is that of sums.
-
-    Differs from: nothing known.
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     return torch.sigmoid(beta * pairs.chosen.log_ratio) + torch.sigmoid(-beta * gap)

@@ -1,4 +1,4 @@
-"""Owns the losses on several scored completions of a prompt: RRHF, InfoNCA, NCA, DPO's Plackett-Luce form."""
+"""Losses on several scored completions of a prompt: RRHF, InfoNCA, NCA, DPO's Plackett-Luce form."""
 
 import math
 
@@ -53,6 +53,7 @@ NCA_PARAMS = {
     reward="mean_policy",
     aggregation="mean",
     paper="arXiv 2304.05302, RRHF: Rank Responses to Align Language Models with Human Feedback without tears",
+    checked_against="secondary",
     equation="Σ over score_i < score_j of [s̄_i - s̄_j]+, - λ s̄_best",
     optimum="s̄_best → 0 and all averages in the order of the scores; the loss falls to 0",
     version=1,
@@ -60,15 +61,10 @@ NCA_PARAMS = {
 def rrhf(ranked: Ranked, *, lam: float) -> Float[Tensor, " examples"]:
     """Bring the averages of all completions into the order of their scores and imitate the best one; no reference.
 
-    Equation: Σ over score_i < score_j of [s̄_i - s̄_j]+, minus λ s̄_best, with averages over tokens.
-    Source: arXiv 2304.05302. The paper's text was not consulted; formula as commonly stated.
-
     Only the order of the scores counts; equal scores make no pair, and of several best the first is imitated.
 
     Parameters:
         lam: λ, pure number. As it grows, imitating the best completion counts more against the order of the others.
-
-    Differs from: nothing known; no peer has it.
     """
     average = ranked.by_prompt(ranked.completion.mean_policy)
     worse = ranked.scores[:, :, None] < ranked.scores[:, None, :]
@@ -84,25 +80,23 @@ def rrhf(ranked: Ranked, *, lam: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=NCA_PAPER,
+    checked_against="authors' code",
     equation="-Σ_i p_i log softmax(β Δ)_i, p = softmax(scores/α) over the completions of a prompt",
     optimum="β Δ_i = score_i/α, up to a constant for each prompt",
     reduces_to=("two completions, alpha → 0: dpo",),
+    differs=("the authors' code adds 0.01 to the score of the first completion",),
     version=1,
 )
 def infonca(ranked: Ranked, *, beta: float, alpha: float) -> Float[Tensor, " examples"]:
     """Tell which of a prompt's completions was drawn from the better policy, with the scores as soft labels.
 
-    Equation: -Σ_i p_i log softmax(β Δ)_i with p = softmax(scores/α), both over the completions of a prompt, and Δ_i the
-    log-ratio of completion i, of sums over tokens.
-    Source: arXiv 2402.05369, InfoNCA. The paper's text was not consulted; formula as in the authors' code.
+    Δ_i is the log-ratio of completion i.
     At policy = reference the loss of a prompt with K completions is log K.
 
     Parameters:
         beta: β, 1/nat. As it grows a smaller log-ratio does for a given label; the space is that of sums.
         alpha: α, in the unit of the scores. As it grows the labels tell the completions less apart; towards 0 only the
             best one counts.
-
-    Differs from: the authors' code, which adds 0.01 to the score of the first completion.
     """
     reward = beta * ranked.by_prompt(ranked.completion.log_ratio)
     labels = torch.softmax(ranked.scores.to(reward.dtype) / alpha, dim=-1)
@@ -116,25 +110,23 @@ def infonca(ranked: Ranked, *, beta: float, alpha: float) -> Float[Tensor, " exa
     reward="log_ratio",
     aggregation="sum",
     paper=NCA_PAPER,
+    checked_against="authors' code",
     equation="-Σ_i [p_i log σ(β Δ_i) + (1/K) log σ(-β Δ_i)], p = softmax(scores/α) over the K completions of a prompt",
     optimum="β Δ_i = log(K p_i)",
     reduces_to=("two completions, alpha → 0: nca_pair",),
+    differs=("the authors' code adds 0.01 to the score of the first completion",),
     initial=lambda beta, alpha: 2 * math.log(2),
     version=1,
 )
 def nca(ranked: Ranked, *, beta: float, alpha: float) -> Float[Tensor, " examples"]:
     """InfoNCA that judges each completion by itself, so that the likelihood of good ones has no reason to fall.
 
-    Equation: -Σ_i [p_i log σ(β Δ_i) + (1/K) log σ(-β Δ_i)] with p = softmax(scores/α) over the K completions of a
-    prompt, and Δ_i the log-ratio of completion i, of sums over tokens.
-    Source: arXiv 2402.05369, NCA. The paper's text was not consulted; formula as in the authors' code.
+    Δ_i is the log-ratio of completion i.
     At policy = reference the loss is 2 log 2 and its gradient -β (p_i - 1/K)/2 on Δ_i.
 
     Parameters:
         beta: β, 1/nat, as for infonca; the space is that of sums.
         alpha: α, in the unit of the scores, as for infonca.
-
-    Differs from: the authors' code, which adds 0.01 to the score of the first completion.
     """
     reward = beta * ranked.by_prompt(ranked.completion.log_ratio)
     labels = torch.softmax(ranked.scores.to(reward.dtype) / alpha, dim=-1)
@@ -148,6 +140,7 @@ def nca(ranked: Ranked, *, beta: float, alpha: float) -> Float[Tensor, " example
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2305.18290, Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
+    checked_against="paper",
     equation="-Σ_k log(e^(β Δ_τ(k)) / Σ_{j>=k} e^(β Δ_τ(j))), τ = completions in the order of their scores, best first",
     optimum="no finite optimum on separable rankings: Δ_τ(k) - Δ_τ(k+1) → ∞",
     reduces_to=("two completions: dpo",),
@@ -156,17 +149,13 @@ def nca(ranked: Ranked, *, beta: float, alpha: float) -> Float[Tensor, " example
 def dpo_pl(ranked: Ranked, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO for whole rankings: the best is chosen among all, the second best among the rest, and so on.
 
-    Equation: -Σ_k log(e^(β Δ_τ(k)) / Σ_{j>=k} e^(β Δ_τ(j))), the Plackett-Luce model, with τ the completions in the
-    order of their scores, best first, and Δ_i the log-ratio of completion i, of sums over tokens.
-    Source: arXiv 2305.18290, appendix A.3.
+    The Plackett-Luce model (appendix A.3 of the paper); Δ_i is the log-ratio of completion i.
     At policy = reference the loss of a prompt with K completions is log K!.
 
     Only the order of the scores counts; completions of equal score count as ranked in the order they stand in.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
-
-    Differs from: nothing known; no peer has it.
     """
     order = ranked.scores.argsort(dim=-1, descending=True, stable=True)
     reward = beta * ranked.by_prompt(ranked.completion.log_ratio).gather(1, order)

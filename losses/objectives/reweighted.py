@@ -1,4 +1,4 @@
-"""Owns the losses on pairs weighed by the batch, running quantities or entropy: Dr., β-, α- and Mallows-DPO."""
+"""Losses on pairs weighed by the batch, running quantities or entropy: Dr., β-, α- and Mallows-DPO."""
 
 import math
 
@@ -46,6 +46,7 @@ def _average(before: float, now: Tensor) -> float:
         "arXiv 2407.07880, Towards Robust Alignment of Language Models: Distributionally Robustifying Direct "
         "Preference Optimization"
     ),
+    checked_against="authors' code",
     equation="-β' log(1/N Σ_i e^(-ℓ_i/β')) for each of N pairs of the batch, ℓ = -log σ(β Δ)",
     optimum="no finite optimum on separable pairs: Δ → ∞",
     reduces_to=("beta_prime → ∞, mean over the batch: dpo", "a batch of one pair: dpo"),
@@ -56,18 +57,13 @@ def _average(before: float, now: Tensor) -> float:
 def dr_dpo(pairs: Pairs, *, beta: float, beta_prime: float) -> Float[Tensor, " examples"]:
     """DPO that gives less weight to the pairs of the batch with a large loss, whose labels may be wrong.
 
-    Equation: -β' log(1/N Σ_i e^(-ℓ_i/β')) over the N pairs of the batch, with ℓ = -log σ(β Δ) of sums over tokens.
     The loss of the batch is this one number: every example has it, and the mean over them is the number itself.
-    Source: arXiv 2407.07880; formula as in the authors' code, the paper's text was not consulted.
     At policy = reference the loss is log 2 and the gradient of the batch that of dpo.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         beta_prime: β', nats of loss. The weight of a pair is e^(-ℓ/β') over the sum of these: as β' grows weights
             become equal, as in dpo; near 0 only the pair of least loss counts.
-
-    Differs from: the authors' code, where the loss depends on how a batch is split, as it takes the log-mean-exp over
-    the local micro-batch.
     """
     losses = dpo.fn(pairs, beta=beta)
     whole = -beta_prime * (torch.logsumexp(-losses / beta_prime, 0) - math.log(pairs.examples))
@@ -101,6 +97,7 @@ def dr_dpo(pairs: Pairs, *, beta: float, beta_prime: float) -> Float[Tensor, " e
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2407.08639, β-DPO: Direct Preference Optimization with Dynamic β",
+    checked_against="authors' code",
     equation=(
         "kept: -(N/k) log σ(b Δ), b = sg[max(0.001, β (1 + a (mean Δ of the kept - M)))]; others: 0; "
         "M = running mean of Δ; kept = the k = keep·N of N pairs with Δ nearest M"
@@ -108,7 +105,8 @@ def dr_dpo(pairs: Pairs, *, beta: float, beta_prime: float) -> Float[Tensor, " e
     optimum="no finite optimum: Δ → ∞",
     reduces_to=("alpha = 0, keep = 1, beta >= 0.001: dpo",),
     differs=(
-        "the authors' code draws the kept pairs with weight e^(-(Δ - M)²/(2s²)), here those of largest weight are kept",
+        "the authors' code draws the kept pairs with weight e^(-(Δ - M)²/(2s²)), here those of largest weight are "
+        "kept, so that a run can be repeated",
     ),
     init=lambda: {"gap_mean": 0.0},
     version=1,
@@ -118,20 +116,14 @@ def beta_dpo(
 ) -> tuple[Float[Tensor, " examples"], State]:
     """DPO with a β that grows with the gap of the batch, on the pairs whose own gap is not unusual.
 
-    Equation: -(N/k) log σ(b Δ) for the kept k of the N pairs of the batch, 0 for the others, so that the mean over the
-    batch is that over the kept; b = max(0.001, β (1 + a (mean Δ of the kept - M))) without gradient; Δ of sums over
-    tokens; M = 0.9·(M before) + 0.1·(mean Δ of the batch), from 0 at the start. Kept are the k pairs with
-    Δ nearest M, and those as near to 0.001 nats.
-    Source: arXiv 2407.08639; formula as in the authors' code, the paper's text was not consulted.
+    M = 0.9·(M before) + 0.1·(mean Δ of the batch), from 0 at the start. The factor N/k makes the mean over the batch
+    that over the kept pairs. Pairs as near to M as the k-th, to 0.001 nats, are kept too.
     At policy = reference and M = 0, b = β and the mean loss is log 2.
 
     Parameters:
         beta: β, 1/nat, where b starts; the space is that of sums.
         alpha: a, 1/nat. As it grows b follows the gap of the batch more; 0 leaves it at β.
         keep: 1 - ρ, a share of the pairs; k is the nearest whole number, 1 at least. As it grows fewer are left out.
-
-    Differs from: the authors' code, which draws the kept pairs at random with weight e^(-(Δ - M)²/(2s²)): here those
-    of largest weight are kept, whatever s, so that a run can be repeated.
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     seen = gap.detach()
@@ -179,10 +171,14 @@ def beta_dpo(
     reward="mean_policy",
     aggregation="mean",
     paper="arXiv 2410.10148, AlphaDPO: Adaptive Reward Margin for Direct Preference Optimization",
+    checked_against="authors' code",
     equation="-log σ(β (s̄_w - s̄_l - γ/β - α sg[z])), z = (Δ̄ - M)/S, M and S running mean and deviation of Δ̄",
     optimum="no finite optimum: s̄_w - s̄_l → ∞",
     reduces_to=("alpha = 0: simpo",),
-    differs=("the authors' code starts S at 0, which gives 0/0 at policy = reference; here it starts at 1",),
+    differs=(
+        "the authors' code starts S at 0, which gives 0/0 at policy = reference; here it starts at 1",
+        "AlphaPO (arXiv 2501.03884; here: alphapo) is another method",
+    ),
     init=lambda: {"mean": 0.0, "std": 1.0},
     version=1,
 )
@@ -191,10 +187,8 @@ def alpha_dpo(
 ) -> tuple[Float[Tensor, " examples"], State]:
     """SimPO with a margin that is larger for pairs which the policy already tells apart better than the reference.
 
-    Equation: -log σ(β (s̄_w - s̄_l - γ/β - α sg[z])), with averages over tokens, z = (Δ̄ - M)/S; M and S are running
-    mean and standard deviation: 0.9·(before) + 0.1·(of this batch), from 0 and 1 at the start.
-    Source: arXiv 2410.10148; formula as in the authors' code, where α stands inside β, as γ/β does; the paper's text
-    was not consulted.
+    M and S are 0.9·(before) + 0.1·(of this batch), from 0 and 1 at the start. In the authors' code α stands inside β,
+    as γ/β does.
 
     Parameters:
         beta: β, 1/nat. As it grows a smaller gap satisfies a pair; the space is that of token averages.
@@ -203,9 +197,6 @@ def alpha_dpo(
 
     S counts as 1e-6 at least. Of a batch it is the deviation from the batch's mean with divisor N, so that one pair
     gives 0 and not NaN.
-
-    Differs from: the authors' code, which starts S at 0 and so divides 0 by 0 where policy = reference; AlphaPO
-    (arXiv 2501.03884), another method.
     """
     gap = pairs.chosen.mean_policy - pairs.rejected.mean_policy
     moved = (pairs.chosen.mean_log_ratio - pairs.rejected.mean_log_ratio).detach()
@@ -232,6 +223,7 @@ def alpha_dpo(
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2405.14953, MallowsPO: Fine-Tune Your LLM with Preference Dispersions",
+    checked_against="authors' code",
     equation="-log σ(φ β Δ), φ = -c log h, h = (H̄_w + H̄_l)/2, H̄ = mean entropy of π_ref ÷ log |V|",
     optimum="no finite optimum: Δ → ∞",
     differs=("the authors' configuration averages over tokens and leaves the reference out by default; here sums",),
@@ -241,9 +233,6 @@ def alpha_dpo(
 def mallows_dpo(pairs: Pairs, *, beta: float, scale: float) -> Float[Tensor, " examples"]:
     """DPO that counts a preference the more, the surer the reference is of the words on the way (Mallows-θ-DPO).
 
-    Equation: -log σ(φ β Δ), φ = -c log h, with Δ of sums over tokens and h the reference's mean token entropy over the
-    two completions, half and half, as a share of the largest possible one, log |V|.
-    Source: arXiv 2405.14953; formula as in the authors' code, the paper's text was not consulted.
     At policy = reference the loss is log 2 and its gradient -φβ/2 on Δw, +φβ/2 on Δl.
 
     Parameters:
@@ -251,8 +240,6 @@ def mallows_dpo(pairs: Pairs, *, beta: float, scale: float) -> Float[Tensor, " e
         scale: c, pure number. It stands beside β: what counts is βc.
 
     h counts as 1e-6 at least and has no gradient.
-
-    Differs from: the authors' configuration, which averages over tokens and leaves the reference out by default.
     """
     entropy = (pairs.chosen.mean_reference_entropy + pairs.rejected.mean_reference_entropy) / 2
     dispersion = -scale * entropy.clamp(LEAST_ENTROPY, 1).log()

@@ -1,4 +1,4 @@
-"""Owns the losses that imitate the chosen completion, no reference: SFT, unlikelihood, SimPER, CPO, SLiC-HF."""
+"""Losses that imitate the chosen completion, no reference: SFT, unlikelihood, SimPER, CPO, SLiC-HF."""
 
 import torch
 from jaxtyping import Float
@@ -18,19 +18,20 @@ from losses.space import Linear, Log
     reward="mean_policy",
     aggregation="mean",
     paper="arXiv 2305.18290, Direct Preference Optimization (the baseline Preferred-FT)",
+    checked_against=("paper", "peer code"),
     equation="-s̄_w",
-    optimum="s̄_w → 0: the chosen completions by heart",
-    differs=("trl's sft averages over the tokens of a micro-batch, so long completions weigh more",),
+    optimum="s̄_w → 0: the chosen completions are memorised",
+    differs=(
+        "trl's sft averages over the tokens of a micro-batch, so long completions weigh more and the loss depends on "
+        "the split",
+    ),
     version=1,
 )
 def sft(pairs: Pairs) -> Float[Tensor, " examples"]:
     """Imitate the chosen completion and ignore the rejected one: the baseline that any preference loss should beat.
 
-    Equation: -s̄_w, the negative log-likelihood of the chosen completion averaged over its tokens.
-    Source: arXiv 2305.18290, section 6 (Preferred-FT).
-
-    Differs from: trl, which averages over the tokens of a micro-batch, so that long completions weigh more and the
-    loss depends on how a batch is split.
+    Section 6 of the paper (Preferred-FT): the negative log-likelihood of the chosen completion, averaged over its
+    tokens.
     """
     return -pairs.chosen.mean_policy
 
@@ -52,6 +53,7 @@ def sft(pairs: Pairs) -> Float[Tensor, " examples"]:
     reward="mean_policy",
     aggregation="tokens",
     paper="arXiv 2305.18290, Direct Preference Optimization (the baseline Unlikelihood)",
+    checked_against="secondary",
     equation="-s̄_w - α/n_l Σ_t log(1 - π(y_l,t | x, y_l,<t))",
     optimum="every token of y_w certain, every token of y_l impossible; the loss falls to 0",
     reduces_to=("alpha = 0: sft",),
@@ -60,16 +62,13 @@ def sft(pairs: Pairs) -> Float[Tensor, " examples"]:
 def unlikelihood(pairs: Pairs, *, alpha: float) -> Float[Tensor, " examples"]:
     """Imitate the chosen completion and lower the probability of each token of the rejected one.
 
-    Equation: -s̄_w - α · average over t of log(1 - π(y_l,t | x, y_l,<t)), both averaged over tokens.
-    Source: arXiv 2305.18290, where it is a baseline. It was not consulted for the form, which is the classic one: a
-    term per token. Averages within a completion are used, so that long completions weigh no more than short ones.
+    A baseline of the paper, in the classic form: a term per token. Averages within a completion are used, so that long
+    completions weigh no more than short ones.
 
     A certain token of y_l (probability 1 to the last digit) counts as just short of certain and has no gradient.
 
     Parameters:
         alpha: α, pure number. As it grows, unlearning the rejected completion counts more.
-
-    Differs from: nothing known; no peer has it.
     """
     rejected = pairs.rejected
     # Padding may hold NaN, whose gradient would survive a mask that comes after the logarithm.
@@ -84,6 +83,7 @@ def unlikelihood(pairs: Pairs, *, alpha: float) -> Float[Tensor, " examples"]:
     reward="mean_policy",
     aggregation="mean",
     paper="arXiv 2502.00883, SimPER: A Minimalist Approach to Preference Alignment without Hyperparameters",
+    checked_against="authors' code",
     equation="-e^s̄_w + e^s̄_l",
     optimum="s̄_w → 0 and s̄_l → -∞; the loss falls to -1",
     version=1,
@@ -91,13 +91,10 @@ def unlikelihood(pairs: Pairs, *, alpha: float) -> Float[Tensor, " examples"]:
 def simper(pairs: Pairs) -> Float[Tensor, " examples"]:
     """Raise the inverse perplexity of the chosen completion and lower that of the rejected one; nothing to tune.
 
-    Equation: -e^s̄_w + e^s̄_l, with averages over tokens; e^s̄ is 1/perplexity.
-    Source: arXiv 2502.00883; formula as in the authors' code.
+    e^s̄ is 1/perplexity.
 
     An average log-prob is 0 at most, so the exponentials stay within 1. The gradient on s̄ is e^s̄ itself: it vanishes
     for completions that the policy finds unlikely.
-
-    Differs from: nothing known; no other peer has it.
     """
     return -pairs.chosen.mean_policy.exp() + pairs.rejected.mean_policy.exp()
 
@@ -129,6 +126,7 @@ def simper(pairs: Pairs) -> Float[Tensor, " examples"]:
     aggregation="sum",
     paper="arXiv 2401.08417, Contrastive Preference Optimization: Pushing the Boundaries of LLM Performance in Machine "
     "Translation",
+    checked_against="peer code",
     equation="-log σ(β (s_w - s_l)) - λ s̄_w",
     optimum="s_w → 0 and s_l → -∞; the loss falls to 0",
     reduces_to=("lam = 0, completions of equal length, uniform reference: dpo",),
@@ -138,17 +136,12 @@ def simper(pairs: Pairs) -> Float[Tensor, " examples"]:
 def cpo(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]:
     """DPO without its reference, held in place by imitation of the chosen completion instead.
 
-    Equation: -log σ(β (s_w - s_l)) - λ s̄_w, with sums over tokens, and the NLL averaged over tokens.
-    Source: arXiv 2401.08417.
-
     The NLL is averaged within a completion and then over completions, so that long ones weigh no more.
 
     Parameters:
         beta: β, 1/nat. As it grows a smaller gap satisfies a pair. The space is that of sums, and sums of log-probs
             differ by length too, so the longer completion starts behind.
         lam: λ, 1/nat. As it grows, imitating the chosen completion counts more. 0 is DPO against nothing.
-
-    Differs from: trl, whose NLL is an average over the tokens of the batch.
     """
     return -log_sigmoid(beta * (pairs.chosen.policy - pairs.rejected.policy)) - lam * pairs.chosen.mean_policy
 
@@ -179,6 +172,7 @@ def cpo(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]:
     reward="policy",
     aggregation="sum",
     paper="arXiv 2305.10425, SLiC-HF: Sequence Likelihood Calibration with Human Feedback",
+    checked_against="peer code",
     equation="[δ - s_w + s_l]+ - λ s_w",
     optimum="s_w → 0 with s_l <= s_w - δ; the loss falls to 0",
     differs=(
@@ -190,15 +184,11 @@ def cpo(pairs: Pairs, *, beta: float, lam: float) -> Float[Tensor, " examples"]:
 def slic(pairs: Pairs, *, delta: float, lam: float) -> Float[Tensor, " examples"]:
     """Rank the two sums of log-probs with a margin and imitate the chosen completion; no reference.
 
-    Equation: [δ - s_w + s_l]+ - λ s_w, with sums over tokens.
-    Source: arXiv 2305.10425. The term of imitation is on the chosen completion, not on a separate target.
+    The term of imitation is on the chosen completion, not on a separate target.
 
     Parameters:
         delta: δ, nats. As it grows the sums have to lie further apart; a pair beyond it only imitates.
         lam: λ, pure number. As it grows, imitating the chosen completion counts more.
-
-    Differs from: HALOs, whose version ends in a size error; the "hinge" of trl, LLaMA-Factory, ms-swift and others,
-    which has a reference and no term of imitation.
     """
     chosen, rejected = pairs.chosen.policy, pairs.rejected.policy
     return (delta - chosen + rejected).relu() - lam * chosen

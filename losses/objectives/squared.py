@@ -1,4 +1,4 @@
-"""Owns the squared losses with finite targets: IPO on token averages and on sums, SPPO hard and soft, Cal-DPO."""
+"""Squared losses with finite targets: IPO on token averages and on sums, SPPO hard and soft, Cal-DPO."""
 
 import math
 from dataclasses import replace
@@ -41,6 +41,7 @@ SPPO = "arXiv 2405.00675, Self-Play Preference Optimization for Language Model A
     reward="mean_log_ratio",
     aggregation="mean",
     paper="arXiv 2310.12036, A General Theoretical Paradigm to Understand Learning from Human Preferences",
+    checked_against=("paper", "peer code"),
     equation="(Δ̄ - 1/(2τ))²",
     optimum="Δ̄ = 1/(2τ) nats per token on every pair",
     reduces_to=("completions of one token: ipo_sum",),
@@ -55,9 +56,8 @@ SPPO = "arXiv 2405.00675, Self-Play Preference Optimization for Language Model A
 def ipo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Regress the gap of per-token log-ratios on a finite target, so that certain preferences cannot overfit.
 
-    Equation: (Δ̄ - 1/(2τ))², with Δ̄ = Δ̄w - Δ̄l of averages over tokens.
-    Source: arXiv 2310.12036, equation 17; averages over tokens as its authors confirmed for their experiments, though
-    the paper does not print them.
+    Equation 17 of the paper, with averages over tokens: its authors confirmed them for their experiments, though the
+    paper does not print them.
     At policy = reference the loss is 1/(4τ²) and its gradient -1/τ on Δ̄w, +1/τ on Δ̄l.
 
     Parameters:
@@ -67,9 +67,6 @@ def ipo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     Beware of clipping: at τ ≤ 0.1 the target is 5 nats *per token* or more, out of practical reach, so the gradient
     stays near its start, 1/(τ n) on each of n tokens (DPO: β/2). It is then clipped at every step and the learning
     rate alone decides how far the policy goes; sweep it together with τ.
-
-    Differs from: code that sums (direct-preference-optimization, OpenRLHF, oat, trl's online DPO, trl <= 0.7.9); HALOs,
-    which divides by the count of non-zero token log-ratios and so gives NaN at policy = reference.
     """
     gap = pairs.chosen.mean_log_ratio - pairs.rejected.mean_log_ratio
     return (gap - 1 / (2 * beta)) ** 2
@@ -82,6 +79,7 @@ def ipo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2310.12036, A General Theoretical Paradigm to Understand Learning from Human Preferences",
+    checked_against=("paper", "peer code"),
     equation="(Δ - 1/(2τ))²",
     optimum="Δ = 1/(2τ) nats on every pair",
     reduces_to=("completions of one token: ipo",),
@@ -92,8 +90,7 @@ def ipo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def ipo_sum(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """IPO as its paper prints it: regress the gap of the summed log-ratios on a finite target.
 
-    Equation: (Δ - 1/(2τ))², with Δ = Δw - Δl of sums over tokens.
-    Source: arXiv 2310.12036, equation 17.
+    Equation 17 of the paper.
     At policy = reference the loss is 1/(4τ²) and its gradient -1/τ on Δw, +1/τ on Δl.
 
     Parameters:
@@ -101,8 +98,6 @@ def ipo_sum(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
             that of ipo: the same τ asks for a gap smaller by the number of tokens.
 
     Gradients start at 1/τ on each token, n times those of ipo, and are clipped as often; see there.
-
-    Differs from: trl since 0.7.11, HALOs, LLaMA-Factory and ms-swift, which average over tokens under the name ipo.
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     return (gap - 1 / (2 * beta)) ** 2
@@ -115,6 +110,7 @@ def ipo_sum(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=SPPO,
+    checked_against="peer code",
     equation="(Δw - 1/(2β))² + (Δl + 1/(2β))²",
     optimum="Δw = 1/(2β) and Δl = -1/(2β) nats on every pair; the loss is 0 there",
     differs=("the authors' code has half of it, with soft win probabilities (here: sppo)",),
@@ -124,8 +120,7 @@ def ipo_sum(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def sppo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Regress each log-ratio on a finite target of its own, as if the chosen completion always won.
 
-    Equation: (Δw - 1/(2β))² + (Δl + 1/(2β))², with sums over tokens.
-    Source: arXiv 2405.00675, win probabilities of 1 and 0; β = 1/η; formula as in trl's code.
+    The win probabilities are 1 and 0; β is the paper's 1/η.
     At policy = reference the loss is 1/(2β²), 5e5 at the default, and its gradient -1/β on Δw, +1/β on Δl.
 
     Gradients are clipped at every step unless β is large; see ipo. Each log-ratio counts by itself: a shift of both
@@ -133,8 +128,6 @@ def sppo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 
     Parameters:
         beta: β, 1/nat. As it grows the targets ±1/(2β) shrink; at 0.001 they are 500 nats. The space is that of sums.
-
-    Differs from: the authors' code, which has half of it, with soft win probabilities.
     """
     target = 1 / (2 * beta)
     return (pairs.chosen.log_ratio - target) ** 2 + (pairs.rejected.log_ratio + target) ** 2
@@ -147,6 +140,7 @@ def sppo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper=SPPO,
+    checked_against="authors' code",
     equation="((Δw - (P - 1/2)/β)² + (Δl + (P - 1/2)/β)²)/2, P = σ(score_gap)",
     optimum="Δw = (P - 1/2)/β and Δl = -Δw nats on every pair; the loss is 0 there",
     differs=(
@@ -158,16 +152,13 @@ def sppo_hard(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def sppo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """Regress each log-ratio on a target in proportion to how likely its completion wins.
 
-    Equation: ((Δw - (P - 1/2)/β)² + (Δl + (P - 1/2)/β)²)/2, P = σ(score_gap), with sums over tokens.
-    Source: arXiv 2405.00675, β = 1/η; the half as in the authors' code. As P → 1 it becomes half of sppo_hard.
+    β is the paper's 1/η; the half is that of the authors' code. As P → 1 it becomes half of sppo_hard.
     At policy = reference its gradient is -(P - 1/2)/β on Δw and +(P - 1/2)/β on Δl.
 
     ``score_gap`` must be on the scale of log-odds: σ(score_gap) is the probability that the chosen completion wins.
 
     Parameters:
         beta: β, 1/nat. As it grows the targets ±(P - 1/2)/β shrink. The space is that of sums.
-
-    Differs from: the authors' code, which takes a win probability of each completion from PairRM.
 
     Raises:
         ValueError: when ``pairs.score_gap`` is None.
@@ -185,6 +176,7 @@ def sppo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2412.14516, Cal-DPO: Calibrated Direct Preference Optimization for Language Model Alignment",
+    checked_against="authors' code",
     equation="-log σ(Δ) + ((Δw - 1/(2β))² + (Δl + 1/(2β))²)/2",
     optimum="Δw = -Δl = d nats on every pair with d = 1/(2β) + σ(-2d), so d ≈ 1/(2β) for small β",
     initial=lambda beta: math.log(2) + 1 / (4 * beta**2),
@@ -193,16 +185,12 @@ def sppo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def cal_dpo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO at strength 1, calibrated: each log-ratio is also regressed on a finite target of its own.
 
-    Equation: -log σ(Δ) + ((Δw - 1/(2β))² + (Δl + 1/(2β))²)/2, with sums over tokens.
-    Source: arXiv 2412.14516; the paper's text was not consulted, formula as in the authors' code.
     At policy = reference the loss is log 2 + 1/(4β²) and its gradient -1/2 - 1/(2β) on Δw, +1/2 + 1/(2β) on Δl.
 
     The squared terms dominate, and gradients are clipped at every step unless β is large; see ipo.
 
     Parameters:
         beta: β, 1/nat. As it grows the targets ±1/(2β) shrink; it does not stand inside σ. The space is that of sums.
-
-    Differs from: nothing known.
     """
     chosen, rejected, target = pairs.chosen.log_ratio, pairs.rejected.log_ratio, 1 / (2 * beta)
     return -log_sigmoid(chosen - rejected) + ((chosen - target) ** 2 + (rejected + target) ** 2) / 2

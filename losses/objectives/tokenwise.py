@@ -1,4 +1,4 @@
-"""Owns the forms of DPO that weigh single tokens, or KL divergences at them: LD-DPO, SamPO, TDPO."""
+"""Forms of DPO that weigh single tokens, or KL divergences at them: LD-DPO, SamPO, TDPO."""
 
 import math
 from dataclasses import replace
@@ -33,6 +33,7 @@ from losses.space import Linear
     reward="log_ratio",
     aggregation="tokens",
     paper="arXiv 2409.06411, Length Desensitization in Direct Preference Optimization",
+    checked_against="peer code",
     equation="-log σ(β Δ'), Δ' of sums in which tokens after the first min(n_w, n_l) have the weight α",
     optimum="no finite optimum: Δ' → ∞",
     reduces_to=("alpha = 1: dpo", "completions of equal length: dpo"),
@@ -43,16 +44,13 @@ from losses.space import Linear
 def ld_dpo(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " examples"]:
     """DPO in which the tokens by which one completion is longer than the other count less.
 
-    Equation: -log σ(β Δ'), with Δ' = Δw' - Δl' and Δw' = (head of Δw) + α (tail of Δw); the head is the first
-    min(n_w, n_l) completion tokens, the tail the others. Policy and reference are weighed alike.
-    Source: arXiv 2409.06411, as in trl's ld_alpha.
+    Δ' = Δw' - Δl' with Δw' = (head of Δw) + α (tail of Δw); the head is the first min(n_w, n_l) completion tokens, the
+    tail the others. Policy and reference are weighed alike.
     At policy = reference the loss is log 2 and its gradient -β/2 on the head of Δw, -αβ/2 on its tail.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         alpha: α, a share. As it grows the tail counts more: 0 leaves it out, 1 is dpo.
-
-    Differs from: LLaMA-Factory, which weighs the policy's log-probs only.
     """
     heads = torch.minimum(pairs.chosen.length, pairs.rejected.length)
     gap = _weighed(pairs.chosen, heads, alpha) - _weighed(pairs.rejected, heads, alpha)
@@ -75,6 +73,7 @@ def _weighed(side: Completion, heads: Float[Tensor, " examples"], alpha: float) 
         "arXiv 2406.10957, Eliminating Biased Length Reliance of Direct Preference Optimization via Down-Sampled KL "
         "Divergence"
     ),
+    checked_against="authors' code",
     equation="-log σ(β Δ'), Δ' of sums over min(n_w, n_l) tokens, drawn from the longer completion",
     optimum="no finite optimum: Δ' → ∞",
     reduces_to=("completions of equal length: dpo",),
@@ -88,9 +87,8 @@ def _weighed(side: Completion, heads: Float[Tensor, " examples"], alpha: float) 
 def sampo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO on as many tokens of the longer completion as the shorter one has, drawn at random without replacement.
 
-    Equation: -log σ(β Δ'), with Δ' of sums over m = min(n_w, n_l) tokens of each completion: all of the shorter one,
-    m drawn ones of the longer. Policy and reference are summed over the same tokens.
-    Source: arXiv 2406.10957.
+    Each sum is over m = min(n_w, n_l) tokens: all of the shorter completion, m drawn ones of the longer. Policy and
+    reference are summed over the same tokens.
     At policy = reference the loss is log 2 and its gradient -β/2 on each drawn token of the chosen completion.
 
     The draw is a function of (n_w, n_l) alone: the first m of a permutation of the longer length from a generator
@@ -98,9 +96,6 @@ def sampo(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
-
-    Differs from: the authors' code, which draws once for the policy and once more for the reference, so that the
-    tokens differ.
     """
     chosen_drawn, rejected_drawn = _drawn(pairs.chosen.mask, pairs.rejected.mask)
     chosen, rejected = replace(pairs.chosen, mask=chosen_drawn), replace(pairs.rejected, mask=rejected_drawn)
@@ -127,6 +122,7 @@ def _drawn(
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2404.11999, Token-level Direct Preference Optimization",
+    checked_against="authors' code",
     equation="-log σ(β (Δ - (K_l - K_w))), K = Σ_t KL(π_ref ‖ π) over the vocabulary at each token",
     optimum="no finite optimum: Δ - (K_l - K_w) → ∞",
     reduces_to=("K_w = K_l: dpo",),
@@ -136,16 +132,13 @@ def _drawn(
 def tdpo1(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     """DPO whose gap is corrected by how far the policy has moved from the reference along each completion.
 
-    Equation: -log σ(β (Δ - (K_l - K_w))), with sums over tokens and K_w = Σ_t KL(π_ref ‖ π) at the tokens of y_w.
-    Source: arXiv 2404.11999; formula as in the authors' code, the paper's text was not consulted.
+    The authors' code chooses this form and not tdpo2 by default.
     At policy = reference the loss is log 2 and its gradient that of dpo, for there K and its gradient are 0.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
 
     K needs the log-probs of both models over the whole vocabulary, so sums of the reference cannot be kept instead.
-
-    Differs from: nothing known; the authors' code chooses this form and not tdpo2 by default.
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     return -log_sigmoid(beta * (gap - (pairs.rejected.sequence_kl - pairs.chosen.sequence_kl)))
@@ -169,6 +162,7 @@ def tdpo1(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2404.11999, Token-level Direct Preference Optimization",
+    checked_against="authors' code",
     equation="-log σ(β (Δ - α (K_l - sg[K_w]))), K = Σ_t KL(π_ref ‖ π) over the vocabulary at each token",
     optimum="no finite optimum: Δ - α (K_l - K_w) → ∞",
     reduces_to=("alpha = 0: dpo",),
@@ -179,17 +173,12 @@ def tdpo1(pairs: Pairs, *, beta: float) -> Float[Tensor, " examples"]:
 def tdpo2(pairs: Pairs, *, beta: float, alpha: float) -> Float[Tensor, " examples"]:
     """TDPO that does not reward divergence on the chosen completion, and weighs the correction by α.
 
-    Equation: -log σ(β (Δ - α (K_l - sg[K_w]))), with sums over tokens and K_w = Σ_t KL(π_ref ‖ π) at the tokens of
-    y_w, through which no gradient flows.
-    Source: arXiv 2404.11999; formula as in the authors' code, the paper's text was not consulted.
     At policy = reference the loss is log 2 and its gradient that of dpo, for there K and its gradient are 0.
 
     Parameters:
         beta: β, 1/nat, as for dpo; the space is that of sums.
         alpha: α, pure number. As it grows divergence on the rejected completion costs more; 0 is dpo. At 1 the value
             is that of tdpo1, the gradient is not.
-
-    Differs from: the authors' configuration, which chooses tdpo1 by default while their function chooses tdpo2.
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     return -log_sigmoid(beta * (gap - alpha * (pairs.rejected.sequence_kl - pairs.chosen.sequence_kl.detach())))

@@ -1,4 +1,4 @@
-"""Owns the losses on single completions labelled desirable or not: KTO, APO-zero, BCO."""
+"""Losses on single completions labelled desirable or not: KTO, APO-zero, BCO."""
 
 import math
 
@@ -50,6 +50,7 @@ def _initial(beta: float, desirable_weight: float, undesirable_weight: float) ->
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2402.01306, KTO: Model Alignment as Prospect Theoretic Optimization",
+    checked_against="peer code",
     equation="desirable: λ_D (1 - σ(β (Δ - z))); undesirable: λ_U (1 - σ(β (z - Δ))); z = sg[[KL estimate]+]",
     optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
     reduces_to=("kl_baseline = 0, weights of 1: apo_zero_unpaired",),
@@ -66,9 +67,7 @@ def kto(
 ) -> Float[Tensor, " examples"]:
     """Maximise the Kahneman-Tversky value of each completion's log-ratio, judged from the policy's KL as zero point.
 
-    Equation: λ_D (1 - σ(β (Δ - z))) for desirable, λ_U (1 - σ(β (z - Δ))) for undesirable completions, with Δ of
-    sums over tokens and z = max(0, KL estimate) without gradient.
-    Source: arXiv 2402.01306, the KTO loss and its estimate of z_0.
+    z_0 of the paper is estimated as its authors do.
     At policy = reference (z = 0) the loss is λ/2 and its gradient -βλ_D/4 or +βλ_U/4 on Δ.
 
     z is ``singles.kl_baseline``: log-ratios of completions of *other* prompts, averaged over the whole global batch,
@@ -79,9 +78,6 @@ def kto(
         desirable_weight: λ_D, pure number. As it grows desirable examples count more. The paper keeps
             λ_D·n_D / (λ_U·n_U) between 1 and 4/3, for n_D desirable and n_U undesirable examples.
         undesirable_weight: λ_U, pure number, the same for undesirable examples.
-
-    Differs from: trl, which fixes the mismatched pairs before shuffling and averages the means of ranks; trl's former
-    kto_pair, which took z from the opposite half of the batch.
 
     Raises:
         ValueError: when ``singles.kl_baseline`` is None.
@@ -102,6 +98,7 @@ def kto(
     aggregation="sum",
     paper="arXiv 2408.06266, Anchored Preference Optimization and Contrastive Revisions: Addressing Underspecification "
     "in Alignment",
+    checked_against="peer code",
     equation="desirable: 1 - σ(β Δ); undesirable: σ(β Δ)",
     optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
     initial=lambda beta: 1 / 2,
@@ -110,14 +107,12 @@ def kto(
 def apo_zero_unpaired(singles: Singles, *, beta: float) -> Float[Tensor, " examples"]:
     """KTO judged from the reference itself as zero point: no KL estimate, so any batch and any order of data will do.
 
-    Equation: 1 - σ(β Δ) for desirable, σ(β Δ) for undesirable completions, with Δ of sums over tokens.
-    Source: arXiv 2408.06266, APO-zero with its two terms on completions of different prompts.
+    The two terms of APO-zero on completions of different prompts; over the two completions of a pair they add up to
+    APO-zero.
     At policy = reference the loss is 1/2 and its gradient -β/4 or +β/4 on Δ.
 
     Parameters:
         beta: β, 1/nat. As it grows the loss saturates at a smaller log-ratio; the space is that of sums.
-
-    Differs from: nothing known; over the two completions of a pair the terms add up to APO-zero.
     """
     reward = beta * singles.completion.log_ratio
     # 1 - σ(a) = σ(-a), without cancellation at large a
@@ -131,6 +126,7 @@ def apo_zero_unpaired(singles: Singles, *, beta: float) -> Float[Tensor, " examp
     reward="log_ratio",
     aggregation="sum",
     paper="arXiv 2404.04656, Binary Classifier Optimization for Large Language Model Alignment",
+    checked_against="secondary",
     equation="desirable: -log σ(β Δ - δ); undesirable: -log σ(δ - β Δ); δ = sg[mean of β Δ of all completions so far]",
     optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
     differs=("trl up to 1.12 weights undesirable examples by a density ratio of prompts; trl 1.14 has no bco",),
@@ -141,10 +137,8 @@ def apo_zero_unpaired(singles: Singles, *, beta: float) -> Float[Tensor, " examp
 def bco(singles: Singles, state: State, *, beta: float) -> tuple[Float[Tensor, " examples"], State]:
     """Train a classifier of desirable against undesirable completions whose logit is the reward less its average.
 
-    Equation: -log σ(β Δ - δ) for desirable, -log σ(δ - β Δ) for undesirable completions, with Δ of sums over tokens and
-    δ the mean of β Δ over every completion seen, this batch included, without gradient.
-    Source: arXiv 2404.04656, without its weight on undesirable examples, a ratio of the densities of the prompts of
-    both kinds, which needs embeddings of the prompts.
+    δ includes this batch. The paper's weight on undesirable examples is left out: it is a ratio of the densities of the
+    prompts of both kinds, which needs embeddings of the prompts.
     At policy = reference in the first batch the loss is log 2 and its gradient -β/2 or +β/2 on Δ.
 
     State: ``mean`` and ``count`` of the rewards so far. All weigh the same, so δ follows the policy more and more
@@ -152,8 +146,6 @@ def bco(singles: Singles, state: State, *, beta: float) -> tuple[Float[Tensor, "
 
     Parameters:
         beta: β, 1/nat. As it grows the classifier is sure at a smaller log-ratio; the space is that of sums.
-
-    Differs from: trl up to 1.12, which has the density ratio; newer ones have no bco for single completions.
     """
     reward = beta * singles.completion.log_ratio
     count = state["count"] + len(reward)

@@ -1,4 +1,4 @@
-"""Owns the properties that every objective must have: ``check_objective``, for ours and for anyone's."""
+"""Properties that every objective must have: ``check_objective``, for ours and for anyone's."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from losses.batch import Completion, Singles, each, sides
 from losses.objective import Objective, Requires
-from losses.testing.stopped import hold_detached
+from losses.testing.stop_gradient import hold_detached
 from losses.testing.synthetic import EXAMPLES, as_double, example_batch, extreme_batch, repadded, take
 
 Params = Mapping[str, float]
@@ -28,16 +28,16 @@ def check_objective(objective: Objective) -> None:
             try:
                 check(objective, params)
             except Exception as error:
-                told = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+                message = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
                 raise AssertionError(
-                    f"objective {objective.name!r} at {params}: {check.__name__.replace('_', ' ')}: {told}"
+                    f"objective {objective.name!r} at {params}: {check.__name__.replace('_', ' ')}: {message}"
                 ) from error
 
 
 def settings(objective: Objective) -> list[dict[str, float]]:
     """Return the resolved defaults, and these with one parameter at a time at either end of its space."""
     ends = [{name: end} for name, param in objective.params.items() for end in param.space.grid(2)]
-    return [objective.resolve(given) for given in ({}, *ends)]
+    return [objective.resolve(params) for params in ({}, *ends)]
 
 
 def defaults_lie_in_their_spaces(objective: Objective, params: Params) -> None:
@@ -53,8 +53,8 @@ def loss_at_the_reference_is_initial(objective: Objective, params: Params) -> No
     expected = objective.initial_loss(params)
     if expected is None:
         return
-    found = objective(example_batch(objective).at_reference(), **params)
-    _require_close(found, torch.full_like(found, expected), "the loss at policy = reference is not `initial`")
+    actual = objective(example_batch(objective).at_reference(), **params)
+    _require_close(actual, torch.full_like(actual, expected), "the loss at policy = reference is not `initial`")
 
 
 def gradients_are_exact(objective: Objective, params: Params) -> None:
@@ -88,10 +88,10 @@ def calls_leave_no_trace(objective: Objective, params: Params) -> None:
 def order_of_examples_changes_nothing(objective: Objective, params: Params) -> None:
     """Permuted examples give permuted losses; for WHOLE_BATCH, the same mean."""
     batch, order = example_batch(objective), torch.tensor([3, 0, 4, 2, 1])
-    found, expected = objective(take(batch, order), **params), objective(batch, **params)[order]
+    actual, expected = objective(take(batch, order), **params), objective(batch, **params)[order]
     if Requires.WHOLE_BATCH in objective.requires:
-        found, expected = found.mean(), expected.mean()
-    _require_close(found, expected, "losses depend on the order of the examples")
+        actual, expected = actual.mean(), expected.mean()
+    _require_close(actual, expected, "losses depend on the order of the examples")
 
 
 def padding_changes_nothing(objective: Objective, params: Params) -> None:
@@ -119,9 +119,9 @@ def micro_batches_change_nothing(objective: Objective, params: Params) -> None:
 def single_precision_suffices(objective: Objective, params: Params) -> None:
     """float32 input gives float32 losses that agree with those computed in float64."""
     batch = example_batch(objective, dtype=torch.float32)
-    found, exact = objective(batch, **params), objective(each(batch, as_double), **params)
-    _require(found.dtype == torch.float32, f"float32 input gives losses of {found.dtype}")
-    _require_close(found.double(), exact, "float32 loses digits; see losses.numerics", tolerance=1e-4)
+    single, exact = objective(batch, **params), objective(each(batch, as_double), **params)
+    _require(single.dtype == torch.float32, f"float32 input gives losses of {single.dtype}")
+    _require_close(single.double(), exact, "float32 loses digits; see losses.numerics", tolerance=1e-4)
 
 
 def extreme_inputs_stay_finite(objective: Objective, params: Params) -> None:
@@ -145,10 +145,10 @@ def gradient_step_lowers_the_loss(objective: Objective, params: Params) -> None:
     grads = torch.autograd.grad(before, leaves, allow_unused=True, materialize_grads=True)
     norm = sum(grad.square().sum().item() for grad in grads) ** 0.5
     _require(norm > 0, "the loss has no gradient")
-    held = hold_detached(losses, *leaves)
+    frozen = hold_detached(losses, *leaves)
     for size in (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5):
         moved = [leaf.detach() - size / norm * grad for leaf, grad in zip(leaves, grads, strict=True)]
-        if held(*moved).mean().item() < before.item():
+        if frozen(*moved).mean().item() < before.item():
             return
     raise AssertionError("no step against the gradient lowers the loss")
 
@@ -218,6 +218,6 @@ def _require(holds: bool, problem: str) -> None:
         raise AssertionError(problem)
 
 
-def _require_close(found: Tensor, expected: Tensor, problem: str, *, tolerance: float = 1e-9) -> None:
-    close = torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
-    _require(close, f"{problem}: {found.tolist()} instead of {expected.tolist()}")
+def _require_close(actual: Tensor, expected: Tensor, problem: str, *, tolerance: float = 1e-9) -> None:
+    close = torch.allclose(actual, expected, rtol=tolerance, atol=tolerance)
+    _require(close, f"{problem}: {actual.tolist()} instead of {expected.tolist()}")

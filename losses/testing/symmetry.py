@@ -1,4 +1,4 @@
-"""Owns what can be seen of an objective by calling it: whether only the gap between two completions matters."""
+"""What can be seen of an objective by calling it: whether only the gap between two completions matters."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Owns made-up batches for ``losses.testing.conformance``: ragged, padded, extreme, re-ordered, re-padded."""
+"""Made-up batches for ``losses.testing.conformance``: ragged, padded, extreme, re-ordered, re-padded."""
 
 from dataclasses import replace
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.suites.suite import HERE, read_suite
+from bench.core.assets import SUITES
+from bench.suites.suite import read_suite
 from tests.bad_inputs.command_lines import OUT, SMALL, of, typed
 from tests.bad_inputs.trying import Case, Told, read
 
@@ -17,8 +18,8 @@ def cases() -> Iterator[Case]:
     """Each broken folder and file."""
     for name, change in MODELS.items():
         yield _model(name, change)
-    suite = (HERE / "sentiment" / "suite.toml").read_text(encoding="utf-8")
-    for name, change_text in SUITES.items():
+    suite = (SUITES / "sentiment" / "suite.toml").read_text(encoding="utf-8")
+    for name, change_text in SUITE_CHANGES.items():
         yield _suite(name, change_text(suite))
     for name, text in LOSS_FILES.items():
         yield _loss_file(name, text)
@@ -146,7 +147,7 @@ TURNS = '{"prompt": [{"role": "user", "content": "a %d"}], "chosen": [{"role": "
 
 def _model(name: str, change: Change) -> Case:
     def attempt(folder: Path) -> Told:
-        shutil.copytree(HERE / "sentiment" / "model", folder / "model")
+        shutil.copytree(SUITES / "sentiment" / "model", folder / "model")
         change(folder / "model")
         template = "chat template" in name
         row = TURNS if template else '{"prompt": "a %d", "chosen": "b", "rejected": "c"}\n'
@@ -183,7 +184,7 @@ def _replaced(old: str, new: str) -> Callable[[str], str]:
     return change
 
 
-SUITES: dict[str, Callable[[str], str]] = {
+SUITE_CHANGES: dict[str, Callable[[str], str]] = {
     "empty": lambda text: "",
     "no TOML": lambda text: text + "\n[[[",
     "not UTF-8": lambda text: text + "\udcff",

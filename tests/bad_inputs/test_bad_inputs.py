@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.core.assets import SUITES
 from bench.core.bundle import read_bundle
 from bench.core.manifest import read_manifest
 from bench.core.outputs import read_written
 from bench.core.request import read_settings, worker_count
 from bench.data.preferences import read_preferences
 from bench.errors import BenchError, UsageError
-from bench.suites.suite import HERE, read_suite
+from bench.suites.suite import read_suite
 from losses import get, names, registry
 from losses.grammar import ExpressionError, split_expressions
 from sweeps.errors import SweepError
@@ -196,7 +197,7 @@ def test_any_content_of_our_own_files_is_read_or_refused(content: bytes) -> None
 @given(data=st.data())
 @FEW
 def test_a_suite_with_characters_changed_is_read_or_refused(data: st.DataObject) -> None:
-    content = list((HERE / "exact" / "suite.toml").read_text(encoding="utf-8"))
+    content = list((SUITES / "exact" / "suite.toml").read_text(encoding="utf-8"))
     for _ in range(data.draw(st.integers(1, 5))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.characters(codec="utf-8"))
     with tempfile.TemporaryDirectory() as name:

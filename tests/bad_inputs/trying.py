@@ -116,19 +116,17 @@ def _ended(main: Callable[[], object]) -> tuple[int, str | None]:
 
 
 def _faults_of_message(text: str, case: Case) -> list[str]:
-    for_terminal = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", text)
     found = []
     # click's own messages for options say what is wrong and name --help
-    if "→" not in for_terminal and "Usage:" not in for_terminal and "Try 'bench" not in for_terminal:
-        found.append(f"does not say what to do: {for_terminal.strip()[:200]!r}")
-    if len(for_terminal) > LONGEST:
-        found.append(f"is told in {len(for_terminal)} characters")
-    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", for_terminal):
-        found.append(f"writes control characters to the terminal: {for_terminal[:120]!r}")
+    if "→" not in bare and "Usage:" not in bare and "Try 'bench" not in bare:
+        found.append(f"does not say what to do: {bare.strip()[:200]!r}")
+    if len(bare) > LONGEST:
+        found.append(f"is told in {len(bare)} characters")
+    if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", bare):
+        found.append(f"writes control characters to the terminal: {bare[:120]!r}")
     found += [
-        f"does not name {word!r}: {for_terminal.strip()[:300]!r}"
-        for word in case.said
-        if word not in _unwrapped(for_terminal)
+        f"does not name {word!r}: {bare.strip()[:300]!r}" for word in case.said if word not in _unwrapped(for_terminal)
     ]
     return found
 

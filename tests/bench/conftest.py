@@ -19,6 +19,7 @@ from bench.train.loop import Progress, train
 from bench.train.objective_batch import pair_rows, single_rows
 from bench.train.sampler import batch_indices, batch_units
 from losses import get
+from tests.bench.real_sweeps import killed, whole
 
 VOCABULARY = 48
 
@@ -117,4 +118,4 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
     return run
 
 
-__all__ = ["LoraSpec", "tiny_model", "tiny_pairs", "tiny_reference", "tiny_spec"]
+__all__ = ["LoraSpec", "killed", "tiny_model", "tiny_pairs", "tiny_reference", "tiny_spec", "whole"]

@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from losses import check_objective, get
+from losses import get
+from losses.testing import check_objective
 from tests.losses.made import ragged_pairs, side_rows
 from tests.losses.test_twins import TWINS
 

@@ -1,15 +1,19 @@
 """What an objective says about itself, and which parameters it refuses."""
 
 import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from losses import Completion, Pairs, Singles, get, names
-from losses.objective import Requires, objective
+from losses.objective import CheckedAgainst, Requires, objective
 from losses.param import Param, ParameterOutOfRange, UnknownParameter
 from losses.space import Log
 from tests.losses.made import BUILT_IN
+
+CROSS_CHECKS = Path(__file__).parents[2] / "docs" / "cross_checks.md"
 
 
 def pairs():
@@ -20,9 +24,25 @@ def pairs():
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_docstring_says_equation_source_parameters_and_differences(name):
     found = get(name)
-    for heading in ("Equation:", "Source:", "Differs from", *(f"{param}:" for param in found.params)):
+    for heading in (
+        "Equation: ",
+        "Optimum: ",
+        "Source: ",
+        "Checked against: ",
+        "Differs from: ",
+        *(f"    {param}: " for param in found.params),
+    ):
         assert heading in found.doc
+    assert found.doc.count("Equation:") == 1, "the equation stands in the decorator, which appends it"
+    assert found.checked_against, "say what the formula was compared with"
+    assert set(found.checked_against) <= set(get_args(CheckedAgainst))
     assert "arXiv" in found.paper
+
+
+def test_formula_that_the_peer_tests_compare_is_checked_against_peer_code():
+    compared = set(re.findall(r"^\| `(\w+)` \|", CROSS_CHECKS.read_text(encoding="utf-8").split("## Limits")[0], re.M))
+    assert len(compared) > 20
+    assert {name for name in compared if "peer code" not in get(name).checked_against} == set()
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

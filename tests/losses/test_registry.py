@@ -9,8 +9,10 @@ import textwrap
 import pytest
 import torch
 
-from losses import Completion, Pairs, check_objective, get, names, register_file, registry
+from losses import Completion, Pairs, get, names, register_file
+from losses.objective import REGISTERED
 from losses.registry import DuplicateObjective, ObjectiveFileError, Registry, UnknownObjective
+from losses.testing import check_objective
 
 BUILT_IN = {"cdpo", "dpo", "ipo", "ipo_sum", "kto", "orpo", "sdpo", "sft", "simpo", "tr_dpo", "tr_dpo_hard"}
 OWN_LOSS = '''
@@ -32,10 +34,13 @@ OWN_LOSS = '''
 
 
 @pytest.fixture(autouse=True)
-def registry_as_before(monkeypatch):
+def registry_as_before():
     """What a test registers is forgotten after it."""
     names()
-    monkeypatch.setattr(registry._REGISTRY, "_objectives", dict(registry._REGISTRY._objectives))
+    before = dict(REGISTERED)
+    yield
+    REGISTERED.clear()
+    REGISTERED.update(before)
 
 
 @pytest.fixture
@@ -169,8 +174,7 @@ def test_entry_point_of_an_installed_package_is_found_and_loaded_when_asked(tmp_
 def test_entry_point_with_a_taken_name_is_told_naming_both_and_stops_nothing_else(monkeypatch):
     point = importlib.metadata.EntryPoint("dpo", "elsewhere:dpo", "bench.losses")
     monkeypatch.setattr("losses.registry.entry_points", lambda group: [point])
-    fresh = Registry()
-    fresh.add(get("dpo"))
+    fresh = Registry({"dpo": get("dpo")})
     assert fresh.get("dpo") is get("dpo")
     (told,) = fresh.problems().values()
     assert re.search(r"dpo\.py:\d+ and entry point 'elsewhere:dpo'", told)

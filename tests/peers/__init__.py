@@ -1,1 +1,1 @@
-"""Owns the comparison with the peers' own code: value and gradient of every loss that they have too."""
+"""Comparison with the peers' own code: value and gradient of every loss that they have too."""

@@ -1,4 +1,4 @@
-"""Owns the cases of Liger-Kernel and torchtune."""
+"""Cases of Liger-Kernel and torchtune."""
 
 from dataclasses import replace
 from functools import partial

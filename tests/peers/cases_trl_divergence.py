@@ -1,4 +1,4 @@
-"""Owns the cases of trl's f-divergences: DPOTrainer with other ties to the reference than the reverse KL."""
+"""Cases of trl's f-divergences: DPOTrainer with other ties to the reference than the reverse KL."""
 
 from dataclasses import replace
 from functools import partial

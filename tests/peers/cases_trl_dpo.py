@@ -1,4 +1,4 @@
-"""Owns the cases of trl's DPOTrainer: every loss type, mixtures, weights."""
+"""Cases of trl's DPOTrainer: every loss type, mixtures, weights."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Owns the cases of trl's KTO, CPO, ORPO, TPO and online DPO trainers."""
+"""Cases of trl's KTO, CPO, ORPO, TPO and online DPO trainers."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Owns the facts about peers' arithmetic: where their losses or gradients are not finite and ours are."""
+"""Facts about peers' arithmetic: where their losses or gradients are not finite and ours are."""
 
 import math
 from functools import partial

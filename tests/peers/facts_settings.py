@@ -1,4 +1,4 @@
-"""Owns the facts about what peers refuse, what they do by default, and what happens around their losses."""
+"""Facts about what peers refuse, what they do by default, and what happens around their losses."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Owns calls of Liger-Kernel's chunked losses, uncompiled on a CPU; the logits go in as inputs of an identity head."""
+"""Calls of Liger-Kernel's chunked losses, uncompiled on a CPU; the logits go in as inputs of an identity head."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Owns random batches for the peers: token ids as their collators lay them out, logits, and our view of the same."""
+"""Random batches for the peers: token ids as their collators lay them out, logits, and our view of the same."""
 
 from dataclasses import dataclass, replace
 

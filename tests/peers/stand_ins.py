@@ -1,4 +1,4 @@
-"""Owns what stands in for a model and for accelerate, so that a peer's own method runs on logits that we chose."""
+"""What stands in for a model and for accelerate, so that a peer's own method runs on logits that we chose."""
 
 import warnings
 from types import SimpleNamespace

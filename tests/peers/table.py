@@ -1,4 +1,4 @@
-"""Owns docs/cross_checks.md: ``python -m tests.peers.table`` runs every comparison and writes what it found."""
+"""Docs/cross_checks.md: ``python -m tests.peers.table`` runs every comparison and writes what it found."""
 
 import platform
 import sys

@@ -1,4 +1,4 @@
-"""Owns torchtune's losses, loaded from their own file: the package asks for more on import than the losses need."""
+"""Torchtune's losses, loaded from their own file: the package asks for more on import than the losses need."""
 
 import importlib.util
 from importlib.metadata import distribution

@@ -1,4 +1,4 @@
-"""Owns calls of trl's DPOTrainer and KTOTrainer: their own ``_compute_loss`` and collators on a sample."""
+"""Calls of trl's DPOTrainer and KTOTrainer: their own ``_compute_loss`` and collators on a sample."""
 
 from collections import defaultdict
 from types import SimpleNamespace

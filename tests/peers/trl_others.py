@@ -1,4 +1,4 @@
-"""Owns calls of trl's CPO, ORPO, TPO and online DPO trainers: their own methods on a sample."""
+"""Calls of trl's CPO, ORPO, TPO and online DPO trainers: their own methods on a sample."""
 
 import tempfile
 import warnings

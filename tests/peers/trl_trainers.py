@@ -1,4 +1,4 @@
-"""Owns what is found out by making trl's real trainers and callbacks: refusals, moving references, order of rows."""
+"""What is found out by making trl's real trainers and callbacks: refusals, moving references, order of rows."""
 
 import copy
 import tempfile

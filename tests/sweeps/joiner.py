@@ -1,4 +1,4 @@
-"""Owns the worker process of the tests: joins a study, logs each evaluation's start and end, prints the results."""
+"""Worker process of the tests: joins a study, logs each evaluation's start and end, prints the results."""
 
 import dataclasses
 import json

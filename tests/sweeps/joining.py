@@ -1,4 +1,4 @@
-"""Owns starting real worker processes on a storage, and reading what they did."""
+"""Starting real worker processes on a storage, and reading what they did."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Owns a relay between a database and its clients that loses answers: the server commits, the client never hears it."""
+"""A relay between a database and its clients that loses answers: the server commits, the client never hears it."""
 
 import socket
 import threading

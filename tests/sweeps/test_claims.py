@@ -49,7 +49,7 @@ def test_of_two_trials_with_one_token_the_first_is_the_claim_and_the_other_is_ta
     first, echo = add(study, token="t"), add(study, token="t")
     join_study(study, points=POINTS)
     assert study.trials[echo.number].user_attrs[OUTCOME]["status"] == "withdrawn"
-    assert board_of(study).held[KEY].number == first.number
+    assert board_of(study).holders[KEY].number == first.number
     assert study.trials[first.number].state.name == "RUNNING"
 
 
@@ -57,10 +57,10 @@ def test_an_echo_is_no_second_death(study):
     first, echo = add(study, token="t"), add(study, token="t")
     for trial in (first, echo):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    assert KEY not in board_of(study).held
+    assert KEY not in board_of(study).holders
     add(study, token="u")
     study.tell(2, state=optuna.trial.TrialState.FAIL)
-    assert board_of(study).held[KEY].number == 2  # two workers died here, and that is told
+    assert board_of(study).holders[KEY].number == 2  # two workers died here, and that is told
 
 
 def test_an_echo_that_arrives_after_the_result_changes_nothing(study):

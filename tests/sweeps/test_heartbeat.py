@@ -1,4 +1,4 @@
-"""Owns the checks of the heartbeat and of when a lease is over."""
+"""Checks of the heartbeat and of when a lease is over."""
 
 import time
 

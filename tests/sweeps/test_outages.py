@@ -2,10 +2,6 @@
 
 import fcntl
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,7 +16,7 @@ from sweeps.storage import open_storage
 from sweeps.study import open_study
 from sweeps.worker import run_trials
 from tests.postgres import running_postgres
-from tests.sweeps.joining import ROOT, evaluations, results_of, wait_for
+from tests.sweeps.joining import evaluations, results_of, wait_for
 from tests.sweeps.relay import relayed
 
 MANY = [{"beta": round(0.1 * (index + 1), 1)} for index in range(12)]
@@ -111,41 +107,6 @@ def test_a_worker_that_is_paused_in_a_claim_holds_nobody_up_for_long(postgres):
         assert [result.status for result in done] == ["completed"]
         assert 20 < time.monotonic() - started < 60
         paused.invalidate()
-
-
-@pytest.fixture
-def proxy(tmp_path, request):
-    """A process with Optuna's gRPC server in front of a storage: its URL, and functions that end and start it."""
-    kind = request.param
-    behind = f"sqlite:///{tmp_path}/behind.db" if kind == "sqlite" else f"{tmp_path}/behind.log"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = []
-
-    def start():
-        command = [sys.executable, "-m", "tests.sweeps.proxy_server", behind, str(port)]
-        running.append(subprocess.Popen(command, cwd=ROOT))
-
-    def end():
-        running[-1].send_signal(signal.SIGKILL)
-        running[-1].wait()
-
-    start()
-    yield f"grpc://127.0.0.1:{port}", end, start
-    end()
-
-
-@pytest.mark.parametrize("proxy", ["sqlite", pytest.param("journal", marks=pytest.mark.slow)], indirect=True)
-def test_no_trial_is_lost_while_the_grpc_proxy_is_killed_and_started_again(proxy, starts, tmp_path):
-    url, end, start = proxy
-    workers = [starts(url, points=MANY, seconds=0.3) for _ in range(2)]
-    for count in (2, 6):
-        wait_for(lambda count=count: len(evaluations(tmp_path, "end")) >= count)
-        end()
-        time.sleep(1.0)
-        start()
-    check_whole(url, [results_of(worker) for worker in workers], tmp_path)
 
 
 def test_a_journal_whose_last_line_was_torn_is_read_and_written_on(tmp_path):

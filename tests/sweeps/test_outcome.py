@@ -1,4 +1,4 @@
-"""Owns the checks of what an outcome may be and of which result is best."""
+"""Checks of what an outcome may be and of which result is best."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Owns the checks with real processes on real storages: joining, kill -9, Ctrl-C."""
+"""Checks with real processes on real storages: joining, kill -9, Ctrl-C."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Owns the checks of studies whose sampler chooses: budget, space, seeds, retries."""
+"""Checks of studies whose sampler chooses: budget, space, seeds, retries."""
 
 import math
 

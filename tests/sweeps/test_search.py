@@ -1,4 +1,4 @@
-"""Owns the checks of the text of a sweep, its grid and its distributions."""
+"""Checks of the text of a sweep, its grid and its distributions."""
 
 import math
 import subprocess

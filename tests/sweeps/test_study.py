@@ -1,4 +1,4 @@
-"""Owns the checks of the protocol, of opening a storage, and of who may join a study."""
+"""Checks of the protocol, of opening a storage, and of who may join a study."""
 
 import multiprocessing
 

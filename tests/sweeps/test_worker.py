@@ -1,4 +1,4 @@
-"""Owns the checks of one worker: what becomes of each outcome, of a resume, of an interrupt, of the budget."""
+"""Checks of one worker: what becomes of each outcome, of a resume, of an interrupt, of the budget."""
 
 import math
 import threading

@@ -50,6 +50,6 @@ def analyse(records: Iterable[RunRecord], *, protocol: str | None = None) -> Ana
     return Analysis(kept, tuple(choose_groups(kept, protocol=protocol)))
 
 
-def load_analysis(results: Path, *, protocol: str | None = None) -> Analysis:
+def analyse_folder(results: Path, *, protocol: str | None = None) -> Analysis:
     """Return the analysis of the records under ``results``. Raises RunError for a damaged record."""
     return analyse(load_records(results), protocol=protocol)

@@ -177,7 +177,7 @@ def _tests(group: Group, names: list[str], scores: dict[str, Scores]) -> dict[Na
             scored[pair] = ([first[seed] for seed in seeds], [second[seed] for seed in seeds])
         else:
             tests[pair] = _seed_test(targets[pair[0]], targets[pair[1]])
-    tests |= zip(scored, paired_tests(scored.values()), strict=True)
+    tests |= zip(scored, paired_tests(list(scored.values())), strict=True)
     return {pair: tests[pair] for pair in combinations(names, 2) if not math.isnan(tests[pair].p)}
 
 

@@ -134,7 +134,7 @@ def costs_markdown(rows: Sequence[CostRow]) -> str:
     return "# Cost\n\n" + "\n".join(lines) + "\n\n" + notes
 
 
-def write_costs(rows: Sequence[CostRow], results: Path) -> Path:
+def write_costs(results: Path, rows: Sequence[CostRow]) -> Path:
     """Write ``cost.md`` under ``results``. Raises RunError for a full disk and the like."""
     write_text_whole(results / FILE, costs_markdown(rows))
     return results / FILE

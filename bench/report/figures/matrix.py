@@ -1,4 +1,4 @@
-"""Owns the figures of objectives against each other: how often one wins over another, and which do not differ."""
+"""The figures of objectives against each other: how often one wins over another, and which do not differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -224,7 +224,7 @@ def versus(group: Group) -> Versus:
     found = matched(group)
     scores = {name: found[name] for name in sorted(found, key=lambda name: (-float(found[name].mean()), name))}
     pairs = list(combinations(scores, 2))
-    tests = paired_tests((scores[one], scores[other]) for one, other in pairs)
+    tests = paired_tests([(scores[first], scores[second]) for first, second in pairs])
     ps = {pair: test.p for pair, test in zip(pairs, tests, strict=True) if np.isfinite(test.p)}
     return Versus(scores, ps, dict(zip(ps, holm(list(ps.values())), strict=True)))
 

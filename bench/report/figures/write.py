@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.report.analysis.analysis import Analysis
+from bench.report.analysis.analysis import Analysis, analyse_folder
 from bench.report.analysis.settings import Group
 from bench.report.figures.curves import training_curves
 from bench.report.figures.frontier import reward_kl_frontier
@@ -32,22 +32,24 @@ NAMES = tuple(name for names in FIGURES.values() for name in names)
 
 
 def write_figures(
-    analysis: Analysis,
     results: Path,
     *,
+    analysis: Analysis | None = None,
     style: str = "paper",
     formats: Sequence[str] = FORMATS,
     columns: int | None = None,
 ) -> list[Path]:
-    """Draw every figure of ``analysis`` into ``results/figures``; return the written paths, sorted.
+    """Draw every figure into ``results/figures``; return the written paths, sorted.
+
+    Numbers come from ``analysis`` or, without one, from the records under ``results``.
 
     Records of several protocols (or suites, models, data sets) have a folder each, since their numbers do not compare.
     A figure that the records have no numbers for is left out. Earlier figures are removed, also those in other formats:
-    all files are of one style and of these records. Raises RunError for a full disk and the like, UsageError for an
-    unknown style and another number of columns.
+    all files are of one style and of these records. Raises RunError for a damaged record, a full disk and the like,
+    UsageError for an unknown style and another number of columns.
     """
     look = style_of(style, columns=columns)
-    groups = analysis.groups
+    groups = (analysis or analyse_folder(results)).groups
     root = results / "figures"
     written = [
         path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.report.analysis.agreement import agreement_text, judges_agree
-from bench.report.analysis.analysis import Analysis
+from bench.report.analysis.analysis import Analysis, analyse_folder
 from bench.report.analysis.comparison import Comparison, score_interval
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting, Split, values
@@ -60,16 +60,16 @@ class Section:
     splits: list[Split]
 
 
-def write_page(analysis: Analysis, results: Path) -> Path:
-    """Write ``report.html`` under ``results`` from an analysis of its records, whole or not at all; return its path.
+def write_page(results: Path, *, analysis: Analysis | None = None) -> Path:
+    """Write ``report.html`` whole or not at all; return its path. Without ``analysis`` the records there are read.
 
     The file needs nothing beside it and requests nothing from a network. Equal records, completions and figures give
     equal bytes. The page says which completions are missing or damaged; figures that were not drawn are left out.
 
     Raises:
-        RunError: a figure that cannot be read, a full disk and the like.
+        RunError: a damaged record, a figure that cannot be read, a full disk and the like.
     """
-    write_text_whole(results / PAGE, page_html(analysis, results=results))
+    write_text_whole(results / PAGE, page_html(analysis or analyse_folder(results), results=results))
     return results / PAGE
 
 

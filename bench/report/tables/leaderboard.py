@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.record import START, RunRecord
 from bench.errors import UsageError, did_you_mean
-from bench.report.analysis.analysis import Analysis
+from bench.report.analysis.analysis import Analysis, analyse, analyse_folder
 from bench.report.analysis.costs import total_cost
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting
@@ -55,13 +55,18 @@ class Paths:
         return tuple(path for path in paths if path is not None)
 
 
-def leaderboard(analysis: Analysis) -> "DataFrame":
+def leaderboard(records: Iterable[RunRecord], *, protocol: str | None = None) -> "DataFrame":
     """Return one row per objective and setting, and one for the start model, best settings first in each group.
 
     Groups are one protocol, suite, start model and data set; ``rank`` and every comparison count within a group.
     ``best`` marks the setting that an objective's validation target chose. docs/leaderboard.md describes each column.
-    Equal records give an equal table, in any order.
+    ``protocol`` keeps one protocol (see ``choose_groups``). Equal records give an equal table, in any order. Raises
+    RunError where one run was evaluated twice under one protocol.
     """
+    return _frame(analyse(records, protocol=protocol))
+
+
+def _frame(analysis: Analysis) -> "DataFrame":
     from pandas import DataFrame
 
     columns = csv_columns(analysis.groups)
@@ -96,23 +101,24 @@ def identity(group: Group, setting: Setting) -> dict[str, Cell]:
 
 
 def write_leaderboard(
-    analysis: Analysis, results: Path, *, formats: Collection[str] = FORMATS, tidy: bool = True
+    results: Path, *, analysis: Analysis | None = None, formats: Collection[str] = FORMATS, tidy: bool = True
 ) -> Paths:
-    """Write the leaderboard of ``analysis`` under ``results``, in ``formats``.
+    """Write the leaderboard under ``results`` in ``formats``, from ``analysis`` or, without one, the records there.
 
     ``csv``: ``leaderboard.csv``, ``trials.csv``, ``leaderboard-cost.csv``; ``md``: ``leaderboard.md``; ``tex``:
     ``leaderboard.tex``. Leaderboard files have the same bytes whenever the records' numbers are the same; what varies
     with the machine is in the other two. ``tidy`` off leaves out ``trials.csv``, the largest. Raises UsageError for an
-    unknown format, RunError for a full disk and the like.
+    unknown format, RunError for a damaged record, a full disk and the like.
     """
     from bench.report.tables.latex import leaderboard_latex
     from bench.report.tables.markdown import leaderboard_markdown
 
     check_formats(formats)
     data, markdown, latex = (name in formats for name in FORMATS)
+    analysis = analysis or analyse_folder(results)
     groups, compared = analysis.groups, analysis.comparisons
     return Paths(
-        csv=_write(results / "leaderboard.csv", csv_text(leaderboard(analysis))) if data else None,
+        csv=_write(results / "leaderboard.csv", csv_text(_frame(analysis))) if data else None,
         markdown=_write(results / "leaderboard.md", leaderboard_markdown(compared)) if markdown else None,
         latex=_write(results / "leaderboard.tex", leaderboard_latex(compared)) if latex else None,
         trials=_write(results / "trials.csv", trials_text(groups)) if data and tidy else None,

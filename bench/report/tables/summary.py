@@ -1,10 +1,10 @@
 """Summary at the end of a run: a table that fits a terminal of 80 columns."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bench.core.record import START
 from bench.report.analysis.agreement import agreement_text, judges_agree
-from bench.report.analysis.analysis import Analysis
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.settings import Group, Setting, Split, plotted_split
 from bench.report.tables.columns import FLAGGED, Column, Entry, is_degenerate, shown_columns
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def summary_table(analysis: Analysis) -> "RenderableType":
+def summary_table(comparisons: Iterable[Comparison]) -> "RenderableType":
     """Return a table for each group, the start model on top, the best setting of an objective with ★.
 
     Numbers are of the test prompts where all settings have them, else of the validation prompts, as the title says.
@@ -24,7 +24,7 @@ def summary_table(analysis: Analysis) -> "RenderableType":
     """
     from rich.console import Group as Together
 
-    return Together(*map(_summary, analysis.comparisons))
+    return Together(*map(_summary, comparisons))
 
 
 def _summary(comparison: Comparison) -> "Table":

@@ -1,4 +1,4 @@
-"""Owns what ``bench iterate`` was asked for, and the loops that it comes to, checked before anything is sampled."""
+"""The plan of ``bench iterate``: its loops, checked before anything is sampled."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -92,13 +92,13 @@ def _as_run(request: IterateRequest) -> Request:
 
 def _check(request: IterateRequest, plan: Plan) -> None:
     """Refuse what rounds cannot do."""
-    if plan.workspace.problem is not None:
+    if not plan.workspace.evaluator.samples:
         raise UsageError(
             f"suite {request.suite} knows every completion, and nothing has to be sampled", fix="--suite sentiment"
         )
     if request.reference not in ("previous", "start"):
         raise UsageError(f"--reference {request.reference!r}", fix="--reference previous, or start")
-    if request.judge == GOLD and not (plan.workspace.suite.folder / "gold").is_dir():
+    if request.judge == GOLD and plan.workspace.suite.gold_folder is None:
         raise UsageError(f"suite {request.suite} has no gold reward", fix="--judge reward:FOLDER, lm:FOLDER or api:…")
     if request.reference == "previous":
         return

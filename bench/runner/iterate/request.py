@@ -1,4 +1,4 @@
-"""Owns what a user asks of ``bench iterate``, as typed."""
+"""The request of ``bench iterate``, as typed."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns what defines an iterated run: a frozen, hashed value that names its folder."""
+"""The spec of an iterated run: a frozen, hashed value that names its folder."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Owns what a recipe is, and reading it from its TOML file."""
+"""Recipes: their fields, and the TOML file that each is read from."""
 
 import tomllib
 from pathlib import Path

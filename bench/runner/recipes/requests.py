@@ -1,4 +1,4 @@
-"""Owns the way from options to requests: those of a recipe under those that were typed, or typed ones alone."""
+"""The way from options to requests: those of a recipe under those that were typed, or typed ones alone."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the state of studies as their storages tell it: which settings have a result, and who is at the others."""
+"""The state of studies as their storages tell it: which settings have a result, and who is at the others."""
 
 import json
 import os
@@ -15,9 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bench.utils.redact import redact
 from sweeps.claims import SLOT, result
 from sweeps.heartbeat import BEAT, WORKER, is_gone
-from sweeps.patience import Patience
 from sweeps.posts import is_board
-from sweeps.storage import open_storage
 from sweeps.study import TERMS
 
 LEASE_SECONDS = 120.0
@@ -146,8 +144,6 @@ def _open(place: str) -> tuple[optuna.storages.BaseStorage, list[str]]:
         backend = SoundLines(path)
         said = f"{path}: line {backend.broken} is no JSON; what stands before it is shown"
         return optuna.storages.JournalStorage(backend), [] if backend.broken is None else [said]
-    if place.startswith("grpc://"):
-        return open_storage(place, patience=Patience(opening=0)), []
     if "://" not in place:
         raise ValueError("neither a URL nor a journal file; for example sqlite:///studies.db")
     if place.startswith("sqlite:///"):

@@ -17,6 +17,7 @@ from bench.runner.study_manifest import placed
 from bench.suites.suite import get_suite
 from tests.bad_inputs.trying import bench
 from tests.bench.cli.test_cli import SMALL
+from tests.bench.cli.test_cli import bench as own_process
 from tests.bench.data.test_formats import FILES, HERE
 
 
@@ -142,11 +143,12 @@ def test_the_objective_of_the_documentation_imitates_demonstrations(tmp_path):
     lines = ["question,answer", *(f'Film {i},"It is good, and very good."' for i in range(20))]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     columns = "prompt=question,completion=answer"
-    told = bench(
+    # In a process of its own: an objective that is registered here would be seen by every later test.
+    done = own_process(
         "run", "--loss", f"{tmp_path / 'imitate.py'}:imitate", "--data", tmp_path / "a.csv", "--columns", columns,
         "--data-format", "demonstrations", "--out", tmp_path / "o", "--workers", "1", *SMALL,
     )  # fmt: skip
-    assert told.code == 0, told.err
+    assert done.returncode == 0, done.stderr
     found = [json.loads(path.read_text()) for path in tmp_path.glob("o/runs/*/evals/*/record.json")]
     curves = [record["curves"]["loss"] for record in found if record["spec"]["objective"] == "imitate"]
     assert curves

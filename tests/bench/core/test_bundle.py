@@ -8,9 +8,8 @@ from bench.cli.report_commands import publish_results
 from bench.core.bundle import BUNDLE, read_bundle, write_bundle
 from bench.core.results import load_records
 from bench.errors import RunError, UsageError
-from tests.bench.report.reports import write_tables
-
-from .conftest import study, write_records
+from bench.report.tables.leaderboard import write_leaderboard
+from tests.bench.report.conftest import study, write_records
 
 TABLES = ("leaderboard.csv", "leaderboard.md", "leaderboard.tex", "leaderboard-cost.csv")
 
@@ -18,7 +17,7 @@ TABLES = ("leaderboard.csv", "leaderboard.md", "leaderboard.tex", "leaderboard-c
 def test_what_is_published_makes_the_same_tables_as_the_runs(tmp_path):
     runs, published = tmp_path / "runs-here", tmp_path / "published"
     write_records(runs, study(("dpo", "ipo")))
-    write_tables(runs)
+    write_leaderboard(runs)
     publish_results(runs, published, protocol=None)
     for name in TABLES:
         assert (published / name).read_bytes() == (runs / name).read_bytes(), name

@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from bench.errors import RunError
-from bench.report.store import write_text_whole, write_whole, verify_results
+from bench.core.artifacts import write_whole
+from bench.core.results import verify_results
+from bench.utils.files import write_text_whole
 place = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)], check=True)
 write_whole(place / "data" / "kept", lambda folder: (folder / "a").write_text("kept") and None, stage="prepare")

@@ -21,7 +21,7 @@ FIND = """
 import json, sys
 from pathlib import Path
 from bench.errors import BenchError
-from bench.model_sources import find_source
+from bench.models.sources import find_source
 try:
     found = find_source(sys.argv[1], results=Path(sys.argv[2]))
     print(json.dumps([str(found.folder), found.name]))
@@ -97,7 +97,7 @@ def test_a_cached_model_with_code_of_its_own_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("given", "is_one"),
     [("org/name", True), ("org/name@v1.0", True), ("org/na.me@" + COMMIT, True), ("name", False), ("a/b/c", False),
-     ("./org/name", False), ("../name", False), ("org/name.gguf", False), ("org/", False), ("tests/models", False),
+     ("./org/name", False), ("../name", False), ("org/name.gguf", False), ("org/", False), ("tests/load", False),
      ("/org/name", False), ("org/name@", False)],
 )  # fmt: skip
 def test_what_may_be_a_name_on_a_hub(given, is_one, monkeypatch):

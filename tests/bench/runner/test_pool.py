@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.results import load_records
+from tests.bench.real_sweeps import in_session, wait_for
 
 ROOT = Path(__file__).parents[3]
 JOB = {
@@ -44,26 +45,6 @@ def weights(out: Path) -> dict[str, str]:
 def children(pid: int) -> list[int]:
     path = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in path.read_text().split()] if path.exists() else []
-
-
-def in_session(session: int) -> list[int]:
-    """Living processes of a session: what a command started, whoever their parent is now."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] not in "ZX":
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_for(condition, *, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
 
 
 def saved(out: Path) -> set[Path]:

@@ -11,11 +11,11 @@ from bench.core.results import load_records, verify_results
 from bench.errors import UsageError
 from bench.report.analysis.pruning import pruning_of, pruning_text
 from bench.report.analysis.settings import group_records
+from bench.report.tables.leaderboard import leaderboard
 from bench.runner.compare import compare
 from bench.runner.plan import make_plan
 from bench.utils.progress import Progress
 from sweeps.protocol import TuningProtocol
-from tests.bench.report.reports import leaderboard_of
 from tests.bench.suites.exact.test_suite import request
 
 SWEEP = {
@@ -57,7 +57,7 @@ def test_pruned_trials_stay_as_records_without_weights_and_the_best_is_found(pru
 
 
 def test_the_leaderboard_shows_pruned_trials_and_never_chooses_one(pruned):
-    frame = leaderboard_of(load_records(pruned))
+    frame = leaderboard(load_records(pruned))
     rows = {row.beta: row for row in frame.itertuples() if row.objective == "ipo"}
     assert (rows[3.0].pruned, rows[3.0].completed, rows[0.03].pruned) == (1, 0, 0)
     assert not rows[3.0].best

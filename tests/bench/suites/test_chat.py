@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.assets import SUITES
 from bench.core.request import Request
 from bench.errors import UsageError
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.settings import group_records
+from bench.report.tables.leaderboard import write_leaderboard
 from bench.runner.hooks import Stop, hooks_of
 from bench.runner.keys import run_spec
 from bench.runner.plan import make_plan
 from bench.runner.pruning import rung_scorer
 from bench.runner.reuse import as_measured
 from bench.runner.run import run
-from bench.suites.suite import HERE, get_suite
-from tests.bench.report.reports import write_tables
+from bench.suites.suite import get_suite
 
-MODEL = HERE / "sentiment" / "model"
+MODEL = SUITES / "sentiment" / "model"
 SMALL = ("train.steps=2", "train.max_length=64", "prompts=6", "tokens=6", "evaluation.pairs=8", "lr=1e-3")
 GOOD, BAD = "a great film that i loved", "a boring film that i hated"
 
@@ -87,7 +88,7 @@ def test_the_first_judge_chooses_by_its_length_controlled_rate_and_all_report_on
     }
     assert worth["judge", "test"] > 0.9
     assert worth["judge_gold", "test"] > 0.5
-    tables = write_tables(tmp_path / "results")
+    tables = write_leaderboard(tmp_path / "results")
     rows = list(csv.DictReader(next(path for path in tables.written if path.suffix == ".csv").open()))
     assert {row["objective"] for row in rows} == {"start", "dpo", "simpo"}
     assert all(row["judge_gold_win_rate"] for row in rows)
@@ -175,8 +176,8 @@ def test_a_rung_is_scored_by_the_win_rate_on_fewer_prompts(tmp_path, data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": None}, "suite chat brings no model"),
-        ({"data": None}, "suite chat brings no preferences"),
+        ({"model": None}, "suite chat has no model of its own"),
+        ({"data": None}, "suite chat has no preferences of its own"),
         ({"judges": ("fitted", "fitted")}, "two judges are called 'fitted'"),
         ({"judges": ("fited",)}, "--judge 'fited': not a judge"),
     ],

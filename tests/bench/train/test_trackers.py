@@ -13,8 +13,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from bench.core.results import load_records
 from bench.errors import UsageError
 from bench.train.trackers import EventFile, event_folder, open_trackers, read_trackers
+from tests.bench.real_sweeps import Killed
 from tests.bench.report.conftest import run_spec
-from tests.bench.runner.status.conftest import Killed
 
 ROW = {
     "step": 1.0, "loss": 0.69, "accuracy": 0.5, "margin": None, "chosen_logp": -150.0, "rejected_logp": -151.0,

@@ -14,7 +14,7 @@ import pytest
 from bench.errors import UsageError
 from bench.utils import event_log
 from bench.utils.event_log import bound, command_log, join_log, log_event, stage
-from tests.bench.runner.status.conftest import SECRET, Killed
+from tests.bench.real_sweeps import SECRET, Killed
 
 
 def lines(out: Path) -> list[dict]:

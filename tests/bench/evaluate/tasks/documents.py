@@ -9,10 +9,10 @@ from pathlib import Path
 import datasets
 import pytest
 
-from bench.suites.suite import HERE
+from bench.core.assets import SUITES
 
 STORIES = Path(__file__).parents[2] / "models" / "stories260K"
-SENTIMENT = HERE / "sentiment" / "model"
+SENTIMENT = SUITES / "sentiment" / "model"
 GSM8K = Path(__file__).parents[3] / "documents" / "gsm8k"
 MULTIPLE_CHOICE = ("hellaswag_local", "arc_easy_local", "arc_challenge_local", "piqa_local", "winogrande_local")
 WORDS = [
@@ -67,7 +67,7 @@ def write_documents(folder: Path, *, count: int = 24) -> Path:
     (folder / "winogrande_xl").mkdir()
     write_lines(folder / "winogrande_xl" / "validation.jsonl", [winogrande() for _ in range(count)])
     shutil.copytree(GSM8K, folder / "gsm8k")
-    blimp = [json.loads(line) for line in (HERE / "sentiment" / "blimp" / "blimp.jsonl").read_text().splitlines()]
+    blimp = [json.loads(line) for line in (SUITES / "sentiment" / "blimp" / "blimp.jsonl").read_text().splitlines()]
     (folder / "blimp").mkdir()
     for name in sorted({item["UID"] for item in blimp}):
         write_lines(folder / "blimp" / f"{name}.jsonl", [item for item in blimp if item["UID"] == name])

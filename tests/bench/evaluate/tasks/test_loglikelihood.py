@@ -7,10 +7,10 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
+from bench.core.assets import SUITES
 from bench.evaluate.tasks.lm import BranchingLM
 from bench.evaluate.tasks.loglikelihood import reads_branches
 from bench.models.loading import load_model, load_tokenizer
-from bench.suites.suite import HERE
 from bench.utils.isolation import quiet
 from tests.bench.evaluate.conftest import VOCAB
 
@@ -42,7 +42,7 @@ def test_each_continuation_has_the_number_of_lm_evals_own_model(name, request, t
 
 
 def test_minimal_pairs_on_the_start_model_have_the_numbers_of_lm_evals_own_model():
-    folder = HERE / "sentiment"
+    folder = SUITES / "sentiment"
     model, tokenizer = load_model(folder / "model"), load_tokenizer(folder / "model")
     items = [json.loads(line) for line in (folder / "blimp" / "blimp.jsonl").read_text(encoding="utf-8").splitlines()]
     sentences = [item[side] for item in items[::4] for side in ("sentence_good", "sentence_bad")]

@@ -7,12 +7,13 @@ import time
 import pytest
 from lm_eval.tasks import TaskManager
 
+from bench.core.assets import SUITES
 from bench.errors import UsageError
 from bench.evaluate.tasks import documents as task_data
 from bench.evaluate.tasks import preflight as module
 from bench.evaluate.tasks.preflight import Reader, preflight, refuse
 from bench.evaluate.tasks.search import _listed
-from bench.suites.suite import HERE
+from bench.utils import isolation
 from bench.utils.isolation import hub_answers
 from tests.bench.evaluate.tasks.documents import write_documents
 
@@ -50,7 +51,7 @@ def problems(*tasks, include=None, data=None, reader=None):
 
 def test_a_task_in_plain_files_is_seen_without_lm_eval(monkeypatch):
     monkeypatch.setattr(module, "find_tasks", None)
-    assert problems("blimp", include=HERE / "sentiment") == set()
+    assert problems("blimp", include=SUITES / "sentiment") == set()
 
 
 def test_tasks_on_files_have_no_problem(tmp_path):
@@ -124,7 +125,7 @@ def test_a_package_that_a_tasks_functions_need_is_named(tmp_path):
 def test_a_hub_that_hangs_is_waited_for_no_longer_than_said(monkeypatch):
     hung = threading.Event()
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    monkeypatch.setattr(task_data, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(isolation, "REACH_SECONDS", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **settings: hung.wait(60))
     started = time.monotonic()
     assert not hub_answers()

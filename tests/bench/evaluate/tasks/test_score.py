@@ -12,10 +12,10 @@ import datasets
 import pytest
 import torch
 
+from bench.core.assets import SUITES
 from bench.errors import UsageError
 from bench.evaluate.tasks.files import own_definitions, write_own
 from bench.evaluate.tasks.score import evaluate_tasks
-from bench.suites.suite import HERE
 from bench.utils.isolation import quiet, same_generators
 from tests.bench.evaluate.tasks.documents import (
     MULTIPLE_CHOICE,
@@ -220,7 +220,7 @@ def test_gsm8k_and_blimp_have_the_numbers_of_lm_eval_by_hand(data, written, tmp_
 
 
 def test_the_suites_own_task_can_be_given_by_its_folder(tmp_path):
-    found = ours(STORIES, ["blimp"], tmp_path, include=HERE / "sentiment", limit=8)
+    found = ours(STORIES, ["blimp"], tmp_path, include=SUITES / "sentiment", limit=8)
     assert [(row["task"], row["metric"], row["n"]) for row in found["results"]] == [("blimp", "acc", 8)]
 
 

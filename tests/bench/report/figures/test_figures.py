@@ -16,9 +16,8 @@ from bench.report.figures.frontier import pareto, reward_kl_frontier
 from bench.report.figures.panels import logp_shift, score_vs_parameter
 from bench.report.figures.saving import FORMATS, formats_of
 from bench.report.figures.style import house, log_ticks, style_of
-from bench.report.figures.write import NAMES, draw_figures
+from bench.report.figures.write import NAMES, draw_figures, write_figures
 from tests.bench.report.conftest import record, run_spec, start_records, study, write_records
-from tests.bench.report.reports import draw_all
 
 PAPER = style_of("paper")
 
@@ -136,7 +135,7 @@ def test_curve_rows_are_the_points_drawn():
 def test_the_written_numbers_are_the_plotted_ones(tmp_path):
     records = study(("dpo", "ipo", "kto"), final_seeds=2)
     (group,) = group_records(records)
-    draw_all(write_records(tmp_path, records), formats=("svg",))
+    write_figures(write_records(tmp_path, records), formats=("svg",))
     found = list(draw_figures(group, style=PAPER))
     assert {one.name for one in found} == {"score-vs-beta", *(name for name in NAMES if not name.endswith("-"))}
     for one in found:
@@ -149,8 +148,8 @@ def test_the_written_numbers_are_the_plotted_ones(tmp_path):
 
 def test_equal_records_give_equal_bytes_and_all_kinds_of_file(tmp_path):
     records = study(("dpo", "ipo"), final_seeds=2)
-    first = draw_all(write_records(tmp_path / "a", records))
-    second = draw_all(write_records(tmp_path / "b", reversed(records)))
+    first = write_figures(write_records(tmp_path / "a", records))
+    second = write_figures(write_records(tmp_path / "b", reversed(records)))
     names = {path.stem for path in first}
     assert names == {"score-vs-beta", *NAMES} - {"score-vs-", "critical-difference"}
     assert [p.name for p in first] == sorted(f"{n}.{k}" for n in names for k in (*FORMATS, "csv"))
@@ -166,8 +165,8 @@ def test_equal_records_give_equal_bytes_and_all_kinds_of_file(tmp_path):
 
 def test_only_the_formats_asked_for_lie_in_the_folder(tmp_path):
     write_records(tmp_path, study(("dpo",), final_seeds=0))
-    draw_all(tmp_path, formats=("png",))
-    written = draw_all(tmp_path, formats=("svg",), style="slides")
+    write_figures(tmp_path, formats=("png",))
+    written = write_figures(tmp_path, formats=("svg",), style="slides")
     assert sorted((tmp_path / "figures").iterdir()) == written
     assert {path.suffix for path in written} == {".svg", ".csv"}
 
@@ -209,9 +208,9 @@ def test_protocols_are_drawn_apart_and_earlier_figures_do_not_stay(tmp_path):
     mine = [tmp_path / "figures" / name for name in ("mine.png", "variance-of-mine.png")]
     for path in mine:
         path.write_text("a figure of the user's")
-    alone = draw_all(tmp_path, formats=("svg",))
+    alone = write_figures(tmp_path, formats=("svg",))
     write_records(tmp_path, [record(run_spec(seed=1), protocol="q" * 16)])
-    both = draw_all(tmp_path, formats=("svg",))
+    both = write_figures(tmp_path, formats=("svg",))
     assert not any(path.exists() for path in alone)
     assert {path.parent.name for path in both} == {"1-sentiment-pppppppp", "2-sentiment-qqqqqqqq"}
     assert all(path.exists() for path in mine)
@@ -238,7 +237,7 @@ def test_a_diverged_setting_is_marked_and_shares_no_mean():
     ids=["no parameter", "all diverged", "start alone", "test alone", "no standard errors", "no curves", "one seed"],
 )
 def test_few_records_are_drawn_without_a_warning(tmp_path, records):
-    written = draw_all(write_records(tmp_path, records), formats=("svg",))
+    written = write_figures(write_records(tmp_path, records), formats=("svg",))
     assert all(path.stat().st_size > 0 for path in written)
 
 

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.samples import write_samples
+from bench.report.analysis.analysis import analyse
 from bench.report.analysis.settings import group_records
-from bench.report.page.render import content_hash, script_json
+from bench.report.page.render import content_hash, page_html, script_json, write_page
 from bench.report.page.runs import LONGEST, PROMPTS
 from tests.bench.report.conftest import record, run_spec, start_records, study, write_records
 from tests.bench.report.page.page_study import HOSTILE, ODD, Parsed, rows, troubled, write_study
-from tests.bench.report.reports import leaderboard_of, page_of, write_report
 
 
 def page(results: Path) -> Parsed:
-    return Parsed(write_report(results).read_text())
+    return Parsed(write_page(results).read_text())
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_equal_records_give_equal_bytes_in_any_order_and_place(tmp_path: Path):
     records = study(("dpo", "kto"))
-    one = write_report(write_study(tmp_path / "one", records)).read_bytes()
-    other = write_report(write_study(tmp_path / "elsewhere" / "other", reversed(records))).read_bytes()
+    one = write_page(write_study(tmp_path / "one", records)).read_bytes()
+    other = write_page(write_study(tmp_path / "elsewhere" / "other", reversed(records))).read_bytes()
     assert one == other
-    assert write_report(tmp_path / "one").read_bytes() == one
+    assert write_page(tmp_path / "one").read_bytes() == one
 
 
 def test_every_record_is_reachable_from_a_row(hostile: Path):
@@ -90,7 +90,7 @@ def test_nothing_but_the_one_script_may_run_and_nothing_be_fetched(hostile: Path
     assert rules["img-src"] == "data:"
     addresses = [a[name] for _, a in parsed.elements for name in ("src", "href") if a.get(name)]
     assert all(address.startswith(("#", "data:")) for address in addresses)
-    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", write_report(hostile).read_text())
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", write_page(hostile).read_text())
 
 
 def test_two_protocols_stand_apart_each_with_its_figures(tmp_path: Path):
@@ -152,16 +152,17 @@ def test_completions_stand_beside_the_start_models_for_the_same_prompts(tmp_path
 
 
 def test_numbers_of_a_row_are_those_of_the_leaderboard(tmp_path: Path, full_study):
+    from bench.report.tables.leaderboard import leaderboard
 
-    text = page_of(full_study, results=tmp_path)
-    for _, row in leaderboard_of(full_study)[lambda frame: frame.best].iterrows():
+    text = page_html(analyse(full_study), results=tmp_path)
+    for _, row in leaderboard(full_study)[lambda frame: frame.best].iterrows():
         assert f'data-key="{row.target:.6g}"' in text
         half = (row.target_high - row.target_low) / 2
         assert f'{row.target:.3f} <span class="spread">± {half:.3f}</span>' in text
 
 
 def test_degenerate_completions_and_bad_ends_are_flagged(hostile: Path):
-    text = write_report(hostile).read_text()
+    text = write_page(hostile).read_text()
     row = next(part for part in text.split("<tr ") if '"objective" data-key="kto"' in part)
     assert "31 % word for word another prompt" in row
     assert sum('<span class="tag warn"' in part for part in text.split("<tr ")) == 1
@@ -170,22 +171,22 @@ def test_degenerate_completions_and_bad_ends_are_flagged(hostile: Path):
 
 def test_the_first_line_says_who_ties_and_who_cannot_be_told(tmp_path: Path):
     few = study(("dpo", "ipo"), final_seeds=1)
-    text = page_of(few, results=tmp_path)
-    assert "cannot be told: there are not two common seeds" in text
+    text = page_html(analyse(few), results=tmp_path)
+    assert "is not known: there are not two common seeds" in text
     wide = [record(run_spec("dpo", seed=s), split="test", target=1 + s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec("kto", seed=s), split="test", target=s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec(name), target=0.5) for name in ("dpo", "kto")]
-    text = page_of([*start_records(), *wide], results=tmp_path)
+    text = page_html(analyse([*start_records(), *wide]), results=tmp_path)
     assert "Lower (p &lt; 0.05): kto" in text
 
 
 def test_a_page_without_runs_says_so(tmp_path: Path):
-    assert "There are no finished runs yet" in write_report(tmp_path).read_text()
+    assert "There are no finished runs yet" in write_page(tmp_path).read_text()
 
 
 def test_links_to_a_setting_hold_when_others_come(tmp_path: Path):
     def named(records) -> set[str]:
-        data = Parsed(page_of(records, results=tmp_path)).data
+        data = Parsed(page_html(analyse(records), results=tmp_path)).data
         return {s["id"] for s in data["groups"][0]["settings"] if s["objective"] in ("dpo", "start")}
 
     assert named(study(("dpo",))) == named(study(("dpo", "ipo", "kto")))
@@ -201,7 +202,7 @@ def test_five_hundred_runs_take_seconds_and_megabytes(tmp_path: Path):
         folder.mkdir(parents=True)
         (folder / "samples.jsonl.gz").write_bytes(content)
     started = time.perf_counter()
-    text = page_of(records, results=tmp_path)
+    text = page_html(analyse(records), results=tmp_path)
     assert time.perf_counter() - started < 5  # 0.7 s on an idle machine
     assert text.count("words words") > 100
     assert len(text) < 5e6

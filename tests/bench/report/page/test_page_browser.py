@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.report.page.render import write_page
 from tests.bench.report.conftest import record, run_spec, study
 from tests.bench.report.page.browsing import (
     CONTRAST,
@@ -25,7 +26,6 @@ from tests.bench.report.page.browsing import (
     wait_for,
 )
 from tests.bench.report.page.page_study import HOSTILE, ODD, rows, troubled, write_study
-from tests.bench.report.reports import write_report
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
     (results / "figures").mkdir()
     picture = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><rect width="40" height="20"/></svg>'
     (results / "figures" / "score-vs-beta.svg").write_text(picture)
-    written = write_report(results)
+    written = write_page(results)
     with serving(written.parent) as (address, asked):
         yield f"{address}/{written.name}", asked
 
@@ -242,7 +242,7 @@ def test_no_request_leaves_the_page(page, served):
 
 def test_it_opens_from_a_file_and_the_policy_stops_any_other_script(page, served, tmp_path: Path):
     records = [*study(("dpo",)), record(run_spec("ipo"))]
-    page.get(write_report(write_study(tmp_path, records)).as_uri())
+    page.get(write_page(write_study(tmp_path, records)).as_uri())
     one(page, "tr.best th a").click()
     wait_for(page, "document.querySelector('dialog').open")
     js(page, "document.querySelector('.close').click()")

@@ -15,20 +15,19 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.core.record import Metric
 from bench.errors import RunError, UsageError
+from bench.report.analysis.analysis import analyse, analyse_folder
 from bench.report.analysis.comparison import compare_group
 from bench.report.analysis.ranking import choose_groups
 from bench.report.analysis.settings import group_records
 from bench.report.tables import leaderboard as leaderboard_module
 from bench.report.tables.columns import csv_names
-from bench.report.tables.leaderboard import trials, trials_text
+from bench.report.tables.leaderboard import leaderboard, trials, trials_text, write_leaderboard
 from bench.report.tables.markdown import leaderboard_markdown
+from bench.report.tables.summary import summary_table
 from tests.bench.report.conftest import TUNING, record, run_spec, study, write_records
-from tests.bench.report.reports import leaderboard_of, summary_of, write_tables
-
-DOCUMENT = Path(__file__).parents[4] / "docs" / "leaderboard.md"
-
 
 NAMES = csv_names()
+DOCUMENT = Path(__file__).parents[4] / "docs" / "leaderboard.md"
 
 
 def documented(heading):
@@ -48,10 +47,10 @@ def test_the_document_names_exactly_the_columns_that_are_written_in_their_order(
 
 def test_every_suite_has_the_same_columns_and_its_tasks_last(full_study):
     bare = [r.model_copy(update={"metrics": r.metrics[:3], "scores": {}}) for r in study(("kto",))]
-    assert list(leaderboard_of(bare).columns) == list(NAMES)
-    assert list(leaderboard_of([]).columns) == list(NAMES)
+    assert list(leaderboard(bare).columns) == list(NAMES)
+    assert list(leaderboard([]).columns) == list(NAMES)
     more = [*full_study, record(run_spec(steps=120))]
-    assert list(leaderboard_of(more).columns) == [*NAMES, "steps", "blimp_acc", "blimp_acc_stderr"]
+    assert list(leaderboard(more).columns) == [*NAMES, "steps", "blimp_acc", "blimp_acc_stderr"]
 
 
 def with_share(records, name, share):
@@ -64,14 +63,14 @@ def test_degenerate_samples_are_flagged_in_every_table(name):
     trial, sample = record(run_spec()), record(run_spec(seed=1), split="test")
     for share, flagged in ((0.06, True), (0.05, False)):
         records = [trial, *with_share([sample], name, share)]
-        row = leaderboard_of(records).iloc[0]
+        row = leaderboard(records).iloc[0]
         assert (row[name], row.degenerate) == (share, flagged)
         text = leaderboard_markdown([compare_group(g) for g in group_records(records)])
         assert ("dpo ⚠" in text, "no answers" in text) == (flagged, flagged)
 
 
 def test_samples_that_were_not_looked_at_are_not_called_sound(full_study):
-    assert leaderboard_of(full_study).degenerate.isna().all()
+    assert leaderboard(full_study).degenerate.isna().all()
 
 
 def test_trials_hold_every_number_of_every_run(full_study):
@@ -114,7 +113,7 @@ def two_protocols():
 @pytest.mark.parametrize("given", ["q" * 16, "qqqq", "standard"])
 def test_one_protocol_is_named_by_its_hash_or_its_preset(given):
     assert [group.protocol for group in choose_groups(two_protocols(), protocol=given)] == ["q" * 16]
-    assert set(leaderboard_of(two_protocols(), protocol=given).preset) == {"standard"}
+    assert set(leaderboard(two_protocols(), protocol=given).preset) == {"standard"}
 
 
 @pytest.mark.parametrize("given", ["nightly", "qqq", "", "pq"])
@@ -146,7 +145,7 @@ def test_the_terms_of_each_protocol_are_told():
     terms = "preset standard · axes beta · 12 trials of each objective (grid) · 1 seed to choose · 3 seeds to report"
     assert f"{terms} · 60 steps · 960 pairs" in text
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary_of(two_protocols(), protocol="standard"))
+    console.print(summary_table(analyse(two_protocols(), protocol="standard").comparisons))
     told = " ".join(console.export_text().split())
     assert "preset standard · axes beta · 12 trials" in told
     assert "preset quick" not in told
@@ -154,13 +153,13 @@ def test_the_terms_of_each_protocol_are_told():
 
 def test_only_the_formats_that_were_asked_for_are_written(tmp_path):
     write_records(tmp_path, two_protocols())
-    paths = write_tables(tmp_path, formats=["tex"], protocol="standard")
+    paths = write_leaderboard(tmp_path, analysis=analyse_folder(tmp_path, protocol="standard"), formats=["tex"])
     assert paths.written == (tmp_path / "leaderboard.tex",)
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "leaderboard.tex"}
     assert "preset quick" not in paths.latex.read_text()
     with pytest.raises(UsageError, match="unknown format 'html'"):
-        write_tables(tmp_path, formats=["csv", "html"])
-    assert {path.suffix for path in write_tables(tmp_path).written} == {".csv", ".md", ".tex"}
+        write_leaderboard(tmp_path, formats=["csv", "html"])
+    assert {path.suffix for path in write_leaderboard(tmp_path).written} == {".csv", ".md", ".tex"}
 
 
 def test_the_command_line_chooses_protocol_and_formats(tmp_path):

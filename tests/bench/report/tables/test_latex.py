@@ -10,9 +10,10 @@ import pytest
 
 from bench.report.analysis.comparison import compare_group
 from bench.report.analysis.settings import group_records
+from bench.report.figures.write import write_figures
 from bench.report.tables.latex import ROWS, escape, leaderboard_latex
+from bench.report.tables.leaderboard import write_leaderboard
 from tests.bench.report.conftest import record, run_spec, start_records, study, write_records
-from tests.bench.report.reports import draw_all, write_tables
 
 SAMPLE = Path(__file__).parents[4] / "docs" / "paper" / "sample.tex"
 REQUIRED = os.environ.get("LOSSBENCH_REQUIRE_LATEX") == "1"
@@ -42,10 +43,10 @@ def compiled(folder: Path) -> str:
 
 @needs_latex
 def test_the_sample_paper_compiles_with_table_and_figures(tmp_path, full_study):
-    draw_all(write_records(tmp_path, full_study))
+    write_figures(write_records(tmp_path, full_study))
     composed = runs_of("0.8*dpo+0.2*bco_pair(0.25)+nll(0.2)", target=0.2)
     write_records(tmp_path, [*composed, *runs_of(HOSTILE, target=-12.5), *runs_of("βδ–é漢", target=0.1, seeds=1)])
-    write_tables(tmp_path)
+    write_leaderboard(tmp_path)
     shutil.copy(SAMPLE, tmp_path)
     log = compiled(tmp_path)
     assert not re.findall(r"Overfull .*|LaTeX Warning: .*|Package \w+ Warning: .*", log)

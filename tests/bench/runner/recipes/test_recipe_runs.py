@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.suites.suite import HERE
+from bench.core.assets import SUITES
 
-MODEL = HERE / "sentiment" / "model"
+MODEL = SUITES / "sentiment" / "model"
 TINY = (
     "train.steps=2", "batch=4", "lr=1e-3", "precision=fp32", "train.max_length=64", "data.validation=null",
     "evaluation.prompts=6", "evaluation.tokens=6", "evaluation.pairs=8", "execution.shard=ddp",

@@ -25,7 +25,7 @@ from sweeps.outcome import Outcome
 from sweeps.study import open_study
 from sweeps.worker import run_trials
 from tests.bench.cli.test_cli import bench
-from tests.bench.runner.status.conftest import Killed
+from tests.bench.real_sweeps import Killed
 from tests.postgres import Postgres, running_postgres
 
 

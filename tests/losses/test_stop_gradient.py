@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
-from losses.testing.stopped import hold_detached
+from losses.testing.stop_gradient import hold_detached
 
 
 def tensor(*values):

@@ -1,4 +1,4 @@
-"""Owns two real sweeps that the tests of this folder look at: one that went well, and one that was killed."""
+"""Two real sweeps that tests of several packages look at: one that went well, and one that was killed."""
 
 import os
 import signal
@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bench.runner.status.overview import Overview, overview
-from tests.bench.runner.test_pool import in_session, wait_for
 
 SECRET = "open-sesame/4711"
 SWEEP = [
@@ -19,6 +18,26 @@ SWEEP = [
     "--set", "problem.pairs=128",
 ]  # fmt: skip
 LONG = [*SWEEP, "--set", "steps=200", "--set", "checkpoint_every=20"]
+
+
+def in_session(session: int) -> list[int]:
+    """Living processes of a session: what a command started, whoever their parent is now."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_for(condition, *, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.02)
 
 
 def started(*arguments: str, out: Path) -> subprocess.Popen[str]:

@@ -2,7 +2,7 @@
 
 import math
 
-from tests.losses.scalar.imitation import sft
+from tests.losses.scalar.sft import sft
 
 
 def _odds(logps):

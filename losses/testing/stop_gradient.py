@@ -1,4 +1,4 @@
-"""Owns finite differences of functions with stop-gradients: what was detached is held at its value."""
+"""Finite differences of functions with stop-gradients: what was detached is held at its value."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,18 +11,18 @@ from torch.overrides import TorchFunctionMode
 class _Detach(TorchFunctionMode):
     """Record what ``Tensor.detach`` gives, or give what was recorded, call by call."""
 
-    def __init__(self, held: list[Tensor], *, replay: bool) -> None:
+    def __init__(self, recorded: list[Tensor], *, replay: bool) -> None:
         super().__init__()
-        self.held, self.replay, self.calls = held, replay, 0
+        self.recorded, self.replay, self.calls = recorded, replay, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not torch.Tensor.detach:
             return func(*args, **(kwargs or {}))
         if self.replay:
             self.calls += 1
-            return self.held[self.calls - 1]
-        self.held.append(func(*args, **(kwargs or {})).clone())
-        return self.held[-1]
+            return self.recorded[self.calls - 1]
+        self.recorded.append(func(*args, **(kwargs or {})).clone())
+        return self.recorded[-1]
 
 
 def hold_detached(fn: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., Tensor]:
@@ -30,12 +30,12 @@ def hold_detached(fn: Callable[..., Tensor], *inputs: Tensor) -> Callable[..., T
 
     The gradient of a loss with stop-gradients is that of this function, so finite differences can be compared with it.
     """
-    held: list[Tensor] = []
-    with _Detach(held, replay=False):
+    recorded: list[Tensor] = []
+    with _Detach(recorded, replay=False):
         fn(*inputs)
 
     def frozen(*moved: Tensor) -> Tensor:
-        with _Detach(held, replay=True):
+        with _Detach(recorded, replay=True):
             return fn(*moved)
 
     return frozen
