@@ -24,7 +24,7 @@ from bench.evaluate.judges.mt_bench import (
     questions,
     read_dialogues,
 )
-from bench.evaluate.judges.mt_bench_table import Graded, csv_of, grade_records, grade_rows, printed
+from bench.evaluate.judges.mt_bench_table import Graded, csv_of, grade_rows, printed
 from bench.utils.files import write_text_whole
 
 

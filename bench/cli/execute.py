@@ -52,10 +52,9 @@ def run_command(request: Request, *, dry_run: bool) -> None:
 def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with loading():
         from bench.core.outputs import remember
-        from bench.report.analysis.analysis import analyse_folder
+        from bench.report.analysis.analysis import analyse, analyse_folder
         from bench.report.analysis.costs import write_costs
-        from bench.report.analysis.pruning import pruning_of, pruning_text
-        from bench.report.analysis.settings import group_records
+        from bench.report.analysis.pruning import pruning_text
         from bench.report.figures.write import write_figures
         from bench.report.page.render import write_page
         from bench.report.tables.leaderboard import write_leaderboard
@@ -67,16 +66,20 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
         records, failures = compare(plan, progress, crew=crew)
     analysis = analyse_folder(request.results)
+    own = {(record.key, record.evaluation_key) for record in records}
+    # a folder of several studies has a leaderboard of all, and the summary is of this one
+    alone = own == {(record.key, record.evaluation_key) for record in analysis.records}
+    summarised = analysis if alone else analyse(records)
     tables = write_leaderboard(request.results, analysis=analysis)
-    drawn = write_figures(request.results, analysis=analysis)
-    pictures = [path for path in drawn if path.suffix == ".png"]
-    console.print(summary_table(group_records(records)))
-    for found in pruning_of(records):
-        console.print(pruning_text(found), highlight=False, markup=False)
+    figures = write_figures(request.results, analysis=analysis)
+    images = [path for path in figures if path.suffix == ".png"]
+    console.print(summary_table(summarised.comparisons))
+    for pruning in summarised.pruning:
+        console.print(pruning_text(pruning), highlight=False, markup=False)
     page = write_page(request.results, analysis=analysis)
-    costs = write_costs(request.results, analysis.records)
-    remember(request.results, (*tables.written, costs, *drawn, page))
-    for path in (*tables.written, costs, *pictures, page):
+    costs = write_costs(request.results, analysis.costs)
+    remember(request.results, (*tables.written, costs, *figures, page))
+    for path in (*tables.written, costs, *images, page):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
     if failures:
         raise RunError(

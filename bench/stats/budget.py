@@ -1,4 +1,4 @@
-"""Value of a sweep's budget: the expected best of n trials, sensitivity, and the reward-KL frontier's area."""
+"""Statistics of a sweep: expected best of n trials, sensitivity, and the area under the reward-KL frontier."""
 
 import math
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def hypervolume(points: Points, *, kl_max: float, reward_min: float) -> float:
     beyond either bound and points with NaN add nothing. Raises ValueError unless ``kl_max`` is above 0.
     """
     if not kl_max > 0:
-        raise ValueError(f"the largest KL is above 0 nats, got {kl_max}")
+        raise ValueError(f"the largest KL must be above 0 nats, got {kl_max}")
     area, best = 0.0, reward_min
     for kl, reward in sorted(_finite(points)):
         if kl < kl_max and reward > best:
@@ -87,9 +87,9 @@ def _finite(points: Points) -> list[tuple[float, float]]:
 
 
 def _worst_for_nan(values: Sequence[float]) -> NDArray[np.float64]:
-    found = np.asarray(values, dtype=np.float64)
-    lost = np.isnan(found)
-    return found if lost.all() else np.where(lost, found[~lost].min(), found)
+    numbers = np.asarray(values, dtype=np.float64)
+    lost = np.isnan(numbers)
+    return numbers if lost.all() else np.where(lost, numbers[~lost].min(), numbers)
 
 
 def _best_of(trials: int) -> NDArray[np.float64]:

@@ -50,10 +50,10 @@ def kendall_interval(first: Array, second: Array) -> tuple[float, float]:
         # a model without a judgement among the questions drawn has no rank there
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            found = kendall(np.nanmean(first[:, drawn], axis=1), np.nanmean(second[:, drawn], axis=1))
-        return 0.0 if math.isnan(found) else found  # all models tie: no order to agree on
+            agreement = kendall(np.nanmean(first[:, drawn], axis=1), np.nanmean(second[:, drawn], axis=1))
+        return 0.0 if math.isnan(agreement) else agreement  # all models tie: no order to agree on
 
-    found = bootstrap(
+    resampled = bootstrap(
         (np.arange(questions),),
         tau,
         n_resamples=RESAMPLES,
@@ -61,4 +61,4 @@ def kendall_interval(first: Array, second: Array) -> tuple[float, float]:
         method="percentile",
         rng=np.random.default_rng(SEED),
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(resampled.confidence_interval.low), float(resampled.confidence_interval.high)

@@ -89,10 +89,10 @@ def variance_components(scores: ArrayLike) -> Components:
         spread = float(table.var(ddof=1)) if table.size > 1 else 0.0
         seed, prompt, residual = (spread, 0.0, 0.0) if prompts == 1 else (0.0, spread, 0.0)
     else:
-        found = mean_squares(table)
-        residual = float(found.residual)
-        seed = max(float(found.seed) - residual, 0.0) / prompts
-        prompt = max(float(found.prompt) - residual, 0.0) / seeds
+        squares = mean_squares(table)
+        residual = float(squares.residual)
+        seed = max(float(squares.seed) - residual, 0.0) / prompts
+        prompt = max(float(squares.prompt) - residual, 0.0) / seeds
     causes = (seed / seeds, prompt / prompts, residual / (seeds * prompts))
     total = math.fsum(causes)
     return Components(seed, prompt, residual, *(cause / total if total else 0.0 for cause in causes))
@@ -120,7 +120,7 @@ def mean_squares(tables: Array) -> MeanSquares:
     )
 
 
-def half_width(found: MeanSquares, *, level: ArrayLike = LEVEL) -> Array:
+def half_width(squares: MeanSquares, *, level: ArrayLike = LEVEL) -> Array:
     """Return half the width (…) of the mean's interval at ``level``; it grows with the level, and is 0 at level 0.
 
     The mean's variance is (MS_seed + MS_prompt − MS_residual) / (seeds · prompts), where a component below its
@@ -132,18 +132,18 @@ def half_width(found: MeanSquares, *, level: ArrayLike = LEVEL) -> Array:
     from scipy.special import stdtrit
 
     tail = (1 - np.asarray(level, dtype=np.float64)) / 2
-    free_seed, free_prompt = found.seeds - 1, found.prompts - 1
+    free_seed, free_prompt = squares.seeds - 1, squares.prompts - 1
     free_rest = free_seed * free_prompt
-    by_seed, by_prompt = found.seed > SEED_RATIO * found.residual, found.prompt > PROMPT_RATIO * found.residual
-    seed, prompt = np.where(by_seed, found.seed, 0.0), np.where(by_prompt, found.prompt, 0.0)
-    rest = (1 - by_seed.astype(int) - by_prompt) * found.residual
+    by_seed, by_prompt = squares.seed > SEED_RATIO * squares.residual, squares.prompt > PROMPT_RATIO * squares.residual
+    seed, prompt = np.where(by_seed, squares.seed, 0.0), np.where(by_prompt, squares.prompt, 0.0)
+    rest = (1 - by_seed.astype(int) - by_prompt) * squares.residual
     variance = seed + prompt + rest
     spread = seed**2 / free_seed + prompt**2 / free_prompt + rest**2 / free_rest
     freedom = np.divide(variance**2, spread, out=np.ones_like(spread), where=spread > 0)
     satterthwaite = stdtrit(freedom, tail) ** 2 * variance
-    howe = np.where(by_seed, stdtrit(free_seed, tail) ** 2 * seed, stdtrit(free_rest, tail) ** 2 * found.residual)
-    howe = howe + stdtrit(free_prompt, tail) ** 2 * np.where(by_prompt, prompt - found.residual, 0.0)
-    return np.sqrt((satterthwaite + howe) / 2 / (found.seeds * found.prompts))
+    howe = np.where(by_seed, stdtrit(free_seed, tail) ** 2 * seed, stdtrit(free_rest, tail) ** 2 * squares.residual)
+    howe = howe + stdtrit(free_prompt, tail) ** 2 * np.where(by_prompt, prompt - squares.residual, 0.0)
+    return np.sqrt((satterthwaite + howe) / 2 / (squares.seeds * squares.prompts))
 
 
 def interquartile(tables: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The importance of a sweep's parameters: how much of the target's variation each explains."""
+"""Importance of a sweep's parameters: the share of the target's variation that each explains."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ def importances(points: Sequence[Mapping[str, float]], targets: Sequence[float],
         return nothing
     if len(varied) == 1:
         return dict.fromkeys(varied, 1.0) | {name: 0.0 for name in names if name not in varied}
-    found = _fanova([{name: point[name] for name in varied} for point in points], filled, seed=seed)
-    return dict(sorted((nothing | found).items(), key=lambda item: (-item[1], item[0])))
+    shares = _fanova([{name: point[name] for name in varied} for point in points], filled, seed=seed)
+    return dict(sorted((nothing | shares).items(), key=lambda item: (-item[1], item[0])))
 
 
 def _fanova(points: Sequence[dict[str, float]], targets: Sequence[float], *, seed: int) -> dict[str, float]:
@@ -54,5 +54,5 @@ def _fanova(points: Sequence[dict[str, float]], targets: Sequence[float], *, see
         create_trial(params=point, distributions=dict(box), value=target)
         for point, target in zip(points, targets, strict=True)
     )
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
-    return {name: float(share) for name, share in found.items()}
+    shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+    return {name: float(share) for name, share in shares.items()}

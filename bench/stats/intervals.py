@@ -1,4 +1,4 @@
-"""Means with intervals: over seeds, over prompts, and of differences paired by seed. Pure functions of numbers."""
+"""Means with confidence intervals: Student's t over seeds, or normal over prompts."""
 
 import math
 from collections.abc import Sequence
@@ -60,8 +60,3 @@ def normal_interval(mean: float, *, stderr: float, level: float = LEVEL) -> Inte
         raise ValueError(f"a standard error is 0 or more, got {stderr}")
     half = float(ndtri(0.5 + level / 2)) * stderr
     return Interval(mean, mean - half, mean + half, "prompts", 1)
-
-
-def paired_difference(first: dict[int, float], second: dict[int, float], *, level: float = LEVEL) -> Interval:
-    """Return mean(first − second) over the seeds that both have, with a t-interval where there are two or more."""
-    return mean_interval([first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())], level=level)

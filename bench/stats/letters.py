@@ -1,4 +1,4 @@
-"""The compact letter display: names that share a letter are not told apart."""
+"""Compact letter display: names that share a letter do not differ significantly."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, count
@@ -10,13 +10,14 @@ def compact_letters(names: Sequence[str], different: Collection[frozenset[str]])
 
     ``different`` holds the pairs that a test told apart. Insert-and-absorb (Piepho 2004, J. Comput. Graph. Stat. 13,
     456): one letter for all at first; each pair that differs splits the letters that hold both, and a letter whose
-    names another one holds is dropped. The best name has «a». Raises ValueError for a name given twice or not at all.
+    names another one holds is dropped. The best name has «a».
+    Raises ValueError for a repeated name, and for a pair of other names.
     """
-    place = {name: at for at, name in enumerate(names)}
-    if len(place) != len(names):
-        raise ValueError(f"each name stands once, best first; got {list(names)}")
-    pairs = sorted(sorted(place[name] for name in _known(pair, place)) for pair in different)
-    columns = {frozenset(place.values())}
+    position = {name: index for index, name in enumerate(names)}
+    if len(position) != len(names):
+        raise ValueError(f"names must be distinct, best first; got {list(names)}")
+    pairs = sorted(sorted(position[name] for name in _known(pair, position)) for pair in different)
+    columns = {frozenset(position.values())}
     for one, other in pairs:
         split = {column for column in columns if one in column and other in column}
         parts = {column - {gone} for column in split for gone in (one, other)}
@@ -24,12 +25,15 @@ def compact_letters(names: Sequence[str], different: Collection[frozenset[str]])
         # a part is within a column that was split, so no column that was kept is within a part
         columns = kept | {part for part in parts if not any(part < column for column in kept | parts)}
     letters = dict(zip(sorted(columns, key=sorted), _alphabet(), strict=False))
-    return {name: "".join(letter for column, letter in letters.items() if at in column) for name, at in place.items()}
+    return {
+        name: "".join(letter for column, letter in letters.items() if index in column)
+        for name, index in position.items()
+    }
 
 
-def _known(pair: frozenset[str], place: dict[str, int]) -> frozenset[str]:
-    if len(pair) != 2 or not pair <= place.keys():
-        raise ValueError(f"a difference is between two of the names {list(place)}; got {sorted(pair)}")
+def _known(pair: frozenset[str], position: dict[str, int]) -> frozenset[str]:
+    if len(pair) != 2 or not pair <= position.keys():
+        raise ValueError(f"a difference must be between two of the names {list(position)}; got {sorted(pair)}")
     return pair
 
 

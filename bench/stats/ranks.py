@@ -1,4 +1,4 @@
-"""Average ranks over blocks, and the test that they are all one."""
+"""Average ranks over blocks: seeds, prompts or tasks."""
 
 from collections.abc import Mapping
 
@@ -16,25 +16,6 @@ def average_ranks(scores: Mapping[str, ArrayLike]) -> dict[str, float]:
 
     table = _table(scores)
     return dict(zip(scores, map(float, rankdata(-table, axis=0).mean(axis=1)), strict=True))
-
-
-def friedman(scores: Mapping[str, ArrayLike]) -> float:
-    """Return the p-value of Friedman's test that no name ranks higher than another; 1 where all blocks are ties.
-
-    The chi-square approximation, corrected for ties (Friedman 1937). Of two names it is the sign test, which is taken
-    exactly. Raises ValueError for fewer than two names, or numbers of blocks that differ.
-    """
-    from scipy.stats import binomtest, friedmanchisquare
-
-    table = _table(scores)
-    if len(table) < 2:
-        raise ValueError(f"a test of ranks needs two names or more; got {list(scores)}")
-    if (table == table[0]).all():
-        return 1.0
-    if len(table) == 2:
-        won, lost = int((table[0] > table[1]).sum()), int((table[0] < table[1]).sum())
-        return float(binomtest(won, won + lost).pvalue)
-    return float(friedmanchisquare(*table).pvalue)
 
 
 def _table(scores: Mapping[str, ArrayLike]) -> NDArray[np.float64]:

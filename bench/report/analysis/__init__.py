@@ -1,1 +1,1 @@
-"""What the records say: groups, comparisons, rankings and costs."""
+"""Analysis of records: groups, comparisons, rankings and costs."""

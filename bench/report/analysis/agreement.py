@@ -1,4 +1,4 @@
-"""Agreement of a group's judges on its rows: the ranks that they give, and single answers."""
+"""Agreement of a group's judges: on the ranks of its settings, and on single answers."""
 
 import itertools
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class JudgesAgree:
     """Two judges on the rows that both judged on test prompts, the start model left out.
 
     ``tau``: Kendall's τ-b of the rows' win rates; ``low``, ``high``: its 95 % interval over prompts. ``same``: share of
-    the ``shared`` answers whose side both prefer. NaN where it cannot be told.
+    the ``shared`` answers whose side both prefer. NaN where there are too few rows.
     """
 
     first: str
@@ -49,16 +49,19 @@ def _two(group: Group, first: str, second: str) -> JudgesAgree:
 
 def _preferences(records: tuple[RunRecord, ...], task: str) -> list[float]:
     """A row's preference on each prompt, the mean over its seeds."""
-    found = [record.scores[task] for record in records if record.status == "completed" and task in record.scores]
-    return np.mean(found, axis=0).tolist() if found else []
+    scores = [record.scores[task] for record in records if record.status == "completed" and task in record.scores]
+    return np.mean(scores, axis=0).tolist() if scores else []
 
 
-def agreement_text(found: JudgesAgree) -> str:
+def agreement_text(agreement: JudgesAgree) -> str:
     """Return an agreement in a line."""
-    text = f"judges {found.first} and {found.second}: "
-    if np.isnan(found.tau):
-        few = f"too few rows for a rank agreement ({found.rows})"
-        return text + (few if found.rows < 2 else f"one of them has all {found.rows} rows alike, so there is no order")
-    span = "" if np.isnan(found.low) else f" ({found.low:.2f} to {found.high:.2f})"
-    text += f"Kendall τ {found.tau:.2f}{span} over {found.rows} rows"
-    return text if np.isnan(found.same) else f"{text}; same side in {100 * found.same:.0f} % of {found.shared} answers"
+    text = f"judges {agreement.first} and {agreement.second}: "
+    if np.isnan(agreement.tau):
+        few = f"too few rows for a rank agreement ({agreement.rows})"
+        equal = f"one of them has all {agreement.rows} rows alike, so there is no order"
+        return text + (few if agreement.rows < 2 else equal)
+    bounds = "" if np.isnan(agreement.low) else f" ({agreement.low:.2f} to {agreement.high:.2f})"
+    text += f"Kendall τ {agreement.tau:.2f}{bounds} over {agreement.rows} rows"
+    if np.isnan(agreement.same):
+        return text
+    return f"{text}; same side in {100 * agreement.same:.0f} % of {agreement.shared} answers"

@@ -1,4 +1,4 @@
-"""The analysis of a results folder: its records, grouped and compared once, for every table, figure and page."""
+"""Analysis of a folder's records: groups, comparisons, costs and pruning, each computed once for every report."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,34 +7,49 @@ from pathlib import Path
 
 from bench.core.record import RunRecord
 from bench.core.results import load_records
-from bench.report.analysis.compared import Compared, compare_group
+from bench.report.analysis.comparison import Comparison, compare_group
+from bench.report.analysis.costs import CostRow, costs_of
+from bench.report.analysis.pruning import Pruning, pruning_of
 from bench.report.analysis.ranking import choose_groups
 from bench.report.analysis.settings import Group
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Records and their groups: one protocol, suite, start model and data set each. ``groups`` may be fewer."""
+    """Records and what follows from them; tables, figures, page and costs are made from it.
+
+    ``groups``: the records that may be compared with each other, each of one protocol, suite, model and data set.
+    """
 
     records: tuple[RunRecord, ...]
     groups: tuple[Group, ...]
 
     @cached_property
-    def comparisons(self) -> tuple[Compared, ...]:
-        """The comparison of each group, in the order of ``groups``; computed when first used."""
-        return tuple(map(compare_group, self.groups))
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The comparison of each group."""
+        return tuple(compare_group(group) for group in self.groups)
+
+    @cached_property
+    def costs(self) -> tuple[CostRow, ...]:
+        """The costs by protocol, suite and objective."""
+        return tuple(costs_of(self.records))
+
+    @cached_property
+    def pruning(self) -> tuple[Pruning, ...]:
+        """The effect of each protocol's pruner."""
+        return tuple(pruning_of(self.records))
 
 
 def analyse(records: Iterable[RunRecord], *, protocol: str | None = None) -> Analysis:
-    """Group ``records``, or those of one protocol (see ``choose_groups``).
+    """Return the analysis of ``records``, equal for equal records in any order.
 
-    Raises:
-        UsageError: ``protocol`` names none, or several.
+    ``protocol`` keeps the groups of one protocol (see ``choose_groups``); costs stay those of all records. Raises
+    UsageError for an unknown protocol, RunError where one run was evaluated twice under one protocol.
     """
     kept = tuple(records)
     return Analysis(kept, tuple(choose_groups(kept, protocol=protocol)))
 
 
-def analyse_folder(results: Path) -> Analysis:
-    """Load, check and group the records under ``results``. Raises RunError: a damaged record."""
-    return analyse(load_records(results))
+def analyse_folder(results: Path, *, protocol: str | None = None) -> Analysis:
+    """Load, check and group the records under ``results``. Raises RunError for a damaged record."""
+    return analyse(load_records(results), protocol=protocol)

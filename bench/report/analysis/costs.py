@@ -1,4 +1,4 @@
-"""Cost of a comparison, by protocol and objective: device hours, tokens, FLOPs, energy, money."""
+"""Costs by setting, objective and protocol: device hours, tokens, FLOPs, memory, energy, money."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.record import RunRecord
+from bench.report.analysis.settings import Setting
 from bench.utils.files import write_text_whole
 
 if TYPE_CHECKING:
@@ -16,6 +17,37 @@ JOULES_PER_KWH = 3.6e6
 ALL = "all"
 FILE = "cost.md"
 NAMES = ("protocol", "objective", "runs", "device h", "tokens", "PFLOP", "peak", "kWh", "how known", "€")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingCost:
+    """The cost of all runs of a setting together; fields as those of a record's cost."""
+
+    train_seconds: float
+    evaluate_seconds: float
+    reference_seconds: float
+    tokens: float
+    forward_tokens: float
+    flops: float
+    peak_memory_bytes: int
+    runs: int
+    device: str
+
+
+def total_cost(setting: Setting) -> SettingCost:
+    """Return the cost of all runs of ``setting`` together; a run that was evaluated twice was trained once."""
+    runs = list({record.key: record.cost for record in setting.every_record}.values())
+    return SettingCost(
+        train_seconds=math.fsum(cost.train_seconds for cost in runs),
+        evaluate_seconds=math.fsum(record.cost.evaluate_seconds for record in setting.every_record),
+        reference_seconds=math.fsum(cost.reference_seconds for cost in runs),
+        tokens=math.fsum(cost.tokens for cost in runs),
+        forward_tokens=math.fsum(cost.forward_tokens for cost in runs),
+        flops=math.fsum(cost.flops for cost in runs),
+        peak_memory_bytes=max(cost.peak_memory_bytes for cost in runs),
+        runs=len(runs),
+        device=", ".join(sorted({cost.device for cost in runs})),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +94,8 @@ def costs_of(records: Iterable[RunRecord], *, price: float | None = None) -> lis
         group.setdefault(record.spec.objective, []).append(record)
     rows = []
     for _, group in sorted(groups.items()):
-        rows += [_row(name, found, price=price) for name, found in sorted(group.items())]
-        rows.append(_row(ALL, [record for found in group.values() for record in found], price=price))
+        rows += [_row(name, own, price=price) for name, own in sorted(group.items())]
+        rows.append(_row(ALL, [record for own in group.values() for record in own], price=price))
     return rows
 
 
@@ -102,9 +134,9 @@ def costs_markdown(rows: Sequence[CostRow]) -> str:
     return "# Cost\n\n" + "\n".join(lines) + "\n\n" + notes
 
 
-def write_costs(results: Path, records: Iterable[RunRecord]) -> Path:
+def write_costs(results: Path, rows: Sequence[CostRow]) -> Path:
     """Write ``cost.md`` under ``results``. Raises RunError for a full disk and the like."""
-    write_text_whole(results / FILE, costs_markdown(costs_of(records)))
+    write_text_whole(results / FILE, costs_markdown(rows))
     return results / FILE
 
 

@@ -1,4 +1,4 @@
-"""Savings and risk of a pruner: steps that were not run, and whether early ranks are final ranks."""
+"""Effect of a pruner: the steps that it saved, and the rank correlation of early and final scores."""
 
 import math
 from collections import defaultdict
@@ -21,7 +21,7 @@ class Pruning:
     is Spearman's ρ between the score at a rung and the final target, over the trials that completed: within each
     objective, for that is where trials compete, then the mean over objectives weighted by trials; NaN where no
     objective has three. ``compared``: how many trials that counts. Trials that were ended are missing from it, so it
-    tells of the better ones alone.
+    is of the better ones alone.
     """
 
     protocol: str
@@ -41,21 +41,22 @@ class Pruning:
 
 def pruning_of(records: Iterable[RunRecord]) -> list[Pruning]:
     """Return what each protocol's pruner did, protocols in order; none for a protocol without one."""
-    found: dict[str, list[RunRecord]] = defaultdict(list)
+    protocols: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         tuned = record.evaluation.split == "validation" and record.spec.objective != START
         if tuned and record.tuning.get("pruner", NONE) != NONE:
-            found[record.protocol].append(record)
-    return [_pruning(protocol, members) for protocol, members in sorted(found.items())]
+            protocols[record.protocol].append(record)
+    return [_pruning(protocol, members) for protocol, members in sorted(protocols.items())]
 
 
-def pruning_text(found: Pruning) -> str:
+def pruning_text(pruning: Pruning) -> str:
     """Return one line for people."""
-    known = {step: rho for step, rho in sorted(found.correlation.items()) if not math.isnan(rho)}
-    ranks = ", ".join(f"{rho:.2f} at step {step} ({found.compared[step]} trials)" for step, rho in known.items())
+    known = {step: rho for step, rho in sorted(pruning.correlation.items()) if not math.isnan(rho)}
+    ranks = ", ".join(f"{rho:.2f} at step {step} ({pruning.compared[step]} trials)" for step, rho in known.items())
     return (
-        f"pruner {found.pruner}: {found.pruned} of {found.trials} trials ended early, {found.saved:.0%} of the sweep's "
-        f"steps not run; rank correlation of early and final score, trials that completed: {ranks or 'too few to tell'}"
+        f"pruner {pruning.pruner}: {pruning.pruned} of {pruning.trials} trials ended early, {pruning.saved:.0%} of the "
+        f"sweep's steps not run; rank correlation of early and final score, trials that completed: "
+        f"{ranks or 'too few to tell'}"
     )
 
 
@@ -91,11 +92,11 @@ def _correlation(records: Sequence[RunRecord], step: int) -> tuple[float, int]:
         final = record.metric("target")
         if record.status == "completed" and early is not None and final is not None:
             pairs[record.spec.objective].append((early, final.value))
-    told = []
+    correlations = []
     for _, members in sorted(pairs.items()):
         firsts, lasts = zip(*members, strict=True)
         # Where all scores are one there is no order to agree with.
         if len(members) >= LEAST and len(set(firsts)) > 1 and len(set(lasts)) > 1:
-            told.append((float(spearmanr(firsts, lasts).statistic), len(members)))
-    total = sum(n for _, n in told)
-    return (math.fsum(rho * n for rho, n in told) / total, total) if told else (math.nan, 0)
+            correlations.append((float(spearmanr(firsts, lasts).statistic), len(members)))
+    total = sum(n for _, n in correlations)
+    return (math.fsum(rho * n for rho, n in correlations) / total, total) if correlations else (math.nan, 0)

@@ -1,4 +1,4 @@
-"""The order of settings: best ones by test target, each objective's rank, and which protocol counts."""
+"""Order of settings by test target, ranks of objectives, and the choice of one protocol."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,11 +22,11 @@ def ranked(group: Group) -> list[Setting]:
 def ranks(group: Group) -> dict[str, int]:
     """Return objective → rank of its best setting by test target, best first; without a test target it has none."""
     tested = (row.objective for row in ranked(group) if row.best and values(row.test, "target"))
-    return {objective: at for at, objective in enumerate(tested, start=1)}
+    return {objective: rank for rank, objective in enumerate(tested, start=1)}
 
 
 def choose_groups(records: Iterable[RunRecord], *, protocol: str | None = None) -> list[Group]:
-    """Return the groups of one protocol, or of all where none is named.
+    """Return the groups of one protocol, or of all for None.
 
     ``protocol``: a hash, its first four characters or more, or the name of a preset that one protocol here has. Raises
     UsageError where that names no protocol, or several.
@@ -35,27 +35,11 @@ def choose_groups(records: Iterable[RunRecord], *, protocol: str | None = None) 
     if protocol is None:
         return groups
     hashed = {g.protocol for g in groups if len(protocol) >= SHORTEST and g.protocol.startswith(protocol)}
-    found = sorted(hashed | {g.protocol for g in groups if g.tuning.get("preset") == protocol})
-    if len(found) == 1:
-        return [group for group in groups if group.protocol == found[0]]
-    problem = f"protocol {protocol!r} names {len(found) or 'none'} of the protocols here"
+    matches = sorted(hashed | {g.protocol for g in groups if g.tuning.get("preset") == protocol})
+    if len(matches) == 1:
+        return [group for group in groups if group.protocol == matches[0]]
+    problem = f"protocol {protocol!r} names {len(matches) or 'none'} of the protocols here"
     raise UsageError(problem, fix=f"give one of these: {_listed(groups)}")
-
-
-def one_group(records: Iterable[RunRecord], *, protocol: str | None = None) -> Group:
-    """Return the one group of ``records``; ranking across protocols, suites, models or data sets is refused.
-
-    Raises UsageError for no record, and for several groups.
-    """
-    groups = choose_groups(records, protocol=protocol)
-    if len(groups) == 1:
-        return groups[0]
-    if not groups:
-        raise UsageError("there are no finished runs to rank", fix="`bench run` makes one")
-    raise UsageError(
-        f"these are {len(groups)} leaderboards, whose numbers do not compare: {_listed(groups)}",
-        fix="name one protocol, or give the records of one suite, start model and data set",
-    )
 
 
 def _listed(groups: Sequence[Group]) -> str:

@@ -1,4 +1,4 @@
-"""Groups of records that may be compared: settings with their seeds, and the best of each objective."""
+"""Groups of records that may be compared, their settings over seeds, and the best setting of each objective."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from bench.errors import RunError
 from bench.stats.intervals import Interval, mean_interval
 
 Split = Literal["validation", "test"]
+SettingKey = tuple[str, str, int, tuple[tuple[str, float], ...], float, str]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Setting:
     def records(self, split: Split) -> tuple[RunRecord, ...]:
         """Return the records of one split."""
         return self.test if split == "test" else self.validation
+
+    @property
+    def every_record(self) -> tuple[RunRecord, ...]:
+        """The records of both splits, those of the validation prompts first."""
+        return (*self.validation, *self.test)
 
     def param(self, name: str) -> float | None:
         """Return the value of an objective's parameter, None where it has none of that name."""
@@ -52,7 +58,7 @@ class Group:
     """The settings that may be compared: one protocol, one suite, one start model, one data set.
 
     ``tuning`` holds the protocol's terms, as its records do. ``target`` says what ranks, a reward or a win rate;
-    ``judges`` are who was asked, the first one chose. Raises ValueError for a record of another protocol.
+    ``judges`` are the judges' names, the first one is the target's. Raises ValueError for a record of another protocol.
     """
 
     protocol: str
@@ -72,42 +78,50 @@ class Group:
     judges: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        found = sorted({one.protocol for one in self.records if one.protocol != self.protocol})
-        if found:
-            raise ValueError(f"a group of protocol {self.protocol} holds records of {', '.join(found)}")
+        others = sorted({one.protocol for one in self.records if one.protocol != self.protocol})
+        if others:
+            raise ValueError(f"a group of protocol {self.protocol} holds records of {', '.join(others)}")
 
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:
         """The records of all settings and of the start model."""
         settings = (*self.settings, *([self.start] if self.start is not None else []))
-        return tuple(record for setting in settings for record in (*setting.validation, *setting.test))
+        return tuple(record for setting in settings for record in setting.every_record)
 
     @cached_property
     def several_rates(self) -> bool:
         """Whether the settings' learning rates differ."""
         return len({setting.learning_rate for setting in self.settings}) > 1
 
+    @cached_property
+    def by_objective(self) -> dict[str, tuple[Setting, ...]]:
+        """The settings of each objective, the objectives sorted."""
+        settings: dict[str, list[Setting]] = defaultdict(list)
+        for setting in self.settings:
+            settings[setting.objective].append(setting)
+        return {name: tuple(settings[name]) for name in sorted(settings)}
+
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names of the objectives, sorted."""
-        return tuple(sorted({setting.objective for setting in self.settings}))
+        return tuple(self.by_objective)
 
     def best(self, objective: str) -> Setting | None:
         """Return the setting of ``objective`` that validation chose, None where validation chose none."""
-        return next((s for s in self.settings if s.best and s.objective == objective), None)
+        return next((setting for setting in self.by_objective.get(objective, ()) if setting.best), None)
 
 
 def group_records(records: Iterable[RunRecord]) -> list[Group]:
     """Return what may be compared with what, in a fixed order whatever the order of ``records``.
 
-    Raises RunError where one run was evaluated twice on one split under one protocol: there is no telling which counts.
+    Raises RunError where one run was evaluated twice on one split under one protocol.
     """
-    found: dict[tuple[object, ...], list[RunRecord]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, int, str, str], list[RunRecord]] = defaultdict(list)
     for record in sorted(records, key=record_order):
         spec = record.spec
-        content = (spec.model.content, spec.data.content)
-        found[record.protocol, spec.suite, spec.suite_version, spec.version, *content].append(record)
-    return [_group(members) for _, members in sorted(found.items())]
+        key = (record.protocol, spec.suite, spec.suite_version, spec.version, spec.model.content, spec.data.content)
+        groups[key].append(record)
+    return [_group(members) for _, members in sorted(groups.items())]
 
 
 def values(records: Sequence[RunRecord], name: str, *, task: str | None = None) -> list[Metric]:
@@ -118,8 +132,8 @@ def values(records: Sequence[RunRecord], name: str, *, task: str | None = None) 
 
 def interval(records: Sequence[RunRecord], name: str, *, task: str | None = None) -> Interval:
     """Return the mean over seeds of one metric, with its 95 % interval (see ``stats.mean_interval``)."""
-    found = values(records, name, task=task)
-    return mean_interval([metric.value for metric in found], stderrs=[metric.stderr for metric in found])
+    metrics = values(records, name, task=task)
+    return mean_interval([metric.value for metric in metrics], stderrs=[metric.stderr for metric in metrics])
 
 
 def by_seed(records: Sequence[RunRecord], name: str) -> dict[int, float]:
@@ -137,10 +151,10 @@ def plotted_split(group: Group) -> Split:
 
 
 def _group(members: list[RunRecord]) -> Group:
-    settings: dict[tuple[object, ...], list[RunRecord]] = defaultdict(list)
+    settings: dict[SettingKey, list[RunRecord]] = defaultdict(list)
     for record in members:
         settings[_setting_key(record)].append(record)
-    made = [_setting(found) for _, found in sorted(settings.items())]
+    made = [_setting(seeds) for _, seeds in sorted(settings.items())]
     trained = [setting for setting in made if setting.objective != START]
     start = next((setting for setting in made if setting.objective == START), None)
     chosen = [_choose([s for s in trained if s.objective == name]) for name in sorted({s.objective for s in trained})]
@@ -155,7 +169,7 @@ def _group(members: list[RunRecord]) -> Group:
         data=min(record.spec.data.source for record in members),
         data_content=spec.data.content,
         beta0=members[0].evaluation.beta0,
-        settings=tuple(_told(setting, chosen) for setting in trained),
+        settings=tuple(_marked(setting, chosen) for setting in trained),
         start=start,
         differing=_differing(trained),
         tuning=_tuning(members),
@@ -178,10 +192,10 @@ def _tuning(members: list[RunRecord]) -> dict[str, Any]:
     return first.tuning
 
 
-def _setting_key(record: RunRecord) -> tuple[object, ...]:
+def _setting_key(record: RunRecord) -> SettingKey:
     spec = record.spec
     if spec.objective == START:
-        return ("", START)
+        return ("", START, 0, (), 0.0, "")
     params = tuple(sorted(spec.params.items()))
     train = json.dumps(_flat(spec.train.model_dump(mode="json")), sort_keys=True)
     return ("objective", spec.objective, spec.objective_version, params, spec.train.learning_rate, train)
@@ -228,7 +242,7 @@ def _choose(settings: list[Setting]) -> Setting | None:
     return max((pair for pair in scored if not math.isnan(pair[0])), key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
-def _told(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
+def _marked(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
     """Mark the setting that validation chose; of the others no test record counts.
 
     They have some where another one was chosen before a setting that had failed was tried again: what is not chosen
@@ -247,7 +261,7 @@ def _differing(settings: list[Setting]) -> tuple[str, ...]:
     for setting in settings:
         for name in names:
             fields[name].add(dict(setting.train).get(name))
-    return tuple(sorted(name for name, found in fields.items() if len(found) > 1 and name != "learning_rate"))
+    return tuple(sorted(name for name, several in fields.items() if len(several) > 1 and name != "learning_rate"))
 
 
 def _flat(tree: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:

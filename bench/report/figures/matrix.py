@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report.analysis.compared import matched
+from bench.report.analysis.comparison import matched
 from bench.report.analysis.settings import Group
 from bench.report.figures.colours import Look, best_first, looks
 from bench.report.figures.saving import Drawing, Row

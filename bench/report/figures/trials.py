@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.report.analysis.compared import matched
+from bench.report.analysis.comparison import matched
 from bench.report.analysis.settings import Group, Setting, interval
 from bench.report.figures.colours import Look, best_first, looks
 from bench.report.figures.curves import BANDS, named_lines

@@ -1,4 +1,4 @@
-"""The figures of a report, written as PDF, PNG, SVG, with the plotted numbers as CSV."""
+"""Figures of a report: the list of them, written as PDF, PNG, SVG and the plotted numbers as CSV."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,22 +39,22 @@ def write_figures(
     formats: Sequence[str] = FORMATS,
     columns: int | None = None,
 ) -> list[Path]:
-    """Draw every figure into ``results/figures``; return the files written, sorted.
+    """Draw every figure into ``results/figures``; return the written paths, sorted.
 
     Numbers come from ``analysis`` or, without one, from the records under ``results``.
 
-    Where records of several protocols (or suites, models, data sets) lie there, each has a folder of its own, since
-    their numbers do not compare. A figure that the records have no numbers for is left out. Earlier figures are
-    removed, also those in other formats: what lies in the folder is of one style and of these records. Raises RunError
-    for a damaged record, a full disk and the like, UsageError for an unknown style and another number of columns.
+    Records of several protocols (or suites, models, data sets) have a folder each, since their numbers do not compare.
+    A figure that the records have no numbers for is left out. Earlier figures are removed, also those in other formats:
+    all files are of one style and of these records. Raises RunError for a damaged record, a full disk and the like,
+    UsageError for an unknown style and another number of columns.
     """
     look = style_of(style, columns=columns)
     groups = (analysis or analyse_folder(results)).groups
     root = results / "figures"
     written = [
         path
-        for at, group in enumerate(groups)
-        for path in _write(group, root / figure_folder(group, at, len(groups)), style=look, formats=formats)
+        for index, group in enumerate(groups)
+        for path in _write(group, root / figure_folder(group, index, len(groups)), style=look, formats=formats)
     ]
     with naming_disk_errors(root, "remove an earlier figure from"):
         for path in set(_earlier(root)) - set(written):
@@ -80,17 +80,17 @@ def _write(group: Group, folder: Path, *, style: Style, formats: Sequence[str]) 
     return written
 
 
-def figure_folder(group: Group, at: int, groups: int) -> str:
-    """Return the sub-folder of the figures of group ``at`` (from 0) of ``groups``: none where it is the only one."""
-    return "" if groups == 1 else f"{at + 1}-{group.suite}-{group.protocol[:8]}"
+def figure_folder(group: Group, index: int, groups: int) -> str:
+    """Return the sub-folder of the figures of group ``index`` (from 0) of ``groups``: none where it is the only one."""
+    return "" if groups == 1 else f"{index + 1}-{group.suite}-{group.protocol[:8]}"
 
 
 def _earlier(root: Path) -> list[Path]:
-    """Return the figures that lie under ``root``; other files there are the user's own."""
+    """Return the earlier figures under ``root``; other files there are the user's own."""
     with naming_disk_errors(root, "read"):
         folders = [root, *(path for path in sorted(root.glob("[0-9]*-*")) if path.is_dir())]
-        found = [path for folder in folders for kind in (*FORMATS, "csv") for path in folder.glob(f"*.{kind}")]
-        return [path for path in found if any(_is_of(path.stem, name) for name in NAMES)]
+        paths = [path for folder in folders for kind in (*FORMATS, "csv") for path in folder.glob(f"*.{kind}")]
+        return [path for path in paths if any(_is_of(path.stem, name) for name in NAMES)]
 
 
 def _is_of(stem: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The figures of the page: which files they are, their captions, and their bytes as data URIs."""
+"""Figures of the page: their files, captions, and bytes as data URIs."""
 
 import base64
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ CAPTIONS = {
     "reward-kl-frontier": ("Reward and KL", "Gold reward against KL from the start model, a point for each setting"),
     "best-of-n": ("What trials buy", "Expected best validation target of n trials"),
     "win-matrix": (
-        "Who beats whom",
+        "Wins in pairs",
         "Probability that the row's objective scores higher on a prompt",
     ),
     "critical-difference": ("Mean ranks", "Mean rank over prompts; bars join objectives that do not differ"),
@@ -37,19 +37,19 @@ class Picture:
     uri: str
 
 
-def pictures(results: Path, group: Group, *, at: int, groups: int) -> list[Picture]:
+def pictures(results: Path, group: Group, *, index: int, groups: int) -> list[Picture]:
     """Return the figures that were drawn of a group, each once (SVG before PNG), those of known names first.
 
     Raises RunError where a file cannot be read.
     """
-    folder = results / "figures" / figure_folder(group, at, groups)
+    folder = results / "figures" / figure_folder(group, index, groups)
     with naming_disk_errors(folder, "read"):
-        found = {path.stem: path for kind in reversed(KINDS) for path in sorted(folder.glob(f"*{kind}"))}
-        return [_picture(found[name], objectives=group.objectives) for name in sorted(found, key=_place)]
+        images = {path.stem: path for kind in reversed(KINDS) for path in sorted(folder.glob(f"*{kind}"))}
+        return [_picture(images[name], objectives=group.objectives) for name in sorted(images, key=_order)]
 
 
-def _place(name: str) -> tuple[int, str]:
-    heads = [at for at, head in enumerate(CAPTIONS) if name.startswith(head)]
+def _order(name: str) -> tuple[int, str]:
+    heads = [index for index, head in enumerate(CAPTIONS) if name.startswith(head)]
     return (heads[0] if heads else len(CAPTIONS), name)
 
 

@@ -1,24 +1,23 @@
-"""The page: one self-contained HTML file with leaderboards, figures and every run, made from the records alone."""
+"""The page: one self-contained HTML file with leaderboards, figures and every run, from the records alone."""
 
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.analysis import Analysis, analyse_folder
-from bench.report.analysis.compared import Compared
+from bench.report.analysis.comparison import Comparison, score_interval
 from bench.report.analysis.ranking import ranked
-from bench.report.analysis.settings import Group, Split
-from bench.report.page.columns import Column, interval_text
+from bench.report.analysis.settings import Group, Setting, Split, values
+from bench.report.page.cells import PageColumn, page_columns
 from bench.report.page.pictures import Picture, pictures
-from bench.report.page.rows import Row, Verdict, table, verdict
+from bench.report.page.rows import PageRow, Verdict, page_rows, verdict
 from bench.report.page.runs import Pool, group_data
 from bench.report.tables.gain import no_gain_text
-from bench.report.tables.text import is_rate, reward_label, setting_text, target_formula
+from bench.report.tables.text import is_rate, number, reward_label, setting_text, target_formula
 from bench.utils.files import write_text_whole
 
 PAGE = "report.html"
@@ -42,18 +41,18 @@ STYLES = ("page.css", "table.css", "detail.css")
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one group: settings of one protocol, suite, start model and data set."""
+    """The page's section of one group: settings of one protocol, suite, start model and data set."""
 
     name: str
     group: Group
-    columns: list[Column]
-    rows: list[Row]
+    columns: list[PageColumn]
+    rows: list[PageRow]
     verdict: Verdict | None
     first_text: str
     no_gain: str | None
     terms: list[tuple[str, str]]
-    target_said: str
-    reward_said: str
+    target: str
+    reward: str
     agreements: list[str]
     pictures: list[Picture]
     runs: int
@@ -64,8 +63,8 @@ class Section:
 def write_page(results: Path, *, analysis: Analysis | None = None) -> Path:
     """Write ``report.html`` whole or not at all; return its path. Without ``analysis`` the records there are read.
 
-    The file needs nothing beside it and asks nothing of a network. Equal records, completions and figures give equal
-    bytes. Missing or damaged completions are told on the page; figures that were not drawn are left out.
+    The file needs nothing beside it and requests nothing from a network. Equal records, completions and figures give
+    equal bytes. The page says which completions are missing or damaged; figures that were not drawn are left out.
 
     Raises:
         RunError: a damaged record, a figure that cannot be read, a full disk and the like.
@@ -75,18 +74,18 @@ def write_page(results: Path, *, analysis: Analysis | None = None) -> Path:
 
 
 def page_html(analysis: Analysis, *, results: Path, figures: Path | None = None) -> str:
-    """Return the page as HTML; completions are read from under ``results``, and so are figures by default."""
-    groups = analysis.groups
+    """Return the page of ``analysis``; its completions are read from ``results``, so are figures by default."""
     pool = Pool()
     sections, data = [], []
-    for at, (group, compared) in enumerate(zip(groups, analysis.comparisons, strict=True)):
-        section = _section(compared, at=at, pictures=pictures(figures or results, group, at=at, groups=len(groups)))
+    for index, comparison in enumerate(analysis.comparisons):
+        images = pictures(figures or results, comparison.group, index=index, groups=len(analysis.groups))
+        section = _section(comparison, position=index + 1, pictures=images)
         sections.append(section)
-        data.append({"id": section.name} | group_data(group, section.rows, pool, results=results))
+        data.append({"id": section.name} | group_data(comparison.group, section.rows, pool, results=results))
     return render(sections, {"groups": data, "pool": pool.values})
 
 
-def render(sections: Sequence[Section], data: dict[str, Any]) -> str:
+def render(sections: Sequence[Section], data: Mapping[str, object]) -> str:
     """Return the page as HTML. Every text goes through the template's escaping or through ``script_json``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -110,7 +109,7 @@ def render(sections: Sequence[Section], data: dict[str, Any]) -> str:
     )
 
 
-def script_json(value: Any) -> str:
+def script_json(value: object) -> str:
     """Return ``value`` as JSON that may stand in a script element of HTML: no text in it can end that element.
 
     ASCII only, so that texts with lone surrogates can be written too. Raises ValueError for NaN and infinities.
@@ -124,39 +123,43 @@ def content_hash(script: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _section(compared: Compared, *, at: int, pictures: list[Picture]) -> Section:
-    group = compared.group
-    columns, rows = table(compared, at=at + 1)
-    settings = ranked(group)
-    records = [record for setting in settings for record in (*setting.test, *setting.validation)]
-    found = verdict(compared)
-    splits: list[Split] = [split for split in ("test", "validation") if any(s.records(split) for s in settings)]
+def _section(comparison: Comparison, *, position: int, pictures: list[Picture]) -> Section:
+    group = comparison.group
+    records = [record for setting in ranked(group) for record in setting.every_record]
+    first = comparison.first
+    splits: list[Split] = ["test", "validation"]
     return Section(
-        name=f"group-{at + 1}",
+        name=f"group-{position}",
         group=group,
-        columns=columns,
-        rows=rows,
-        verdict=found,
-        first_text="" if found is None else f"{setting_text(found.first, group)}, {interval_text(found.first)}",
-        terms=_terms(records[0].tuning),
-        target_said=target_formula(group) if is_rate(group) else "",
-        reward_said=reward_label(group),
+        columns=page_columns(comparison),
+        rows=page_rows(comparison, number=position),
+        verdict=verdict(comparison),
+        first_text="" if first is None else f"{setting_text(first, group)}, {interval_text(first)}",
+        terms=_terms(group.tuning),
+        target=target_formula(group) if is_rate(group) else "",
+        reward=reward_label(group),
         no_gain=no_gain_text(group),
-        agreements=[agreement_text(found) for found in judges_agree(group)],
+        agreements=[agreement_text(agreement) for agreement in judges_agree(group)],
         pictures=pictures,
         runs=len({record.key for record in records}),
         statuses=sorted({record.status for record in records}),
-        splits=splits,
+        splits=[split for split in splits if any(record.evaluation.split == split for record in records)],
     )
 
 
-def _terms(tuning: dict[str, Any]) -> list[tuple[str, str]]:
+def interval_text(setting: Setting) -> str:
+    """Return «J = 0.312 ± 0.020 over 3 seeds» of the test prompts."""
+    seeds = len(values(setting.test, "target"))
+    return f"J = {number(score_interval(setting.test))} over {seeds} seed{'' if seeds == 1 else 's'}"
+
+
+def _terms(tuning: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return the protocol's terms as label and text: the known ones in their order, then any other."""
     names = [name for name in TERMS if name in tuning] + sorted(set(tuning) - set(TERMS))
     return [(TERMS.get(name, name), _text(tuning[name])) for name in names]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value)) or "none"
     return "all" if value is None else str(value)

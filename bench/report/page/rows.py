@@ -1,17 +1,16 @@
-"""The rows of the page's leaderboard: each setting with its mark, its name in links, and what is amiss with it."""
+"""Rows of the page's leaderboard: marks, names in links and warnings of each setting, and the verdict."""
 
 import hashlib
 import math
 from dataclasses import dataclass
 
-from bench.core.record import START, RunRecord
-from bench.report.analysis.columns import STATUSES
-from bench.report.analysis.compared import Compared
+from bench.core.record import START
+from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Setting, interval, values
 from bench.report.figures.colours import best_first, colour_of, looks
 from bench.report.figures.style import GREY
-from bench.report.page.columns import Cell, Column, columns
+from bench.report.tables.columns import STATUSES
 from bench.stats.intervals import LEVEL
 
 DEGENERATE = {
@@ -40,8 +39,8 @@ MARKS = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """One setting as it is shown."""
+class PageRow:
+    """One row of the page's leaderboard."""
 
     name: str
     objective: str
@@ -52,12 +51,11 @@ class Row:
     start: bool
     statuses: tuple[str, ...]
     notes: tuple[str, ...]
-    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the first row's target says of the others: objectives that tie, that lie below, that cannot be told yet."""
+    """The first row, and the other objectives: tied with it, significantly below it, or not yet comparable."""
 
     first: Setting
     ties: tuple[str, ...]
@@ -65,44 +63,36 @@ class Verdict:
     unknown: tuple[str, ...]
 
 
-def table(compared: Compared, *, at: int) -> tuple[list[Column], list[Row]]:
-    """Return the columns that some row fills, and the rows in the leaderboard's order; ``at`` numbers the group."""
-    group = compared.group
-    settings = ranked(group)
-    made = [(column, [cell(setting) for setting in settings]) for column, cell in columns(compared)]
-    kept = [(column, cells) for column, cells in made if any(cell.key is not None for cell in cells)]
-    look, leading = looks(best_first(group)), _first(compared)
+def page_rows(comparison: Comparison, *, number: int) -> list[PageRow]:
+    """Return the rows in the leaderboard's order; ``number`` is that of the group."""
+    group = comparison.group
+    look, leading = looks(best_first(group)), comparison.first
     rows = []
-    for place, setting in enumerate(settings):
+    for setting in ranked(group):
         start = setting.objective == START
+        statuses = {record.status for record in setting.every_record}
         rows.append(
-            Row(
-                name=row_name(setting, at=at),
+            PageRow(
+                name=row_name(setting, number=number),
                 objective=setting.objective,
                 colour=GREY if start else colour_of(setting.objective),
                 mark=MARKS["o" if start else look[setting.objective].marker],
                 best=setting.best,
                 first=setting is leading,
                 start=start,
-                statuses=tuple(n for n in STATUSES if n in {r.status for r in records_of(setting)}),
+                statuses=tuple(status for status in STATUSES if status in statuses),
                 notes=degenerate_notes(setting),
-                cells=tuple(cells[place] for _, cells in kept),
             )
         )
-    return [column for column, _ in kept], rows
+    return rows
 
 
-def row_name(setting: Setting, *, at: int) -> str:
+def row_name(setting: Setting, *, number: int) -> str:
     """Return the name of a setting in links: the same whatever other settings there are in its group."""
     identity = repr((setting.objective, setting.objective_version, setting.params, setting.train))
     digest = hashlib.sha256(("" if setting.objective == START else identity).encode()).hexdigest()[:8]
     readable = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in setting.objective)
-    return f"g{at}-{readable[:40]}-{digest}"
-
-
-def records_of(setting: Setting) -> tuple[RunRecord, ...]:
-    """Return every record of a setting, those of the test prompts first."""
-    return (*setting.test, *setting.validation)
+    return f"g{number}-{readable[:40]}-{digest}"
 
 
 def degenerate_notes(setting: Setting) -> tuple[str, ...]:
@@ -112,22 +102,17 @@ def degenerate_notes(setting: Setting) -> tuple[str, ...]:
     return tuple(f"{100 * share:.0f} % {text}" for text, share in shares.items() if share > SUSPECT)
 
 
-def verdict(compared: Compared) -> Verdict | None:
-    """Return who is first on test prompts, and from whom that difference can be told; None where nothing was tested."""
-    first = _first(compared)
+def verdict(comparison: Comparison) -> Verdict | None:
+    """Return the first row on test prompts and how the others differ from it; None where nothing was tested."""
+    first = comparison.first
     if first is None:
         return None
-    below_first = [row for row in compared.rows.values() if row.rank is not None and row.rank > 1]
+    below = [result for result in comparison.results.values() if result.rank is not None and result.rank > 1]
     # one seed tells two runs apart, not two objectives
-    others = {r.objective: math.nan if r.to_first.difference.source == "prompts" else r.to_first.p for r in below_first}
+    ps = {r.objective: math.nan if r.to_first.difference.source == "prompts" else r.to_first.p for r in below}
     return Verdict(
         first=first,
-        ties=tuple(name for name, p in others.items() if p >= 1 - LEVEL),
-        below=tuple(name for name, p in others.items() if p < 1 - LEVEL),
-        unknown=tuple(name for name, p in others.items() if math.isnan(p)),
+        ties=tuple(name for name, p in ps.items() if p >= 1 - LEVEL),
+        below=tuple(name for name, p in ps.items() if p < 1 - LEVEL),
+        unknown=tuple(name for name, p in ps.items() if math.isnan(p)),
     )
-
-
-def _first(compared: Compared) -> Setting | None:
-    name = next((row.objective for row in compared.rows.values() if row.rank == 1), None)
-    return None if name is None else compared.group.best(name)

@@ -1,19 +1,18 @@
-"""Details of each run on the page: numbers, specs, costs, and sampled completions."""
+"""Details of each run for the page: numbers, specs, costs, and sampled completions, as plain JSON."""
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.core.record import START, Metric, RunRecord
 from bench.core.samples import SampleRow, read_samples
 from bench.errors import RunError
+from bench.report.analysis.costs import total_cost
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting
-from bench.report.page.rows import Row
-from bench.report.tables.leaderboard import total_cost
+from bench.report.page.rows import PageRow
 from bench.report.tables.text import reward_label, setting_text, target_label
 
 PROMPTS = 12
@@ -27,28 +26,28 @@ SAMPLES = "samples.jsonl.gz"
 
 @dataclass
 class Pool:
-    """Values that many runs share, each held once; a run names them by their place."""
+    """Values that many runs share, each stored once; a run refers to them by their index."""
 
-    values: list[Any] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)
+    values: list[object] = field(default_factory=list)
+    indices: dict[str, int] = field(default_factory=dict)
 
-    def place(self, value: Any) -> int:
-        """Return the place of ``value``, which is added if it is new."""
+    def index(self, value: object) -> int:
+        """Return the index of ``value``, which is added if it is new."""
         text = json.dumps(value, sort_keys=True)
-        if text not in self.places:
-            self.places[text] = len(self.values)
+        if text not in self.indices:
+            self.indices[text] = len(self.values)
             self.values.append(plain(value))
-        return self.places[text]
+        return self.indices[text]
 
 
-def group_data(group: Group, rows: Sequence[Row], pool: Pool, *, results: Path) -> dict[str, Any]:
+def group_data(group: Group, rows: Sequence[PageRow], pool: Pool, *, results: Path) -> dict[str, object]:
     """Return what the rows of one group show when they are opened, as plain JSON; ``rows`` are those of its table."""
     settings = ranked(group)
     starts = _start_samples(group, results)
-    made = []
-    for at, (setting, row) in enumerate(zip(settings, rows, strict=True)):
+    made: list[dict[str, object]] = []
+    for index, (setting, row) in enumerate(zip(settings, rows, strict=True)):
         records = (*setting.test, *setting.validation)
-        cost = total_cost(setting)
+        cost = asdict(total_cost(setting))
         made.append(
             {
                 "id": row.name,
@@ -60,23 +59,19 @@ def group_data(group: Group, rows: Sequence[Row], pool: Pool, *, results: Path) 
                 "notes": row.notes,
                 "cost": {name: plain(value) for name, value in cost.items()},
                 "runs": [_run(record, pool) for record in records],
-                "samples": _samples(setting, starts, pool, results=results, shown=at < SAMPLED),
+                "samples": _samples(setting, starts, pool, results=results, include=index < SAMPLED),
             }
         )
     return {
         "settings": made,
         "beta0": group.beta0,
         "heads": {"target": target_label(group), "reward": reward_label(group)},
-        "tuning": plain(_tuning(group)),
+        "tuning": plain(dict(group.tuning)),
         "protocol": group.protocol,
     }
 
 
-def _tuning(group: Group) -> dict[str, Any]:
-    return next((r.tuning for s in ranked(group) for r in (*s.test, *s.validation)), {})
-
-
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return ``value`` as JSON that every reader takes: what is not finite becomes null, floats have nine digits."""
     if isinstance(value, dict):
         return {str(name): plain(each) for name, each in value.items()}
@@ -87,7 +82,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _run(record: RunRecord, pool: Pool) -> dict[str, Any]:
+def _run(record: RunRecord, pool: Pool) -> dict[str, object]:
     spec = record.spec.model_dump(mode="json")
     return {
         "key": record.key,
@@ -95,22 +90,22 @@ def _run(record: RunRecord, pool: Pool) -> dict[str, Any]:
         "split": record.evaluation.split,
         "seed": record.spec.seed,
         "learning_rate": None if record.spec.objective == START else record.spec.train.learning_rate,
-        "params": pool.place(spec["params"]),
+        "params": pool.index(spec["params"]),
         "status": record.status,
         "error": None if record.error is None else cut(record.error)[0],
         "target": _number(record.metric("target")),
         "gold_reward": _number(record.metric("gold_reward")),
         "kl": _number(record.metric("kl")),
         "seconds": plain(record.cost.train_seconds),
-        "spec": {name: pool.place(value) for name, value in spec.items()},
-        "evaluation_spec": pool.place(record.evaluation.model_dump(mode="json")),
-        "provenance": {name: pool.place(value) for name, value in record.provenance.items()},
+        "spec": {name: pool.index(value) for name, value in spec.items()},
+        "evaluation_spec": pool.index(record.evaluation.model_dump(mode="json")),
+        "provenance": {name: pool.index(value) for name, value in record.provenance.items()},
         "metrics": [_measured(metric, pool) for metric in record.metrics],
     }
 
 
-def _measured(metric: Metric, pool: Pool) -> list[Any]:
-    return [pool.place([metric.task, metric.name]), _short(metric.value), _short(metric.stderr), metric.n]
+def _measured(metric: Metric, pool: Pool) -> list[float | None]:
+    return [pool.index([metric.task, metric.name]), _short(metric.value), _short(metric.stderr), metric.n]
 
 
 def _number(metric: Metric | None) -> list[float | None] | None:
@@ -132,14 +127,14 @@ def _start_samples(group: Group, results: Path) -> dict[str, list[SampleRow]]:
 
 
 def _samples(
-    setting: Setting, starts: dict[str, list[SampleRow]], pool: Pool, *, results: Path, shown: bool
-) -> dict[str, Any]:
+    setting: Setting, starts: dict[str, list[SampleRow]], pool: Pool, *, results: Path, include: bool
+) -> dict[str, object]:
     """Return the completions of a setting's first completed test run, else validation run, beside the start model's."""
     record = next((r for r in (*setting.test, *setting.validation) if r.status == "completed"), None)
     if record is None:
         return {"why": "No run of this setting was completed, so there are no completions."}
-    if not shown:
-        return {"why": f"Completions are shown for the first {SAMPLED} settings of a table; they lie in {SAMPLES}."}
+    if not include:
+        return {"why": f"Completions are shown for the first {SAMPLED} settings of a table; they are in {SAMPLES}."}
     rows, why = _read(record, results)
     if why:
         return {"why": why}
@@ -150,23 +145,23 @@ def _samples(
         "of": len(rows),
         "rows": [
             {
-                "prompt": pool.place(cut(row.prompt)),
+                "prompt": pool.index(cut(row.prompt)),
                 "own": _completion(row),
-                "start": pool.place(_completion(_same(row, at, start))),
+                "start": pool.index(_completion(_same(row, index, start))),
             }
-            for at, row in enumerate(rows[:PROMPTS])
+            for index, row in enumerate(rows[:PROMPTS])
         ],
     }
 
 
-def _same(row: SampleRow, at: int, start: Sequence[SampleRow]) -> SampleRow | None:
-    """Return the start model's completion of the same prompt: at the same place, or wherever that prompt stands."""
-    if at < len(start) and start[at].prompt_ids == row.prompt_ids:
-        return start[at]
+def _same(row: SampleRow, index: int, start: Sequence[SampleRow]) -> SampleRow | None:
+    """Return the start model's completion of the same prompt: at the same index, or at that prompt's."""
+    if index < len(start) and start[index].prompt_ids == row.prompt_ids:
+        return start[index]
     return next((other for other in start if other.prompt_ids == row.prompt_ids), None)
 
 
-def _completion(row: SampleRow | None) -> list[Any] | None:
+def _completion(row: SampleRow | None) -> list[object] | None:
     return None if row is None else [*cut(row.text), _short(row.gold), _short(row.kl), row.ended]
 
 
@@ -177,6 +172,6 @@ def _read(record: RunRecord, results: Path) -> tuple[list[SampleRow], str]:
     try:
         rows = read_samples(path)
     except RunError:
-        # what the error says names the folder, and a page must not depend on where its records lie
+        # what the error says names the folder, and a page must not depend on the place of its records
         return [], f"The completions cannot be shown: {SAMPLES} is damaged. `bench verify` names the file."
     return rows, "" if rows else "This evaluation samples no completions."

@@ -1,4 +1,4 @@
-"""The warning that training was for nothing: no objective's target exceeds that of the untrained start model."""
+"""Warning that no objective's target exceeds that of the untrained start model."""
 
 from bench.report.analysis.settings import Group, interval, values
 from bench.report.tables.text import number, target_short

@@ -1,19 +1,19 @@
-"""The leaderboard in LaTeX: a table for each group, to be input by a document with booktabs and siunitx."""
+"""Leaderboard in LaTeX: a table for each group, to be input by a document with booktabs and siunitx."""
 
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bench.core.record import START
-from bench.report.analysis.columns import FLAGGED, is_degenerate
-from bench.report.analysis.compared import Compared, score_interval
-from bench.report.analysis.ranking import ranked
-from bench.report.analysis.settings import Group, Setting, interval
-from bench.report.tables.text import is_rate, letters_text, p_text, percent, setting_text, target_formula, terms
+from bench.report.analysis.comparison import Comparison, score_interval
+from bench.report.analysis.settings import Group, Setting
+from bench.report.tables.columns import FLAGGED, Column, Entry, entries, is_degenerate, shown_columns
+from bench.report.tables.format import Value
+from bench.report.tables.text import is_rate, target_formula, terms
 from bench.stats.intervals import Interval
-from bench.stats.paired import PairedTest
 
+BOLD = ("objective", "target")
+"""Columns that are bold in the first row."""
 ROWS = 45
 """Rows of one table: as many as a page holds beside its caption."""
 GREEK_NAMES = (
@@ -41,23 +41,32 @@ LONGEST = 20
 BREAKING = r">{\raggedright\arraybackslash}p{8em}"
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column: its head, how it is set, and a cell for each row."""
+STYLES = [
+    {"selector": "par", "props": ":\\medskip;"},
+    {"selector": "footnotesize", "props": ":;"},
+    {"selector": "setlength", "props": ":{\\tabcolsep}{4pt};"},
+    {"selector": "sisetup", "props": ":{separate-uncertainty, table-align-uncertainty=false, detect-weight};"},
+]
+"""Commands between the caption and the table."""
 
-    head: str
-    format: str
+
+@dataclass(frozen=True)
+class LatexColumn:
+    """One column as LaTeX: its heading, its column type, and a cell for each row."""
+
+    heading: str
+    type: str
     cells: tuple[str, ...]
 
 
-def leaderboard_latex(groups: Sequence[Compared]) -> str:
+def leaderboard_latex(comparisons: Sequence[Comparison]) -> str:
     """Return the leaderboard as LaTeX: a ``table*`` for each group, with the terms of its protocol in the caption.
 
     The document must load ``booktabs`` and ``siunitx`` (version 2 or 3), and nothing else. Rows are the settings that
     validation chose, and the start model. The labels are ``tab:leaderboard``, ``tab:leaderboard-2`` and so on.
     """
     head = "% Written by `bench leaderboard`. Needs \\usepackage{booktabs} and \\usepackage{siunitx}.\n"
-    return head + "".join(_group(group, at) for at, group in enumerate(groups, start=1))
+    return head + "".join(_group(comparison, number) for number, comparison in enumerate(comparisons, start=1))
 
 
 def escape(text: str) -> str:
@@ -72,69 +81,64 @@ def _escaped(char: str) -> str:
     return char if plain else rf"\texttt{{U+{ord(char):04X}}}"
 
 
-def _group(compared: Compared, at: int) -> str:
-    group = compared.group
-    shown = [setting for setting in ranked(group) if setting.best or setting is group.start]
-    columns = _columns(compared, shown)
-    label = "tab:leaderboard" if at == 1 else f"tab:leaderboard-{at}"
+def _group(comparison: Comparison, number: int) -> str:
+    group = comparison.group
+    rows = [entry for entry in entries(comparison) if entry.setting.best or entry.setting is group.start]
+    columns = [_column(column, rows, comparison) for column in shown_columns(group, "latex")]
+    columns = columns[:3] + [c for c in columns[3:] if any(cell not in ("", "--", NOTHING) for cell in c.cells)]
+    label = "tab:leaderboard" if number == 1 else f"tab:leaderboard-{number}"
     tables = []
-    for first in range(0, len(shown), ROWS):
-        caption = _caption(group, shown) if first == 0 else "(continued)"
-        named = f"\\label{{{label}}}" if first == 0 else ""
-        body = [
-            " & ".join(c.cells[row] for c in columns) + r" \\" for row in range(first, min(first + ROWS, len(shown)))
-        ]
-        tables.append(_table(columns, body, caption=f"\\caption{{{caption}}}{named}"))
+    for first in range(0, len(rows), ROWS):
+        caption, name = (_caption(group, rows), label) if first == 0 else ("(continued)", None)
+        tables.append(_table(columns, slice(first, first + ROWS), caption=caption, label=name))
     return "".join(tables)
 
 
-def _table(columns: Sequence[Column], body: Sequence[str], *, caption: str) -> str:
-    lines = [
-        r"\begin{table*}[tbp]",
-        r"\centering",
-        caption,
-        r"\par\medskip",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}",
-        r"\sisetup{separate-uncertainty, table-align-uncertainty=false, detect-weight}",
-        rf"\begin{{tabular}}{{@{{}}{' '.join(column.format for column in columns)}@{{}}}}",
-        r"\toprule",
-        " & ".join(column.head for column in columns) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table*}",
-    ]
-    return "\n".join(lines) + "\n"
+def _table(columns: Sequence[LatexColumn], rows: slice, *, caption: str, label: str | None) -> str:
+    from pandas import DataFrame
+
+    frame = DataFrame(list(zip(*(column.cells[rows] for column in columns), strict=True)))
+    frame.columns = [column.heading for column in columns]
+    style = frame.style.hide(axis="index").set_table_styles(STYLES)
+    text: str = style.to_latex(
+        hrules=True,
+        environment="table*",
+        position="tbp",
+        position_float="centering",
+        column_format=f"@{{}}{' '.join(column.type for column in columns)}@{{}}",
+        caption=caption,
+        label=label,
+    )
+    return text
 
 
-def _columns(compared: Compared, shown: Sequence[Setting]) -> list[Column]:
-    rows = [compared.rows[one.objective] if one.best else None for one in shown]
-    first = [row is not None and row.rank == 1 for row in rows]
+def _column(column: Column, rows: Sequence[Entry], comparison: Comparison) -> LatexColumn:
+    """Return one column of the leaderboard as LaTeX; objective and target of the first row are bold."""
+    heading = escape(column.heading(comparison, "latex"))
+    if column.shows["latex"].style == "spread":
+        made = _numbers(heading, [column.value(entry) for entry in rows], places=column.shows["latex"].places)
+    elif column.key == "objective":
+        cells = [_breaking(entry.setting.objective) + _flag(entry.setting) for entry in rows]
+        made = LatexColumn(heading, _text_type(column, rows), tuple(cells))
+    elif column.key == "setting_brief":
+        made = LatexColumn(heading, _text_type(column, rows), tuple(_setting(column.text(e, "latex")) for e in rows))
+    else:
+        cells = [escape(column.text(entry, "latex")).replace("*", "$^*$") for entry in rows]
+        made = LatexColumn(heading, "r" if column.numeric else "l", tuple(cells))
+    if column.key not in BOLD:
+        return made
+    first = [entry.result is not None and entry.result.rank == 1 for entry in rows]
+    cells = [rf"\bfseries {cell}" if bold and cell else cell for cell, bold in zip(made.cells, first, strict=True)]
+    return replace(made, cells=tuple(cells))
 
-    def bold(cells: Sequence[str]) -> tuple[str, ...]:
-        return tuple(rf"\bfseries {cell}" if top and cell else cell for cell, top in zip(cells, first, strict=True))
 
-    names = [_breaking(one.objective) + (r"$^\ddagger$" if is_degenerate(one) else "") for one in shown]
-    texts = ["" if one.objective == START else setting_text(one, compared.group, brief=True) for one in shown]
-    settings = [_setting(text) if text else "untrained" for text in texts]
-    wide = [max(map(len, found), default=0) > LONGEST for found in ([one.objective for one in shown], texts)]
-    target = _numbers("$J$", [score_interval(one.test) for one in shown], places=3)
-    beats = [percent(row.improvement) if row else None for row in rows]
-    found = [
-        Column("objective", BREAKING if wide[0] else "l", bold(names)),
-        Column("setting", BREAKING if wide[1] else "l", tuple(settings)),
-        Column(target.head, target.format, bold(target.cells)),
-        Column("ties", "l", tuple(escape(letters_text(row.letters)) if row else "" for row in rows)),
-        Column("$p$", "r", tuple(_p(row.to_first) if row else "" for row in rows)),
-        Column(rf"beats {escape(compared.baseline or 'baseline')} [\%]", "r", tuple(map(_span, beats))),
-        _numbers("gold reward", [score_interval(one.test, name="gold_reward") for one in shown], places=3),
-        _numbers("KL [nats]", [score_interval(one.test, name="kl") for one in shown], places=1),
-        _numbers(r"win rate [\%]", [interval(one.test, "win_rate", task="judge") for one in shown], places=1),
-    ]
-    always = (0, 1, 2)
-    return [c for at, c in enumerate(found) if at in always or any(cell not in ("", "--", NOTHING) for cell in c.cells)]
+def _text_type(column: Column, rows: Sequence[Entry]) -> str:
+    longest = max((len(column.text(entry, "latex")) for entry in rows if not entry.untrained), default=0)
+    return BREAKING if longest > LONGEST else "l"
+
+
+def _flag(setting: Setting) -> str:
+    return r"$^\ddagger$" if is_degenerate(setting) else ""
 
 
 def _breaking(name: str) -> str:
@@ -142,9 +146,10 @@ def _breaking(name: str) -> str:
     return "".join(escape(char) + ("" if char.isalnum() or char in ".()" else r"\allowbreak{}") for char in name)
 
 
-def _numbers(head: str, found: Sequence[Interval], *, places: int) -> Column:
+def _numbers(heading: str, numbers: Sequence[Value], *, places: int) -> LatexColumn:
     """Return a column of aligned numbers with ±; a star marks those from one seed, as in the Markdown."""
-    known = [one for one in found if not math.isnan(one.mean)]
+    values = [number for number in numbers if isinstance(number, Interval)]
+    known = [one for one in values if not math.isnan(one.mean)]
     whole = max((len(f"{abs(one.mean):.0f}") for one in known), default=1)
     sign = "-" if any(f"{one.mean:z.{places}f}".startswith("-") for one in known) else ""
     halves = [_digits(one.half, places) for one in known if not math.isnan(one.half)]
@@ -152,12 +157,12 @@ def _numbers(head: str, found: Sequence[Interval], *, places: int) -> Column:
     star = "{$^*$}" if any(one.source == "prompts" for one in known) else ""
     post = f", table-space-text-post={star}" if star else ""
     cells = []
-    for one in found:
+    for one in values:
         digits = "0" if math.isnan(one.half) else _digits(one.half, places)
         half = "" if digits == "0" else f"({digits})"
         mark = star if half and one.source == "prompts" else ""
         cells.append(NOTHING if math.isnan(one.mean) else f"{one.mean:z.{places}f}{half}{mark}")
-    return Column(f"{{{head}}}", f"S[table-format={sign}{whole}.{places}{spread}{post}]", tuple(cells))
+    return LatexColumn(f"{{{heading}}}", f"S[table-format={sign}{whole}.{places}{spread}{post}]", tuple(cells))
 
 
 def _digits(half: float, places: int) -> str:
@@ -170,8 +175,8 @@ def _setting(text: str) -> str:
     parts = []
     for part in text.split(" "):
         name, equals, value = part.partition("=")
-        said = rf"$\{name}$" if name in GREEK_NAMES else escape(name)
-        parts.append(f"{said}\\,=\\,{_value(value)}" if equals else said)
+        symbol = rf"$\{name}$" if name in GREEK_NAMES else escape(name)
+        parts.append(f"{symbol}\\,=\\,{_value(value)}" if equals else symbol)
     return ", ".join(parts)
 
 
@@ -183,25 +188,15 @@ def _value(text: str) -> str:
     return rf"\num{{{text}}}" if math.isfinite(number) else escape(text)
 
 
-def _p(test: PairedTest) -> str:
-    return escape(p_text(test)).replace("*", "$^*$")
-
-
-def _span(found: Interval | None) -> str:
-    if found is None:
-        return ""
-    return "--" if math.isnan(found.mean) else f"{found.mean:.0f} ({found.low:.0f}--{found.high:.0f})"
-
-
 def _target(group: Group) -> str:
     if is_rate(group):
         return rf"{escape(target_formula(group))}"
     return rf"$J = \mathrm{{E}}[r] - {group.beta0:g}\,\mathrm{{KL}}$ with gold reward $r$"
 
 
-def _caption(group: Group, shown: Sequence[Setting]) -> str:
-    starred = any(score_interval(one.test).source == "prompts" for one in shown)
-    flagged = any(is_degenerate(one) for one in shown)
+def _caption(group: Group, rows: Sequence[Entry]) -> str:
+    starred = any(score_interval(entry.setting.test).source == "prompts" for entry in rows)
+    flagged = any(is_degenerate(entry.setting) for entry in rows)
     parts = [
         rf"Objectives on {escape(group.suite)} (version {group.suite_version}), each at the setting that validation "
         rf"prompts chose, by the target on test prompts, {_target(group)}; "

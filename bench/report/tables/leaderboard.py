@@ -1,26 +1,29 @@
-"""The leaderboard's files: ranked within what may be compared, as CSV, Markdown and LaTeX, and every trial."""
+"""Files of the leaderboard: CSV, Markdown and LaTeX, costs by setting, and every trial in tidy form."""
 
 import json
-import math
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.core.record import RunRecord
+from bench.core.record import START, RunRecord
 from bench.errors import UsageError, did_you_mean
-from bench.report.analysis.analysis import Analysis, analyse_folder
-from bench.report.analysis.columns import IDENTITY, NAMES, Cell, fields_of, identity, rows_of, tasks_of
-from bench.report.analysis.compared import Compared, compare_group
-from bench.report.analysis.ranking import choose_groups, ranked
+from bench.report.analysis.analysis import Analysis, analyse, analyse_folder
+from bench.report.analysis.costs import total_cost
+from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting
+from bench.report.tables.columns import Column, Entry, csv_columns, csv_names, entries, names_in_csv
+from bench.stats.intervals import Interval
+from bench.stats.paired import PairedTest
 from bench.utils.files import write_text_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Cell = str | float | bool | None
 FORMATS = ("csv", "md", "tex")
+IDENTITY = ("protocol", "suite", "suite_version", "model", "data", "objective", "params", "beta", "learning_rate")
 
 FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.]+(?:[eE][+-]?[0-9]+)?$)")
 
@@ -37,7 +40,7 @@ COSTS = (
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the leaderboard was written; None for what was not asked for."""
+    """The leaderboard's files; None for formats that were not requested."""
 
     csv: Path | None
     markdown: Path | None
@@ -48,51 +51,59 @@ class Paths:
     @property
     def written(self) -> tuple[Path, ...]:
         """The files that were written."""
-        found = (self.csv, self.markdown, self.latex, self.trials, self.cost)
-        return tuple(path for path in found if path is not None)
+        paths = (self.csv, self.markdown, self.latex, self.trials, self.cost)
+        return tuple(path for path in paths if path is not None)
 
 
 def leaderboard(records: Iterable[RunRecord], *, protocol: str | None = None) -> "DataFrame":
     """Return one row per objective and setting, and one for the start model, best settings first in each group.
 
     Groups are one protocol, suite, start model and data set; ``rank`` and every comparison count within a group.
-    ``protocol`` leaves one protocol (see ``choose_groups``). ``best`` marks the setting that an objective's validation
-    target chose. docs/leaderboard.md tells each column. Equal records give an equal table, in whatever order they come.
-    Raises RunError where one run was evaluated twice under one protocol.
+    ``best`` marks the setting that an objective's validation target chose. docs/leaderboard.md describes each column.
+    ``protocol`` keeps one protocol (see ``choose_groups``). Equal records give an equal table, in any order. Raises
+    RunError where one run was evaluated twice under one protocol.
     """
-    return _frame([compare_group(group) for group in choose_groups(records, protocol=protocol)])
+    return _frame(analyse(records, protocol=protocol))
+
+
+def _frame(analysis: Analysis) -> "DataFrame":
+    from pandas import DataFrame
+
+    columns = csv_columns(analysis.groups)
+    rows = [_csv_row(entry, columns) for comparison in analysis.comparisons for entry in entries(comparison)]
+    return DataFrame(rows, columns=csv_names(analysis.groups))
 
 
 def costs(groups: Iterable[Group]) -> "DataFrame":
-    """Return what each setting cost, all its runs together, in the order of the leaderboard. Times vary by machine."""
+    """Return the cost of each setting, all its runs together, in the leaderboard's order. Times vary by machine."""
     from pandas import DataFrame
 
-    rows = []
-    for group in groups:
-        rows += [{**identity(group, setting), **total_cost(setting)} for setting in ranked(group)]
+    rows = [
+        {**identity(group, setting), **asdict(total_cost(setting))} for group in groups for setting in ranked(group)
+    ]
     return DataFrame(rows, columns=[*IDENTITY, *COSTS, "runs", "device"])
 
 
-def total_cost(setting: Setting) -> dict[str, Any]:
-    """Return what all runs of a setting cost together: ``COSTS`` by name, the number of runs, the devices."""
-    every = [record.cost.evaluate_seconds for record in (*setting.validation, *setting.test)]
-    # a run that was evaluated twice was trained once
-    runs = {record.key: record.cost for record in (*setting.validation, *setting.test)}
-    total: dict[str, Any] = {name: math.fsum(float(getattr(c, name)) for c in runs.values()) for name in COSTS}
-    peak = max(cost.peak_memory_bytes for cost in runs.values())
-    device = ", ".join(sorted({cost.device for cost in runs.values()}))
-    return total | {
-        "evaluate_seconds": math.fsum(every),
-        "peak_memory_bytes": peak,
-        "runs": len(runs),
-        "device": device,
+def identity(group: Group, setting: Setting) -> dict[str, Cell]:
+    """Return what says which setting of which table a row is: ``IDENTITY`` by name."""
+    started = setting.objective == START
+    return {
+        "protocol": group.protocol,
+        "suite": group.suite,
+        "suite_version": group.suite_version,
+        "model": group.model,
+        "data": group.data,
+        "objective": setting.objective,
+        "params": "" if started else setting.params_text,
+        "beta": None if started else setting.param("beta"),
+        "learning_rate": None if started else setting.learning_rate,
     }
 
 
 def write_leaderboard(
     results: Path, *, analysis: Analysis | None = None, formats: Collection[str] = FORMATS, tidy: bool = True
 ) -> Paths:
-    """Write the leaderboard under ``results``, as ``formats`` ask, from ``analysis`` or, without one, its records.
+    """Write the leaderboard under ``results`` in ``formats``, from ``analysis`` or, without one, the records there.
 
     ``csv``: ``leaderboard.csv``, ``trials.csv``, ``leaderboard-cost.csv``; ``md``: ``leaderboard.md``; ``tex``:
     ``leaderboard.tex``. Leaderboard files have the same bytes whenever the records' numbers are the same; what varies
@@ -102,19 +113,24 @@ def write_leaderboard(
     from bench.report.tables.latex import leaderboard_latex
     from bench.report.tables.markdown import leaderboard_markdown
 
-    for name in formats:
-        if name not in FORMATS:
-            raise UsageError(f"unknown format {name!r}", fix=did_you_mean(name, FORMATS))
+    check_formats(formats)
+    data, markdown, latex = (name in formats for name in FORMATS)
     analysis = analysis or analyse_folder(results)
     groups, compared = analysis.groups, analysis.comparisons
-    data, markdown, latex = (name in formats for name in FORMATS)
     return Paths(
-        csv=_write(results / "leaderboard.csv", csv_text(_frame(compared))) if data else None,
+        csv=_write(results / "leaderboard.csv", csv_text(_frame(analysis))) if data else None,
         markdown=_write(results / "leaderboard.md", leaderboard_markdown(compared)) if markdown else None,
         latex=_write(results / "leaderboard.tex", leaderboard_latex(compared)) if latex else None,
         trials=_write(results / "trials.csv", trials_text(groups)) if data and tidy else None,
         cost=_write(results / "leaderboard-cost.csv", csv_text(costs(groups))) if data else None,
     )
+
+
+def check_formats(formats: Collection[str]) -> None:
+    """Raise UsageError for a format that the leaderboard is not written in."""
+    for name in formats:
+        if name not in FORMATS:
+            raise UsageError(f"unknown format {name!r}", fix=did_you_mean(name, FORMATS))
 
 
 def csv_text(frame: "DataFrame") -> str:
@@ -135,14 +151,20 @@ def _is_formula(cell: object) -> bool:
     return isinstance(cell, str) and FORMULA.match(cell) is not None
 
 
-def _frame(compared: Sequence[Compared]) -> "DataFrame":
-    from pandas import DataFrame
-
-    groups = [one.group for one in compared]
-    fields, tasks = fields_of(groups), tasks_of(groups)
-    rows = [row for one in compared for row in rows_of(one, fields=fields, tasks=tasks)]
-    ends = [f"{task}_{name}{end}" for task, name in tasks for end in ("", "_stderr")]
-    return DataFrame(rows, columns=[*NAMES, *fields, *ends])
+def _csv_row(entry: Entry, columns: Sequence[Column]) -> dict[str, Cell]:
+    row: dict[str, Cell] = {}
+    for column in columns:
+        value = column.value(entry)
+        if isinstance(value, PairedTest):
+            row[column.key] = value.p
+        elif isinstance(value, Interval):
+            numbers = (value.mean, value.low, value.high)
+            row |= zip(names_in_csv(column), numbers, strict=False)
+        elif isinstance(value, Mapping):
+            row[column.key] = json.dumps({name: round(share, 6) for name, share in sorted(value.items())})
+        else:
+            row[column.key] = value
+    return row
 
 
 def _write(path: Path, text: str) -> Path:
@@ -170,7 +192,7 @@ def trials(groups: Iterable[Group]) -> "DataFrame":
     rows = []
     for group in groups:
         for setting in (*([group.start] if group.start is not None else []), *group.settings):
-            for record in (*setting.validation, *setting.test):
+            for record in setting.every_record:
                 rows += _rows(group, setting, record)
     params = sorted({name for row in rows for name in row if name not in TRIAL_NAMES})
     return DataFrame(rows, columns=[*TRIAL_NAMES, *params])

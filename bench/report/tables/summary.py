@@ -1,82 +1,85 @@
-"""The summary that ends a run: a table that fits a terminal of 80 columns."""
+"""Summary at the end of a run: a table that fits a terminal of 80 columns."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bench.core.record import START
 from bench.report.analysis.agreement import agreement_text, judges_agree
-from bench.report.analysis.columns import FLAGGED, is_degenerate
-from bench.report.analysis.compared import score_interval
-from bench.report.analysis.settings import Group, Setting, Split, interval, plotted_split
+from bench.report.analysis.comparison import Comparison
+from bench.report.analysis.settings import Group, Setting, Split, plotted_split
+from bench.report.tables.columns import FLAGGED, Column, Entry, is_degenerate, shown_columns
 from bench.report.tables.gain import no_gain_text
-from bench.report.tables.text import NOTHING, number, percent, setting_text, target_formula, terms_text
-from bench.stats.intervals import Interval
+from bench.report.tables.text import NOTHING, setting_text, target_formula, terms_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-NAMES = ("", "objective, setting")
 
+def summary_table(comparisons: Iterable[Comparison]) -> "RenderableType":
+    """Return a table for each group, the start model on top, the best setting of an objective with ★.
 
-def summary_table(groups: Iterable[Group]) -> "RenderableType":
-    """Return what ends a run: a table for each group, the start model on top, the best of an objective with ★.
-
-    Numbers are of the test prompts where all settings have them, else of the validation prompts; the title says which.
-    Where only the best ones were tested, their test target stands beside.
+    Numbers are of the test prompts where all settings have them, else of the validation prompts, as the title says.
+    Where only the best ones were tested, a column more has their test target.
     """
     from rich.console import Group as Together
 
-    return Together(*map(_summary, groups))
+    return Together(*map(_summary, comparisons))
 
 
-def _summary(group: Group) -> "Table":
+def _summary(comparison: Comparison) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    group = comparison.group
     split = plotted_split(group)
     title = f"{group.suite}: {split} prompts, target = {target_formula(group)}\n{terms_text(group.tuning)}"
-    caption = "± 95 % interval over seeds and prompts, with * over one seed's prompts; ★ best by validation"
-    gained_nothing = no_gain_text(group)
-    caption += f"\n{gained_nothing}" if gained_nothing else ""
-    caption += "".join(f"\n{agreement_text(found)}" for found in judges_agree(group))
-    flags = [setting for setting in group.settings if is_degenerate(setting)]
-    caption += f"\n⚠ more than {100 * FLAGGED:g} % of the test samples are no answers" if flags else ""
     table = Table(
-        title=title, title_style="bold", caption=caption, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+        title=title, title_style="bold", caption=_caption(group), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
-    settings = ([group.start] if group.start else []) + list(group.settings)
-    rows = [_summary_cells(setting, split, group) for setting in settings]
-    if split == "validation" and any(setting.test for setting in group.settings):
-        rows = [row | {"test\ntarget": _narrow(score_interval(s.test))} for s, row in zip(settings, rows, strict=True)]
-    measured = [name for name in rows[0] if name in NAMES or any(row[name] != NOTHING for row in rows)]
-    for name in measured:
-        named = name in NAMES
-        wraps = name == "objective, setting"
-        table.add_column(name, justify="left" if named else "right", no_wrap=not wraps, overflow="fold")
-    for setting, row in zip(settings, rows, strict=True):
-        style = "bold" if setting.best else "dim" if setting.objective == START else None
-        table.add_row(*(row[name] for name in measured), style=style)
+    settings = [*([group.start] if group.start else []), *group.settings]
+    names = [_name(setting, group) for setting in settings]
+    table.add_column("", justify="left", no_wrap=True, overflow="fold")
+    table.add_column("objective, setting", justify="left", overflow="fold")
+    cells = [["★" if setting.best else "" for setting in settings], names]
+    for heading, column, shown in _columns(comparison, split):
+        texts = [_narrow(column, Entry(comparison, setting, None, shown)) for setting in settings]
+        if any(text != NOTHING for text in texts):
+            table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
+            cells.append(texts)
+    for setting, row in zip(settings, zip(*cells, strict=True), strict=True):
+        table.add_row(*row, style="bold" if setting.best else "dim" if setting.objective == START else None)
     return table
 
 
-def _summary_cells(setting: Setting, split: Split, group: Group) -> dict[str, str]:
-    records = setting.records(split)
-    troubles = sorted({r.status for r in (*setting.validation, *setting.test) if r.status != "completed"})
-    named = "untrained" if setting.objective == START else setting_text(setting, group, brief=True)
-    return {
-        "": "★" if setting.best else "",
-        "objective, setting": " ".join(
-            [setting.objective, *(["⚠"] if is_degenerate(setting) else []), named, *troubles]
-        ),
-        "target": _narrow(score_interval(records)),
-        "gold\nreward": _narrow(score_interval(records, name="gold_reward")),
-        "KL\nnats": number(interval(records, "kl"), places=1, spread=False),
-        "wins\n%": number(interval(records, "win_rate", task="judge"), places=1, spread=False),
-        "BLiMP\n%": number(percent(interval(records, "acc", task="blimp")), places=1, spread=False),
-    }
+def _columns(comparison: Comparison, split: Split) -> list[tuple[str, Column, Split]]:
+    """Return the columns of numbers, each with its heading and the prompts that it is of."""
+    columns: list[tuple[str, Column, Split]] = []
+    for column in shown_columns(comparison.group, "terminal"):
+        # a word in each line: the columns of numbers are narrow
+        heading = "\n".join([*column.heading(comparison, "terminal", unit=False).split(), *column.unit.split()])
+        columns.append((heading, column, split))
+    if split == "validation" and any(setting.test for setting in comparison.group.settings):
+        columns += [("test\ntarget", column, "test") for _, column, _ in columns if column.key == "target"]
+    return columns
 
 
-def _narrow(found: Interval) -> str:
-    """Return the number with two places and no spaces: the table fits a terminal of 80 columns."""
-    return number(found, places=2).replace(" ", "")
+def _caption(group: Group) -> str:
+    lines = ["± 95 % interval over seeds and prompts, with * over one seed's prompts; ★ best by validation"]
+    warning = no_gain_text(group)
+    lines += [warning] if warning else []
+    lines += map(agreement_text, judges_agree(group))
+    if any(is_degenerate(setting) for setting in group.settings):
+        lines.append(f"⚠ more than {100 * FLAGGED:g} % of the test samples are no answers")
+    return "\n".join(lines)
+
+
+def _name(setting: Setting, group: Group) -> str:
+    troubles = sorted({record.status for record in setting.every_record if record.status != "completed"})
+    values = "untrained" if setting.objective == START else setting_text(setting, group, brief=True)
+    return " ".join([setting.objective, *(["⚠"] if is_degenerate(setting) else []), values, *troubles])
+
+
+def _narrow(column: Column, entry: Entry) -> str:
+    """Return the number without spaces: the table fits a terminal of 80 columns."""
+    return column.text(entry, "terminal").replace(" ", "")

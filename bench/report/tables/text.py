@@ -1,4 +1,4 @@
-"""Words and formulas of tables: the target (J, or a win rate over the start model), terms, numbers."""
+"""Wording of tables and figures: names of the target and the reward, terms, settings and numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,31 +8,34 @@ from bench.report.analysis.settings import Group, Setting
 from bench.stats.intervals import Interval
 from bench.stats.paired import PairedTest
 
+NOTHING = "–"
+"""The text where nothing was measured."""
+
 
 def is_rate(group: Group) -> bool:
-    """Whether the target is a win rate, in percent."""
+    """Return whether the target is a win rate, in percent."""
     return group.target == "win_rate"
 
 
 def target_label(group: Group) -> str:
-    """The target as a column or an axis is headed."""
+    """Return the heading of the target, for a column or an axis."""
     return "LC wins [%]" if is_rate(group) else "target J"
 
 
 def target_short(group: Group) -> str:
-    """The target in a word, for a heading that says more."""
+    """Return the target in a word, for a longer heading."""
     return "wins" if is_rate(group) else "J"
 
 
 def target_formula(group: Group) -> str:
-    """The target in a line of plain text."""
+    """Return the target as a formula in plain text."""
     if is_rate(group):
         return f"length-controlled wins over the start model, %, by {_judge(group)}"
     return f"{reward_label(group)} − {group.beta0:g} · KL"
 
 
 def target_meaning(group: Group) -> str:
-    """The target in a sentence's part, for Markdown."""
+    """Return the target as part of a sentence, in Markdown."""
     if is_rate(group):
         return (
             f"the length-controlled win rate over the start model's answers in percent, by judge {_judge(group)} (a "
@@ -42,7 +45,7 @@ def target_meaning(group: Group) -> str:
 
 
 def reward_label(group: Group) -> str:
-    """What the gold reward is, as a column or an axis is headed."""
+    """Return the heading of the reward, for a column or an axis."""
     return f"reward by {_judge(group)}" if group.judges else "gold reward"
 
 
@@ -51,18 +54,18 @@ def _judge(group: Group) -> str:
 
 
 def terms(tuning: Mapping[str, Any]) -> list[str]:
-    """Return the terms of a protocol in words, «preset quick», «axes beta», …; what it does not hold is left out."""
-    found = {name: tuning.get(name) for name in ("preset", "axes", "trials", "steps", "pairs")}
-    said = [
-        f"preset {found['preset']}" if found["preset"] else None,
-        f"axes {', '.join(found['axes']) or 'none'}" if found["axes"] is not None else None,
-        _counted(found["trials"], "trial", f" of each objective ({tuning.get('sampler', 'sampler unknown')})"),
+    """Return the terms of a protocol in words, «preset quick», «axes beta», …, as far as it has them."""
+    known = {name: tuning.get(name) for name in ("preset", "axes", "trials", "steps", "pairs")}
+    texts = [
+        f"preset {known['preset']}" if known["preset"] else None,
+        f"axes {', '.join(known['axes']) or 'none'}" if known["axes"] is not None else None,
+        _counted(known["trials"], "trial", f" of each objective ({tuning.get('sampler', 'sampler unknown')})"),
         _seeds(tuning.get("seeds"), "choose"),
         _seeds(tuning.get("final_seeds"), "report"),
-        _counted(found["steps"], "step", ""),
-        _counted(found["pairs"], "pair", ""),
+        _counted(known["steps"], "step", ""),
+        _counted(known["pairs"], "pair", ""),
     ]
-    return [text for text in said if text is not None]
+    return [text for text in texts if text is not None]
 
 
 def terms_text(tuning: Mapping[str, Any]) -> str:
@@ -78,31 +81,28 @@ def _counted(count: int | None, noun: str, after: str) -> str | None:
     return None if count is None else f"{count:,} {noun}{'' if count == 1 else 's'}{after}"
 
 
-NOTHING = "–"
-
-
 def setting_text(setting: Setting, group: Group, *, brief: bool = False) -> str:
     """Return what tells a setting from the others: its parameters, and the training fields that differ.
 
     ``brief`` leaves out the parameters that are the same in all settings of the objective, if any differs.
     """
-    others = [other for other in group.settings if other.objective == setting.objective]
+    others = group.by_objective[setting.objective]
     varying = {name for name, _ in setting.params if len({other.param(name) for other in others}) > 1}
-    shown = varying if brief and varying else {name for name, _ in setting.params}
-    parts = [f"{name}={value:g}" for name, value in setting.params if name in shown]
+    names = varying if brief and varying else {name for name, _ in setting.params}
+    parts = [f"{name}={value:g}" for name, value in setting.params if name in names]
     parts += [f"lr={setting.learning_rate:g}"] if group.several_rates else []
     parts += [f"{name}={dict(setting.train).get(name)}" for name in group.differing]
     return " ".join(parts) or "defaults"
 
 
-def number(found: Interval, *, places: int = 3, spread: bool = True) -> str:
+def number(value: Interval, *, places: int = 3, spread: bool = True) -> str:
     """Return «0.312 ± 0.020», with * where the interval knows one seed only, and a dash where nothing was measured."""
-    if math.isnan(found.mean):
+    if math.isnan(value.mean):
         return NOTHING
-    text = f"{found.mean:z.{places}f}".replace("-", "−")
-    if not spread or math.isnan(found.half):
+    text = f"{value.mean:z.{places}f}".replace("-", "−")
+    if not spread or math.isnan(value.half):
         return text
-    return f"{text} ± {found.half:.{places}f}{'*' if found.source == 'prompts' else ''}"
+    return f"{text} ± {value.half:.{places}f}{'*' if value.source == 'prompts' else ''}"
 
 
 def letters_text(letters: str) -> str:
@@ -125,6 +125,6 @@ def percent(share: Interval) -> Interval:
 
 def troubles(setting: Setting) -> str:
     """Return how many of a setting's runs did not complete, «1 of 3 diverged», nothing where all did."""
-    runs = {record.key: record.status for record in (*setting.validation, *setting.test)}
+    runs = {record.key: record.status for record in setting.every_record}
     bad = {status: sum(s == status for s in runs.values()) for status in sorted(set(runs.values()) - {"completed"})}
     return ", ".join(f"{count} of {len(runs)} {status}" for status, count in bad.items())

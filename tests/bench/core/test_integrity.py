@@ -100,7 +100,7 @@ def every_flip_is_found(made: Path, files: list[Path]) -> None:
 
 def test_the_command_names_the_file_and_exits_with_1(results: Path) -> None:
     flip(results / "leaderboard.csv", random.Random(1))
-    refused(bench("verify", "--out", results), 1, "leaderboard.csv", "1 files are not what was written")
+    refused(bench("verify", "--out", results), 1, "leaderboard.csv", "1 files were changed after they were written")
 
 
 def test_a_journal_that_has_grown_is_sound_and_one_that_was_cut_is_not(results: Path) -> None:

@@ -11,7 +11,6 @@ from scipy import stats as reference
 from bench.stats.intervals import (
     mean_interval,
     normal_interval,
-    paired_difference,
     t_interval,
 )
 
@@ -45,11 +44,6 @@ def test_one_seed_takes_its_interval_from_the_prompts_and_says_so():
     assert mean_interval([0.5, 0.7], stderrs=[0.1, 0.1]).source == "seeds"
     assert math.isnan(mean_interval([0.5]).low)
     assert math.isnan(mean_interval([]).mean)
-
-
-def test_a_paired_difference_uses_common_seeds_only():
-    found = paired_difference({1: 1.0, 2: 2.0, 3: 99.0}, {1: 0.5, 2: 1.5, 4: -99.0})
-    assert (found.mean, found.low, found.high, found.n) == (0.5, 0.5, 0.5, 2)
 
 
 @pytest.mark.parametrize(

@@ -59,5 +59,5 @@ def test_a_difference_of_anything_but_two_of_the_names_is_refused(pair):
 
 
 def test_a_name_given_twice_is_refused():
-    with pytest.raises(ValueError, match="each name stands once"):
+    with pytest.raises(ValueError, match="names must be distinct"):
         compact_letters(["a", "a"], [])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.errors import RunError
-from bench.report.analysis.compared import matched
+from bench.report.analysis.comparison import matched
 from bench.report.analysis.settings import group_records
 from tests.bench.report.conftest import record, run_spec, study
 

@@ -172,7 +172,7 @@ def test_degenerate_completions_and_bad_ends_are_flagged(hostile: Path):
 def test_the_first_line_says_who_ties_and_who_cannot_be_told(tmp_path: Path):
     few = study(("dpo", "ipo"), final_seeds=1)
     text = page_html(analyse(few), results=tmp_path)
-    assert "cannot be told: there are not two common seeds" in text
+    assert "is not known: there are not two common seeds" in text
     wide = [record(run_spec("dpo", seed=s), split="test", target=1 + s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec("kto", seed=s), split="test", target=s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec(name), target=0.5) for name in ("dpo", "kto")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report.analysis.compared import compare_group
+from bench.report.analysis.comparison import compare_group
 from bench.report.analysis.settings import group_records
 from bench.report.figures.write import write_figures
 from bench.report.tables.latex import ROWS, escape, leaderboard_latex
@@ -71,7 +71,7 @@ def test_the_first_row_alone_is_bold_and_ties_are_letters(full_study):
     assert [line.startswith(r"\bfseries dpo") for line in rows] == [True, False, False, False, False]
     assert [line.count(r"\bfseries") for line in rows] == [2, 0, 0, 0, 0]
     (group,) = group_records(full_study)
-    letters = {name: row.letters for name, row in compare_group(group).rows.items()}
+    letters = {name: row.letters for name, row in compare_group(group).results.items()}
     for line in rows[:4]:
         cells = [cell.strip().removeprefix(r"\bfseries ") for cell in line.split("&")]
         assert cells[3] == letters[cells[0]]
@@ -81,7 +81,7 @@ def test_an_uncertainty_stands_in_the_last_places_of_its_number():
     text = latex([*start_records(), *runs_of("dpo", target=0.25)])
     cells = next(line for line in text.splitlines() if line.startswith(r"\bfseries dpo")).split(" & ")
     (group,) = group_records(runs_of("dpo", target=0.25))
-    half = compare_group(group).rows["dpo"].mean.half
+    half = compare_group(group).results["dpo"].mean.half
     assert cells[2] == rf"\bfseries 0.250({half * 1000:.0f})"
     assert "S[table-format=1.3(3)" in text
 

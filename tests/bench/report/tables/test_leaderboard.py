@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.core.artifacts import write_whole
 from bench.errors import RunError
 from bench.report.analysis.analysis import analyse
-from bench.report.analysis.compared import compare_group
+from bench.report.analysis.comparison import compare_group
 from bench.report.analysis.settings import group_records
 from bench.report.page.render import page_html
 from bench.report.tables.leaderboard import csv_text, leaderboard, write_leaderboard
@@ -33,7 +33,7 @@ def compared(records):
 
 def rendered(records, width=80) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(summary_table(group_records(records)))
+    console.print(summary_table(analyse(records).comparisons))
     return console.export_text()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.report.analysis.compared import compare_group, kl_budgets
+from bench.report.analysis.comparison import compare_group, kl_budgets
 from bench.report.analysis.settings import group_records
 from bench.stats.paired import paired_test
 from tests.bench.report.conftest import record, run_spec, start_records, study
@@ -59,7 +59,7 @@ def test_pairs_are_tested_on_the_seeds_that_both_have():
     tables = {"dpo": noise(1) + 1, "ipo": noise(2)}
     records = [r for name, t in tables.items() for r in scored(name, t)]
     cut = [r for r in records if (r.spec.objective, r.spec.seed) != ("dpo", 3)]
-    found = compare_group(group_of(cut)).rows["ipo"].to_first.difference
+    found = compare_group(group_of(cut)).results["ipo"].to_first.difference
     kept = [0, 1, 3]
     assert found.mean == pytest.approx(float((tables["ipo"][kept] - tables["dpo"][kept]).mean()))
     assert found.n == 3
@@ -81,7 +81,7 @@ def test_without_scores_of_prompts_the_seeds_are_paired():
 
 def test_one_more_objective_changes_no_others_own_numbers(full_study):
     few = [r for r in full_study if r.spec.objective != "kto"]
-    before, after = compare_group(group_of(few)).rows, compare_group(group_of(full_study)).rows
+    before, after = compare_group(group_of(few)).results, compare_group(group_of(full_study)).results
     for name, row in before.items():
         same = after[name]
         assert (row.mean, row.iqm, row.components) == (same.mean, same.iqm, same.components)
@@ -92,7 +92,7 @@ def test_the_improvement_is_over_dpo_or_the_first_or_the_one_that_was_named(full
     assert compare_group(group_of(full_study)).baseline == "dpo"
     others = group_of([r for r in full_study if r.spec.objective != "dpo"])
     found = compare_group(others)
-    assert found.baseline == next(iter(found.rows)) == "ipo"
+    assert found.baseline == next(iter(found.results)) == "ipo"
     named = compare_group(others, baseline="simpo")
     assert math.isnan(named.rows["simpo"].improvement.mean)
     assert named.rows["ipo"].improvement.mean > 0.5
@@ -107,7 +107,7 @@ def test_the_sweeps_numbers_are_of_the_validation_runs():
         spec = run_spec(beta=beta)
         made.append(record(spec, status="diverged") if target is None else record(spec, target=target, kl=kl))
     found = compare_group(group_of(made))
-    row = found.rows["dpo"]
+    row = found.results["dpo"]
     assert (row.sensitivity.best, row.sensitivity.median, row.sensitivity.worst) == (0.9, 0.4, -0.5)
     assert row.sensitivity.diverged == 1
     assert found.budgets == (1, 2, 5)
@@ -130,7 +130,7 @@ def test_sixty_objectives_take_seconds():
     records = [r for at in range(60) for r in scored(f"loss_{at:02d}", noise(at, seeds=3) + at % 7 / 10)]
     group = group_of(records + [record(run_spec(f"loss_{at:02d}", beta=2.0), target=-9.0) for at in range(60)])
     began = time.perf_counter()
-    rows = compare_group(group).rows
+    rows = compare_group(group).results
     assert time.perf_counter() - began < 20
     assert len(rows) == 60
     assert all(row.letters for row in rows.values())
@@ -139,8 +139,8 @@ def test_sixty_objectives_take_seconds():
 def test_objectives_that_were_not_tested_stand_last_without_a_test_number():
     untested = [r for r in study(("dpo", "ipo")) if (r.spec.objective, r.evaluation.split) != ("dpo", "test")]
     found = compare_group(group_of(untested))
-    assert list(found.rows) == ["ipo", "dpo"]
-    row = found.rows["dpo"]
+    assert list(found.results) == ["ipo", "dpo"]
+    row = found.results["dpo"]
     assert (row.rank, row.letters) == (None, "")
     assert math.isnan(row.mean.mean)
     assert math.isnan(row.to_first.p)

@@ -17,16 +17,17 @@ from bench.core.record import Metric
 from bench.core.results import load_records
 from bench.errors import RunError, UsageError
 from bench.report.analysis.analysis import analyse
-from bench.report.analysis.columns import NAMES
-from bench.report.analysis.compared import compare_group
-from bench.report.analysis.ranking import choose_groups, one_group
+from bench.report.analysis.comparison import compare_group
+from bench.report.analysis.ranking import choose_groups
 from bench.report.analysis.settings import group_records
 from bench.report.tables import leaderboard as leaderboard_module
+from bench.report.tables.columns import csv_names
 from bench.report.tables.leaderboard import leaderboard, trials, trials_text, write_leaderboard
 from bench.report.tables.markdown import leaderboard_markdown
 from bench.report.tables.summary import summary_table
 from tests.bench.report.conftest import TUNING, record, run_spec, study, write_records
 
+NAMES = csv_names()
 DOCUMENT = Path(__file__).parents[4] / "docs" / "leaderboard.md"
 
 
@@ -114,7 +115,6 @@ def two_protocols():
 def test_one_protocol_is_named_by_its_hash_or_its_preset(given):
     assert [group.protocol for group in choose_groups(two_protocols(), protocol=given)] == ["q" * 16]
     assert set(leaderboard(two_protocols(), protocol=given).preset) == {"standard"}
-    assert one_group(two_protocols(), protocol=given).objectives == ("dpo", "kto")
 
 
 @pytest.mark.parametrize("given", ["nightly", "qqq", "", "pq"])
@@ -129,11 +129,7 @@ def test_a_preset_of_two_protocols_names_neither():
         choose_groups(records, protocol="quick")
 
 
-def test_ranking_across_protocols_is_refused():
-    with pytest.raises(UsageError, match="2 leaderboards, whose numbers do not compare"):
-        one_group(two_protocols())
-    with pytest.raises(UsageError, match="no finished runs"):
-        one_group([])
+def test_a_group_of_two_protocols_is_refused():
     first, second = group_records(two_protocols())
     with pytest.raises(ValueError, match=r"holds records of q{16}"):
         replace(first, settings=first.settings + second.settings)
@@ -150,7 +146,7 @@ def test_the_terms_of_each_protocol_are_told():
     terms = "preset standard · axes beta · 12 trials of each objective (grid) · 1 seed to choose · 3 seeds to report"
     assert f"{terms} · 60 steps · 960 pairs" in text
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary_table(choose_groups(two_protocols(), protocol="standard")))
+    console.print(summary_table(analyse(two_protocols(), protocol="standard").comparisons))
     told = " ".join(console.export_text().split())
     assert "preset standard · axes beta · 12 trials" in told
     assert "preset quick" not in told

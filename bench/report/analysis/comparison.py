@@ -1,10 +1,13 @@
-"""The analysis of a group: each objective's best setting against the others, and what its sweep says."""
+"""Comparison of the objectives of a group: paired tests of their best settings, and statistics of their sweeps."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bench.core.record import RunRecord
 from bench.errors import RunError, UsageError, did_you_mean
@@ -17,34 +20,26 @@ from bench.stats.intervals import LEVEL, Interval, mean_interval
 from bench.stats.letters import compact_letters
 from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement, student_p
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 BASELINE = "dpo"
-
 SEED = 1952
-
 NONE = Interval(math.nan, math.nan, math.nan, "none", 0)
-
 UNTESTED = PairedTest(NONE, math.nan)
-
 ROUND = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """KL budgets, nats, of which a group's three largest are reported."""
 
 Scores = dict[int, list[float]]
 
-Pair = tuple[str, str]
+NamePair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Row:
-    """What the comparison says of one objective; NaN and None where its runs cannot tell.
+class ObjectiveResult:
+    """The result of one objective; NaN and None where its runs do not suffice.
 
     ``mean``, ``iqm``: test target of its best setting. ``improvement``: probability that it beats the baseline on a
     prompt. ``to_first``: its test target minus the first row's, paired, with Holm's p over all pairs. ``letters``: rows
-    that share one are not told apart. ``sensitivity``, ``hypervolume``, ``reward_at_kl``, ``importances``: of its
-    sweep, on validation prompts.
+    that share one do not differ significantly. ``sensitivity``, ``hypervolume``, ``reward_at_kl``, ``importances``: of
+    its sweep, on validation prompts; ``swept`` are its settings.
     """
 
     objective: str
@@ -58,44 +53,60 @@ class Row:
     sensitivity: Sensitivity
     hypervolume: float
     reward_at_kl: tuple[float, ...]
-    importances: dict[str, float]
+    swept: tuple[Setting, ...]
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """The share of the target's variance over the sweep that each varied parameter explains."""
+        # half a second for each objective, and the page has no use for it
+        return _importances(self.swept)
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A group with its comparison: rows by objective, best first; what they are held against; KL budgets, nats."""
+class Comparison:
+    """A group's results by objective, best first; the baseline of their improvements; KL budgets, nats."""
 
     group: Group
-    rows: dict[str, Row]
+    results: dict[str, ObjectiveResult]
     baseline: str | None
     budgets: tuple[float, float, float]
 
+    def result(self, setting: Setting) -> ObjectiveResult | None:
+        """Return the result of the setting's objective where validation chose that setting, else None."""
+        return self.results[setting.objective] if setting.best else None
 
-def compare_group(group: Group, *, baseline: str | None = None) -> Compared:
-    """Return what the records say of each objective of ``group``, equal for equal records.
+    @property
+    def first(self) -> Setting | None:
+        """The best setting of the objective with the highest test target, None where nothing was tested."""
+        name = next((name for name, result in self.results.items() if result.rank == 1), None)
+        return None if name is None else self.group.best(name)
+
+
+def compare_group(group: Group, *, baseline: str | None = None) -> Comparison:
+    """Return the comparison of the objectives of ``group``, equal for equal records.
 
     ``baseline``: the objective that the others' probability of improvement is over; dpo where it was tested, else the
     first row. Differences are paired over the seeds that both objectives have and their prompts; without scores of
     prompts, over seeds alone. Raises UsageError for a baseline that has no test score.
     """
-    places = ranks(group)
+    ranking = ranks(group)
     scores = seed_scores(group)
-    chosen = _baseline(baseline, list(places))
-    tests = _tests(group, list(places), scores)
+    chosen = _baseline(baseline, list(ranking))
+    tests = _tests(group, list(ranking), scores)
     adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
     different = {frozenset(pair) for pair, p in adjusted.items() if p < 1 - LEVEL}
-    letters = compact_letters(list(places), different) if tests else {}
-    budgets = kl_budgets(group)
+    letters = compact_letters(list(ranking), different) if tests else {}
+    budgets, at_start = kl_budgets(group), _reward_at_start(group)
 
-    def row(name: str) -> Row:
+    def result(name: str) -> ObjectiveResult:
         best = group.best(name)
-        pair = (next(iter(places), name), name)
+        pair = (next(iter(ranking), name), name)
         table = list(scores.get(name, {}).values())
-        swept = [setting for setting in group.settings if setting.objective == name]
+        swept = group.by_objective[name]
         points = [(validation(one, "kl"), validation(one, "gold_reward")) for one in swept]
-        return Row(
+        return ObjectiveResult(
             objective=name,
-            rank=places.get(name),
+            rank=ranking.get(name),
             mean=score_interval(best.test) if best else NONE,
             iqm=crossed_interval(table, statistic="iqm") if table else NONE,
             improvement=_improvement(name, chosen, scores),
@@ -103,13 +114,13 @@ def compare_group(group: Group, *, baseline: str | None = None) -> Compared:
             letters=letters.get(name, ""),
             components=variance_components(table) if table else None,
             sensitivity=sensitivity([validation(one, "target") for one in swept]),
-            hypervolume=hypervolume(points, kl_max=budgets[-1], reward_min=_reward_at_start(group)),
+            hypervolume=hypervolume(points, kl_max=budgets[-1], reward_min=at_start),
             reward_at_kl=tuple(reward_at_kl(points, budgets)),
-            importances=_importances(swept),
+            swept=swept,
         )
 
-    untested = [name for name in group.objectives if name not in places]
-    return Compared(group, {name: row(name) for name in [*places, *untested]}, chosen, budgets)
+    untested = [name for name in group.objectives if name not in ranking]
+    return Comparison(group, {name: result(name) for name in [*ranking, *untested]}, chosen, budgets)
 
 
 def score_interval(records: Sequence[RunRecord], *, name: str = "target") -> Interval:
@@ -132,18 +143,18 @@ def kl_budgets(group: Group) -> tuple[float, float, float]:
 
     Else they are the three largest of the series 1, 2, 5, 10, … that some setting's KL on validation prompts reaches.
     """
-    found = [validation(setting, "kl") for setting in group.settings]
-    reach = max((kl for kl in found if math.isfinite(kl)), default=ROUND[-1])
-    at = max(3, sum(budget <= reach for budget in ROUND))
-    return ROUND[at - 3], ROUND[at - 2], ROUND[at - 1]
+    kls = [validation(setting, "kl") for setting in group.settings]
+    reach = max((kl for kl in kls if math.isfinite(kl)), default=ROUND[-1])
+    count = max(3, sum(budget <= reach for budget in ROUND))
+    return ROUND[count - 3], ROUND[count - 2], ROUND[count - 1]
 
 
-def _baseline(given: str | None, tested: list[str]) -> str | None:
-    if given is None:
+def _baseline(name: str | None, tested: list[str]) -> str | None:
+    if name is None:
         return BASELINE if BASELINE in tested else next(iter(tested), None)
-    if given not in tested:
-        raise UsageError(f"baseline {given!r} has no test score", fix=did_you_mean(given, tested))
-    return given
+    if name not in tested:
+        raise UsageError(f"baseline {name!r} has no test score", fix=did_you_mean(name, tested))
+    return name
 
 
 def _improvement(name: str, baseline: str | None, scores: dict[str, Scores]) -> Interval:
@@ -154,30 +165,30 @@ def _improvement(name: str, baseline: str | None, scores: dict[str, Scores]) -> 
     return probability_of_improvement([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else NONE
 
 
-def _tests(group: Group, names: list[str], scores: dict[str, Scores]) -> dict[Pair, PairedTest]:
-    """Return the test of each pair, the higher rank first; pairs without common seeds or intervals are left out."""
+def _tests(group: Group, names: list[str], scores: dict[str, Scores]) -> dict[NamePair, PairedTest]:
+    """Return the test of each pair, the higher rank first; pairs without a p-value are left out."""
     targets = {name: by_seed(best.test, "target") for name in names if (best := group.best(name)) is not None}
-    tables: dict[Pair, tuple[list[list[float]], list[list[float]]]] = {}
+    scored: dict[NamePair, tuple[list[list[float]], list[list[float]]]] = {}
+    tests: dict[NamePair, PairedTest] = {}
     for pair in combinations(names, 2):
         first, second = (scores.get(name, {}) for name in pair)
-        if seeds := sorted(first.keys() & second.keys()):
-            tables[pair] = [first[seed] for seed in seeds], [second[seed] for seed in seeds]
-    by_prompt = dict(zip(tables, paired_tests(list(tables.values())), strict=True))
-    tests = {
-        pair: by_prompt[pair] if pair in by_prompt else _seed_test(targets[pair[0]], targets[pair[1]])
-        for pair in combinations(names, 2)
-    }
-    return {pair: test for pair, test in tests.items() if not math.isnan(test.p)}
+        seeds = sorted(first.keys() & second.keys())
+        if seeds:
+            scored[pair] = ([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+        else:
+            tests[pair] = _seed_test(targets[pair[0]], targets[pair[1]])
+    tests |= zip(scored, paired_tests(list(scored.values())), strict=True)
+    return {pair: tests[pair] for pair in combinations(names, 2) if not math.isnan(tests[pair].p)}
 
 
 def _seed_test(first: dict[int, float], second: dict[int, float]) -> PairedTest:
     """Return Student's paired test over common seeds, for scores of which the prompts are not known."""
     gaps = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    found = mean_interval(gaps)
+    gap_mean = mean_interval(gaps)
     if len(gaps) < 2:
-        return PairedTest(found, math.nan)
-    error = math.sqrt(math.fsum((gap - found.mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
-    return PairedTest(found, float(student_p(found.mean, error, freedom=len(gaps) - 1)))
+        return PairedTest(gap_mean, math.nan)
+    error = math.sqrt(math.fsum((gap - gap_mean.mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
+    return PairedTest(gap_mean, float(student_p(gap_mean.mean, error, freedom=len(gaps) - 1)))
 
 
 def _turned(test: PairedTest, *, p: float) -> PairedTest:
@@ -190,8 +201,8 @@ def _reward_at_start(group: Group) -> float:
     start = validation(group.start, "gold_reward") if group.start is not None else math.nan
     if math.isfinite(start):
         return start
-    found = (validation(setting, "gold_reward") for setting in group.settings)
-    return min((reward for reward in found if math.isfinite(reward)), default=0.0)
+    rewards = (validation(setting, "gold_reward") for setting in group.settings)
+    return min((reward for reward in rewards if math.isfinite(reward)), default=0.0)
 
 
 def _importances(swept: Sequence[Setting]) -> dict[str, float]:
@@ -211,11 +222,9 @@ def matched(group: Group, *, name: str = "target") -> "dict[str, NDArray[np.floa
     columns, so entries at one place are paired. An objective without test scores is left out; without a seed that all
     have, nothing is left. Raises RunError where two runs were scored on different numbers of prompts.
     """
-    import numpy as np
-
-    found = seed_scores(group, name=name)
-    common = set.intersection(*map(set, found.values())) if found else set()
-    return {one: np.array([rows[seed] for seed in sorted(common)]) for one, rows in found.items() if common}
+    scores = seed_scores(group, name=name)
+    common = set.intersection(*map(set, scores.values())) if scores else set()
+    return {one: np.array([rows[seed] for seed in sorted(common)]) for one, rows in scores.items() if common}
 
 
 def seed_scores(group: Group, *, name: str = "target") -> dict[str, dict[int, list[float]]]:
@@ -223,22 +232,22 @@ def seed_scores(group: Group, *, name: str = "target") -> dict[str, dict[int, li
 
     Raises RunError where two runs were scored on different numbers of prompts.
     """
-    found = {}
+    scores = {}
     for objective in group.objectives:
         best = group.best(objective)
         rows = scores_of(best.test, name=name) if best is not None else {}
         if rows:
-            found[objective] = rows
-    sizes = sorted({len(row) for rows in found.values() for row in rows.values()})
+            scores[objective] = rows
+    sizes = sorted({len(row) for rows in scores.values() for row in rows.values()})
     if len(sizes) > 1:
         raise RunError(
             f"runs of protocol {group.protocol} were scored on {' and '.join(map(str, sizes))} test prompts",
             fix="score them on the same prompts: `bench run` with the same suite and data",
         )
-    return found
+    return scores
 
 
 def scores_of(records: Sequence[RunRecord], *, name: str) -> dict[int, list[float]]:
     """Return seed → scores ``name`` over the prompts, of the completed records that have finite ones for each."""
-    found = ((record.spec.seed, record.scores.get(name)) for record in records if record.status == "completed")
-    return {seed: row for seed, row in found if row and all(map(math.isfinite, row))}
+    scores = ((record.spec.seed, record.scores.get(name)) for record in records if record.status == "completed")
+    return {seed: row for seed, row in scores if row and all(map(math.isfinite, row))}
