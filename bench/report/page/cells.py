@@ -7,7 +7,8 @@ from typing import Literal
 
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.settings import Split
-from bench.report.tables.columns import Column, Entry, entries, shown_columns
+from bench.report.tables.column import Column, Entry, entries
+from bench.report.tables.columns import shown_columns
 from bench.report.tables.format import Format, Value
 from bench.report.tables.text import NOTHING
 from bench.stats.intervals import Interval

@@ -1,16 +1,13 @@
 """Columns of the leaderboard, each declared once: CSV, Markdown, LaTeX, page and terminal render this list."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
 
-from bench.core.record import START
-from bench.report.analysis.comparison import Comparison, ObjectiveResult, score_interval
+from bench.report.analysis.comparison import ObjectiveResult, score_interval
 from bench.report.analysis.costs import total_cost
-from bench.report.analysis.ranking import ranked
-from bench.report.analysis.settings import Group, Setting, Split, interval, values
-from bench.report.tables.format import Format, Value, value_text
+from bench.report.analysis.settings import Group, Setting, interval, values
+from bench.report.tables.column import Column, Entry, Getter, Heading, Output, names_in_csv
+from bench.report.tables.format import Format, Value
 from bench.report.tables.text import (
     letters_text,
     reward_label,
@@ -21,10 +18,6 @@ from bench.report.tables.text import (
 )
 from bench.stats.intervals import Interval
 
-Output = Literal["markdown", "sweeps", "latex", "page", "terminal"]
-"""What people read; ``sweeps`` is the second table of the Markdown, with a row for each objective."""
-Getter = Callable[["Entry"], Value]
-Heading = str | Callable[[Comparison], str]
 SECTIONS = ("setting", "choice", "validation", "test", "scores", "analysis", "sweep", "runs", "fields", "tasks")
 """The order of the CSV's columns; those of one section are in the order of the list."""
 DEGENERATE = ("empty_share", "copied_share", "constant_share", "repeated_share")
@@ -36,72 +29,6 @@ STATUSES = ("completed", "diverged", "pruned", "failed")
 SIZES = ("small", "medium", "large")
 SHARES = ("acc_norm", "acc", "exact_match")
 """Measures of a share of right answers; a task is shown by the first that it has, as its own papers report it."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row of a table: a setting, its objective's result where validation chose the setting, and its prompts."""
-
-    comparison: Comparison
-    setting: Setting
-    result: ObjectiveResult | None
-    split: Split = "test"
-
-    @property
-    def group(self) -> Group:
-        """The group of the setting."""
-        return self.comparison.group
-
-    @property
-    def untrained(self) -> bool:
-        """Whether this is the start model."""
-        return self.setting.objective == START
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: what it is called, its value in a row, and where and how it is shown.
-
-    Args:
-        key: its name in the CSV and in the page's markup.
-        label: its heading for people, or what makes it from the comparison; ``unit`` stands behind it.
-        value: an entry's value; None and NaN where there is none.
-        csv: its section of the CSV, None to leave it out; ``bounds`` adds the interval's ends, ``_low`` and ``_high``.
-        shows: the outputs for people that have it, each with its format.
-        abbreviate: shortens the text for people; the CSV has all of it.
-        by_split: on the page it is there once for test and once for validation prompts, else for "both" or one.
-        about: the page's explanation. ``falling``: there a first sort puts high values on top. ``plot``: there the
-            interval is drawn.
-    """
-
-    key: str
-    label: Heading
-    value: Getter
-    unit: str = ""
-    csv: str | None = None
-    bounds: bool = False
-    shows: Mapping[Output, Format] = field(default_factory=dict)
-    abbreviate: Callable[[str], str] | None = None
-    numeric: bool = True
-    by_split: Literal["each", "both", "test"] = "each"
-    about: Heading = ""
-    falling: bool = False
-    plot: bool = False
-
-    def heading(self, comparison: Comparison, output: Output, *, unit: bool = True) -> str:
-        """Return the heading in one output, as «KL [nats]»."""
-        own = self.shows[output].label
-        heading = own if own is not None else _resolved(self.label, comparison)
-        return f"{heading} [{self.unit}]" if self.unit and unit else heading
-
-    def explanation(self, comparison: Comparison) -> str:
-        """Return what the page says of the column."""
-        return _resolved(self.about, comparison)
-
-    def text(self, entry: Entry, output: Output) -> str:
-        """Return the value in ``entry`` as one output shows it."""
-        text = value_text(self.value(entry), self.shows[output])
-        return self.abbreviate(text) if self.abbreviate else text
 
 
 def columns_of(groups: Sequence[Group]) -> list[Column]:
@@ -134,34 +61,11 @@ def csv_names(groups: Sequence[Group] = ()) -> list[str]:
     return [name for column in csv_columns(groups) for name in names_in_csv(column)]
 
 
-def names_in_csv(column: Column) -> list[str]:
-    """Return a column's names in the CSV."""
-    return [f"{column.key}{end}" for end in (("", "_low", "_high") if column.bounds else ("",))]
-
-
-def entries(comparison: Comparison, *, split: Split = "test") -> list[Entry]:
-    """Return an entry for each setting and for the start model, best settings first."""
-    return [
-        Entry(comparison, setting, comparison.result(setting) if split == "test" else None, split)
-        for setting in ranked(comparison.group)
-    ]
-
-
-def objective_entries(comparison: Comparison) -> list[Entry]:
-    """Return an entry for each objective, best first, also for those of which validation chose no setting."""
-    first = {setting.objective: setting for setting in reversed(comparison.group.settings)}
-    return [Entry(comparison, first[name], result) for name, result in comparison.results.items()]
-
-
 def is_degenerate(setting: Setting) -> bool | None:
     """Return whether more than ``FLAGGED`` of the test samples are no answers, None where that was not measured."""
     shares = [interval(setting.test, name, task="generation").mean for name in DEGENERATE]
     known = [share for share in shares if not math.isnan(share)]
     return any(share > FLAGGED for share in known) if known else None
-
-
-def _resolved(heading: Heading, comparison: Comparison) -> str:
-    return heading if isinstance(heading, str) else heading(comparison)
 
 
 def _score(name: str) -> Getter:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from bench.report.analysis.comparison import Comparison, score_interval
 from bench.report.analysis.settings import Group, Setting
-from bench.report.tables.columns import FLAGGED, Column, Entry, entries, is_degenerate, shown_columns
+from bench.report.tables.column import Column, Entry, entries
+from bench.report.tables.columns import FLAGGED, is_degenerate, shown_columns
 from bench.report.tables.format import Value
 from bench.report.tables.text import is_rate, target_formula, terms
 from bench.stats.intervals import Interval

@@ -13,7 +13,8 @@ from bench.report.analysis.analysis import Analysis, analyse, analyse_folder
 from bench.report.analysis.costs import total_cost
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting
-from bench.report.tables.columns import Column, Entry, csv_columns, csv_names, entries, names_in_csv
+from bench.report.tables.column import Column, Entry, entries, names_in_csv
+from bench.report.tables.columns import csv_columns, csv_names
 from bench.stats.intervals import Interval
 from bench.stats.paired import PairedTest
 from bench.utils.files import write_text_whole

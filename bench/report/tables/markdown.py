@@ -4,16 +4,8 @@ from collections.abc import Sequence
 
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
-from bench.report.tables.columns import (
-    FLAGGED,
-    Column,
-    Entry,
-    Output,
-    entries,
-    is_degenerate,
-    objective_entries,
-    shown_columns,
-)
+from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
+from bench.report.tables.columns import FLAGGED, is_degenerate, shown_columns
 from bench.report.tables.gain import no_gain_text
 from bench.report.tables.text import target_meaning, terms_text
 

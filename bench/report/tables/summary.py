@@ -7,7 +7,8 @@ from bench.core.record import START
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.settings import Group, Setting, Split, plotted_split
-from bench.report.tables.columns import FLAGGED, Column, Entry, is_degenerate, shown_columns
+from bench.report.tables.column import Column, Entry
+from bench.report.tables.columns import FLAGGED, is_degenerate, shown_columns
 from bench.report.tables.gain import no_gain_text
 from bench.report.tables.text import NOTHING, setting_text, target_formula, terms_text
 
