@@ -1,4 +1,4 @@
-"""Owns the two errors that a user sees: what was given, what would be right, what to do."""
+"""The two errors that a user sees: what was given, what would be right, what to do."""
 
 import difflib
 from collections.abc import Iterable

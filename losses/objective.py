@@ -1,4 +1,4 @@
-"""Owns ``Objective``: a registered loss with its metadata, and the ``@objective`` decorator that makes one."""
+"""``Objective``: a registered loss with its metadata, and the ``@objective`` decorator that makes one."""
 
 import inspect
 from collections.abc import Callable, Mapping

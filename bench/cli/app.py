@@ -1,4 +1,4 @@
-"""Owns the command line's root, and the options that several commands share."""
+"""The command line's root, and the options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated

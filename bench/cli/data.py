@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from bench.core.data_options import DataOptions
     from bench.data.card import Card
-    from bench.data.contamination import Questions
+    from bench.data.contamination import EvaluationPrompts
     from bench.data.preferences import Reading
-    from bench.data.prepare import Row
+    from bench.data.filters import PreferenceRow
 
 data_app = typer.Typer(help="Describe preference data, or write it in the plain form.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -141,7 +141,7 @@ def describe_data(
     questions = None if against is None else prompts_in(against)
     console = Console()
     cards: "list[Card]" = []
-    parts: dict[str, "Sequence[Row]"] = {}
+    parts: dict[str, "Sequence[PreferenceRow]"] = {}
     for file in files:
         for split, part in _parts(file, options):
             name = f"{file} ({split})" if split else str(file)
@@ -177,7 +177,7 @@ def convert_data(file: Path, *, options: "DataOptions", out: Path) -> None:
     say(Console(), f"{out}: {len(reading.rows)} rows, {reading.kind}, from {reading.format}{left_out}")
 
 
-def canonical(row: "Row") -> dict[str, object]:
+def canonical(row: "PreferenceRow") -> dict[str, object]:
     """Return a row in the plain form, as ``read_preferences`` reads it back."""
     from bench.data.rows import Pair
 
@@ -205,11 +205,11 @@ def _card(
     options: "DataOptions",
     model: Path | None,
     max_length: int | None,
-    questions: "Questions | None",
+    questions: "EvaluationPrompts | None",
 ) -> "tuple[Card, dict[str, dict[str, tuple[int, ...]]]]":
     from bench.data.card import describe as describe_card
     from bench.data.card import row_lengths
-    from bench.data.contamination import asked_in, contamination
+    from bench.data.contamination import contamination, user_text
     from bench.data.preferences import preferences_in
 
     if not reading.rows and reading.faults:
@@ -217,13 +217,13 @@ def _card(
         raise UsageError(f"{position}: {fault.problem} (no row of {reading.raw} can be read)", fix=fault.fix)
     tokens = None
     if model is not None:
-        from bench.data.parts import token_lengths
+        from bench.data.encoded_splits import token_lengths
         from bench.models.loading import load_tokenizer
 
         tokens = token_lengths(preferences_in(reading, source=name), load_tokenizer(model))
     overlap = None
     if questions is not None:
-        overlap = contamination([asked_in(row.prompt) for row in reading.rows], questions.prompts)
+        overlap = contamination([user_text(row.prompt) for row in reading.rows], questions.prompts)
     card = describe_card(reading, source=name, tokens=tokens, max_length=max_length, contaminated=overlap)
     lengths = row_lengths(reading.rows, tokens)
     return card, {unit: dict(fields) for unit, fields in lengths.items()}

@@ -1,4 +1,4 @@
-"""Owns how a data card is shown: on the terminal, as JSON, Markdown, HTML, and its picture of the lengths."""
+"""Display of a data card: terminal, JSON, Markdown, HTML, and a figure of the lengths."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ p { color: #555; margin: .3rem 0 }
 <h2>{{ table.title }}</h2>
 <table{% if table.texts %} class="texts"{% endif %}>
 {% if table.columns | select | list %}<tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr>{% endif %}
-{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell | plain }}</td>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell | for_terminal }}</td>{% endfor %}</tr>
 {% endfor %}</table>
 {% if table.note %}<p>{{ table.note }}</p>{% endif %}
 {% endfor %}{% endfor %}</body></html>

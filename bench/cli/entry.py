@@ -1,4 +1,4 @@
-"""Owns what a command's end looks like: its exit code, and one clear message where something is wrong."""
+"""The end of a command: its exit code, and one clear message where something is wrong."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Owns the options of ``bench evaluate``."""
+"""The options of ``bench evaluate``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import app
+from bench.evaluate.judges.factory import FORMS
 
 
 @app.command()
@@ -71,8 +72,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--judge",
-            help="Who compares: gold, reward:FOLDER, lm:FOLDER, fitted:FILE, api:MODEL@URL, or TOML; several for their "
-            "agreement. Example: --judge api:llama@http://localhost:8000/v1",
+            help=f"Who compares: {FORMS}; several for their agreement. "
+            "Example: --judge api:llama@http://localhost:8000/v1",
         ),
     ] = None,
     outputs: Annotated[

@@ -1,4 +1,4 @@
-"""Owns what ``bench evaluate`` does: which of its kinds was asked for, and that nothing asked for is left undone."""
+"""The command ``bench evaluate``: tasks, judgements, judges or MT-Bench, by its options."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns ``bench evaluate --judgements``: stored judgements to a table of win rates, and the judges' agreement."""
+"""``bench evaluate --judgements``: stored judgements to a table of win rates, and the judges' agreement."""
 
 from collections import Counter
 from collections.abc import Sequence

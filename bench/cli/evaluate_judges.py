@@ -1,4 +1,4 @@
-"""Owns ``bench evaluate --judge``: models' answers shown to judges beside a baseline's, to annotations and a table."""
+"""``bench evaluate --judge``: models' answers shown to judges beside a baseline's, to annotations and a table."""
 
 import json
 from collections.abc import Sequence
@@ -171,7 +171,7 @@ def _tell_judges(
     for judge in judges:
         made = [one for of, _, annotations in found if of is judge for one in annotations]
         bias, count = position_bias(made), outcomes(made)
-        verdicts = [verdict for one in made for verdict in one.asked.values()]
+        verdicts = [verdict for one in made for verdict in one.verdicts.values()]
         tokens = sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in verdicts)
         table.add_row(
             judge.name,
@@ -186,7 +186,7 @@ def _tell_judges(
                 f"{judge.name}: its two answers have probability {sum(masses) / len(masses):.3f} together: it hardly "
                 "answers what it is asked, and its preferences mean little"
             )
-        notes += [f"{judge.name}: e.g. {verdict.outcome}: {verdict.said[:160]}" for verdict in _odd(verdicts)]
+        notes += [f"{judge.name}: e.g. {verdict.outcome}: {verdict.text[:160]}" for verdict in _odd(verdicts)]
     console.print(table)
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""Owns ``bench evaluate --mt-bench``: a model's answers to 80 questions of two turns, graded 1 to 10 by judges."""
+"""``bench evaluate --mt-bench``: a model's answers to 80 questions of two turns, graded 1 to 10 by judges."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from bench.evaluate.judges.annotate import remembered
 from bench.evaluate.judges.base import Cost, Judge, Verdict
 from bench.evaluate.judges.cache import kept, key_of
 from bench.evaluate.judges.factory import judges_of, tell_cost
-from bench.evaluate.judges.grades import Graded, csv_of, grade_rows, printed
+from bench.evaluate.judges.grades import Graded, csv_of, grade_records, grade_rows, printed
 from bench.evaluate.judges.mt_bench import (
     TEMPERATURES,
     TOKENS,
@@ -75,16 +75,14 @@ def evaluate_mt_bench(request: GradeRequest) -> None:
         for dialogue in dialogues
         for row in grades_of(judge, dialogue, cache=cache, console=console)
     ]
-    write_text_whole(
-        folder / "grades.json", json.dumps([vars(row) for row in graded], ensure_ascii=False, indent=1) + "\n"
-    )
+    write_text_whole(folder / "grades.json", json.dumps(grade_records(graded), ensure_ascii=False, indent=1) + "\n")
     rows = grade_rows(graded)
     path = request.out if request.out.suffix == ".csv" else folder / "mt_bench.csv"
     write_text_whole(path, csv_of(rows))
     console.print(printed(rows))
     for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
         example = next(row for row in graded if row.grade is None and row.outcome == name)
-        console.print(f"  {count} × {name}, e.g. {example.said[:160]}", highlight=False, markup=False)
+        console.print(f"  {count} × {name}, e.g. {example.text[:160]}", highlight=False, markup=False)
     for written in (folder / "grades.json", path):
         console.print(f"  {written}", highlight=False, markup=False, soft_wrap=True)
 
@@ -108,7 +106,7 @@ def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: 
 
 
 def _graded(judge: Judge, dialogue: Dialogue, question: Question, turn: int, verdict: Verdict) -> Graded:
-    grade = grade_in(verdict.said) if verdict.outcome == "judged" else None
+    grade = grade_in(verdict.text) if verdict.outcome == "judged" else None
     outcome = "malformed" if verdict.outcome == "judged" and grade is None else verdict.outcome
     return Graded(
         judge=judge.name,
@@ -118,7 +116,7 @@ def _graded(judge: Judge, dialogue: Dialogue, question: Question, turn: int, ver
         turn=turn,
         grade=grade,
         outcome=outcome,
-        said=verdict.said,
+        text=verdict.text,
     )
 
 

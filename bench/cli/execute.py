@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bench.core.request import RunRequest
-from bench.core.results import load_records
 from bench.errors import RunError, UsageError
 from bench.utils.console import say
 from bench.utils.event_log import command_log
@@ -54,8 +53,10 @@ def run_command(request: RunRequest, *, dry_run: bool) -> None:
 def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with loading():
         from bench.core.outputs import remember
+        from bench.report.analysis.analysis import analyse_folder
         from bench.report.analysis.costs import write_costs
         from bench.report.analysis.pruning import pruning_of, pruning_text
+        from bench.report.analysis.settings import group_records
         from bench.report.figures.write import write_figures
         from bench.report.page.render import write_page
         from bench.report.tables.leaderboard import write_leaderboard
@@ -66,14 +67,15 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     request = plan.request
     with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
         records, failures = compare(plan, progress, crew=crew)
-    tables = write_leaderboard(request.results)
-    drawn = write_figures(request.results)
+    analysis = analyse_folder(request.results)
+    tables = write_leaderboard(request.results, analysis=analysis)
+    drawn = write_figures(request.results, analysis=analysis)
     pictures = [path for path in drawn if path.suffix == ".png"]
-    console.print(summary_table(records))
+    console.print(summary_table(group_records(records)))
     for found in pruning_of(records):
         say(console, pruning_text(found))
-    page = write_page(request.results)
-    costs = write_costs(request.results, load_records(request.results))
+    page = write_page(request.results, analysis=analysis)
+    costs = write_costs(request.results, analysis.records)
     remember(request.results, (*tables.written, costs, *drawn, page))
     for path in (*tables.written, costs, *pictures, page):
         say(console, f"  {path}")

@@ -1,4 +1,4 @@
-"""Owns the options of ``bench export``."""
+"""The options of ``bench export``."""
 
 import sys
 from pathlib import Path

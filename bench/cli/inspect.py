@@ -1,4 +1,4 @@
-"""Owns the options of ``bench inspect``."""
+"""The options of ``bench inspect``."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the options of ``bench launch``."""
+"""The options of ``bench launch``."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Owns what the commands do that make tables, figures and the page again from finished runs, and check these."""
+"""The commands that make tables, figures and the page again from finished runs, and check them."""
 
 import sys
 from collections.abc import Sequence
@@ -59,21 +59,23 @@ def make_leaderboard(
     results: Path, *, protocol: str | None = None, formats: Sequence[str] = ("csv", "md", "tex")
 ) -> None:
     """``bench leaderboard``."""
+    from bench.report.analysis.analysis import analyse
     from bench.report.analysis.costs import write_costs
     from bench.report.tables.leaderboard import write_leaderboard
     from bench.report.tables.summary import summary_table
 
-    records = _records(results)
-    console = Console()
-    paths = write_leaderboard(results, protocol=protocol, formats=formats)
+    console, everything = Console(), _records(results)
+    analysis = analyse(everything, protocol=protocol)
+    paths = write_leaderboard(results, analysis=analysis, formats=formats)
     remember(results, paths.written)
-    console.print(summary_table(records, protocol=protocol))
-    for path in (*paths.written, *([write_costs(results, records)] if "md" in formats else [])):
+    console.print(summary_table(analysis.groups))
+    for path in (*paths.written, *([write_costs(results, everything)] if "md" in formats else [])):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def make_figures(results: Path, *, style: str, formats: str, columns: int | None) -> None:
     """``bench figures``."""
+    from bench.report.analysis.analysis import analyse
     from bench.report.figures.saving import formats_of
     from bench.report.figures.style import style_of
     from bench.report.figures.write import write_figures
@@ -81,8 +83,8 @@ def make_figures(results: Path, *, style: str, formats: str, columns: int | None
     # options are read first: a folder of many records takes seconds
     style_of(style, columns=columns)
     kinds = formats_of(formats)
-    _records(results)
-    written = write_figures(results, style=style, formats=kinds, columns=columns)
+    analysis = analyse(_records(results))
+    written = write_figures(results, analysis=analysis, style=style, formats=kinds, columns=columns)
     remember(results, written)
     for path in written:
         Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
@@ -90,10 +92,10 @@ def make_figures(results: Path, *, style: str, formats: str, columns: int | None
 
 def make_page(results: Path) -> None:
     """``bench page``."""
+    from bench.report.analysis.analysis import analyse
     from bench.report.page.render import write_page
 
-    _records(results)
-    written = write_page(results)
+    written = write_page(results, analysis=analyse(_records(results)))
     remember(results, [written])
     Console().print(f"  {written}", highlight=False, markup=False, soft_wrap=True)
 
@@ -101,7 +103,7 @@ def make_page(results: Path) -> None:
 def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
     """``bench publish``."""
     from bench.core.bundle import write_bundle
-    from bench.report.analysis.ranking import choose_groups
+    from bench.report.analysis.analysis import analyse, analyse_folder
     from bench.report.figures.write import write_figures
     from bench.report.page.render import PAGE, page_html
     from bench.report.tables.leaderboard import write_leaderboard
@@ -110,14 +112,15 @@ def publish_results(results: Path, to: Path, *, protocol: str | None) -> None:
     if to.resolve() == results.resolve():
         # The bundle would give every record a second time.
         raise UsageError(f"{to} is the results folder itself", fix="name another folder to publish into")
-    groups = choose_groups(_records(results), protocol=protocol)
+    analysis = analyse(_records(results), protocol=protocol)
     writable(to)
-    written = [write_bundle([record for group in groups for record in group.records], to)]
+    written = [write_bundle([record for group in analysis.groups for record in group.records], to)]
+    analysis = analyse_folder(to)  # what the bundle holds, checked as its readers will check it
     # every trial as a row of its own is large, and made again by `bench leaderboard`
-    written += write_leaderboard(to, tidy=False).written
-    written += write_figures(to, formats=("pdf", "png"))
+    written += write_leaderboard(to, analysis=analysis, tidy=False).written
+    written += write_figures(to, analysis=analysis, formats=("pdf", "png"))
     # completions lie with the runs, not in the bundle
-    write_text_whole(to / PAGE, page_html(_records(to), results=results, figures=to))
+    write_text_whole(to / PAGE, page_html(analysis, results=results, figures=to))
     remember(to, (*written, to / PAGE))
     for path in (*written, to / PAGE):
         Console().print(f"  {path}", highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Owns the options of the commands that read records: leaderboard, figures, page, publish, reproduce, verify."""
+"""The options of the commands that read records: leaderboard, figures, page, publish, reproduce, verify."""
 
 import sys
 from pathlib import Path

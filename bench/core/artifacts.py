@@ -1,4 +1,4 @@
-"""Owns folders of the prepare stage: made where they are not there, or are not what was written."""
+"""Folders of the prepare stage: made where they are not there, or are not what was written."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Owns a bundle: the records of a results folder in one file, which tables and figures are made from just as well."""
+"""A bundle: the records of a results folder in one file, which tables and figures are made from just as well."""
 
 import gzip
 import json

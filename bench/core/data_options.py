@@ -1,4 +1,4 @@
-"""Owns what may be said about a data set: its format, its columns, its form, and what is left out of it."""
+"""Options of a data set: its format, its columns, its form, and what is left out of it."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Owns the record of one inspection: what a loss did inside a model, plain JSON, complete in itself."""
+"""The record of one inspection: what a loss did inside a model, plain JSON, complete in itself."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the manifest: which files a finished folder has, with size and SHA-256. Its presence means complete."""
+"""The manifest: which files a finished folder has, with size and SHA-256. Its presence means complete."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns what a results folder remembers of its loose files: tables, figures, page, bundle, and journals of studies.
+"""The index of a results folder's loose files: tables, figures, page, bundle, and journals of studies.
 
 They lie in no folder that has a manifest. Reports are remembered whole; a journal only grows, so what is remembered is
 its length and the hash of as much of it.

@@ -1,4 +1,4 @@
-"""Owns the record of one evaluated run: plain JSON, complete in itself, the only input of every report."""
+"""The record of one evaluated run: plain JSON, complete in itself, the only input of every report."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Owns the results folder: folders written whole, their check, and the records read back."""
+"""The results folder: folders written whole, their check, and the records read back."""
 
 import hashlib
 from pathlib import Path

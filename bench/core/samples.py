@@ -1,4 +1,4 @@
-"""Owns sampled completions, and the file that keeps them with their texts, gold reward and KL."""
+"""Sampled completions, and the file that keeps them with their texts, gold reward and KL."""
 
 import gzip
 import json

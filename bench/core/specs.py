@@ -1,4 +1,4 @@
-"""Owns what defines a run: frozen, hashed values. A run is named by the hash of its ``RunSpec``."""
+"""The specs that define a run: frozen, hashed values. The hash of its ``RunSpec`` names a run."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns the data card: what a set of preferences holds, counted, before anything is trained on it."""
+"""Data card: counts and distributions of a preference data set."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.contamination import Contamination
-from bench.data.near import words
+from bench.data.filters import PreferenceRow, answers, content_key, margin, plain_text
+from bench.data.near_duplicates import words
 from bench.data.preferences import Reading, preferences_in
-from bench.data.prepare import Row, answers, content_key, margin, said
 from bench.data.rows import Kind, Pair, Single
 
 LEVELS = (0, 5, 25, 50, 75, 95, 99, 100)
@@ -104,7 +104,7 @@ def describe(
     Raises UsageError where no row could be read.
     """
     whole = preferences_in(found, source=source)
-    rows: Sequence[Row] = whole.rows
+    rows: Sequence[PreferenceRow] = whole.rows
     lengths = row_lengths(rows, tokens)
     margins = [gap for gap in map(margin, rows) if gap is not None]
     keys = Counter(map(content_key, rows))
@@ -120,7 +120,7 @@ def describe(
         content_hash=whole.content_hash,
         rows=len(rows),
         in_file=found.raw,
-        prompts=len({said(row.prompt) for row in rows}),
+        prompts=len({plain_text(row.prompt) for row in rows}),
         dropped=dict(found.dropped),
         faulty=found.faulty,
         faults=tuple(f"{Path(where).name}: {fault.problem}" for where, fault in found.faults),
@@ -147,10 +147,10 @@ def describe(
     )
 
 
-def row_lengths(rows: Sequence[Row], tokens: Sequence[tuple[int, ...]] | None = None) -> dict[str, Lengths]:
+def row_lengths(rows: Sequence[PreferenceRow], tokens: Sequence[tuple[int, ...]] | None = None) -> dict[str, Lengths]:
     """Return each row's lengths by unit and field: prompt with chosen and rejected, or with wanted and unwanted."""
     found: dict[str, Lengths] = {
-        "characters": _by_field(rows, [tuple(map(len, (said(row.prompt), *answers(row)))) for row in rows]),
+        "characters": _by_field(rows, [tuple(map(len, (plain_text(row.prompt), *answers(row)))) for row in rows]),
         "words": _by_field(rows, [_counted(row, lambda text: len(words(text))) for row in rows]),
     }
     return found if tokens is None else {**found, "tokens": _by_field(rows, tokens)}
@@ -181,16 +181,16 @@ def length_bias(chosen: Sequence[int], rejected: Sequence[int]) -> LengthBias:
     )
 
 
-def shared_prompts(parts: Mapping[str, Sequence[Row]]) -> dict[tuple[str, str], int]:
+def shared_prompts(parts: Mapping[str, Sequence[PreferenceRow]]) -> dict[tuple[str, str], int]:
     """Return how many distinct prompts each two parts have in common."""
-    prompts = {name: {said(row.prompt) for row in rows} for name, rows in parts.items()}
+    prompts = {name: {plain_text(row.prompt) for row in rows} for name, rows in parts.items()}
     names = list(prompts)
     return {
         (one, two): len(prompts[one] & prompts[two]) for place, one in enumerate(names) for two in names[place + 1 :]
     }
 
 
-def _by_field(rows: Sequence[Row], lengths: Sequence[tuple[int, ...]]) -> Lengths:
+def _by_field(rows: Sequence[PreferenceRow], lengths: Sequence[tuple[int, ...]]) -> Lengths:
     fields: dict[str, list[int]] = {"prompt": []}
     for row, (prompt, *rest) in zip(rows, lengths, strict=True):
         fields["prompt"].append(prompt)
@@ -200,11 +200,11 @@ def _by_field(rows: Sequence[Row], lengths: Sequence[tuple[int, ...]]) -> Length
     return {name: tuple(each) for name, each in fields.items()}
 
 
-def _counted(row: Row, count: Callable[[str], int]) -> tuple[int, ...]:
-    return tuple(map(count, (said(row.prompt), *answers(row))))
+def _counted(row: PreferenceRow, count: Callable[[str], int]) -> tuple[int, ...]:
+    return tuple(map(count, (plain_text(row.prompt), *answers(row))))
 
 
-def _turns(row: Row) -> str:
+def _turns(row: PreferenceRow) -> str:
     if isinstance(row.prompt, str):
         return "plain text"
     asked = sum(each["role"] == "user" for each in row.prompt)
@@ -213,12 +213,12 @@ def _turns(row: Row) -> str:
     return f"{told} turn{'s' if asked > 1 else ''} of the user{system}"
 
 
-def _contradictions(rows: Sequence[Row]) -> int:
+def _contradictions(rows: Sequence[PreferenceRow]) -> int:
     """Distinct prompts of which some two answers were preferred both ways, or an answer has both labels."""
     seen: set[tuple[str, str, str]] = set()
     found: set[str] = set()
     for row in rows:
-        prompt, texts = said(row.prompt), answers(row)
+        prompt, texts = plain_text(row.prompt), answers(row)
         own = (prompt, texts[0], texts[1] if isinstance(row, Pair) else str(row.label))
         other = (prompt, own[2], own[1]) if isinstance(row, Pair) else (prompt, own[1], str(not row.label))
         seen.add(own)
@@ -227,16 +227,16 @@ def _contradictions(rows: Sequence[Row]) -> int:
     return len(found)
 
 
-def _sample(row: Row) -> dict[str, str]:
+def _sample(row: PreferenceRow) -> dict[str, str]:
     if isinstance(row, Pair):
         return {
             "row": str(row.id),
             "prompt": _shown(row.prompt),
-            "chosen": said(row.chosen),
-            "rejected": said(row.rejected),
+            "chosen": plain_text(row.chosen),
+            "rejected": plain_text(row.rejected),
         }
     name = "wanted" if row.label else "unwanted"
-    return {"row": str(row.id), "prompt": _shown(row.prompt), name: said(row.completion)}
+    return {"row": str(row.id), "prompt": _shown(row.prompt), name: plain_text(row.completion)}
 
 
 def _shown(prompt: object) -> str:

@@ -1,4 +1,4 @@
-"""Owns the way from rows of token ids to padded tensors, and KTO's mismatched rows."""
+"""Padded batches of token ids, and KTO's mismatched rows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.data.tokens import EncodedSingle, Ids
 from bench.errors import RunError
 
-Row = tuple[Ids, Ids]
+TokenRow = tuple[Ids, Ids]
 """A prompt and its completion."""
 
 
@@ -37,7 +37,7 @@ class Padded(NamedTuple):
         return Padded(*(tensor.to(device) for tensor in self))
 
 
-def collate_rows(rows: Sequence[Row], pad_id: int) -> Padded:
+def collate_rows(rows: Sequence[TokenRow], pad_id: int) -> Padded:
     """Lay (prompt, completion) rows out, padded on the right to the longest.
 
     The masks come from lengths, never from ids, so ``pad_id`` may be EOS. Raises RunError for no rows.

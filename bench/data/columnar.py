@@ -1,4 +1,4 @@
-"""Owns reading rows out of parquet, Arrow and CSV files, each with its number."""
+"""Numbered rows of parquet, Arrow and CSV files."""
 
 import csv
 import gzip
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.data.faults import RowError, listed, shorten
+from bench.data.row_errors import RowError, listed, shorten
 from bench.errors import UsageError
 
 ROWS_AT_ONCE = 1024
@@ -80,7 +80,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, object]]:
     row = 0
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
-            text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
             reader = csv.DictReader(text, strict=True)
             _check_header(path, reader.fieldnames)
             for value in reader:

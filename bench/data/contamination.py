@@ -1,4 +1,4 @@
-"""Owns whether prompts that a model is scored on stand in what it is trained on: exactly, or by runs of words."""
+"""Contamination: overlap of evaluation prompts with training prompts, exact or by runs of words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
-from bench.data.faults import RowError
 from bench.data.files import raw_rows
 from bench.data.hub import hub_id
-from bench.data.near import normalised, words
-from bench.data.preferences import Preferences, renamed, scan
-from bench.data.readers.turns import prompted, turns
+from bench.data.near_duplicates import normalised, words
+from bench.data.preferences import renamed, scan
+from bench.data.readers.messages import prompt_with_system, turns
+from bench.data.row_errors import RowError
 from bench.data.rows import Text, as_object
 from bench.errors import UsageError
 
@@ -99,12 +99,7 @@ def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: in
     )
 
 
-def check_contamination(training: Preferences, evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
-    """Compare the prompts of a data set with those of an evaluation, such as ``prompts_in(path).prompts``."""
-    return contamination([asked_in(row.prompt) for row in training.rows], evaluation, run=run)
-
-
-def asked_in(prompt: Text) -> str:
+def user_text(prompt: Text) -> str:
     """Return what the user says in a prompt: a system message that all rows share is no overlap."""
     if isinstance(prompt, str):
         return prompt
@@ -112,21 +107,21 @@ def asked_in(prompt: Text) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Questions:
+class EvaluationPrompts:
     """The prompts of a file, and how many of its rows could not be read as the others."""
 
     prompts: tuple[str, ...]
     unread: int = 0
 
 
-def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> Questions:
+def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> EvaluationPrompts:
     """Return the prompts of a file of preferences, or of questions: a column prompt, instruction, question, turns, ….
 
     Raises UsageError for a file that has neither, naming the first row without a prompt.
     """
     read = scan(path, options)
     if read.rows:
-        return Questions(prompts=tuple(asked_in(row.prompt) for row in read.rows), unread=read.faulty)
+        return EvaluationPrompts(prompts=tuple(user_text(row.prompt) for row in read.rows), unread=read.faulty)
     if hub_id(path) is not None and read.faults:
         raise UsageError(f"{path}: {read.faults[0][1].problem}", fix=read.faults[0][1].fix)
     found = []
@@ -140,7 +135,7 @@ def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> Questions:
             raise UsageError(f"{where}, row {number}: {fault.problem}", fix=fault.fix) from None
     if not found:
         raise UsageError(f"{path} is empty: it holds no rows", fix="give a file with at least one row")
-    return Questions(prompts=tuple(found))
+    return EvaluationPrompts(prompts=tuple(found))
 
 
 def _question(raw: dict[str, object]) -> str:
@@ -149,12 +144,12 @@ def _question(raw: dict[str, object]) -> str:
     if name == "turns" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = "\n".join(map(str, value))
     if name is not None and isinstance(value, list):
-        value = asked_in(turns(value, name))
+        value = user_text(turns(value, name))
     if not isinstance(value, str):
         raise RowError("it has no prompt", fix=f"give one of {', '.join(_ASKED)}, or --columns prompt=NAME")
     given = raw.get("input")
     below = f"\n\n{given}" if name == "instruction" and isinstance(given, str) and given.strip() else ""
-    return asked_in(prompted("", value + below))
+    return user_text(prompt_with_system("", value + below))
 
 
 def _runs(found: Sequence[str], length: int) -> frozenset[tuple[str, ...]]:

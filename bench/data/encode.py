@@ -1,14 +1,14 @@
-"""Owns the way from preferences, as text, messages or ids, to token ids."""
+"""Encoding of preferences (text, messages or ids) as token ids."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, cast
 
-from bench.data.fit import OnLong, RowIds, fit
 from bench.data.preferences import Preferences
 from bench.data.rows import Message, Pair, Single, Text
 from bench.data.split import split_by_prompt
 from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, unpair
+from bench.data.truncate import OnLong, RowIds, truncate
 from bench.errors import UsageError
 
 __all__ = [
@@ -75,7 +75,7 @@ def encode(
         raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
     in_text = all(isinstance(row.prompt, str) for row in preferences.rows)
     rows = _text_rows(preferences, tokenizer) if in_text else _dialogue_rows(preferences, tokenizer)
-    return fit(rows, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
+    return truncate(rows, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
 
 
 def encode_ids(
@@ -90,7 +90,7 @@ def encode_ids(
 
     Raises UsageError as ``encode`` does, and for an id that the tokenizer does not have.
     """
-    return fit(
+    return truncate(
         _id_rows(pairs, size=len(tokenizer), source=source),
         tokenizer,
         max_length=max_length,

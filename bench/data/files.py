@@ -1,4 +1,4 @@
-"""Owns which files are read, and reading their raw rows: one file, or a folder of them."""
+"""Raw rows of a file or a folder of files, and the choice of the files."""
 
 import gzip
 import json
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.data.columnar import arrow_rows, csv_rows, parquet_rows
-from bench.data.faults import shorten
 from bench.data.json_rows import json_lines, json_rows
+from bench.data.row_errors import shorten
 from bench.errors import UsageError, did_you_mean
 
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, object]]]] = {
@@ -142,7 +142,7 @@ def _json(path: Path, name: str) -> list[object]:
 
 def _lines(path: Path) -> Iterator[tuple[int, object]]:
     with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
-        yield from json_lines(lines)  # type: ignore[arg-type]
+        yield from json_lines(lines)
 
 
 def _check_file(path: Path) -> None:

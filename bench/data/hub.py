@@ -1,4 +1,4 @@
-"""Owns data sets of the Hugging Face hub: what an id looks like, and reading its rows through ``datasets``."""
+"""Data sets of the Hugging Face hub: their ids, and their rows read through ``datasets``."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Owns reading rows out of JSON: one a line, or a list of them, each with its number."""
+"""Numbered rows of JSON files: one a line, or one list."""
 
 import gzip
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bench.data.faults import RowError, shorten
+from bench.data.row_errors import RowError, shorten
 from bench.errors import UsageError
 
 BOM = b"\xef\xbb\xbf"

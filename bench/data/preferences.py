@@ -1,4 +1,4 @@
-"""Owns reading a preference data set: whole-file checks, and the hash of what was read."""
+"""Preference data sets: reading, whole-file checks, and the content hash."""
 
 import hashlib
 import json
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
-from bench.data.faults import RowError, shorten
 from bench.data.files import Raw, raw_rows
+from bench.data.filters import filtered, in_form, without_duplicates
 from bench.data.hub import hub_id, hub_rows
-from bench.data.prepare import filtered, in_form, without_duplicates
 from bench.data.readers.registry import Reader, reader_of, recognise
+from bench.data.row_errors import RowError, shorten
 from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text, as_object
 from bench.errors import UsageError
 

@@ -1,4 +1,4 @@
-"""Owns what a preference row may be: the types, and the checks that every format's rows pass."""
+"""Types of a preference row, and the checks that rows of every format pass."""
 
 import math
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from bench.data.faults import RowError, listed, shorten, type_name
+from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.errors import did_you_mean
 
 ACCEPTED = (

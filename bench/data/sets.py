@@ -1,4 +1,4 @@
-"""Owns several data sets in order: joined to one, cut into parts that share no prompt, and the provenance of each."""
+"""Several data sets in order: concatenation, a joint split by prompt, and the provenance of each."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def split_sets(sources: Sequence[str], sets: Sequence[Encoded], *, fractions: Se
     Raises:
         UsageError: sets of pairs and of unpaired rows together, or a set of which nothing is left to train on.
     """
-    whole = sets[0] if len(sets) == 1 else joined(sources, sets)
+    whole = sets[0] if len(sets) == 1 else concatenate_sets(sources, sets)
     parts = dict(zip(PARTS, split_by_prompt(whole, fractions=fractions, seed=seed), strict=True))
     if len(sets) == 1:
         return Split(parts=parts, sets=())
@@ -46,7 +46,7 @@ def split_sets(sources: Sequence[str], sets: Sequence[Encoded], *, fractions: Se
     return Split(parts=parts, sets=tuple(found))
 
 
-def joined(sources: Sequence[str], sets: Sequence[Encoded]) -> Encoded:
+def concatenate_sets(sources: Sequence[str], sets: Sequence[Encoded]) -> Encoded:
     """Return the rows of all sets, one set after another, with prompts numbered over all of them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Owns cutting a data set into parts that share no prompt."""
+"""Split of one data set into parts that share no prompt."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Owns encoded preference data on disk: one parquet file of token ids, read back without a tokenizer."""
+"""Encoded preference data on disk: one parquet file of token ids, read without a tokenizer."""
 
 import hashlib
 import json

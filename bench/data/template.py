@@ -1,4 +1,4 @@
-"""Owns how one row's text or messages become token ids, and the check that prompt and completion meet at a token."""
+"""Token ids of one row's text or messages, and the check that a token separates prompt and completion."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol

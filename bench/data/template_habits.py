@@ -1,4 +1,4 @@
-"""Owns what a chat template does unasked: a system prompt of its own, white space cut off, turns without EOS."""
+"""Side effects of a chat template: a default system prompt, stripped white space, turns without EOS."""
 
 from typing import Any
 

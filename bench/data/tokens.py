@@ -1,4 +1,4 @@
-"""Owns preference data as token ids: its rows, their hash, and pairs taken apart into single completions."""
+"""Preference data as token ids: rows, their hash, and pairs split into single completions."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

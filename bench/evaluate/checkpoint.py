@@ -1,4 +1,4 @@
-"""Owns the evaluation of one checkpoint: which measures are taken, in which order, on which split."""
+"""The evaluation of one checkpoint: which measures are taken, in which order, on which split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,7 @@ from bench.core.specs import EvaluationSpec
 from bench.data.tokens import Encoded, pairs_in
 from bench.evaluate.gold_reward import Gold
 from bench.evaluate.judges.alpaca_eval import judge_metrics, win_rate
-from bench.evaluate.judges.base import Judge
-from bench.evaluate.judges.base import Pair as Shown
+from bench.evaluate.judges.base import AnswerPair, Judge
 from bench.evaluate.judges.win_rate import held_out_accuracy, judged, scored
 from bench.evaluate.metrics.generation import generation_metrics, per_prompt
 from bench.evaluate.metrics.kl import sequence_kl
@@ -61,7 +60,7 @@ class JudgeInputs:
 
     judges: Sequence[Judge]
     instructions: Sequence[str]
-    held_out: Sequence[Shown]
+    held_out: Sequence[AnswerPair]
     verdicts: Path
 
 
@@ -86,7 +85,7 @@ def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpe
     preferred: dict[str, NDArray[np.float64]] = {}
     target = None
     if yardstick.judge_inputs is not None:
-        rows, judging, target, preferred = _asked(rows, yardstick, yardstick.judge_inputs, spec=spec)
+        rows, judging, target, preferred = _judge_samples(rows, yardstick, yardstick.judge_inputs, spec=spec)
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
@@ -111,30 +110,30 @@ def evaluate_checkpoint(model: Any, yardstick: Yardstick, *, spec: EvaluationSpe
     )
 
 
-def _asked(
-    rows: Sequence[SampleRow], yardstick: Yardstick, asked: JudgeInputs, *, spec: EvaluationSpec
+def _judge_samples(
+    rows: Sequence[SampleRow], yardstick: Yardstick, inputs: JudgeInputs, *, spec: EvaluationSpec
 ) -> tuple[list[SampleRow], list[Metric], NDArray[np.float64] | None, dict[str, NDArray[np.float64]]]:
     """Return the samples with the first judge's rewards, all that judges say, the target where it is a win rate, and
     each judge's preferences by prompt."""
     metrics: list[Metric] = []
     preferences: dict[str, NDArray[np.float64]] = {}
     target = None
-    names = [judge.name for judge in asked.judges]
-    for place, judge in enumerate(asked.judges if spec.split == "test" else asked.judges[:1]):
+    names = [judge.name for judge in inputs.judges]
+    for place, judge in enumerate(inputs.judges if spec.split == "test" else inputs.judges[:1]):
         task = judge_task(judge.name, names)
-        found = judged(
-            judge, rows, yardstick.baseline, task=task, split=spec.split, seed=spec.seed, verdicts=asked.verdicts
+        result = judged(
+            judge, rows, yardstick.baseline, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts
         )
-        metrics += found.metrics
-        preferences[task] = found.preferences
+        metrics += result.metrics
+        preferences[task] = result.preferences
         if place == 0 and spec.target == "win_rate":
-            target = found.target
+            target = result.target
         if yardstick.baseline is None and judge.cost is None:
             # What a judge is worth is said once, of the start model, and only where asking is free.
             metrics += held_out_accuracy(
-                judge, asked.held_out, task=task, split=spec.split, seed=spec.seed, verdicts=asked.verdicts
+                judge, inputs.held_out, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts
             )
-    return scored(asked.judges[0], rows), metrics, target, preferences
+    return scored(inputs.judges[0], rows), metrics, target, preferences
 
 
 def _gold(rows: Sequence[SampleRow]) -> list[float]:
@@ -193,14 +192,14 @@ def preference(model: Any, yardstick: Yardstick, *, spec: EvaluationSpec, reward
     pairs = pairs_in(yardstick.held_out.rows)[: spec.pairs]
     rows = [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
     distinct = list(dict.fromkeys(rows))
-    found = compute(
+    log_probs = compute(
         distinct,
         CompletionLogProbs(model, packed=yardstick.packed),
         pad_id=yardstick.held_out.pad_id,
         precision="fp32",
         batch=BATCH,
     )
-    policy = dict(zip(distinct, (float(x.double().sum()) for x in found), strict=True))
+    policy = dict(zip(distinct, (float(x.double().sum()) for x in log_probs), strict=True))
     known = {row: float(yardstick.reference.row(row).double().sum()) for row in distinct}
     sides = {"chosen": rows[: len(pairs)], "rejected": rows[len(pairs) :]}
     arrays = {

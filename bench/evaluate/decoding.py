@@ -1,4 +1,4 @@
-"""Owns the decoding loop: prompts padded on the left, keys and values with room to grow, ended rows dropped."""
+"""The decoding loop: prompts padded on the left, keys and values with room to grow, ended rows dropped."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class RoomyLayer(DynamicLayer):
     def __init__(self, room: int) -> None:
         super().__init__()
         self.room = room
-        self.held = 0
+        self.length = 0
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
@@ -40,7 +40,7 @@ class RoomyLayer(DynamicLayer):
 
         Of the first tokens nothing but themselves is returned, since a mask may be left out for a prompt.
         """
-        end, first = self.held + key_states.shape[-2], not self.held
+        end, first = self.length + key_states.shape[-2], not self.length
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = (s.new_zeros((*s.shape[:2], 0, s.shape[3])) for s in (key_states, value_states))
@@ -49,18 +49,18 @@ class RoomyLayer(DynamicLayer):
             self.keys, self.values = (
                 torch.nn.functional.pad(states, (0, 0, 0, more)) for states in (self.keys, self.values)
             )
-        self.keys[:, :, self.held : end] = key_states
-        self.values[:, :, self.held : end] = value_states
-        self.held = end
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
         return (key_states, value_states) if first else (self.keys, self.values)
 
     def get_seq_length(self) -> int:
         """Tokens held."""
-        return self.held
+        return self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Places that the mask has to cover once ``query_length`` tokens are added, and where they begin."""
-        return self._capacity(self.held + query_length) if self.held else query_length, 0
+        return self._capacity(self.length + query_length) if self.length else query_length, 0
 
     def _capacity(self, tokens: int) -> int:
         return min(self.room, -(-tokens // BLOCK) * BLOCK)

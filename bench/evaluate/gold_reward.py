@@ -1,4 +1,4 @@
-"""Owns the gold reward: a stored TF-IDF + logistic-regression classifier, read and scored with numpy alone."""
+"""The gold reward: a stored TF-IDF + logistic-regression classifier, read and scored with numpy alone."""
 
 import hashlib
 import json
@@ -42,8 +42,8 @@ class Gold:
         A text's reward depends on nothing but the text: not on its neighbours, their order or their number.
         """
         hits = [self._columns_in(text) for text in texts]
-        rows = np.repeat(np.arange(len(hits)), [len(found) for found in hits])
-        flat = np.fromiter((column for found in hits for column in found), dtype=np.int64, count=len(rows))
+        rows = np.repeat(np.arange(len(hits)), [len(columns) for columns in hits])
+        flat = np.fromiter((column for columns in hits for column in columns), dtype=np.int64, count=len(rows))
         width = len(self.weight)
         keys, counts = np.unique(rows * width + flat, return_counts=True)
         row, column = keys // width, keys % width
@@ -54,11 +54,11 @@ class Gold:
 
     def _columns_in(self, text: str) -> list[int]:
         words = self.token.findall(text.lower() if self.lowercase else text)
-        found: list[int] = []
+        columns: list[int] = []
         for size in range(self.ngrams[0], self.ngrams[1] + 1):
             grams = words if size == 1 else map(" ".join, zip(*(words[shift:] for shift in range(size)), strict=False))
-            found.extend(column for gram in grams if (column := self.columns.get(gram)) is not None)
-        return found
+            columns.extend(column for gram in grams if (column := self.columns.get(gram)) is not None)
+        return columns
 
 
 def load_gold(folder: Path) -> Gold:
@@ -123,8 +123,8 @@ def _read_weights(path: Path, *, expected: str) -> dict[str, NDArray[Any]]:
         content = path.read_bytes()
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror})") from error
-    if (found := hashlib.sha256(content).hexdigest()) != expected:
-        raise _damaged(path, f"SHA-256 is {found[:16]}…, {DESCRIPTION} states {expected[:16]}…")
+    if (digest := hashlib.sha256(content).hexdigest()) != expected:
+        raise _damaged(path, f"SHA-256 is {digest[:16]}…, {DESCRIPTION} states {expected[:16]}…")
     try:
         tensors = load_tensors(content)
     except SafetensorError as error:

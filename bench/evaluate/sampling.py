@@ -1,4 +1,4 @@
-"""Owns drawing completions from a model with common random numbers, prompts of many lengths in one batch."""
+"""Drawing completions from a model with common random numbers, prompts of many lengths in one batch."""
 
 import math
 from collections.abc import Iterator, Sequence

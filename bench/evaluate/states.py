@@ -1,4 +1,4 @@
-"""Owns the states before the head, so that logits can be made a few positions at a time; and batches by tokens."""
+"""The states before the head, so that logits can be made a few positions at a time; and batches by tokens."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""Owns what a loss does inside a model: weights, activations, neuron groups and activation patching."""
+"""Effects of a loss inside a model: weights, activations, neuron groups and activation patching."""

@@ -1,4 +1,4 @@
-"""Owns what one pass over the texts tells of both models: activations, residual states, projections on the probe.
+"""Measures of one pass over the texts by both models: activations, residual states, projections on the probe.
 
 Sums alone are kept, in float64: never the activations of more than one batch.
 """

@@ -1,4 +1,4 @@
-"""Owns where a model's layers keep their neurons: found by structure, and checked on a forward pass."""
+"""The MLP neurons of a model's layers: located by structure, and checked on a forward pass."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns what ``bench inspect`` does: who is compared with whom on which texts, and nothing twice."""
+"""The command ``bench inspect``: which models are compared on which texts."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns the four groups of neurons, and whose share of the change of the projection is whose.
+"""The four groups of neurons, and whose share of the change of the projection is whose.
 
 A neuron adds a · v to the residual stream, a its activation and v its value vector, so that it adds a · (v·w) to the
 projection on the probe's direction w. What all MLPs add is the sum over neurons, and of the bias; so is its change.

@@ -1,4 +1,4 @@
-"""Owns one inspection from its models to its record: weights, activations, groups, patching."""
+"""One inspection from its models to its record: weights, activations, groups, patching."""
 
 import time
 from collections.abc import Mapping

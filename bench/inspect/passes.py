@@ -1,4 +1,4 @@
-"""Owns forward passes that are listened to: neurons and residual states read, neurons put in the place of others."""
+"""Forward passes that are listened to: neurons and residual states read, neurons put in the place of others."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Owns activation patching: one model runs with another's neurons on the same tokens, and a quantity is measured.
+"""Activation patching: one model runs with another's neurons on the same tokens, and a quantity is measured.
 
 In the start model the neurons of a set say what the trained model's say on the same tokens (how much of the effect
 does that restore?), and the other way round (how much does it remove?).

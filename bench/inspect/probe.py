@@ -1,4 +1,4 @@
-"""Owns the linear probe: a direction in the residual stream that tells two classes of texts apart."""
+"""The linear probe: a direction in the residual stream that tells two classes of texts apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns what the options of ``bench inspect`` name: trained models, the model that they started from, and the texts."""
+"""Trained models, their start model and the texts that the options of ``bench inspect`` name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -78,8 +78,8 @@ def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
     assert models[0].spec is not None
     source = models[0].spec.model.source
     if source.startswith("suite "):
-        folder = get_suite(source.removeprefix("suite ")).folder / "model"
-        if not folder.is_dir():
+        folder = get_suite(source.removeprefix("suite ")).model_folder
+        if folder is None:
             raise UsageError(
                 f"{models[0].given}: {source} trains a table of logits, which has no layers",
                 fix="inspect runs of a language model",
@@ -140,6 +140,6 @@ def _suite(models: Sequence[Trained], request: InspectRequest) -> Suite | None:
     if name is None:
         return None
     suite = get_suite(name)
-    if not (suite.folder / "gold").is_dir():
+    if suite.gold_folder is None:
         raise UsageError(f"suite {name} has no samples of a language model", fix="--suite sentiment, --data or --probe")
     return suite

@@ -1,4 +1,4 @@
-"""Owns what ``bench inspect`` shows on a terminal."""
+"""Display of ``bench inspect`` on a terminal."""
 
 from collections.abc import Iterator, Sequence
 

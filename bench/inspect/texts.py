@@ -1,4 +1,4 @@
-"""Owns which texts an inspection is made on: the probe's two classes, the texts that are measured, and prompts."""
+"""Texts of an inspection: the probe's two classes, the texts that are measured, and prompts."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from typing import Any
 from bench.core.artifacts import verify_folder
 from bench.core.manifest import is_complete
 from bench.data.encode import encode
-from bench.data.faults import RowError, shorten
 from bench.data.files import raw_rows
 from bench.data.preferences import read_preferences
+from bench.data.row_errors import RowError, shorten
 from bench.data.table import data_folder, read_encoded
 from bench.data.tokens import Encoded, EncodedPair
 from bench.errors import RunError, UsageError

@@ -1,4 +1,4 @@
-"""Owns how far weights moved: relative Frobenius norms by layer and kind of module, and the rank of the change."""
+"""Distances of weights: relative Frobenius norms by layer and kind of module, and the rank of the change."""
 
 import re
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Owns what a run keeps of LoRA: the adapter alone in peft's format, and the plain model that it makes of its start."""
+"""LoRA adapters of a run: saving, loading, and merging into the start model."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Owns what leaves the results folder: a run's model or adapter, as transformers and peft load it, with a card."""
+"""Export of a run's model or adapter, with a model card, for transformers and peft."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Owns the files of a model folder: what it may hold before any library opens it, and which are its tokenizer."""
+"""Checks of the files in a model folder, and copying and comparing its tokenizer."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Owns GGUF files: turned once into an ordinary model folder, float32, with the tokenizer that the file describes."""
+"""Conversion of GGUF files to float32 model folders with the tokenizer that the file describes."""
 
 import hashlib
 import json

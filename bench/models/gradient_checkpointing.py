@@ -1,4 +1,4 @@
-"""Owns gradient checkpointing: layers keep their inputs alone, and are computed again in the backward pass."""
+"""Gradient checkpointing: layers keep their inputs only and are computed again in the backward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,7 +24,7 @@ def checkpointed(causal: Any, *, within: Callable[[], AbstractContextManager[Any
     for layer in layers:
         # A layer's own ``forward`` and not its call: hooks of those who shard it see one pass, and FSDP2 has its
         # weights gathered when the second one comes.
-        layer.forward = partial(  # type: ignore[method-assign]
+        layer.forward = partial(
             checkpoint, layer.forward, use_reentrant=False, context_fn=lambda: (nullcontext(), within())
         )
     try:
@@ -34,7 +34,7 @@ def checkpointed(causal: Any, *, within: Callable[[], AbstractContextManager[Any
             if placed is None:
                 del layer.forward
             else:
-                layer.forward = placed  # type: ignore[method-assign]
+                layer.forward = placed
 
 
 def layers_of(causal: Any) -> list[nn.Module]:

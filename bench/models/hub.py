@@ -1,4 +1,4 @@
-"""Owns models named as on a hub, OWNER/NAME[@REVISION]: the snapshot of one commit, cached where it can be."""
+"""Snapshots of hub models, OWNER/NAME[@REVISION], from the local cache or the hub."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns models and tokenizers: finding, loading, hashing them by content, and LoRA."""
+"""Models and tokenizers: loading, saving, hashing by content, and LoRA."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns the log-prob path: from token ids to per-token log-probs of completions, in float32."""
+"""Per-token log-probs of completions, in float32, from packed or padded rows."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, no_grad
 from torch.nn import Module
 
-from bench.data.collate import Padded, Row, collate_rows
+from bench.data.collate import Padded, TokenRow, collate_rows
 from bench.models.gradient_checkpointing import checkpointed
 from bench.models.packed.forward import frozen_scores, fused_loss, token_scores, why_padded
 from bench.models.packed.head import ChunkLoss, Span
@@ -68,7 +68,7 @@ class CompletionLogProbs(Module):
         """``packed``, or ``padded`` with the reason."""
         return "packed" if self.packed else f"padded: {self.why}"
 
-    def lay(self, rows: Sequence[Row], *, pad_id: int) -> Laid:
+    def lay(self, rows: Sequence[TokenRow], *, pad_id: int) -> Laid:
         """Lay rows out for this model, on its device."""
         device = next(self.model.parameters()).device
         return pack(rows, device=device) if self.packed else collate_rows(rows, pad_id).to(device)
@@ -152,14 +152,14 @@ class CompletionLogProbs(Module):
         )
 
 
-def lay(policy: Module, rows: Sequence[Row], *, pad_id: int) -> Laid:
+def lay(policy: Module, rows: Sequence[TokenRow], *, pad_id: int) -> Laid:
     """Lay rows out as a policy takes them, be it wrapped by DDP or not."""
     own = getattr(policy, "module", policy)
     assert isinstance(own, CompletionLogProbs)
     return own.lay(rows, pad_id=pad_id)
 
 
-def _padded_logps(model: Module, rows: Sequence[Row]) -> Tensor:
+def _padded_logps(model: Module, rows: Sequence[TokenRow]) -> Tensor:
     laid = collate_rows(rows, 0).to(next(model.parameters()).device)
     return token_logps(completion_logits(model, laid.ids, laid.attended, laid.mask), laid.ids[:, 1:][laid.mask])
 

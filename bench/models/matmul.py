@@ -1,4 +1,4 @@
-"""Owns the route that float32 matrix products take on the CPU: the fastest one that is still float32.
+"""Choice of the fastest CPU route for matrix products that is still float32.
 
 Torch's default is MKL, which on AMD takes an AVX2 path; oneDNN has AVX512. The only public switch to oneDNN is the
 permission to reduce precision, which a CPU without AMX has no use for: there the products stay float32. A CPU with AMX

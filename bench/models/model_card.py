@@ -1,4 +1,4 @@
-"""Owns the model card of an exported run: what was trained from what, on which data, how, and what was measured."""
+"""Model card of an exported run: start model, data, settings and measurements."""
 
 import json
 from collections.abc import Sequence

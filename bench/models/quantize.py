@@ -1,4 +1,4 @@
-"""Owns QLoRA: a start model whose layers are rounded to four bits, and the same in four bits for training on CUDA."""
+"""QLoRA: start models rounded to four bits, and four-bit loading for training on CUDA."""
 
 from importlib.util import find_spec
 from pathlib import Path

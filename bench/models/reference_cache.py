@@ -1,4 +1,4 @@
-"""Owns reference log-probs: computed once a (model, text) and shared by every objective, β and seed.
+"""Reference log-probs: computed once for each model and text, shared by every objective, β and seed.
 
 An entry holds *per-token* log-probs of completions, so that sums, means and token losses all read the same numbers.
 Its key has the model's content, the token ids and the precision; no β, no loss, no learning rate and no path enter.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bench.core.artifacts import verify_folder, write_whole
 from bench.core.manifest import is_complete
-from bench.data.collate import Row
+from bench.data.collate import TokenRow
 from bench.errors import RunError
 from bench.models.logprobs import CompletionLogProbs
 from bench.utils.event_log import log_event
@@ -30,7 +30,7 @@ from bench.utils.event_log import log_event
 VERSION = 2
 
 
-def row_digest(row: Row) -> bytes:
+def row_digest(row: TokenRow) -> bytes:
     """16 bytes that name a (prompt, completion) by its token ids and the border between them."""
     prompt, completion = row
     text = f"{','.join(map(str, prompt))}|{','.join(map(str, completion))}"
@@ -45,7 +45,7 @@ class ReferenceLogProbs:
     offsets: Tensor
     index: dict[bytes, int]
 
-    def row(self, row: Row) -> Tensor:
+    def row(self, row: TokenRow) -> Tensor:
         """Return ``[completion tokens]``.
 
         Raises:
@@ -55,7 +55,7 @@ class ReferenceLogProbs:
         start, end = self.offsets[position].item(), self.offsets[position + 1].item()
         return self.values[start:end]
 
-    def padded(self, rows: Sequence[Row], mask: Tensor) -> Tensor:
+    def padded(self, rows: Sequence[TokenRow], mask: Tensor) -> Tensor:
         """Lay rows out as ``mask [rows, tokens]`` says: one value where it is True, 0 elsewhere."""
         if not rows:
             return self.values.new_zeros(mask.shape)
@@ -66,7 +66,7 @@ class ReferenceLogProbs:
         flat = self.values[places].to(mask.device)
         return flat.new_zeros(mask.shape).masked_scatter(mask, flat)
 
-    def _position(self, row: Row) -> int:
+    def _position(self, row: TokenRow) -> int:
         position = self.index.get(row_digest(row))
         if position is None:
             raise RunError(
@@ -85,7 +85,7 @@ class ReferenceLogProbs:
         )
 
 
-def reference_key(rows: Iterable[Row], *, model: str, precision: str) -> str:
+def reference_key(rows: Iterable[TokenRow], *, model: str, precision: str) -> str:
     """Name a cache entry by what decides its numbers."""
     digest = hashlib.sha256(f"reference {VERSION} {model} {precision}".encode())
     for name in sorted({row_digest(row) for row in rows}):
@@ -94,7 +94,7 @@ def reference_key(rows: Iterable[Row], *, model: str, precision: str) -> str:
 
 
 def open_reference(
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
     *,
     model_content: str,
     precision: str,
@@ -142,7 +142,7 @@ def _computing(entry: Path) -> Iterator[None]:
 
 def _compute_entry(
     entry: Path,
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
     *,
     model_content: str,
     precision: str,
@@ -173,7 +173,7 @@ def _compute_entry(
 
 @torch.no_grad()
 def compute(
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
     model: CompletionLogProbs,
     *,
     pad_id: int,

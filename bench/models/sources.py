@@ -1,4 +1,4 @@
-"""Owns what ``--model`` may name: a folder, a GGUF file, a hub's model, another run. Each becomes one plain folder."""
+"""Resolution of ``--model``: a folder, a GGUF file, a hub model or another run becomes one plain folder."""
 
 import json
 import re

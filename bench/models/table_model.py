@@ -1,4 +1,4 @@
-"""Owns the policy that can represent any distribution: a table of logits, as a causal LM of transformers."""
+"""Tabular policy: a table of logits as a causal LM of transformers, which can represent any distribution."""
 
 from typing import Any
 

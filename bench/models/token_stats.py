@@ -1,4 +1,4 @@
-"""Owns how sure a policy is of its next token: entropy, and how often its first choice is the completion's token."""
+"""Statistics of next-token distributions: log-probs, entropy, collision probability, KL, top-1 agreement."""
 
 import math
 from typing import NamedTuple
@@ -26,7 +26,7 @@ def confidence(logits: Tensor, labels: Tensor) -> Confidence:
     return Confidence(entropy=-(log_p.exp() * log_p).sum(dim=-1), top1=top1)
 
 
-def joined(parts: list[Confidence]) -> Confidence:
+def concatenate(parts: list[Confidence]) -> Confidence:
     """Return consecutive chunks as one."""
     return Confidence(*(torch.cat(each) for each in zip(*parts, strict=True)))
 

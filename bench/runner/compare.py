@@ -1,4 +1,4 @@
-"""Owns a comparison: sweep each objective, select on validation, train the best again, report on test."""
+"""A comparison: sweep each objective, select on validation, train the best again, report on test."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""Owns what a run's record says of its cost: seconds, tokens, FLOPs, memory, devices and energy of all stages."""
+"""Cost of a run: seconds, tokens, FLOPs, memory, devices and energy of all stages."""
 
 from collections.abc import Mapping
 from typing import Any

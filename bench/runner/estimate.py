@@ -1,4 +1,4 @@
-"""Owns the price of a plan before it is paid: runs, steps, tokens, and time measured on one real micro-batch."""
+"""The price of a plan before it is paid: runs, steps, tokens, and time measured on one real micro-batch."""
 
 import time
 

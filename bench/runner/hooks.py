@@ -1,4 +1,4 @@
-"""Owns how the runs of a command tell of themselves, and how a user's wish to stop reaches them."""
+"""Callbacks through which a run reports progress and learns that it should stop."""
 
 import signal
 from collections.abc import Callable, Iterator

@@ -1,31 +1,27 @@
-"""Owns the evaluation stage: a checkpoint measured by its suite, by sampling or by enumerating every completion."""
+"""The evaluation stage: a checkpoint of a run measured by its suite."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core.record import START, Metric, RunRecord
 from bench.core.samples import read_samples
 from bench.core.specs import EvaluationSpec, RunSpec
-from bench.evaluate.checkpoint import Evaluated, Yardstick, evaluate_checkpoint, preference
-from bench.evaluate.metrics.metric import mean_metrics
+from bench.evaluate.checkpoint import Evaluated, Yardstick
 from bench.evaluate.tasks.ready import ReadyTasks
 from bench.runner.reference import Note, open_rows
-from bench.runner.workspace import SPLITS, Workspace
-from bench.suites.exact.evaluate import TASK, evaluate_exact, policy_logps
-from bench.suites.exact.measures import frontier_curve, kl
-from bench.suites.exact.problem import Problem
-from bench.suites.exact.problem import preference as preference_table
-from bench.suites.exact.theory.optima import own_optimum
-from bench.suites.exact.theory.population import Population
+from bench.runner.workspace import Workspace
+from bench.suites.protocol import TrainedBy
 from bench.train.objective_batch import rows_of
 from losses import get
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 SAMPLES = "samples.jsonl.gz"
-FRONTIER_POINTS = 101
 
 
 def measure(
-    model: Any,
+    model: "PreTrainedModel",
     workspace: Workspace,
     *,
     spec: RunSpec,
@@ -33,76 +29,30 @@ def measure(
     baseline: RunRecord | None,
     note: Note,
 ) -> Evaluated:
-    """Measure a checkpoint of ``spec`` (the start model, where its objective is that) as ``evaluation`` says.
+    """Return every metric that ``evaluation`` names for a checkpoint of ``spec``, or for the start model.
 
     Args:
-        baseline: the start model's record on the same split, where its samples are what a judge compares with.
+        baseline: the start model's record on the same split; judges compare with its samples.
     """
     yardstick = _yardstick(workspace, evaluation, baseline, note)
-    found = evaluated(model, workspace, spec, evaluation, yardstick)
-    if workspace.problem is None:
-        return found
-    metrics = [*found.metrics, *_distance_to_own(model, workspace.problem, spec=spec, split=evaluation.split)]
-    if yardstick.held_out is not None:
-        metrics += preference(model, yardstick, spec=evaluation, reward=_reward(spec))
-    return replace(found, metrics=tuple(metrics))
+    return workspace.evaluator.measure(model, yardstick, spec=evaluation, trained_by=trained_by(spec))
 
 
-def evaluated(
-    model: Any, workspace: Workspace, spec: RunSpec, evaluation: EvaluationSpec, yardstick: Yardstick
-) -> Evaluated:
-    """What ``evaluation`` says of a model of ``spec``: exactly where the suite is a problem, else by its samples."""
-    if workspace.problem is None:
-        return evaluate_checkpoint(model, yardstick, spec=evaluation, reward=_reward(spec))
-    return evaluate_exact(
-        model,
-        workspace.problem,
-        tokenizer=workspace.tokenizer,
-        spec=evaluation,
-        reward=_reward(spec),
+def trained_by(spec: RunSpec) -> TrainedBy:
+    """Return what an evaluation needs to know about the objective of a run."""
+    if spec.objective == START:
+        return TrainedBy(objective=None, params=spec.params, reward="log_ratio", frozen_reference=True)
+    objective = get(spec.objective)
+    return TrainedBy(
+        objective=spec.objective,
         params=spec.params,
+        reward=objective.reward,
+        frozen_reference=objective.reference_schedule(spec.params).is_frozen,
     )
-
-
-def _reward(spec: RunSpec) -> Any:
-    return "log_ratio" if spec.objective == START else get(spec.objective).reward
-
-
-def _distance_to_own(model: Any, problem: Problem, *, spec: RunSpec, split: str) -> tuple[Metric, ...]:
-    """KL(π‖own optimum), nats, where the data are the population and theory knows what the loss does with it."""
-    if problem.spec.labels != "population" or spec.objective == START:
-        return ()
-    if not get(spec.objective).bind(spec.params).schedule.is_frozen:
-        return ()  # between two moves of the reference training sees a part of the population only
-    contexts = list(problem.contexts(split))
-    population = Population(
-        log_ref=problem.log_ref[contexts],
-        preference=preference_table(problem)[contexts],
-        lengths=problem.lengths,
-        reward=problem.reward[contexts],
-        vocabulary=problem.vocabulary,
-    )
-    own = own_optimum(spec.objective, spec.params, population)
-    if own is None:
-        return ()
-    distance = kl(policy_logps(model, problem, contexts=contexts), own)
-    return mean_metrics({"kl_to_own_optimum": (distance, False)}, task=TASK, split=split)
-
-
-def frontiers(workspace: Workspace) -> dict[str, dict[str, list[float]]]:
-    """The optimal reward at each KL, for each split: what no policy can beat. KL in nats."""
-    problem = workspace.problem
-    assert problem is not None
-    found = {}
-    for split in SPLITS:
-        contexts = list(problem.contexts(split))
-        curve = frontier_curve(problem.log_ref[contexts], problem.reward[contexts], points=FRONTIER_POINTS)
-        found[split] = {"kl": curve.kl.tolist(), "reward": curve.reward.tolist()}
-    return found
 
 
 def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[str, Any]) -> tuple[Metric, ...]:
-    """What training itself tells: the share of clipped steps, and the last loss."""
+    """Return the metrics of training itself: the share of clipped steps, and the last loss."""
     steps, losses = trained["steps"], trained["curves"].get("loss") or []
     if steps == 0:
         return ()
@@ -116,10 +66,7 @@ def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[st
 
 
 def _tasks(workspace: Workspace, evaluation: EvaluationSpec) -> ReadyTasks | None:
-    """The tasks of lm-eval. They choose nothing, so that where judges are asked only test prompts come with them."""
-    if workspace.problem is not None or (workspace.judge_inputs is not None and evaluation.split == "validation"):
-        return None
-    return workspace.tasks
+    return workspace.tasks if workspace.evaluator.runs_tasks(evaluation.split) else None
 
 
 def _yardstick(workspace: Workspace, evaluation: EvaluationSpec, baseline: RunRecord | None, note: Note) -> Yardstick:

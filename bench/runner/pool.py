@@ -1,4 +1,4 @@
-"""Owns the worker processes of a command: started from one resident parent, followed, replaced, and ended with it."""
+"""The worker processes of a command: started from one resident parent, followed, replaced, and ended with it."""
 
 import gc
 import logging
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from bench.errors import RunError, UsageError
 from bench.models.matmul import current_route
@@ -143,7 +144,7 @@ def _follow(fleet: _Fleet, task: Task) -> None:
         fleet.progress.refresh()
 
 
-def _hear(fleet: _Fleet, kind: str, values: Sequence) -> None:
+def _hear(fleet: _Fleet, kind: str, values: Sequence[Any]) -> None:
     if kind == "advance":
         fleet.progress.advance(*values)
     elif kind == "note":

@@ -1,33 +1,36 @@
-"""Owns what a trial is scored by before its end: the target itself, on a part of the validation prompts."""
+"""Intermediate score of a trial for pruning: the target, on a part of the validation prompts."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.core.specs import RunSpec
 from bench.evaluate.checkpoint import JudgeInputs, Yardstick, sample_rows
-from bench.runner.measure import evaluated
+from bench.runner.measure import trained_by
 from bench.runner.workspace import Workspace
 from bench.utils.isolation import same_generators
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 SHARE = 4
-"""One prompt in so many is asked at a rung."""
+"""A rung uses one validation prompt out of this many."""
 
 LEAST = 16
-"""Prompts that are asked at least, where there are as many."""
+"""Fewest prompts of a rung, where there are as many."""
 
 
-def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[[Any], float]:
-    """Return what scores a model in training: the target, on the first quarter of the validation prompts (16 at least).
+def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[["PreTrainedModel"], float]:
+    """Return a function that scores a model in training: its target on a quarter of the validation prompts (or 16).
 
     The target itself rather than held-out reward accuracy or margin, which are cheaper and known not to track it: the
     objective with the largest margins may be the one that ran away. The noise is that of every other evaluation, so
     scores of different trials are paired. Where the target is a win rate, the start model answers the same prompts
     once, at the first rung.
     """
-    every = workspace.prompts["validation"]
-    prompts = every[: max(LEAST, len(every) // SHARE)]
+    validation = workspace.prompts["validation"]
+    prompts = validation[: max(LEAST, len(validation) // SHARE)]
     evaluation = workspace.evaluation.model_copy(
         update={"split": "validation", "prompts": len(prompts), "lm_eval": (), "judge": False}
     )
@@ -52,14 +55,14 @@ def rung_scorer(workspace: Workspace, spec: RunSpec) -> Callable[[Any], float]:
             return first
         return replace(first, baseline=tuple(sample_rows(first.start, first, spec=evaluation)))
 
-    def score(model: Any) -> float:
+    def score(model: "PreTrainedModel") -> float:
         with same_generators():
-            metrics = evaluated(model, workspace, spec, evaluation, yardstick()).metrics
-        return next(metric.value for metric in metrics if metric.name == "target")
+            evaluated = workspace.evaluator.score(model, yardstick(), spec=evaluation, trained_by=trained_by(spec))
+        return next(metric.value for metric in evaluated.metrics if metric.name == "target")
 
     return score
 
 
-def _fewer(asked: JudgeInputs, prompts: int) -> JudgeInputs:
-    """The first prompts alone, and no held-out pairs: what a judge is worth does not change in training."""
-    return replace(asked, instructions=asked.instructions[:prompts], held_out=())
+def _fewer(inputs: JudgeInputs, prompts: int) -> JudgeInputs:
+    """Return the first prompts without held-out pairs: the accuracy of a judge does not change in training."""
+    return replace(inputs, instructions=inputs.instructions[:prompts], held_out=())

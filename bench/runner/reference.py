@@ -1,10 +1,10 @@
-"""Owns the reference stage: which rows a run needs log-probs of the start model for, and their entries in the cache."""
+"""The reference stage: which rows a run needs log-probs of the start model for, and their entries in the cache."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.core.specs import RunSpec
-from bench.data.collate import Row, mismatched
+from bench.data.collate import TokenRow, mismatched
 from bench.data.tokens import singles_in
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import open_reference, read_references
@@ -31,7 +31,7 @@ def training_entries(workspace: Workspace, spec: RunSpec, *, note: Note) -> tupl
     units = batch_units(workspace.data, objective)
     schedule = schedule_of(objective, spec)
     stages = stage_order(workspace.data, schedule, read_references([base]))
-    rows: dict[Row, None] = {}
+    rows: dict[TokenRow, None] = {}
     for step in range(spec.train.steps):
         drawn = step_units(units, stages, schedule, spec=spec, step=step)
         batch = singles_in(single for unit in drawn for single in unit)
@@ -39,7 +39,7 @@ def training_entries(workspace: Workspace, spec: RunSpec, *, note: Note) -> tupl
     return base, open_rows(workspace, list(rows), precision=spec.train.precision, what="KL baseline", note=note)
 
 
-def open_rows(workspace: Workspace, rows: Sequence[Row], *, precision: str, what: str, note: Note) -> Path:
+def open_rows(workspace: Workspace, rows: Sequence[TokenRow], *, precision: str, what: str, note: Note) -> Path:
     """Return the cache entry that holds ``rows``, computing what is missing."""
     return open_reference(
         rows,

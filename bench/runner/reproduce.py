@@ -1,4 +1,4 @@
-"""Owns known results of the literature, run again on enumerable problems by the suite's own harness."""
+"""Known results of the literature, run again on enumerable problems by the suite's own harness."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns how many workers share a command: one thread each for small models, more threads each for larger ones."""
+"""Number of workers of a command: one thread each for small models, more threads each for larger ones."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Owns a record that another protocol made: what it measured is taken over, and nothing is measured twice."""
+"""A record that another protocol made: what it measured is taken over, and nothing is measured twice."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
+"""The stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ from bench.models.packed.kernels import kernels
 from bench.runner.cost import cost_of, evaluation_meter
 from bench.runner.hooks import Hooks
 from bench.runner.keys import evaluation_key, start_spec
-from bench.runner.measure import SAMPLES, frontiers, measure, training_metrics
+from bench.runner.measure import SAMPLES, measure, training_metrics
 from bench.runner.pruning import rung_scorer
 from bench.runner.reference import training_entries
 from bench.runner.reuse import reissue
@@ -185,6 +185,7 @@ def _evaluate(
         model = start if spec.objective == START else load_trained(job.run, start, spec=spec)
         model = model.to(workspace.device)
         found = measure(model, first, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
+    curves = workspace.evaluator.frontiers() if spec.objective == START else None
     record = RunRecord(
         key=place.parent.parent.name,
         evaluation_key=place.name,
@@ -206,7 +207,7 @@ def _evaluate(
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
             "lm_eval_tasks": _task_versions(first, found),
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
-            **({"frontier": frontiers(workspace)} if spec.objective == START and workspace.problem else {}),
+            **({"frontier": curves} if curves else {}),
         },
     )
 
@@ -220,7 +221,7 @@ def _evaluate(
 
 def _task_versions(workspace: Workspace, found: Evaluated) -> dict[str, str]:
     """The version of each task and group of lm-eval that was measured; of a run without metrics there is none."""
-    tasks = workspace.tasks if workspace.problem is None and found.metrics else None
+    tasks = workspace.tasks if workspace.evaluator.samples and found.metrics else None
     return {} if tasks is None else dict(tasks.versions)
 
 

@@ -1,4 +1,4 @@
-"""Owns what a worker does next: a free setting of any search, else a seed of any final, else it waits for others."""
+"""The order of a worker's tasks: a free setting of any search, else a seed of any final, else a pause."""
 
 import time
 from collections.abc import Sequence

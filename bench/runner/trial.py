@@ -1,4 +1,4 @@
-"""Owns one trial: the study that it belongs to, the runs that it is made of, and when it may end early."""
+"""One trial: the study that it belongs to, the runs that it is made of, and when it may end early."""
 
 import logging
 from collections.abc import Callable, Sequence

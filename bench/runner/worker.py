@@ -1,4 +1,4 @@
-"""Owns what a worker process does from its first line to its exit code: prepare what all share, or work on the plan."""
+"""A worker process, from start to exit code: prepare what all share, or work on the plan."""
 
 import logging
 import os

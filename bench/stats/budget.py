@@ -1,4 +1,4 @@
-"""Owns what a sweep's budget buys: the expected best of n trials, sensitivity, and the reward-KL frontier's area."""
+"""Value of a sweep's budget: the expected best of n trials, sensitivity, and the reward-KL frontier's area."""
 
 import math
 from collections.abc import Sequence

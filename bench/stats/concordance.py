@@ -1,4 +1,4 @@
-"""Owns how far two judges agree: on the order of models (Kendall's τ), and on single questions."""
+"""Agreement of two judges: on the order of models (Kendall's τ), and on single questions."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Owns intervals of scores that cross seeds with prompts: every seed is scored on the same prompts.
+"""Intervals of scores that cross seeds with prompts: every seed is scored on the same prompts.
 
 The model is a two-way crossed one with random effects and no replication: score = mean + seed + prompt + residual, each
 of the three drawn independently. Functions that take «tables» take any number of them at once, (…, seeds, prompts).

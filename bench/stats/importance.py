@@ -1,4 +1,4 @@
-"""Owns the importance of a sweep's parameters: how much of the target's variation each explains."""
+"""The importance of a sweep's parameters: how much of the target's variation each explains."""
 
 import math
 from collections.abc import Mapping, Sequence

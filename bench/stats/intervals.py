@@ -1,4 +1,4 @@
-"""Owns means with intervals: over seeds, over prompts, and of differences paired by seed. Pure functions of numbers."""
+"""Means with intervals: over seeds, over prompts, and of differences paired by seed. Pure functions of numbers."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Owns the compact letter display: names that share a letter are not told apart."""
+"""The compact letter display: names that share a letter are not told apart."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, count

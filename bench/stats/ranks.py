@@ -1,4 +1,4 @@
-"""Owns average ranks over blocks, and the test that they are all one."""
+"""Average ranks over blocks, and the test that they are all one."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Owns the prompts, the scored completions and the preference pairs of the sentiment suite, and their files."""
+"""The prompts, the scored completions and the preference pairs of the sentiment suite, and their files."""
 
 import gzip
 import itertools

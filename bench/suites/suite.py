@@ -1,4 +1,4 @@
-"""Owns what a suite is: data, start model, evaluations and protocol, read from one TOML file and its assets."""
+"""Settings of a suite, read from its ``suite.toml``: training, evaluation and presets."""
 
 import tomllib
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.errors import RunError, UsageError, did_you_mean
 
 
 class Preset(Spec):
-    """How every objective is tuned, under a name: what is searched, and what that may cost."""
+    """Named tuning protocol, the same for every objective: the searched axes and the budget."""
 
     axes: Annotated[tuple[str, ...], Field(description="what is searched; «own» is an objective's main parameter")]
     trials: Annotated[int, Field(gt=0, description="settings an objective gets in a sweep")]
@@ -22,10 +22,9 @@ class Preset(Spec):
 
 
 class Suite(Spec):
-    """One suite. Training, evaluation and preset are the same for every objective that it compares.
+    """Settings of one suite; training, evaluation and preset are the same for every objective that it compares.
 
-    ``problem``: the dials of an enumerable problem, None for any other suite. ``given``: model and data are the user's;
-    a suite that has neither brings assets of its own.
+    ``problem``: the dials of an enumerable problem, None for any other suite.
     """
 
     name: str
@@ -37,13 +36,22 @@ class Suite(Spec):
     train: TrainSpec
     evaluation: EvaluationSpec
     problem: ProblemSpec | None = None
-    given: bool = False
-    judges: Annotated[tuple[str, ...], Field(description="who judges where no other is asked for")] = ()
+    judges: Annotated[tuple[str, ...], Field(description="judges, where the user names none")] = ()
 
     @property
     def folder(self) -> Path:
-        """Where the suite's assets lie."""
+        """Folder of the suite's code and assets."""
         return SUITES / self.name
+
+    @property
+    def model_folder(self) -> Path | None:
+        """Folder of the start model that the suite carries, None where it carries none."""
+        return _existing(self.folder / "model")
+
+    @property
+    def gold_folder(self) -> Path | None:
+        """Folder of the gold reward that the suite carries, None where it carries none."""
+        return _existing(self.folder / "gold")
 
     def preset(self, name: str | None) -> tuple[str, Preset]:
         """Return a preset with its name; the default one for None.
@@ -58,7 +66,7 @@ class Suite(Spec):
 
 
 def suite_names() -> list[str]:
-    """Names of the suites that this installation carries."""
+    """Return the names of the installed suites."""
     return sorted(path.parent.name for path in SUITES.glob("*/suite.toml"))
 
 
@@ -81,9 +89,13 @@ def read_suite(path: Path) -> Suite:
         suite = Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise RunError(f"{path} is damaged: {first_fault(error)}", fix=fix) from error
-    except (OSError, ValueError, RecursionError) as error:  # among them what TOML and UTF-8 refuse
+    except (OSError, ValueError, RecursionError) as error:  # invalid TOML and UTF-8 are ValueErrors
         raise RunError(f"{path} is damaged: {error}", fix=fix) from error
-    # The name is part of paths: of the assets' folder, and of folders in the results.
+    # The name is part of paths: the folder of the assets, and folders in the results.
     if suite.name != path.parent.name:
-        raise RunError(f"{path} is damaged: it names the suite {suite.name!r}, which its folder does not", fix=fix)
+        raise RunError(f"{path} is damaged: name is {suite.name!r}, its folder is {path.parent.name!r}", fix=fix)
     return suite
+
+
+def _existing(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None

@@ -1,4 +1,4 @@
-"""Owns what is saved of weights: the state for resuming and the finished checkpoint. Safetensors and JSON only."""
+"""The state for resuming, in safetensors and JSON only."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Owns how much energy a piece of work took: by the machine's own counters, else estimated from a stated power.
+"""Energy of a piece of work: by the machine's own counters, else estimated from a stated power.
 
 A counter is the whole machine's or a whole GPU's. Of the machine's a process gets its share of all CPU time that was
 spent meanwhile; of a GPU it gets everything, so workers that share a GPU count it twice.

@@ -1,4 +1,4 @@
-"""Owns one training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done."""
+"""One training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done."""
 
 import contextlib
 import fcntl

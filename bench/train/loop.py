@@ -1,4 +1,4 @@
-"""Owns the training loop: one readable function, for one process or many ranks and for every objective."""
+"""The training loop: one readable function, for one process or many ranks and for every objective."""
 
 import copy
 import logging

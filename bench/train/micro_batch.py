@@ -1,4 +1,4 @@
-"""Owns one micro-batch: from its units to an objective's batch with a gradient, or at once to its losses."""
+"""One micro-batch: from its units to an objective's batch with a gradient, or at once to its losses."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from bench.core.specs import Execution, RunSpec
-from bench.data.collate import Row
+from bench.data.collate import TokenRow
 from bench.data.tokens import pairs_in, singles_in
 from bench.models.logprobs import CompletionLogProbs, Frozen, lay, spread
 from bench.models.packed.forward import chunk_tokens
@@ -133,7 +133,7 @@ def fused(
     return total, sums
 
 
-def rows_of_units(part: Sequence[Unit]) -> list[Row]:
+def rows_of_units(part: Sequence[Unit]) -> list[TokenRow]:
     """What has to be scored of some units."""
     return objective_batch.rows_of(row for unit in part for row in unit)
 

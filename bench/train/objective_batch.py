@@ -1,4 +1,4 @@
-"""Owns the way from token ids to an objective's batch: log-probs of policy and reference side by side."""
+"""The way from token ids to an objective's batch: log-probs of policy and reference side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bench.data.collate import Row
+from bench.data.collate import TokenRow
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
 from bench.models.logprobs import CompletionLogProbs, Frozen, Laid, lay
 from bench.models.reference_cache import ReferenceLogProbs
@@ -14,7 +14,7 @@ from bench.models.token_stats import Confidence
 from losses import Completion, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch, mapped
 
-ReferenceSource = Callable[[Sequence[Row], Laid], Frozen]
+ReferenceSource = Callable[[Sequence[TokenRow], Laid], Frozen]
 """(rows, the same laid out) → the reference on them."""
 VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
@@ -40,24 +40,24 @@ def live(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:
     return lambda rows, laid: model.frozen(laid, vocabulary=vocabulary)
 
 
-def pair_rows(pairs: Sequence[EncodedPair]) -> list[Row]:
+def pair_rows(pairs: Sequence[EncodedPair]) -> list[TokenRow]:
     """All chosen completions, then all rejected ones, each with its prompt."""
     return [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
 
 
-def rows_of(rows: Iterable[EncodedPair | EncodedSingle]) -> list[Row]:
+def rows_of(rows: Iterable[EncodedPair | EncodedSingle]) -> list[TokenRow]:
     """What has to be scored: both sides of pairs, or single completions."""
     held = list(rows)
     return pair_rows(pairs_in(held)) + single_rows(singles_in(held))
 
 
-def single_rows(singles: Sequence[EncodedSingle]) -> list[Row]:
+def single_rows(singles: Sequence[EncodedSingle]) -> list[TokenRow]:
     """Each completion with its prompt."""
     return [(s.prompt_ids, s.completion_ids) for s in singles]
 
 
 def completions(
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
     *,
     policy: torch.nn.Module,
     reference: ReferenceSource | None,

@@ -1,4 +1,4 @@
-"""Owns which rows make the global batch of a step: a function of data, spec and step alone, the same on every rank."""
+"""The rows of each step's global batch: a function of data, spec and step alone, the same on every rank."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Owns one optimiser step: from a global batch of token ids to updated weights and the step's numbers."""
+"""One optimiser step: from a global batch of token ids to updated weights and the step's numbers."""
 
 import contextlib
 import math

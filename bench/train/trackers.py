@@ -1,4 +1,4 @@
-"""Owns the trackers that follow a training: TensorBoard by event files of our own, any other through accelerate."""
+"""The trackers that follow a training: TensorBoard by event files of our own, any other through accelerate."""
 
 import importlib.util
 import math

@@ -1,4 +1,4 @@
-"""Owns what a training tells besides its result: progress lines in its work folder, and the trackers asked for.
+"""Progress log of a training in its work folder, and its experiment trackers.
 
 The folder of an unfinished run holds ``training.json`` (who trains what, since when) and ``progress.jsonl`` (a line for
 each logged step: the row of the curves, tokens and seconds so far).

@@ -1,4 +1,4 @@
-"""Owns objectives whose losses depend on the whole global batch: exact on any number of micro-batches and ranks.
+"""Objectives whose losses depend on the whole global batch: exact on any number of micro-batches and ranks.
 
 A loss sees a batch only through its log-probs ℓ. So the batch is scored once without gradient and gathered, the
 objective gives dL/dℓ, and a second pass over the micro-batches carries that into the weights: the chain rule, with no

@@ -1,4 +1,4 @@
-"""Owns where a number comes from: versions, machine, commit. Nothing here enters a key."""
+"""Provenance: versions, machine, commit. Nothing here enters a key."""
 
 import functools
 import os

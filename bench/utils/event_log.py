@@ -1,4 +1,4 @@
-"""Owns a command's log: JSON lines in ``results/logs``, from the parent, its workers and its ranks, in one file."""
+"""A command's log: JSON lines in ``results/logs``, from the parent, its workers and its ranks, in one file."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Owns writing whole or not at all, and what a full disk or a missing permission is called."""
+"""Files written whole or not at all, and clear names for disk errors."""
 
 import errno
 import os

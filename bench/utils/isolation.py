@@ -1,4 +1,4 @@
-"""Owns calling third-party evaluators without a trace: no noise, no hub, generators and loggers left as they were."""
+"""Third-party evaluators run quietly, offline, without a change to global RNG or logging state."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""Owns what a process does about its memory: garbage collection, and giving back what is free."""
+"""Memory housekeeping: freeze the garbage collector after loading; return free pages to the system."""
 
 import ctypes
 import gc

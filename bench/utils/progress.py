@@ -1,4 +1,4 @@
-"""Owns what a user sees while work goes on: a bar with ETA on a terminal, plain lines without one."""
+"""Progress display: a bar with ETA on a terminal, plain lines without one."""
 
 import time
 from types import TracebackType

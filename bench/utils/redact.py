@@ -1,4 +1,4 @@
-"""Owns what never appears in a log or a message: passwords in URLs, tokens, keys, and the environment's secrets."""
+"""Redaction of logs and messages: passwords in URLs, tokens, keys, and the environment's secrets."""
 
 import math
 import os

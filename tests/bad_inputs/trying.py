@@ -126,9 +126,7 @@ def _faults_of_message(text: str, case: Case) -> list[str]:
     if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", bare):
         found.append(f"writes control characters to the terminal: {bare[:120]!r}")
     found += [
-        f"does not name {word!r}: {bare.strip()[:300]!r}"
-        for word in case.said
-        if word not in _unwrapped(for_terminal)
+        f"does not name {word!r}: {bare.strip()[:300]!r}" for word in case.said if word not in _unwrapped(for_terminal)
     ]
     return found
 

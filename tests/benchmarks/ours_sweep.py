@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch.nn.utils.rnn import pad_sequence
 
 from bench.core.specs import Execution
-from bench.data.collate import Row
+from bench.data.collate import TokenRow
 from bench.data.encode import encode
 from bench.data.preferences import read_preferences
 from bench.data.tokens import Encoded
@@ -131,7 +131,7 @@ def _score(
     return {"beta": beta, "loss": float(objective(pairs, beta=beta).mean()), "accuracy": float(better.float().mean())}
 
 
-def _side(policy: list[torch.Tensor], rows: list[Row], reference: ReferenceLogProbs) -> Completion:
+def _side(policy: list[torch.Tensor], rows: list[TokenRow], reference: ReferenceLogProbs) -> Completion:
     return Completion(
         policy_logps=pad_sequence(policy, batch_first=True),
         reference_logps=pad_sequence([reference.row(row) for row in rows], batch_first=True),

@@ -12,7 +12,7 @@ from bench.models.matmul import take_fastest_route
 from bench.models.packed.attention import PackedAttention
 from bench.models.packed.head import FusedLoss, Head, Scores, Slopes
 from bench.models.packed.layout import pack
-from bench.models.packed.tiles import plan
+from bench.models.packed.tiles import tile_layout
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.material import draw_pairs
 from tests.benchmarks.profile import KINDS, REST
@@ -77,7 +77,7 @@ def test_attention_on_a_shared_prompt_beats_padded_rows():
     pairs = draw_pairs(8, vocabulary=512, seed=0)
     rows = [(pair.prompt_ids, side) for pair in pairs for side in (pair.chosen_ids, pair.rejected_ids)]
     layout = pack(rows)
-    tiles = plan(layout, heads=HEADS, key_heads=HEADS, window=None, dtype=torch.float32)
+    tiles = tile_layout(layout, heads=HEADS, key_heads=HEADS, window=None, dtype=torch.float32)
     longest = max(len(prompt) + len(completion) for prompt, completion in rows)
     torch.manual_seed(0)
     packed = [torch.randn(1, HEADS, layout.ids.shape[1], SIZE, requires_grad=True) for _ in range(3)]

@@ -1,21 +1,21 @@
-"""Owns formats of messages beside answers: ShareGPT pairs, OpenAI preference, ms-swift, Orca, conversational KTO."""
+"""Readers of messages beside answers: ShareGPT pairs, OpenAI preference, ms-swift, Orca, conversational KTO."""
 
 from collections.abc import Iterator, Mapping
 
 from bench.core.data_options import DataOptions
-from bench.data.faults import RowError, listed, shorten, type_name
 from bench.data.readers.dialogues import pair_of_dialogues
-from bench.data.readers.plain import SCORES, SIDES, names_of_scores, sides_of
-from bench.data.readers.turns import (
-    asked_and_answered,
+from bench.data.readers.messages import (
     history_of,
     optional,
-    prompted,
+    prompt_and_answer,
+    prompt_with_system,
     refuse_more_than_strings,
     refuse_more_than_text,
     turn,
     turns,
 )
+from bench.data.readers.plain import SCORES, SIDES, names_of_scores, sides_of
+from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.data.rows import (
     TIE,
     Dropped,
@@ -66,7 +66,7 @@ def read_swift(raw: Mapping[str, object], options: DataOptions, row: int) -> Ite
         other = turns(raw["rejected_messages"], "rejected_messages")
         yield pair_of_dialogues(("messages", dialogue), ("rejected_messages", other), row=row)
         return
-    prompt, answer = asked_and_answered(dialogue, "messages")
+    prompt, answer = prompt_and_answer(dialogue, "messages")
     worse = _one_answer(required(raw, "rejected_response"), "rejected_response")
     yield make_pair(prompt, ("messages", answer), ("rejected_response", worse), field="messages", row=row)
 
@@ -81,7 +81,7 @@ def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iter
         yield Dropped(reason=TIE)
         return
     name = next((each for each in ("question", "query") if raw.get(each) is not None), "input")
-    prompt = prompted(optional(raw, "system"), string(raw, name), history_of(raw))
+    prompt = prompt_with_system(optional(raw, "system"), string(raw, name), history_of(raw))
     names = sides_of(raw)
     both = names != SIDES[0] or all(raw.get(score) is not None for score in SCORES[0])
     scores = scores_of(raw, names_of_scores(names)) if both else None
@@ -93,13 +93,13 @@ def read_kto(raw: Mapping[str, object], options: DataOptions, row: int) -> Itera
     """Yield the last message as a labelled answer to the others, or ``response`` to ``query``."""
     refuse_more_than_text(raw)
     if raw.get("query") is not None and raw.get("messages") is None and raw.get("conversations") is None:
-        asked = prompted(optional(raw, "system"), string(raw, "query"), history_of(raw))
+        asked = prompt_with_system(optional(raw, "system"), string(raw, "query"), history_of(raw))
         answered = _one_answer(required(raw, "response"), "response")
         yield make_single(asked, ("response", answered), label=label_of(raw), field="query", row=row)
         return
     name = "messages" if raw.get("messages") is not None else "conversations"
     dialogue = _with_system(turns(required(raw, name), name), optional(raw, "system"))
-    prompt, answer = asked_and_answered(dialogue, name)
+    prompt, answer = prompt_and_answer(dialogue, name)
     yield make_single(prompt, (name, answer), label=label_of(raw), field=name, row=row)
 
 
@@ -115,7 +115,7 @@ def read_demonstrations(raw: Mapping[str, object], options: DataOptions, row: in
         if raw.get(name) is not None:
             refuse_more_than_text(raw)
             dialogue = _with_system(turns(raw[name], name), optional(raw, "system"))
-            prompt, answer = asked_and_answered(dialogue, name)
+            prompt, answer = prompt_and_answer(dialogue, name)
             yield make_single(prompt, (name, answer), label=True, field=name, row=row)
             return
     if raw.get("instruction") is not None:

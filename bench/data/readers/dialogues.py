@@ -1,11 +1,11 @@
-"""Owns pairs of whole dialogues that repeat the prompt: as lists of messages, and as text in the way of HH-RLHF."""
+"""Readers of whole dialogues that repeat the prompt: lists of messages, and text as in HH-RLHF."""
 
 from collections.abc import Iterator, Mapping
 
 from bench.core.data_options import DataOptions
-from bench.data.faults import RowError, shorten
+from bench.data.readers.messages import HUMAN, dialogue_of, optional, prompt_and_answer, prompt_end, turns
 from bench.data.readers.plain import RATINGS, SCORES
-from bench.data.readers.turns import HUMAN, asked_and_answered, border, dialogue_of, optional, turns
+from bench.data.row_errors import RowError, shorten
 from bench.data.rows import Message, Pair, Scores, Text, encodable, make_pair, required, scores_of, string
 
 
@@ -28,8 +28,8 @@ def pair_of_dialogues(
     row: int,
 ) -> Pair:
     """Return the pair of two dialogues (field, turns) that differ in their last answer only. Raises RowError."""
-    prompt, answer = asked_and_answered(better[1], better[0])
-    other, second = asked_and_answered(worse[1], worse[0])
+    prompt, answer = prompt_and_answer(better[1], better[0])
+    other, second = prompt_and_answer(worse[1], worse[0])
     if prompt != other:
         place = next(
             (i for i, (one, two) in enumerate(zip(prompt, other, strict=False)) if one != two),
@@ -46,7 +46,7 @@ def pair_of_dialogues(
 def read_text(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
     """Yield the pair, as messages, or as it is written with ``form="text"``."""
     better, worse = string(raw, "chosen"), string(raw, "rejected")
-    place = border((better, worse), ("chosen", "rejected"))
+    place = prompt_end((better, worse), ("chosen", "rejected"))
     prompt = prompt_of(better[:place], "chosen", options)
     sides = [(name, answer_of(text[place:], name, options)) for name, text in (("chosen", better), ("rejected", worse))]
     yield make_pair(prompt, sides[0], sides[1], scores=scores_of(raw, SCORES), field="chosen", row=row)

@@ -1,9 +1,9 @@
-"""Owns the plain format: prompt with chosen and rejected, or with completion and label; and what is refused."""
+"""Reader of the plain format: prompt with chosen and rejected, or with completion and label."""
 
 from collections.abc import Iterator, Mapping
 
 from bench.core.data_options import DataOptions
-from bench.data.faults import RowError, listed
+from bench.data.row_errors import RowError, listed
 from bench.data.rows import ACCEPTED, Pair, Single, label_of, make_pair, make_single, required, scores_of, text_of
 
 SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))

@@ -1,12 +1,12 @@
-"""Owns which format a row is in, told by its columns, and the reader of each."""
+"""Registry of formats: how each is recognised by its columns, and its reader."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bench.core.data_options import DataOptions
-from bench.data.faults import RowError
-from bench.data.readers import chat, compared, dialogues, plain
+from bench.data.readers import chat, dialogues, plain, ranked_answers
 from bench.data.readers.plain import SIDES
+from bench.data.row_errors import RowError
 from bench.data.rows import Dropped, Pair, Single
 
 Reader = Callable[[Mapping[str, object], DataOptions, int], Iterable[Pair | Single | Dropped]]
@@ -86,11 +86,15 @@ _KNOWN: tuple[tuple[str, Callable[[Row], bool], Reader], ...] = (
     ("sharegpt", _is_sharegpt, chat.read_sharegpt),
     ("swift", _is_swift, chat.read_swift),
     ("orca", _is_orca, chat.read_orca),
-    ("alpaca", lambda raw: _has(raw, "instruction") and _has_sides(raw), compared.read_alpaca),
-    ("alpacafarm", lambda raw: _has(raw, "instruction", "output_1", "output_2"), compared.read_alpacafarm),
-    ("saferlhf", lambda raw: _has(raw, "prompt", "response_0", "response_1"), compared.read_saferlhf),
-    ("ranked_text", lambda raw: isinstance(raw.get("text"), list) and _has(raw, "score"), compared.read_ranked_text),
-    ("scored", compared.is_scored, compared.read_scored),
+    ("alpaca", lambda raw: _has(raw, "instruction") and _has_sides(raw), ranked_answers.read_alpaca),
+    ("alpacafarm", lambda raw: _has(raw, "instruction", "output_1", "output_2"), ranked_answers.read_alpacafarm),
+    ("saferlhf", lambda raw: _has(raw, "prompt", "response_0", "response_1"), ranked_answers.read_saferlhf),
+    (
+        "ranked_text",
+        lambda raw: isinstance(raw.get("text"), list) and _has(raw, "score"),
+        ranked_answers.read_ranked_text,
+    ),
+    ("scored", ranked_answers.is_scored, ranked_answers.read_scored),
     ("hh", lambda raw: bool(_sides(raw, str)), dialogues.read_text),
     ("kto", _is_kto, chat.read_kto),
     ("demonstrations", _is_demonstration, chat.read_demonstrations),

@@ -1,4 +1,4 @@
-"""Owns how far judges agree: on the models' order, and on single questions."""
+"""Agreement of judges: on the models' order, and on single questions."""
 
 import itertools
 import math
@@ -33,8 +33,8 @@ class Agreement:
 def agreements(judgements: Sequence[Judgements]) -> list[Agreement]:
     """Return the agreement of each two judges, in the order given."""
     judges: dict[str, dict[str, Judgements]] = {}
-    for given in judgements:
-        judges.setdefault(given.judge, {})[given.model] = given
+    for each in judgements:
+        judges.setdefault(each.judge, {})[each.model] = each
     return [_of_two(a, b, judges[a], judges[b]) for a, b in itertools.combinations(judges, 2)]
 
 
@@ -56,8 +56,8 @@ def _of_two(first: str, second: str, mine: dict[str, Judgements], theirs: dict[s
     )
 
 
-def _rate(given: Judgements) -> float:
-    return float(given.preferences[given.judged].mean()) if given.judged.any() else math.nan
+def _rate(judgements: Judgements) -> float:
+    return float(judgements.preferences[judgements.judged].mean()) if judgements.judged.any() else math.nan
 
 
 def _shared(
@@ -76,8 +76,8 @@ def _shared(
 
 def _questions(judged: Sequence[Judgements]) -> list[Sequence[Hashable]] | None:
     """Return what tells the questions of each apart: their texts, or their numbers; None where neither is known."""
-    texts = [given.instructions for given in judged if given.instructions is not None]
-    numbers = [given.index.tolist() for given in judged if given.index is not None]
+    texts = [each.instructions for each in judged if each.instructions is not None]
+    numbers = [each.index.tolist() for each in judged if each.index is not None]
     for known in (texts, numbers):
         if len(known) == len(judged):
             return list(known)

@@ -1,4 +1,4 @@
-"""Owns the win rate against the reference's outputs, through alpaca-eval judged by a score of texts."""
+"""The win rate against the reference's outputs, through alpaca-eval judged by a score of texts."""
 
 import math
 import tempfile
@@ -90,12 +90,12 @@ def preferred(
     row, annotations = _through_alpaca_eval(
         outputs, references, instructions=instructions, labels=1.0 + np.asarray(preferences, dtype=np.float64)
     )
-    found = np.array([float(annotation["preference"] or math.nan) for annotation in annotations]) - 1.0
-    if len(found) != len(outputs) or np.isnan(found).any():
+    recorded = np.array([float(annotation["preference"] or math.nan) for annotation in annotations]) - 1.0
+    if len(recorded) != len(outputs) or np.isnan(recorded).any():
         raise RunError("alpaca-eval left pairs without a label", fix="check that alpaca-eval 0.6.6 is installed")
     lengths = np.array([len(text) for text in outputs], dtype=np.float64)
     reference_lengths = np.array([len(text) for text in references], dtype=np.float64)
-    controlled, error = length_controlled(found, lengths - reference_lengths)
+    controlled, error = length_controlled(recorded, lengths - reference_lengths)
     many = len(outputs) > 1
     return JudgeResult(
         win_rate=float(row["win_rate"]),

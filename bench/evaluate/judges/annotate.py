@@ -1,4 +1,4 @@
-"""Owns asking a judge about a model's answers beside the baseline's: in which order, what is kept, and its bias."""
+"""Asking a judge about a model's answers beside the baseline's: in which order, what is kept, and its bias."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.evaluate.judges.answers import Paired
-from bench.evaluate.judges.base import Judge, Messages, Outcome, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Messages, Outcome, Verdict
 from bench.evaluate.judges.cache import keep, kept, key_of
 from bench.evaluate.judges.judgements import Judgements, distinct_texts
 
@@ -24,7 +24,7 @@ FIRST = ("baseline", "model")
 class Annotation:
     """One question judged. ``preference``: probability that the model's answer is better, None without a verdict.
 
-    ``asked``: verdicts by who was shown first (``baseline``, ``model``).
+    ``verdicts``: verdicts by who was shown first (``baseline``, ``model``).
     """
 
     index: int
@@ -32,7 +32,7 @@ class Annotation:
     output: str
     reference: str
     preference: float | None
-    asked: Mapping[str, Verdict]
+    verdicts: Mapping[str, Verdict]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +60,18 @@ def orders(pairs: Paired, *, ordered: bool, both: bool, seed: int) -> list[tuple
     ]
 
 
-def to_ask(judge: Judge, pairs: Paired, *, both: bool, seed: int) -> list[tuple[int, str, Pair]]:
+def to_ask(judge: Judge, pairs: Paired, *, both: bool, seed: int) -> list[tuple[int, str, AnswerPair]]:
     """Return (row, who is first, what is shown) of all that ``judge`` must be shown; equal answers are ties unasked."""
-    found = []
+    queries = []
     for row, firsts in enumerate(orders(pairs, ordered=judge.ordered, both=both, seed=seed)):
         if pairs.outputs[row] == pairs.references[row]:
             continue
         for first in firsts:
-            shown = (pairs.references[row], pairs.outputs[row])
-            first_shown, second_shown = shown if first == "baseline" else shown[::-1]
-            pair = Pair(instruction=pairs.instructions[row], first=first_shown, second=second_shown)
-            found.append((row, first, pair))
-    return found
+            texts = (pairs.references[row], pairs.outputs[row])
+            first_text, second_text = texts if first == "baseline" else texts[::-1]
+            pair = AnswerPair(instruction=pairs.instructions[row], first=first_text, second=second_text)
+            queries.append((row, first, pair))
+    return queries
 
 
 def annotate(
@@ -95,42 +95,42 @@ def annotate(
     """
     wanted = to_ask(judge, pairs, both=both, seed=seed)
     verdicts: list[dict[str, Verdict]] = [{} for _ in pairs.outputs]
-    asked = [pair for _, _, pair in wanted]
-    for done, (number, verdict) in enumerate(remembered(judge.compare, judge.identity, asked, cache=cache), 1):
+    queries = [pair for _, _, pair in wanted]
+    for done, (number, verdict) in enumerate(remembered(judge.compare, judge.identity, queries, cache=cache), 1):
         row, first, _ = wanted[number]
         verdicts[row][first] = verdict
         if progress is not None:
             progress(done, len(wanted))
-    return [_annotation(pairs, row, given) for row, given in enumerate(verdicts)]
+    return [_annotation(pairs, row, by_first) for row, by_first in enumerate(verdicts)]
 
 
 def remembered(
     ask: Callable[[Sequence[Any]], Iterator[tuple[int, Verdict]]],
     identity: str,
-    asked: Sequence[Pair] | Sequence[Messages],
+    queries: Sequence[AnswerPair] | Sequence[Messages],
     *,
     cache: Path | None,
 ) -> Iterator[tuple[int, Verdict]]:
     """Yield the kept verdicts, then the new ones as they come; these are kept. What occurs twice is asked once."""
-    keys = [key_of(identity, one) for one in asked]
+    keys = [key_of(identity, one) for one in queries]
     new: dict[str, list[int]] = {}
     for number, key in enumerate(keys):
-        found = kept(cache, key) if cache is not None else None
-        if found is not None:
-            yield number, found
+        known = kept(cache, key) if cache is not None else None
+        if known is not None:
+            yield number, known
         else:
             new.setdefault(key, []).append(number)
     places = list(new.values())
-    for place, verdict in ask([asked[numbers[0]] for numbers in places]) if places else ():
+    for place, verdict in ask([queries[numbers[0]] for numbers in places]) if places else ():
         if cache is not None:
             keep(cache, keys[places[place][0]], verdict)
         for number in places[place]:
             yield number, verdict
 
 
-def unknown(judge: Judge, asked: Sequence[Pair], *, cache: Path | None) -> list[Pair]:
+def unknown(judge: Judge, queries: Sequence[AnswerPair], *, cache: Path | None) -> list[AnswerPair]:
     """Return what is not in the cache, once each: what asking would cost."""
-    distinct = {key_of(judge.identity, pair): pair for pair in asked}
+    distinct = {key_of(judge.identity, pair): pair for pair in queries}
     return [pair for key, pair in distinct.items() if cache is None or kept(cache, key) is None]
 
 
@@ -141,11 +141,11 @@ def position_bias(annotations: Iterable[Annotation]) -> Bias:
         [
             verdict.first_better
             for one in annotations
-            for verdict in one.asked.values()
+            for verdict in one.verdicts.values()
             if verdict.first_better is not None
         ]
     )
-    both = [tuple(one.asked[first].first_better for first in FIRST) for one in annotations if len(one.asked) == 2]
+    both = [tuple(one.verdicts[first].first_better for first in FIRST) for one in annotations if len(one.verdicts) == 2]
     decided = [(a, b) for a, b in both if a is not None and b is not None and 0.5 not in (a, b)]
     return Bias(
         first=100.0 * float(values.mean()) if len(values) else math.nan,
@@ -158,7 +158,7 @@ def position_bias(annotations: Iterable[Annotation]) -> Bias:
 
 def outcomes(annotations: Iterable[Annotation]) -> Counter[Outcome]:
     """Return how many verdicts were judged, refused, malformed and failed."""
-    return Counter(verdict.outcome for one in annotations for verdict in one.asked.values())
+    return Counter(verdict.outcome for one in annotations for verdict in one.verdicts.values())
 
 
 def judgements_of(annotations: Sequence[Annotation], *, judge: str, model: str, baseline: str) -> Judgements:
@@ -188,25 +188,25 @@ def as_records(annotations: Sequence[Annotation], *, judge: str, model: str, bas
             "annotator": judge,
             "preference": None if one.preference is None else 1.0 + one.preference,
             "verdicts": {
-                first: {"first_better": verdict.first_better, "outcome": verdict.outcome, "said": verdict.said}
-                for first, verdict in one.asked.items()
+                first: {"first_better": verdict.first_better, "outcome": verdict.outcome, "said": verdict.text}
+                for first, verdict in one.verdicts.items()
             },
         }
         for one in annotations
     ]
 
 
-def _annotation(pairs: Paired, row: int, given: Mapping[str, Verdict]) -> Annotation:
-    chances = [_for_the_model(first, verdict) for first, verdict in given.items()]
+def _annotation(pairs: Paired, row: int, verdicts: Mapping[str, Verdict]) -> Annotation:
+    chances = [_for_the_model(first, verdict) for first, verdict in verdicts.items()]
     known = [chance for chance in chances if chance is not None]
-    same = not given  # equal answers, which nobody was asked about
+    same = not verdicts  # equal answers, which nobody was asked about
     return Annotation(
         index=pairs.index[row],
         instruction=pairs.instructions[row],
         output=pairs.outputs[row],
         reference=pairs.references[row],
         preference=0.5 if same else float(np.mean(known)) if len(known) == len(chances) else None,
-        asked=dict(given),
+        verdicts=dict(verdicts),
     )
 
 

@@ -1,4 +1,4 @@
-"""Owns files of models' answers, and pairing them with the baseline's."""
+"""Files of models' answers, and pairing them with the baseline's."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Owns what a judge is: it is shown an instruction with two answers and says which is better, or says nothing."""
+"""The judge's interface: an instruction with two answers goes in, a verdict or none comes out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Outcome = Literal["judged", "refused", "malformed", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class AnswerPair:
     """An instruction and two answers to it, in the order in which the judge sees them."""
 
     instruction: str
@@ -26,12 +26,12 @@ class Verdict:
 
     ``first_better``: probability that the first answer shown is the better one; None unless ``outcome`` is judged.
     ``outcome``: refused: the judge would not say; malformed: it said something else; failed: it could not be asked.
-    ``said``: its words, or why it failed. ``mass``: probability of either answer together, None where it is unknown.
+    ``text``: its words, or why it failed. ``mass``: probability of either answer together, None where it is unknown.
     """
 
     first_better: float | None
     outcome: Outcome = "judged"
-    said: str = ""
+    text: str = ""
     mass: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -62,10 +62,10 @@ class Judge:
     name: str
     identity: str
     ordered: bool
-    compare: Callable[[Sequence[Pair]], Iterator[tuple[int, Verdict]]]
+    compare: Callable[[Sequence[AnswerPair]], Iterator[tuple[int, Verdict]]]
     grade: "Callable[[Sequence[Messages]], Iterator[tuple[int, Verdict]]] | None" = None
     cost: "Callable[[Sequence[Messages], int], Cost] | None" = None
-    prompt: "Callable[[Pair], Messages] | None" = None
+    prompt: "Callable[[AnswerPair], Messages] | None" = None
     limit: int = 0
     score: "Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]] | None" = None
 

@@ -1,4 +1,4 @@
-"""Owns the judge that is fitted on preferences: a Bradley-Terry reward on the words of an answer, without a model."""
+"""The judge that is fitted on preferences: a Bradley-Terry reward on the words of an answer, without a model."""
 
 import hashlib
 import json

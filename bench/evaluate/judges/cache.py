@@ -1,25 +1,31 @@
-"""Owns verdicts kept on disk, one file each, named by all that decides them: nothing is asked or paid twice."""
+"""Verdicts kept on disk, one file each, named by all that decides them: nothing is asked or paid twice."""
 
 import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.evaluate.judges.base import Messages, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Messages, Verdict
 from bench.utils.files import write_text_whole
 
+_FIELDS = {"said": "text"}
+"""Names in stored files that differ from the fields of ``Verdict``: verdicts that users paid for stay readable."""
 
-def key_of(identity: str, asked: Pair | Messages) -> str:
+
+def key_of(identity: str, query: AnswerPair | Messages) -> str:
     """Return the SHA-256 of the judge's identity and what it is shown, in that order of the answers."""
-    shown = [asked.instruction, asked.first, asked.second] if isinstance(asked, Pair) else asked
-    return hashlib.sha256(json.dumps([identity, shown], ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()
+    content = [query.instruction, query.first, query.second] if isinstance(query, AnswerPair) else query
+    return hashlib.sha256(
+        json.dumps([identity, content], ensure_ascii=False).encode(errors="surrogatepass")
+    ).hexdigest()
 
 
 def kept(folder: Path, key: str) -> Verdict | None:
     """Return the verdict kept under ``key``; None where there is none, or a file that is not whole."""
     try:
-        return Verdict(**json.loads(_path(folder, key).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        stored = json.loads(_path(folder, key).read_bytes())
+        return Verdict(**{_FIELDS.get(name, name): value for name, value in stored.items()})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
@@ -29,7 +35,12 @@ def keep(folder: Path, key: str, verdict: Verdict) -> None:
     Raises RunError: it cannot be written.
     """
     if verdict.outcome != "failed":
-        write_text_whole(_path(folder, key), json.dumps(asdict(verdict), ensure_ascii=True) + "\n")
+        write_text_whole(_path(folder, key), json.dumps(_stored(verdict), ensure_ascii=True) + "\n")
+
+
+def _stored(verdict: Verdict) -> dict[str, object]:
+    names = {field: name for name, field in _FIELDS.items()}
+    return {names.get(field, field): value for field, value in asdict(verdict).items()}
 
 
 def _path(folder: Path, key: str) -> Path:

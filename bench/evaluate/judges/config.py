@@ -1,4 +1,4 @@
-"""What names a judge: ``JudgeSpec``."""
+"""Settings of one judge: ``JudgeSpec``."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +9,16 @@ from bench.evaluate.judges.templates import ALPACA_EVAL
 
 
 class JudgeSpec(BaseModel):
-    """One judge as given; ``folder`` of a fitted one is its file of preferences.
+    """Settings of one judge, as on the command line or in a TOML file.
+
+    ``kind`` is one of ``bench.evaluate.judges.factory.KINDS``. A fitted judge's ``folder`` is its file of preferences.
 
     Prices are money per million tokens, in any currency.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["gold", "reward", "lm", "fitted", "api"]
+    kind: str
     name: str | None = None
     folder: Path | None = None
     model: str | None = None

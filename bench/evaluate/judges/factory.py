@@ -1,7 +1,8 @@
-"""Owns how a judge is named on the command line or in a TOML file, and making it from that."""
+"""Registry of the kinds of judges, and making a judge from its name on the command line or a TOML file."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,12 +13,122 @@ from bench.evaluate.judges.base import Cost, Judge
 from bench.evaluate.judges.config import JudgeSpec
 
 
-def judges_of(given: Sequence[str]) -> list[Judge]:
-    """Make the judges named. Raises UsageError: one that cannot be made, or two of one name."""
-    judges = [judge_of(judge_spec(name)) for name in given]
-    if len({judge.name for judge in judges}) < len(judges):
-        raise UsageError("two judges have one name", fix='give each a TOML file with its own name = "…"')
+@dataclass(frozen=True, kw_only=True)
+class JudgeKind:
+    """One kind of judge.
+
+    Attributes:
+        form: how it is written after ``--judge``: ``KIND``, or ``KIND:`` and a placeholder.
+        make: builds it. Imports what it needs when it is called, so that listing the kinds stays light.
+        fields: the fields of ``JudgeSpec`` in the text after ``KIND:``; raises UsageError.
+    """
+
+    form: str
+    make: Callable[[JudgeSpec], Judge]
+    fields: Callable[[str], dict[str, object]] = lambda text: {"folder": Path(text)}
+
+
+def _gold(spec: JudgeSpec) -> Judge:
+    from bench.evaluate.judges.reward_model import gold_judge
+
+    return gold_judge(name=spec.name)
+
+
+def _reward(spec: JudgeSpec) -> Judge:
+    from bench.evaluate.judges.reward_model import reward_judge
+
+    return reward_judge(_path(spec), name=spec.name, text=spec.text, soft=spec.soft)
+
+
+def _lm(spec: JudgeSpec) -> Judge:
+    from bench.evaluate.judges.local_lm import language_model_judge
+
+    return language_model_judge(_path(spec), spec)
+
+
+def _fitted(spec: JudgeSpec) -> Judge:
+    from bench.evaluate.judges.bradley_terry import judge_fitted_on
+
+    return judge_fitted_on(_path(spec), name=spec.name)
+
+
+def _api(spec: JudgeSpec) -> Judge:
+    from bench.evaluate.judges.openai_endpoint import endpoint_judge
+
+    return endpoint_judge(spec)
+
+
+def _endpoint_fields(text: str) -> dict[str, object]:
+    model, at, url = text.rpartition("@")
+    if not at or not model or not url.startswith(("http://", "https://")):
+        raise UsageError(f"--judge 'api:{text}': needs a model and an address", fix="--judge api:MODEL@http://HOST/v1")
+    return {"model": model, "url": url}
+
+
+KINDS: Mapping[str, JudgeKind] = {
+    "gold": JudgeKind(form="gold", make=_gold),
+    "reward": JudgeKind(form="reward:FOLDER", make=_reward),
+    "lm": JudgeKind(form="lm:FOLDER", make=_lm),
+    "fitted": JudgeKind(form="fitted:FILE", make=_fitted),
+    "api": JudgeKind(form="api:MODEL@URL", make=_api, fields=_endpoint_fields),
+}
+"""All kinds of judges. A new judge is a module with a function that makes it, and an entry here."""
+FORMS = f"{', '.join(kind.form for kind in KINDS.values())}, or a TOML file"
+"""What ``--judge`` takes, for help texts and messages."""
+
+
+def judges_of(names: Sequence[str], *, special: Mapping[str, Callable[[], Judge]] | None = None) -> list[Judge]:
+    """Make the judges with these names.
+
+    Args:
+        special: judges that the caller makes itself, by name. They come before the registered kinds.
+
+    Raises:
+        UsageError: a judge that cannot be made, or two judges with the same name.
+    """
+    special = special or {}
+    judges = [special[name]() if name in special else judge_of(judge_spec(name)) for name in names]
+    labels = [judge.name for judge in judges]
+    double = next((label for label in labels if labels.count(label) > 1), None)
+    if double is not None:
+        raise UsageError(f"two judges are called {double!r}", fix='give each a TOML file with its own name = "…"')
     return judges
+
+
+def judge_spec(text: str) -> JudgeSpec:
+    """Parse one of ``FORMS``.
+
+    Raises:
+        UsageError: another form, an unreadable file, or an invalid field.
+    """
+    name, _, rest = text.partition(":")
+    kind = KINDS.get(name)
+    if kind is not None and text == kind.form:
+        return JudgeSpec(kind=name)
+    if kind is not None and rest and ":" in kind.form:
+        return JudgeSpec.model_validate({"kind": name} | kind.fields(rest))
+    if text.endswith(".toml"):
+        return _from_file(Path(text))
+    raise UsageError(f"--judge {text!r}: not a judge", fix=FORMS)
+
+
+def judge_of(spec: JudgeSpec) -> Judge:
+    """Make the judge that ``spec`` describes.
+
+    Raises:
+        UsageError: an unknown kind, or a folder, template, key or address that cannot be used.
+    """
+    if spec.kind not in KINDS:
+        raise UsageError(f"judge: unknown kind {spec.kind!r}", fix=f"kind is one of {', '.join(KINDS)}")
+    return KINDS[spec.kind].make(spec)
+
+
+def _path(spec: JudgeSpec) -> Path:
+    if spec.folder is None:
+        raise UsageError(
+            f"a judge of kind {spec.kind} needs a folder or a file", fix=f"--judge {KINDS[spec.kind].form}"
+        )
+    return spec.folder
 
 
 def tell_cost(costs: Sequence[tuple[Judge, Cost | None]], *, console: Console, max_cost: float | None) -> None:
@@ -52,55 +163,6 @@ def tell_cost(costs: Sequence[tuple[Judge, Cost | None]], *, console: Console, m
         )
 
 
-FORMS = "gold, reward:FOLDER, lm:FOLDER, fitted:FILE, api:MODEL@URL, or a TOML file"
-
-
-def judge_spec(given: str) -> JudgeSpec:
-    """Read ``gold``, ``reward:FOLDER``, ``lm:FOLDER``, ``fitted:FILE``, ``api:MODEL@URL`` or the path of a TOML file.
-
-    Raises:
-        UsageError: none of these, an unreadable file, or a field that cannot be right.
-    """
-    if given == "gold":
-        return JudgeSpec(kind="gold")
-    kind, _, rest = given.partition(":")
-    if kind in ("reward", "lm", "fitted") and rest:
-        return JudgeSpec(kind=kind, folder=Path(rest))  # type: ignore[arg-type]
-    if kind == "api" and rest:
-        model, at, url = rest.rpartition("@")
-        if not at or not model or not url.startswith(("http://", "https://")):
-            raise UsageError(f"--judge {given!r}: needs a model and an address", fix="--judge api:MODEL@http://HOST/v1")
-        return JudgeSpec(kind="api", model=model, url=url)
-    if given.endswith(".toml"):
-        return _from_file(Path(given))
-    raise UsageError(f"--judge {given!r}: not a judge", fix=FORMS)
-
-
-def judge_of(spec: JudgeSpec) -> Judge:
-    """Make the judge that is described. Raises UsageError: a folder, template, key or address that cannot be used."""
-    if spec.kind == "gold":
-        from bench.evaluate.judges.reward_model import gold_judge
-
-        return gold_judge(name=spec.name)
-    if spec.kind == "api":
-        from bench.evaluate.judges.openai_endpoint import endpoint_judge
-
-        return endpoint_judge(spec)
-    if spec.folder is None:
-        raise UsageError(f"a judge of kind {spec.kind} needs a folder or a file", fix=f"--judge {spec.kind}:PLACE")
-    if spec.kind == "fitted":
-        from bench.evaluate.judges.bradley_terry import judge_fitted_on
-
-        return judge_fitted_on(spec.folder, name=spec.name)
-    if spec.kind == "reward":
-        from bench.evaluate.judges.reward_model import reward_judge
-
-        return reward_judge(spec.folder, name=spec.name, text=spec.text, soft=spec.soft)
-    from bench.evaluate.judges.local_lm import language_model_judge
-
-    return language_model_judge(spec.folder, spec)
-
-
 def _from_file(path: Path) -> JudgeSpec:
     try:
         read = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -113,8 +175,10 @@ def _from_file(path: Path) -> JudgeSpec:
             read[name] = path.parent / read[name]
     if isinstance(read.get("template"), str) and (path.parent / read["template"]).is_file():
         read["template"] = str(path.parent / read["template"])
+    if read.get("kind") not in KINDS:
+        raise UsageError(f"judge {path}: kind: unknown {read.get('kind')!r}", fix=f"kind is one of {', '.join(KINDS)}")
     try:
         return JudgeSpec.model_validate(read)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise UsageError(f"judge {path}: {told}", fix=f"fields: {', '.join(JudgeSpec.model_fields)}") from error
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UsageError(f"judge {path}: {faults}", fix=f"fields: {', '.join(JudgeSpec.model_fields)}") from error

@@ -1,10 +1,10 @@
-"""Owns the table of grades: one row each judge and model, as values, as CSV and as it is printed."""
+"""The table of grades: one row each judge and model, as values, as CSV and as it is printed."""
 
 import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Graded:
     turn: int
     grade: float | None
     outcome: str
-    said: str
+    text: str
 
 
 def grade_rows(graded: Sequence[Graded]) -> list[dict[str, Any]]:
@@ -52,6 +52,12 @@ def grade_rows(graded: Sequence[Graded]) -> list[dict[str, Any]]:
     return sorted(
         rows, key=lambda row: (row["judge"], -row["score"] if row["score"] == row["score"] else 0.0, row["model"])
     )
+
+
+def grade_records(graded: Sequence[Graded]) -> list[dict[str, Any]]:
+    """Return grades as they are stored in ``grades.json``: the judge's words under ``said``."""
+    names = {"text": "said"}
+    return [{names.get(field, field): value for field, value in asdict(one).items()} for one in graded]
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -85,11 +91,11 @@ def printed(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _by_question(rows: Sequence[Graded]) -> list[float]:
-    found: dict[int, list[float]] = {}
+    by_question: dict[int, list[float]] = {}
     for row in rows:
         if row.grade is not None:
-            found.setdefault(row.question, []).append(row.grade)
-    return [float(np.mean(grades)) for grades in found.values()]
+            by_question.setdefault(row.question, []).append(row.grade)
+    return [float(np.mean(grades)) for grades in by_question.values()]
 
 
 def _mean(grades: Sequence[float | None]) -> float:

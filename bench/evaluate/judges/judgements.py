@@ -1,4 +1,4 @@
-"""Owns stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
+"""Stored judgements: reading them from CSV or alpaca-eval's JSON, and what is wrong with a file."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -73,8 +73,8 @@ def read_judgements(path: Path) -> list[Judgements]:
 
 def distinct_texts(texts: Iterable[str]) -> tuple[str, ...] | None:
     """Return the texts, None where one occurs twice: then they do not say which question is which."""
-    given = tuple(texts)
-    return given if len(set(given)) == len(given) else None
+    values = tuple(texts)
+    return values if len(set(values)) == len(values) else None
 
 
 def _of_one(rows: "DataFrame", *, path: Path, judge: str, model: str) -> Judgements:
@@ -107,15 +107,15 @@ def _of_one(rows: "DataFrame", *, path: Path, judge: str, model: str) -> Judgeme
 
 def _preferences(column: "Series", *, where: str) -> Array:
     """Return P(the model is better): alpaca-eval's scale minus 1. What is off the scale counts as not judged there."""
-    given = _numbers(column, where=f"{where}, preference")
-    if ((given > 0) & (given < 1)).any():
-        off = float(given[(given > 0) & (given < 1)][0])
+    values = _numbers(column, where=f"{where}, preference")
+    if ((values > 0) & (values < 1)).any():
+        off = float(values[(values > 0) & (values < 1)][0])
         raise UsageError(
             f"{where}: the preference {off} is off the scale",
             fix=f"the scale is: {SCALE}; add 1 to probabilities that the model is better",
         )
-    given = np.where(given == 0.0, 1.5, given)
-    return np.where((given >= 1) & (given <= 2), given, np.nan) - 1.0
+    values = np.where(values == 0.0, 1.5, values)
+    return np.where((values >= 1) & (values <= 2), values, np.nan) - 1.0
 
 
 def _distinct(
@@ -161,12 +161,12 @@ def _numbers(column: "Series", *, where: str) -> Array:
 
 
 def _integers(column: "Series", *, where: str) -> NDArray[np.int64]:
-    given = _numbers(column, where=f"{where}, index")
-    if not (np.isfinite(given) & (given >= 0) & (given == np.floor(given))).all():
+    values = _numbers(column, where=f"{where}, index")
+    if not (np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all():
         raise UsageError(
             f"{where}: an index is no whole number from 0", fix="index is the question's number in the set"
         )
-    return given.astype(np.int64)
+    return values.astype(np.int64)
 
 
 def _text(table: "DataFrame", name: str, *, path: Path) -> "Series":

@@ -1,4 +1,4 @@
-"""Owns AlpacaEval 2's length-controlled win rate, by alpaca-eval's own model with files given in place of the hub's."""
+"""AlpacaEval 2's length-controlled win rate, by alpaca-eval's own model with files given in place of the hub's."""
 
 import math
 import warnings
@@ -76,7 +76,7 @@ def read_length_control(difficulty: Path, gamed: Path) -> LengthControl:
     return LengthControl(difficulty=values, gamed=games[[*wanted, "instruction_difficulty"]])
 
 
-def length_controlled(given: Judgements, control: LengthControl, *, by_index: bool = False) -> Controlled:
+def length_controlled(judgements: Judgements, control: LengthControl, *, by_index: bool = False) -> Controlled:
     """Return the length-controlled win rate of AlpacaEval 2 (arXiv 2404.04475).
 
     alpaca-eval's own ``make_dmatrix_for_model`` and ``fit_LogisticRegressionCV`` do the work; its entry function would
@@ -90,20 +90,22 @@ def length_controlled(given: Judgements, control: LengthControl, *, by_index: bo
         UsageError: lengths are unknown, or a question is not one of the files'.
         RunError: alpaca-eval failed.
     """
-    where = f"model {given.model!r}"
-    if given.model == given.baseline:
+    where = f"model {judgements.model!r}"
+    if judgements.model == judgements.baseline:
         return Controlled(rate=50.0, stderr=0.0)
-    if not given.judged.any():
+    if not judgements.judged.any():
         return UNKNOWN
-    difference = given.baseline_lengths - given.lengths
+    difference = judgements.baseline_lengths - judgements.lengths
     if np.isnan(difference).any():
         raise UsageError(
             f"{where}: length control needs the length of both answers in every row",
             fix="give the columns len_output_1 and len_output_2 (characters), or output_1 and output_2",
         )
-    features = _features(given.preferences, difference, _difficulties(given, control, by_index=by_index, where=where))
+    features = _features(
+        judgements.preferences, difference, _difficulties(judgements, control, by_index=by_index, where=where)
+    )
     try:
-        predicted, extreme = _fit(features, control.gamed, raw=100.0 * float(np.nanmean(given.preferences)))
+        predicted, extreme = _fit(features, control.gamed, raw=100.0 * float(np.nanmean(judgements.preferences)))
     except Exception as error:
         raise RunError(
             f"alpaca-eval's length control failed for {where}: {type(error).__name__}: {error}",
@@ -113,9 +115,9 @@ def length_controlled(given: Judgements, control: LengthControl, *, by_index: bo
     return Controlled(rate=100.0 * float(predicted.mean()), stderr=100.0 * spread, extreme=extreme)
 
 
-def _difficulties(given: Judgements, control: LengthControl, *, by_index: bool, where: str) -> Array:
-    rows: NDArray[np.int64] = np.arange(len(given.preferences))
-    numbers = rows if given.index is None else given.index
+def _difficulties(judgements: Judgements, control: LengthControl, *, by_index: bool, where: str) -> Array:
+    rows: NDArray[np.int64] = np.arange(len(judgements.preferences))
+    numbers = rows if judgements.index is None else judgements.index
     if numbers.max() >= len(control.difficulty):
         raise UsageError(
             f"{where}: question {numbers.max()} is unknown; the difficulty of {len(control.difficulty)} is given",

@@ -1,4 +1,4 @@
-"""Owns the judge that is a local causal LM, asked by a template: the probabilities of the two answers' tokens."""
+"""The judge that is a local causal LM, asked by a template: the probabilities of the two answers' tokens."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.evaluate.judges.base import Judge, Messages, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Messages, Verdict
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.local_model import local_causal, model_identity
 from bench.evaluate.judges.templates import Template, filled, prompt_ids, read_words, template_of
@@ -27,14 +27,14 @@ def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
     limit = spec.max_tokens or template.tokens
     tokens = _answer_tokens(tokenizer, template) if template.direct else None
 
-    def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
+    def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
         for number, pair in enumerate(pairs):
             ids = prompt_ids(tokenizer, filled(template, pair))
             if tokens is not None:
                 yield number, _by_probability(model, ids, tokens)
             else:
                 spoken = _spoken(model, tokenizer, ids, limit=limit)
-                yield number, spoken if spoken.outcome == "failed" else read_words(spoken.said, template)
+                yield number, spoken if spoken.outcome == "failed" else read_words(spoken.text, template)
 
     def grade(prompts: Sequence[Messages]) -> Iterator[tuple[int, Verdict]]:
         for number, messages in enumerate(prompts):
@@ -70,7 +70,7 @@ def _by_probability(model: Any, ids: list[int], tokens: tuple[int, int]) -> Verd
     chances = logits.log_softmax(-1)[list(tokens)].double()
     value = float((chances[0] - chances[1]).sigmoid())
     if math.isnan(value):
-        return Verdict(first_better=None, outcome="failed", said="the model's logits are no numbers")
+        return Verdict(first_better=None, outcome="failed", text="the model's logits are no numbers")
     return Verdict(first_better=value, mass=float(chances.exp().sum()), prompt_tokens=len(ids))
 
 
@@ -79,17 +79,17 @@ def _spoken(model: Any, tokenizer: Any, ids: list[int], *, limit: int) -> Verdic
 
     if too_long := _too_long(model, ids, more=limit):
         return too_long
-    given = torch.tensor([ids], device=model.device)
+    input_ids = torch.tensor([ids], device=model.device)
     with torch.no_grad():
         made = model.generate(
-            given,
-            attention_mask=torch.ones_like(given),
+            input_ids,
+            attention_mask=torch.ones_like(input_ids),
             max_new_tokens=limit,
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
         )[0, len(ids) :]
-    said = tokenizer.decode(made, skip_special_tokens=True)
-    return Verdict(first_better=None, said=said, prompt_tokens=len(ids), completion_tokens=len(made))
+    text = tokenizer.decode(made, skip_special_tokens=True)
+    return Verdict(first_better=None, text=text, prompt_tokens=len(ids), completion_tokens=len(made))
 
 
 def _too_long(model: Any, ids: list[int], *, more: int) -> Verdict | None:
@@ -97,5 +97,5 @@ def _too_long(model: Any, ids: list[int], *, more: int) -> Verdict | None:
     if len(ids) + more <= context:
         return None
     return Verdict(
-        first_better=None, outcome="failed", said=f"{len(ids)} tokens and an answer of {more} exceed its {context}"
+        first_better=None, outcome="failed", text=f"{len(ids)} tokens and an answer of {more} exceed its {context}"
     )

@@ -1,4 +1,4 @@
-"""Owns loading a judge's model from a folder: on the accelerator where there is one, without a hub."""
+"""Loading a judge's model from a folder: on the accelerator where there is one, without a hub."""
 
 from pathlib import Path
 from typing import Any

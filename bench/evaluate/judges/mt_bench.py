@@ -1,4 +1,4 @@
-"""Owns MT-Bench: its questions, what a judge is shown of an answer, and how a grade is read from the judge's words."""
+"""MT-Bench: its questions, what a judge is shown of an answer, and how a grade is read from the judge's words."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def questions() -> list[Question]:
             number=record["question_id"],
             category=record["category"],
             turns=(record["turns"][0], record["turns"][1]),
-            reference=references.get(record["question_id"]) if record["category"] in WITH_REFERENCE else None,  # type: ignore[arg-type]
+            reference=references.get(record["question_id"]) if record["category"] in WITH_REFERENCE else None,
         )
         for record in _stored("question.jsonl")
     ]
@@ -64,7 +64,7 @@ def read_dialogues(path: Path) -> list[Dialogue]:
         UsageError: the file cannot be read, or a record is not two answers to one of the questions.
     """
     known = {question.number for question in questions()}
-    found: dict[str, dict[int, tuple[str, str]]] = {}
+    dialogues: dict[str, dict[int, tuple[str, str]]] = {}
     for row, record in enumerate(read_records(path), 1):
         number, turns = record.get("question_id"), _turns(record)
         if number not in known or turns is None:
@@ -73,10 +73,10 @@ def read_dialogues(path: Path) -> list[Dialogue]:
                 fix='{"question_id": 81, "model_id": "mine", "turns": ["…", "…"]}; questions are 81 to 160',
             )
         name = str(record.get("model_id") or record.get("model") or path.name.split(".")[0])
-        if number in found.setdefault(name, {}):
+        if number in dialogues.setdefault(name, {}):
             raise UsageError(f"answers {path}: {name} answers question {number} twice", fix="keep one of them")
-        found[name][number] = turns
-    return [Dialogue(model=name, answers=answers) for name, answers in found.items()]
+        dialogues[name][number] = turns
+    return [Dialogue(model=name, answers=answers) for name, answers in dialogues.items()]
 
 
 def grade_prompts(question: Question, answers: tuple[str, str], *, turn: int) -> Messages:
@@ -98,10 +98,10 @@ def grade_prompts(question: Question, answers: tuple[str, str], *, turn: int) ->
     return (("system", prompt["system_prompt"]), ("user", text))
 
 
-def grade_in(said: str) -> float | None:
+def grade_in(text: str) -> float | None:
     """Return the grade, 1 to 10, that the judge's words name first, as FastChat reads it; None without one."""
-    found = GRADE.search(said) or LOOSE.search(said)
-    value = float(found.group(1)) if found else None
+    match = GRADE.search(text) or LOOSE.search(text)
+    value = float(match.group(1)) if match else None
     return value if value is not None and 1 <= value <= 10 else None
 
 

@@ -1,4 +1,4 @@
-"""Owns the judge behind an OpenAI-compatible address: asking many at once, what may fail, and what it costs."""
+"""The judge behind an OpenAI-compatible address: asking many at once, what may fail, and what it costs."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from bench.errors import RunError, UsageError
-from bench.evaluate.judges.base import Cost, Judge, Messages, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Cost, Judge, Messages, Verdict
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.templates import Template, filled, read_words, template_of
 
@@ -34,14 +34,14 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
     client = _client(spec)
     limit = spec.max_tokens or template.tokens
 
-    def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
-        asked = [filled(template, pair) for pair in pairs]
+    def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
+        prompts = [filled(template, pair) for pair in pairs]
         chances = spec.logprobs and template.direct
-        ask = _Asking(client, spec=spec, limit=limit, chances=chances)
-        yield from _all(asked, lambda messages: _verdict(ask(messages), template), spec=spec)
+        ask = _Request(client, spec=spec, limit=limit, chances=chances)
+        yield from _all(prompts, lambda messages: _verdict(ask(messages), template), spec=spec)
 
     def grade(prompts: Sequence[Messages]) -> Iterator[tuple[int, Verdict]]:
-        ask = _Asking(client, spec=spec, limit=spec.max_tokens or 1024, chances=False)
+        ask = _Request(client, spec=spec, limit=spec.max_tokens or 1024, chances=False)
         yield from _all(prompts, lambda messages: _words(ask(messages)), spec=spec)
 
     parts = ["api", spec.url, spec.model, template.messages, template.answers, limit, spec.logprobs, spec.temperature]
@@ -79,7 +79,7 @@ def _client(spec: JudgeSpec) -> Any:
         raise UsageError(f"judge {spec.model}: {error}", fix=f"check url = {spec.url!r}") from error
 
 
-class _Asking:
+class _Request:
     """One way to ask; whether the server gives probabilities is found out on the way."""
 
     def __init__(self, client: Any, *, spec: JudgeSpec, limit: int, chances: bool) -> None:
@@ -119,7 +119,7 @@ def _all(
     stop = threading.Event()
 
     def one(messages: Messages) -> Verdict | None:
-        return None if stop.is_set() else _asked(messages, ask, spec=spec)
+        return None if stop.is_set() else _with_retry(messages, ask, spec=spec)
 
     failed = 0
     with ThreadPoolExecutor(max_workers=spec.concurrency) as pool:
@@ -132,7 +132,7 @@ def _all(
                 failed = failed + 1 if verdict.outcome == "failed" else 0
                 if failed >= IN_A_ROW:
                     raise RunError(
-                        f"judge {spec.model}: {failed} requests failed in a row; the last one: {verdict.said}",
+                        f"judge {spec.model}: {failed} requests failed in a row; the last one: {verdict.text}",
                         fix="what was judged is kept; the same command goes on once the server answers",
                     )
         finally:
@@ -140,7 +140,7 @@ def _all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _asked(messages: Messages, ask: Callable[[Messages], Verdict], *, spec: JudgeSpec) -> Verdict:
+def _with_retry(messages: Messages, ask: Callable[[Messages], Verdict], *, spec: JudgeSpec) -> Verdict:
     import openai
 
     fatal = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
@@ -150,7 +150,8 @@ def _asked(messages: Messages, ask: Callable[[Messages], Verdict], *, spec: Judg
             return ask(messages)
         except fatal as error:
             raise RunError(
-                f"judge {spec.model} at {spec.url}: {_told(error)}", fix="check url, model and key_env of the judge"
+                f"judge {spec.model} at {spec.url}: {_error_text(error)}",
+                fix="check url, model and key_env of the judge",
             ) from error
         except openai.APIResponseValidationError as error:
             if last:
@@ -159,7 +160,7 @@ def _asked(messages: Messages, ask: Callable[[Messages], Verdict], *, spec: Judg
             return _failed(error)
         except (ValueError, AttributeError, TypeError, IndexError) as error:
             if last:
-                return Verdict(first_better=None, outcome="failed", said=f"not the answer of such a server: {error}")
+                return Verdict(first_better=None, outcome="failed", text=f"not the answer of such a server: {error}")
     raise AssertionError("the second try returns or raises")
 
 
@@ -168,12 +169,12 @@ def _verdict(response: Any, template: Template) -> Verdict:
     if words.outcome != "judged":
         return words
     chances = _chances(response, template)
-    read = read_words(words.said, template)
+    read = read_words(words.text, template)
     value, mass = chances if chances is not None else (read.first_better, None)
     return Verdict(
         first_better=value,
         outcome="malformed" if value is None else "judged",
-        said=words.said,
+        text=words.text,
         mass=mass,
         prompt_tokens=words.prompt_tokens,
         completion_tokens=words.completion_tokens,
@@ -184,15 +185,15 @@ def _words(response: Any) -> Verdict:
     """Return what was said; refused where the server or the model says so, or says nothing of its own accord."""
     choice = response.choices[0]
     message, usage = choice.message, response.usage
-    said = message.content or ""
+    text = message.content or ""
     refusal = getattr(message, "refusal", None)
-    silent = not said.strip()
+    silent = not text.strip()
     cut = silent and choice.finish_reason == "length"  # it thought until its tokens were used up
     refused = bool(refusal) or choice.finish_reason == "content_filter" or silent
     return Verdict(
         first_better=None,
         outcome="malformed" if cut and not refusal else "refused" if refused else "judged",
-        said=str(refusal or said or choice.finish_reason),
+        text=str(refusal or text or choice.finish_reason),
         prompt_tokens=(usage.prompt_tokens or 0) if usage else 0,
         completion_tokens=(usage.completion_tokens or 0) if usage else 0,
     )
@@ -200,35 +201,35 @@ def _words(response: Any) -> Verdict:
 
 def _chances(response: Any, template: Template) -> tuple[float, float] | None:
     """Return P(first answer) among the two and their mass, from the first token's probabilities; None without them."""
-    found = getattr(response.choices[0], "logprobs", None)
-    if not template.direct or found is None or not found.content:
+    logprobs = getattr(response.choices[0], "logprobs", None)
+    if not template.direct or logprobs is None or not logprobs.content:
         return None
     first, second = template.answers
-    chances = {token.token: math.exp(token.logprob) for token in found.content[0].top_logprobs or ()}
+    chances = {token.token: math.exp(token.logprob) for token in logprobs.content[0].top_logprobs or ()}
     mass = chances.get(first, 0.0) + chances.get(second, 0.0)
     return (chances.get(first, 0.0) / mass, mass) if mass > 0 else None
 
 
 def _failed(error: Exception) -> Verdict:
-    return Verdict(first_better=None, outcome="failed", said=_told(error))
+    return Verdict(first_better=None, outcome="failed", text=_error_text(error))
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def _cost(prompts: Sequence[Messages], tokens: int, *, spec: JudgeSpec) -> Cost:
     """Return what asking takes if every answer is as long as it may be."""
     if spec.tokenizer is None:
-        given = sum(math.ceil(sum(len(text) for _, text in messages) / CHARACTERS) + 8 for messages in prompts)
+        read = sum(math.ceil(sum(len(text) for _, text in messages) / CHARACTERS) + 8 for messages in prompts)
         by = f"characters ÷ {CHARACTERS:g}"
     else:
         from bench.evaluate.judges.templates import prompt_ids
         from bench.models.loading import load_tokenizer
 
         tokenizer = load_tokenizer(spec.tokenizer)
-        given, by = sum(len(prompt_ids(tokenizer, messages)) for messages in prompts), spec.tokenizer.name
+        read, by = sum(len(prompt_ids(tokenizer, messages)) for messages in prompts), spec.tokenizer.name
     most = tokens * len(prompts)
     priced = spec.price_in is not None and spec.price_out is not None
-    money = (given * (spec.price_in or 0.0) + most * (spec.price_out or 0.0)) / 1e6 if priced else None
-    return Cost(requests=len(prompts), prompt_tokens=given, completion_tokens=most, counted_by=by, money=money)
+    money = (read * (spec.price_in or 0.0) + most * (spec.price_out or 0.0)) / 1e6 if priced else None
+    return Cost(requests=len(prompts), prompt_tokens=read, completion_tokens=most, counted_by=by, money=money)

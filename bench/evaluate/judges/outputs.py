@@ -1,4 +1,4 @@
-"""Owns a checkpoint's answers to instructions: by its chat template where it has one, else as plain text."""
+"""A checkpoint's answers to instructions: by its chat template where it has one, else as plain text."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,10 @@ from bench.evaluate.judges.answers import Answers
 from bench.utils.files import write_text_whole
 
 
-def answers_of(given: str, questions: Answers, *, results: Path, tokens: int, temperature: float, seed: int) -> Answers:
-    """Sample one answer to each instruction of ``questions`` from the model ``given`` (a folder, or run:KEY).
+def answers_of(
+    source: str, questions: Answers, *, results: Path, tokens: int, temperature: float, seed: int
+) -> Answers:
+    """Sample one answer to each instruction of ``questions`` from the model ``source`` (a folder, or run:KEY).
 
     Args:
         tokens: the longest answer.
@@ -20,23 +22,23 @@ def answers_of(given: str, questions: Answers, *, results: Path, tokens: int, te
         UsageError: no such model, or an instruction that does not fit its context.
         RunError: the model cannot be loaded.
     """
-    texts = answer_text(given, [[instruction] for instruction in questions.instructions], results=results,
+    texts = answer_text(source, [[instruction] for instruction in questions.instructions], results=results,
                  tokens=tokens, temperature=temperature, seed=seed)  # fmt: skip
     return Answers(
-        model=name_of(given),
+        model=name_of(source),
         index=questions.index,
         instructions=questions.instructions,
         outputs=tuple(texts),
     )
 
 
-def name_of(given: str) -> str:
+def name_of(source: str) -> str:
     """Return what a model is called in tables: its folder's name, or its run's key."""
-    return given.removeprefix("run:").rstrip("/").rpartition("/")[2]
+    return source.removeprefix("run:").rstrip("/").rpartition("/")[2]
 
 
 def answer_text(
-    given: str, dialogues: list[list[str]], *, results: Path, tokens: int, temperature: float, seed: int
+    source: str, dialogues: list[list[str]], *, results: Path, tokens: int, temperature: float, seed: int
 ) -> list[str]:
     """Return what the model says next in each dialogue (user, model, user, …). Raises as ``answers_of``."""
     import torch
@@ -48,7 +50,7 @@ def answer_text(
 
     if temperature < 0:
         raise UsageError(f"--temperature {temperature}: below 0", fix="0 takes the likeliest token")
-    folder = resolve_model(given, results=results)
+    folder = resolve_model(source, results=results)
     tokenizer, model = load_tokenizer(folder), load_model(folder)
     if torch.cuda.is_available():
         model = model.to("cuda")

@@ -1,4 +1,4 @@
-"""Owns judges that score each text by itself: the suite's gold reward, and a reward model in a folder."""
+"""Judges that score each text by itself: the suite's gold reward, and a reward model in a folder."""
 
 import hashlib
 import math
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.core.assets import SUITES
 from bench.errors import UsageError
-from bench.evaluate.judges.base import Judge, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 
 Score = Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]
 """Scores of (instruction, answer), ``[answers]``; NaN where one cannot be scored."""
@@ -60,7 +60,7 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
 def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) -> Judge:
     """Return the judge that prefers what ``score`` gives more; ``soft``: by σ(difference). Equal scores tie."""
 
-    def compare(pairs: Sequence[Pair]) -> Iterator[tuple[int, Verdict]]:
+    def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
         for number, pair in enumerate(pairs):
             first, second = score([(pair.instruction, pair.first), (pair.instruction, pair.second)])
             yield number, _verdict(float(first - second), soft=soft)
@@ -76,7 +76,7 @@ def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) 
 
 def _verdict(difference: float, *, soft: bool) -> Verdict:
     if math.isnan(difference):
-        return Verdict(first_better=None, outcome="failed", said="no score: longer than the model's context, or NaN")
+        return Verdict(first_better=None, outcome="failed", text="no score: longer than the model's context, or NaN")
     if soft:
         return Verdict(first_better=0.5 * (1.0 + math.tanh(difference / 2.0)))
     return Verdict(first_better=0.5 + 0.5 * float(np.sign(difference)))

@@ -1,4 +1,4 @@
-"""Owns what a language model is asked, and how its words are read as a verdict."""
+"""Prompts of a language model as a judge, and how its answer is read as a verdict."""
 
 import importlib.util
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.evaluate.judges.base import Messages, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Messages, Verdict
 
 
 def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
@@ -21,13 +21,13 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
         ids = tokenizer("\n\n".join(text for _, text in messages) + "\n", add_special_tokens=False)["input_ids"]
         begin = tokenizer.bos_token_id
         return list(ids) if begin is None else [begin, *ids]
-    told = [{"role": role, "content": text} for role, text in messages]
+    chat = [{"role": role, "content": text} for role, text in messages]
     try:
-        return list(_templated(tokenizer, told))
+        return list(_templated(tokenizer, chat))
     except TemplateError:
         if messages[0][0] != "system" or len(messages) < 2:
             raise
-        joined = [{"role": messages[1][0], "content": f"{messages[0][1]}\n\n{messages[1][1]}"}, *told[2:]]
+        joined = [{"role": messages[1][0], "content": f"{messages[0][1]}\n\n{messages[1][1]}"}, *chat[2:]]
         return list(_templated(tokenizer, joined))
 
 
@@ -86,8 +86,8 @@ def template_of(name: str, *, answers: tuple[str, str] | None = None) -> Templat
         raise UsageError(f"template {name}: the answers {words} are not single words", fix="take words like m and M")
     if words[0].startswith(words[1]) or words[1].startswith(words[0]):
         raise UsageError(f"template {name}: one of the answers {words} begins the other", fix="take words like m and M")
-    found: list[tuple[str, str]] = CHATML.findall(text)
-    messages = tuple((role, body) for role, body in found) if found else (("user", text),)
+    turns: list[tuple[str, str]] = CHATML.findall(text)
+    messages = tuple((role, body) for role, body in turns) if turns else (("user", text),)
     return Template(
         name=name if name == ALPACA_EVAL else Path(name).stem,
         messages=messages,
@@ -98,31 +98,31 @@ def template_of(name: str, *, answers: tuple[str, str] | None = None) -> Templat
     )
 
 
-def filled(template: Template, pair: Pair) -> Messages:
+def filled(template: Template, pair: AnswerPair) -> Messages:
     """Return the messages for one pair. What stands in an answer is never read as a field."""
     values = {"instruction": pair.instruction, "output_1": pair.first, "output_2": pair.second}
     return tuple((role, FIELDS.sub(lambda m: values[m.group(1)], text)) for role, text in template.messages)
 
 
-def read_words(said: str, template: Template) -> Verdict:
+def read_words(text: str, template: Template) -> Verdict:
     """Read the judge's words: judged, or malformed where neither answer (or more than one) was named."""
-    value = _direct(said, template) if template.direct else _last(said, template)
-    return Verdict(first_better=value, outcome="malformed" if value is None else "judged", said=said)
+    value = _direct(text, template) if template.direct else _last(text, template)
+    return Verdict(first_better=value, outcome="malformed" if value is None else "judged", text=text)
 
 
-def _direct(said: str, template: Template) -> float | None:
+def _direct(text: str, template: Template) -> float | None:
     # what a model that thinks aloud put before its answer is no answer
-    words = {word.strip(QUOTES) for word in said.rpartition("</think>")[2].split()}
+    words = {word.strip(QUOTES) for word in text.rpartition("</think>")[2].split()}
     values = {template.answers[0].strip(): 1.0, template.answers[1].strip(): 0.0}
     named = [value for word, value in values.items() if word in words]
     return named[0] if len(named) == 1 else None
 
 
-def _last(said: str, template: Template) -> float | None:
+def _last(text: str, template: Template) -> float | None:
     values = {template.answers[0]: 1.0, template.answers[1]: 0.0}
     if template.tie is not None:
         values[template.tie] = 0.5
-    places = {said.rfind(word): value for word, value in values.items()}
+    places = {text.rfind(word): value for word, value in values.items()}
     last = max(places)
     return None if last < 0 else places[last]
 

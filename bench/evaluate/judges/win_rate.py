@@ -1,4 +1,4 @@
-"""Owns what judges say of a checkpoint's samples beside the start model's: win rates, and the target made of them."""
+"""Win rates of a checkpoint's samples against the start model's, and the target made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +13,7 @@ from bench.errors import RunError
 from bench.evaluate.judges.alpaca_eval import judge_metrics, length_controlled_values, preferred
 from bench.evaluate.judges.annotate import Annotation, annotate
 from bench.evaluate.judges.answers import in_order
-from bench.evaluate.judges.base import Judge
-from bench.evaluate.judges.base import Pair as Shown
+from bench.evaluate.judges.base import AnswerPair, Judge
 from bench.evaluate.metrics.metric import mean_metrics
 
 EVEN = 50.0
@@ -65,18 +64,18 @@ def judged(
     missing = mean_metrics({"unjudged_share": (unjudged, False)}, task=task, split=split)
     if not known:
         raise RunError(
-            f"judge {judge.name} gave no verdict on any of {len(rows)} answers, e.g. {_said(made)}",
+            f"judge {judge.name} gave no verdict on any of {len(rows)} answers, e.g. {_example(made)}",
             fix="look at what it said, and take another judge with --judge",
         )
-    found, preferences, target = _rates([made[place] for place in known], task=task, split=split)
+    rates, preferences, target = _rates([made[place] for place in known], task=task, split=split)
     filled = {name: np.full(len(rows), each.mean()) for name, each in (("p", preferences), ("t", target))}
     filled["p"][known], filled["t"][known] = preferences, target
-    return Judged(metrics=(*found, *missing), preferences=filled["p"], target=filled["t"])
+    return Judged(metrics=(*rates, *missing), preferences=filled["p"], target=filled["t"])
 
 
-def _said(made: Sequence[Annotation]) -> str:
-    first = next(verdict for one in made for verdict in one.asked.values())
-    return f"{first.outcome}: {first.said[:80]!r}"
+def _example(made: Sequence[Annotation]) -> str:
+    first = next(verdict for one in made for verdict in one.verdicts.values())
+    return f"{first.outcome}: {first.text[:80]!r}"
 
 
 def _rates(
@@ -95,7 +94,7 @@ def _rates(
 
 
 def held_out_accuracy(
-    judge: Judge, pairs: Sequence[Shown], *, task: str, split: str, seed: int, verdicts: Path | None
+    judge: Judge, pairs: Sequence[AnswerPair], *, task: str, split: str, seed: int, verdicts: Path | None
 ) -> tuple[Metric, ...]:
     """How often a judge agrees with the labels of held-out pairs, a tie counting half: what its word is worth here.
 
@@ -105,9 +104,9 @@ def held_out_accuracy(
     if not pairs:
         return ()
     instructions, better, worse = zip(*((pair.instruction, pair.first, pair.second) for pair in pairs), strict=True)
-    asked = in_order(instructions, better, worse, model="chosen", baseline="rejected")
-    said = [one.preference for one in annotate(judge, asked, seed=seed, cache=verdicts)]
-    agreed = np.array([0.5 + 0.5 * float(np.sign(each - 0.5)) for each in said if each is not None])
+    compared = in_order(instructions, better, worse, model="chosen", baseline="rejected")
+    preferences = [one.preference for one in annotate(judge, compared, seed=seed, cache=verdicts)]
+    agreed = np.array([0.5 + 0.5 * float(np.sign(each - 0.5)) for each in preferences if each is not None])
     if not len(agreed):
         return ()
     return mean_metrics({"held_out_accuracy": (agreed, True)}, task=task, split=split)

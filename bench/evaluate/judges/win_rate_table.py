@@ -1,4 +1,4 @@
-"""Owns the table of win rates: one row each judge and model, as values, as CSV and as it is printed."""
+"""The table of win rates: one row each judge and model, as values, as CSV and as it is printed."""
 
 import csv
 import io
@@ -55,20 +55,20 @@ def win_rates(
         UsageError: as ``length_controlled``.
         RunError: as ``length_controlled``.
     """
-    found = [_row(given, control=control, by_index=by_index, lengths_alone=lengths_alone) for given in judgements]
+    results = [_row(one, control=control, by_index=by_index, lengths_alone=lengths_alone) for one in judgements]
     notes = [
         note
-        for given, (row, controlled) in zip(judgements, found, strict=True)
-        for note in _notes(given, row, controlled)
+        for one, (row, controlled) in zip(judgements, results, strict=True)
+        for note in _notes(one, row, controlled)
     ]
-    holed = [given.model for given in judgements if given.index is not None and not _whole(given.index)]
+    holed = [one.model for one in judgements if one.index is not None and not _whole(one.index)]
     if holed and control is not None:
         notes.append(
             f"{', '.join(holed)}: questions are absent, so it matters how their difficulty is joined: --join position, "
             "as AlpacaEval publishes, or --join index, by the question's number"
         )
-    judges = list(dict.fromkeys(row.judge for row, _ in found))
-    rows = sorted((row for row, _ in found), key=lambda row: (judges.index(row.judge), *_from_best(row)))
+    judges = list(dict.fromkeys(row.judge for row, _ in results))
+    rows = sorted((row for row, _ in results), key=lambda row: (judges.index(row.judge), *_from_best(row)))
     return rows, notes
 
 
@@ -108,49 +108,50 @@ def _printed_one(rows: Sequence[WinRate], *, title: str) -> Table:
 
 
 def _row(
-    given: Judgements, *, control: LengthControl | None, by_index: bool, lengths_alone: bool
+    judgements: Judgements, *, control: LengthControl | None, by_index: bool, lengths_alone: bool
 ) -> tuple[WinRate, Controlled]:
-    judged = given.preferences[given.judged]
+    judged = judgements.preferences[judgements.judged]
     if control is not None:
-        controlled, how = length_controlled(given, control, by_index=by_index), "alpaca_eval"
+        controlled, how = length_controlled(judgements, control, by_index=by_index), "alpaca_eval"
     elif lengths_alone and len(judged):
-        controlled, how = _by_lengths(given), "lengths"
+        controlled, how = _by_lengths(judgements), "lengths"
     else:
         controlled, how = UNKNOWN, ""
     row = WinRate(
-        model=given.model,
+        model=judgements.model,
         n=len(judged),
         win_rate=100.0 * float(judged.mean()) if len(judged) else math.nan,
         standard_error=100.0 * float(judged.std(ddof=1)) / math.sqrt(len(judged)) if len(judged) > 1 else math.nan,
         length_controlled_winrate=controlled.rate,
-        avg_length=float(given.lengths.mean()),
+        avg_length=float(judgements.lengths.mean()),
         lc_standard_error=controlled.stderr,
         wins=int((judged > 0.5).sum()),
         ties=int((judged == 0.5).sum()),
-        missing=int(len(given.preferences) - len(judged)),
-        baseline=given.baseline,
-        judge=given.judge,
+        missing=int(len(judgements.preferences) - len(judged)),
+        baseline=judgements.baseline,
+        judge=judgements.judge,
         length_control=how,
     )
     return row, controlled
 
 
-def _by_lengths(given: Judgements) -> Controlled:
-    difference = (given.lengths - given.baseline_lengths)[given.judged]
-    rate, error = by_lengths(given.preferences[given.judged], difference)
+def _by_lengths(judgements: Judgements) -> Controlled:
+    difference = (judgements.lengths - judgements.baseline_lengths)[judgements.judged]
+    rate, error = by_lengths(judgements.preferences[judgements.judged], difference)
     return Controlled(rate=rate, stderr=error)
 
 
-def _notes(given: Judgements, row: WinRate, controlled: Controlled) -> list[str]:
+def _notes(judgements: Judgements, row: WinRate, controlled: Controlled) -> list[str]:
     notes = []
     if row.missing:
         notes.append(
-            f"{row.model}: {row.missing} of {len(given.preferences)} questions have no judgement; they count nowhere"
+            f"{row.model}: {row.missing} of {len(judgements.preferences)} questions have no judgement; "
+            "they count nowhere"
         )
-    if given.repeated:
-        notes.append(f"{row.model}: {given.repeated} rows said the same as another and were left out")
-    if row.length_control == "alpaca_eval" and given.baseline not in (BASELINE, given.model):
-        notes.append(f"{row.model}: beside {given.baseline}, while length control's files are about {BASELINE}")
+    if judgements.repeated:
+        notes.append(f"{row.model}: {judgements.repeated} rows said the same as another and were left out")
+    if row.length_control == "alpaca_eval" and judgements.baseline not in (BASELINE, judgements.model):
+        notes.append(f"{row.model}: beside {judgements.baseline}, while length control's files are about {BASELINE}")
     if controlled.extreme:
         notes.append(f"{row.model}: length control changes much; alpaca-eval calls that a sign that it failed")
     return notes

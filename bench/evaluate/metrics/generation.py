@@ -1,4 +1,4 @@
-"""Owns the metrics of sampled completions: reward, KL, length, diversity, and the shares of degenerate ones."""
+"""The metrics of sampled completions: reward, KL, length, diversity, and the shares of degenerate ones."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Owns the KL between policy and reference on the policy's own samples."""
+"""The KL between policy and reference on the policy's own samples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def sequence_kl(policy: Any, reference: Any, samples: Samples, *, batch: int, st
     rows = list(zip(samples.prompts, samples.completions, strict=True))
     heads = head_of(policy), head_of(reference)
     known = None if states is None else states.split([len(completion) for completion in samples.completions])
-    found = torch.zeros(len(rows), dtype=torch.float64)
+    totals = torch.zeros(len(rows), dtype=torch.float64)
     with torch.no_grad(), evaluating(policy), evaluating(reference):
         for part in in_batches([len(prompt) + len(completion) for prompt, completion in rows], batch=batch):
             ids, attended, completions = (x.to(policy.device) for x in collate_rows([rows[i] for i in part], 0))
@@ -39,8 +39,8 @@ def sequence_kl(policy: Any, reference: Any, samples: Samples, *, batch: int, st
                 final_states(policy, ids, seen)[:, :-1][mask] if known is None else torch.cat([known[i] for i in part])
             )
             per_token = _kl_of_states((own, theirs), heads, at_once=positions_at_once(policy.config.vocab_size))
-            found[part] = per_token.new_zeros(mask.shape).masked_scatter(mask, per_token).sum(dim=1).cpu()
-    return found
+            totals[part] = per_token.new_zeros(mask.shape).masked_scatter(mask, per_token).sum(dim=1).cpu()
+    return totals
 
 
 def _kl_of_states(states: Sequence[Tensor], heads: Sequence[Head], *, at_once: int) -> Tensor:

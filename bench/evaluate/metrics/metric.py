@@ -1,4 +1,4 @@
-"""Owns the step from one value for each item (prompt, pair) to a metric with its standard error."""
+"""The step from one value for each item (prompt, pair) to a metric with its standard error."""
 
 import math
 from collections.abc import Mapping

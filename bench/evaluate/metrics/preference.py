@@ -1,4 +1,4 @@
-"""Owns what is measured on held-out pairs: reward accuracy, margin, and how the likelihoods moved."""
+"""Metrics of held-out pairs: reward accuracy, margin, and the shift of the likelihoods."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Owns rows that branch: sequences with a common beginning laid out as one, which a model reads once."""
+"""Rows that branch: sequences with a common beginning laid out as one, which a model reads once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class Branching:
 
     def starts(self) -> list[int]:
         """Where each branch begins in the row."""
-        found = [len(self.trunk)]
+        offsets = [len(self.trunk)]
         for branch in self.branches[:-1]:
-            found.append(found[-1] + len(branch))
-        return found
+            offsets.append(offsets[-1] + len(branch))
+        return offsets
 
 
 def branch(sequences: Sequence[Ids], *, longest: int) -> list[Branching]:

@@ -1,4 +1,4 @@
-"""Owns where a task's documents come from: files, the cache of ``datasets``, or a hub that may be out of reach."""
+"""Sources of a task's documents: files, the cache of ``datasets``, or a hub that may be out of reach."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

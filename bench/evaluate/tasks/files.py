@@ -1,4 +1,4 @@
-"""Owns the files that define tasks of lm-eval: the user's, and the package's own for documents that lie in files."""
+"""The files that define tasks of lm-eval: the user's, and the package's own for documents that lie in files."""
 
 import os
 import tarfile
@@ -16,10 +16,10 @@ BUILDERS = {".arrow": "arrow", ".parquet": "parquet", ".jsonl": "json", ".json":
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
 
-def data_folder(given: Path | None) -> Path | None:
+def data_folder(option: Path | None) -> Path | None:
     """The folder of documents: the given one, else that of the environment, None where neither says."""
     named = os.environ.get(DATA)
-    return given if given is not None or not named else Path(named)
+    return option if option is not None or not named else Path(named)
 
 
 def own_definitions() -> dict[str, Path]:
@@ -89,9 +89,9 @@ def _located(
     """
     official = _merged(theirs)
     named = {key: official[key] for key in SPLITS if official.get(key)}
-    found = {split: _of_split(files, stem or split) for split in dict.fromkeys(named.values())}
-    found = {split: those for split, those in found.items() if those}
-    kept: dict[str, str | None] = {key: split if split in found else None for key, split in named.items()}
+    by_split = {split: _of_split(files, stem or split) for split in dict.fromkeys(named.values())}
+    by_split = {split: those for split, those in by_split.items() if those}
+    kept: dict[str, str | None] = {key: split if split in by_split else None for key, split in named.items()}
     scored = kept.get("test_split") or kept.get("validation_split")
     if scored is None:
         wanted = named.get("test_split") or named.get("validation_split")
@@ -103,11 +103,11 @@ def _located(
     if scored != (named.get("test_split") or named.get("validation_split")):
         differs["differs"] = f"scored on {scored}, for want of {named['test_split']}"
     examples = named.get("fewshot_split") or named.get("training_split")
-    if examples is not None and examples not in found:
+    if examples is not None and examples not in by_split:
         differs["few_shot_differs"] = f"few-shot examples from {scored}, without the document, for want of {examples}"
         if named.get("fewshot_split"):
             kept["fewshot_split"] = scored
-    kinds = {BUILDERS[path.suffix] for those in found.values() for path in those}
+    kinds = {BUILDERS[path.suffix] for those in by_split.values() for path in those}
     if len(kinds) > 1:
         raise UsageError(
             f"task {official['task']}_local: files of several kinds ({', '.join(sorted(kinds))}) in {data}"
@@ -119,7 +119,7 @@ def _located(
         **kept,
         "dataset_path": kinds.pop(),
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": {split: [str(path) for path in those] for split, those in found.items()}},
+        "dataset_kwargs": {"data_files": {split: [str(path) for path in those] for split, those in by_split.items()}},
         "metadata": {**(official.get("metadata") or {}), **differs},
     }
 
@@ -167,10 +167,10 @@ def _write(folder: Path, name: str, content: dict[str, Any]) -> Path:
 
 def lm_eval_tasks() -> Path:
     """lm-eval's folder of tasks, found without importing it: that takes a second."""
-    found = find_spec("lm_eval")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "tasks"
+    spec = find_spec("lm_eval")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "tasks"
 
 
 def _blimp_sets() -> list[str]:

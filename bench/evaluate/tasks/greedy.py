@@ -1,4 +1,4 @@
-"""Owns greedy generation for lm-eval: prompts of many lengths in one batch, each row until its own stop string."""
+"""Greedy generation for lm-eval: prompts of many lengths in one batch, each row until its own stop string."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,13 +69,13 @@ def continue_greedily(
     while parts:
         part = parts.pop()  # long ones first, which is where memory runs out
         try:
-            found = _continue(model, [prompts[i] for i in part], until, tokenizer=tokenizer, padded=padded)
+            continued = _continue(model, [prompts[i] for i in part], until, tokenizer=tokenizer, padded=padded)
         except torch.OutOfMemoryError:
             if len(part) == 1:
                 raise
             parts += [part[: len(part) // 2], part[len(part) // 2 :]]
             continue
-        for index, text in zip(part, found, strict=True):
+        for index, text in zip(part, continued, strict=True):
             ends = [place + len(stop) for stop in until.stops if (place := text.find(stop)) >= 0]
             texts[index] = text[: min(ends, default=len(text))]
         tell(len(part))

@@ -1,4 +1,4 @@
-"""Owns lm-eval: ready tasks run on a model in memory, quietly, its numbers as metrics."""
+"""Lm-eval: ready tasks run on a model in memory, quietly, its numbers as metrics."""
 
 import math
 from collections.abc import Callable, Mapping

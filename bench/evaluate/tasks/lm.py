@@ -1,4 +1,4 @@
-"""Owns the model that lm-eval sees: transformers' own, its requests answered on few tokens and in few passes."""
+"""The model that lm-eval sees: transformers' own, its requests answered on few tokens and in few passes."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -47,8 +47,8 @@ class BranchingLM(HFLM):
     @property
     def batch_size(self) -> int | str:
         """Rows at most. To measure how many fit (lm-eval's ``auto``) takes longer than it saves on branching rows."""
-        given = self.batch_size_per_gpu
-        return ROWS if given == "auto" and (self._branches or self.device.type == "cpu") else given
+        size = self.batch_size_per_gpu
+        return ROWS if size == "auto" and (self._branches or self.device.type == "cpu") else size
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
@@ -96,14 +96,14 @@ class BranchingLM(HFLM):
             groups.setdefault(repr(request.args[1]), []).append(index)
         plain = is_plain_greedy(self.model)
         for group in groups.values():
-            asked = [requests[index] for index in group]
-            settings = normalize_gen_kwargs(asked[0].args[1], self.max_gen_toks)
+            members = [requests[index] for index in group]
+            settings = normalize_gen_kwargs(members[0].args[1], self.max_gen_toks)
             if plain and _is_greedy(settings):
-                found = self._greedily([request.args[0] for request in asked], settings)
+                texts = self._greedily([request.args[0] for request in members], settings)
             else:
-                found = super().generate_until(asked, disable_tqdm=disable_tqdm)
-                self.tell(len(found))
-            for index, request, text in zip(group, asked, found, strict=True):
+                texts = super().generate_until(members, disable_tqdm=disable_tqdm)
+                self.tell(len(texts))
+            for index, request, text in zip(group, members, texts, strict=True):
                 answers[index] = text
                 self.cache_hook.add_partial("generate_until", request.args, text)
         return answers

@@ -1,4 +1,4 @@
-"""Owns log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
+"""Log-likelihoods for lm-eval: a common beginning of requests is read once, and what is asked for is scored."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,16 +40,16 @@ def loglikelihoods(
     logps = torch.zeros(len(requests), dtype=torch.float64)
     greedy = torch.ones(len(requests), dtype=torch.bool)
     for part in in_batches([row.tokens for row in rows], batch=batch):
-        asked = _asked([rows[i] for i in part], [continuation for _, continuation in requests])
-        found, likeliest = _score(model, [rows[i] for i in part], asked)
-        logps.index_add_(0, asked[0], found.double())
-        greedy[asked[0][~likeliest]] = False
+        tokens = _scored_tokens([rows[i] for i in part], [continuation for _, continuation in requests])
+        log_probs, likeliest = _score(model, [rows[i] for i in part], tokens)
+        logps.index_add_(0, tokens[0], log_probs.double())
+        greedy[tokens[0][~likeliest]] = False
         if tell is not None:
             tell(sum(len(rows[i].members) for i in part))
     return list(zip(logps.tolist(), greedy.tolist(), strict=True))
 
 
-def _asked(rows: Sequence[Branching], continuations: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+def _scored_tokens(rows: Sequence[Branching], continuations: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
     """For each token of each continuation: its request, the place that predicts it (row × width + place), its id."""
     width = max(row.tokens for row in rows)
     requests, places, targets = [], [], []
@@ -65,22 +65,22 @@ def _asked(rows: Sequence[Branching], continuations: Sequence[list[int]]) -> tup
     return torch.tensor(requests), torch.tensor(places), torch.tensor(targets)
 
 
-def _score(model: Any, rows: Sequence[Branching], asked: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def _score(model: Any, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Log-prob of each token that is asked for, and whether it is the likeliest, on the CPU."""
-    _, places, targets = asked
+    _, places, targets = tokens
     used, which = places.unique(return_inverse=True)
     states = _states(model, rows).flatten(0, 1)[used.to(model.device)]
     at_once, head = positions_at_once(model.config.vocab_size), head_of(model)
     order = which.argsort(stable=True)
     counts = torch.bincount(which // at_once, minlength=-(-len(used) // at_once)).tolist()
-    found, likeliest = torch.empty(len(targets)), torch.empty(len(targets), dtype=torch.bool)
+    log_probs, likeliest = torch.empty(len(targets)), torch.empty(len(targets), dtype=torch.bool)
     for number, (piece, here) in enumerate(zip(states.split(at_once), order.split(counts), strict=True)):
         logits = head(piece).float()
         best = logits.argmax(dim=-1)
         row, target = (which[here] - number * at_once).to(logits.device), targets[here].to(logits.device)
-        found[here] = logits.log_softmax(dim=-1)[row, target].cpu()
+        log_probs[here] = logits.log_softmax(dim=-1)[row, target].cpu()
         likeliest[here] = (best[row] == target).cpu()
-    return found, likeliest
+    return log_probs, likeliest
 
 
 def _states(model: Any, rows: Sequence[Branching]) -> Tensor:
@@ -113,7 +113,7 @@ def reads_branches(model: Any) -> bool:
     together = _states(model, [row])[0]
     for own, start in zip(branches, row.starts(), strict=True):
         alone = final_states(model, torch.tensor([trunk + own], device=model.device), None)[0]
-        found = torch.cat([together[: len(trunk)], together[start : start + len(own)]])
-        if not bool((found - alone).abs().max() <= TOLERANCE * alone.abs().max()):
+        states = torch.cat([together[: len(trunk)], together[start : start + len(own)]])
+        if not bool((states - alone).abs().max() <= TOLERANCE * alone.abs().max()):
             return False
     return True

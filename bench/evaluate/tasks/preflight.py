@@ -1,4 +1,4 @@
-"""Owns the check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
+"""The check of lm-eval's tasks before any work: which are unknown, need a network, run code, or do not fit."""
 
 import json
 import tempfile
@@ -17,7 +17,7 @@ TABLE = "lossbench_table"
 """The kind of a model that is a table of logits: its tokens are no text."""
 NEW_TOKENS = 256
 """What lm-eval lets a model generate where a task says nothing."""
-TOLD = ("download", "remote code")
+NOTICES = ("download", "remote code")
 """What is told, and stops nothing."""
 
 
@@ -33,7 +33,7 @@ class Finding:
     @property
     def stops(self) -> bool:
         """Whether the task cannot be run as it is."""
-        return self.problem not in TOLD
+        return self.problem not in NOTICES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +71,13 @@ def preflight(
     if not tasks or ((reader is None or reader.kind != TABLE) and _plainly_there(tasks, include)):
         return ()
     with quiet(), same_environment(), tempfile.TemporaryDirectory() as scratch:
-        found = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
-        return tuple(findings(found, reader or Reader()))
+        source = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
+        return tuple(findings(source, reader or Reader()))
 
 
-def refuse(found: Sequence[Finding]) -> None:
+def refuse(checked: Sequence[Finding]) -> None:
     """Raise a UsageError that names every task which cannot be run, and why; do nothing where there is none."""
-    stopping = [each for each in found if each.stops]
+    stopping = [each for each in checked if each.stops]
     if stopping:
         raise UsageError(
             "; ".join(dict.fromkeys(each.text for each in stopping)),
@@ -85,16 +85,16 @@ def refuse(found: Sequence[Finding]) -> None:
         )
 
 
-def findings(found: TaskSource, reader: Reader) -> Iterator[Finding]:
+def findings(source: TaskSource, reader: Reader) -> Iterator[Finding]:
     """What is to be said of tasks that were looked up."""
-    for name, (text, fix) in found.absent.items():
+    for name, (text, fix) in source.absent.items():
         yield Finding(task=name, problem="unknown" if "unknown" in text else "data", text=text, fix=fix)
-    for name, leaves in found.leaves.items():
-        told: dict[tuple[Problem, str, str], int] = {}
+    for name, leaves in source.leaves.items():
+        counts: dict[tuple[Problem, str, str], int] = {}
         for config in leaves.values():
             for each in _of_task(config, reader):
-                told[each] = told.get(each, 0) + 1
-        for (problem, text, fix), count in told.items():
+                counts[each] = counts.get(each, 0) + 1
+        for (problem, text, fix), count in counts.items():
             many = f" ({count} of its {len(leaves)} tasks)" if len(leaves) > 1 else ""
             yield Finding(task=name, problem=problem, text=f"task {name}{many} {text}", fix=fix)
 

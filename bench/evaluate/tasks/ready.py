@@ -1,4 +1,4 @@
-"""Owns lm-eval's tasks made ready once: found, loaded, and with their requests built, for every checkpoint to come."""
+"""Lm-eval's tasks made ready once: found, loaded, and with their requests built, for every checkpoint to come."""
 
 import contextlib
 import random
@@ -42,8 +42,8 @@ LM_EVAL_SEEDS = Seeds()
 class ReadyTasks:
     """Tasks of lm-eval that need nothing but a model: what ``TaskManager.load`` gives, requests built and kept.
 
-    ``names`` as they were asked for; ``own``: all documents lie here, so that no hub is needed; ``limit``: documents of
-    each task, the first ones (below 1: a share of them); ``versions`` of tasks and groups; ``told``: what the check
+    ``names`` as they were requested; ``own``: all documents lie here, so that no hub is needed; ``limit``: documents of
+    each task, the first ones (below 1: a share of them); ``versions`` of tasks and groups; ``notices``: what the check
     before found worth telling.
     """
 
@@ -53,7 +53,7 @@ class ReadyTasks:
     limit: float | None
     seeds: Seeds
     versions: Mapping[str, str]
-    told: tuple[Finding, ...]
+    notices: tuple[Finding, ...]
 
 
 def ready_tasks(
@@ -85,15 +85,15 @@ def ready_tasks(
     if limit is not None and limit <= 0:
         raise UsageError(f"a limit of {limit:g} leaves no document", fix="a number, or a share between 0 and 1")
     with quiet(), same_environment(), same_generators(), tempfile.TemporaryDirectory() as scratch:
-        found = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
-        told = tuple(findings(found, reader or Reader()))
-        refuse(told)
-        own = all(lies_here(config) for leaves in found.leaves.values() for config in leaves.values())
-        with hub(own), failing(found.names), templates_compiled_once():
+        source = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
+        notices = tuple(findings(source, reader or Reader()))
+        refuse(notices)
+        own = all(lies_here(config) for leaves in source.leaves.values() for config in leaves.values())
+        with hub(own), failing(source.names), templates_compiled_once():
             from lm_eval.evaluator_utils import get_sample_size
 
             seed_generators(seeds)
-            loaded = found.manager.load(list(found.names))
+            loaded = source.manager.load(list(source.names))
             for task in loaded["tasks"].values():
                 _keep_documents(task)
                 _set_examples(task, num_fewshot)
@@ -107,7 +107,7 @@ def ready_tasks(
         limit=limit,
         seeds=seeds,
         versions=_versions(loaded),
-        told=told,
+        notices=notices,
     )
 
 
@@ -117,12 +117,12 @@ def _keep_documents(task: Any) -> None:
         setattr(task, split, lru_cache(maxsize=1)(getattr(task, split)))
 
 
-def _set_examples(task: Any, asked: int | None) -> None:
+def _set_examples(task: Any, override: int | None) -> None:
     """As simple_evaluate does: what a task sets to 0 itself stays 0, and where nobody says anything it is 0."""
-    given = task.get_config("num_fewshot")
-    if asked is not None and given != 0:
-        task.set_config(key="num_fewshot", value=asked)
-    elif given is None:
+    configured = task.get_config("num_fewshot")
+    if override is not None and configured != 0:
+        task.set_config(key="num_fewshot", value=override)
+    elif configured is None:
         task.set_config(key="num_fewshot", value=0)
 
 

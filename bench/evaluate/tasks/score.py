@@ -1,4 +1,4 @@
-"""Owns evaluating a saved checkpoint by any task of lm-eval: what `bench evaluate CHECKPOINT --tasks …` does."""
+"""Evaluating a saved checkpoint by any task of lm-eval: what `bench evaluate CHECKPOINT --tasks …` does."""
 
 import json
 import shlex
@@ -71,7 +71,7 @@ def evaluate_tasks(
     ready = ready_tasks(
         tasks, include=include, data=data, num_fewshot=num_fewshot, limit=limit, reader=reader_of(folder)
     )
-    for finding in ready.told:
+    for finding in ready.notices:
         console.print(finding.text, highlight=False, markup=False)
     prepared = time.monotonic()
     rows = score(folder, ready, batch=batch, console=console)
@@ -124,22 +124,22 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
     tokenizer = load_tokenizer(folder)
     total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
     with Progress(console, total=total, unit="requests") as progress:
-        found = lm_eval_results(
+        results = lm_eval_results(
             model, tokenizer, ready, batch=batch, tell=lambda count: progress.advance(count, "lm-eval")
         )
-    return result_rows(found, ready.versions)
+    return result_rows(results, ready.versions)
 
 
-def result_rows(found: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:
+def result_rows(results: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:
     """Every number of lm-eval as a row: groups before their tasks, as lm-eval orders them."""
     from bench.evaluate.tasks.harness import metrics_of
 
     rows = []
-    for metric in metrics_of(found):
+    for metric in metrics_of(results):
         name, _, filtered = metric.name.partition(",")
-        config = found["configs"].get(metric.task, {})
+        config = results["configs"].get(metric.task, {})
         metadata = config.get("metadata") or {}
-        shots = found["n-shot"].get(metric.task)
+        shots = results["n-shot"].get(metric.task)
         differs = [metadata.get("differs"), metadata.get("few_shot_differs") if shots else None]
         rows.append(
             {
@@ -152,7 +152,7 @@ def result_rows(found: Mapping[str, Any], versions: Mapping[str, str]) -> list[d
                 "value": metric.value,
                 "stderr": metric.stderr,
                 "n": metric.n,
-                "of": found["n-samples"].get(metric.task, {}).get("original"),
+                "of": results["n-samples"].get(metric.task, {}).get("original"),
                 "higher_is_better": metric.higher_is_better,
                 "differs": "; ".join(text for text in differs if text) or None,
             }
@@ -186,9 +186,9 @@ def by_hand(
     return shlex.join(words)
 
 
-def _batch(given: str) -> int | str:
-    if given.partition(":")[0] == "auto":  # lm-eval's auto:N measures N times
+def _batch(text: str) -> int | str:
+    if text.partition(":")[0] == "auto":  # lm-eval's auto:N measures N times
         return "auto"
-    if not given.isdecimal() or int(given) < 1:
-        raise UsageError(f"--batch-size {given!r} is no number of rows", fix="auto, or a whole number from 1")
-    return int(given)
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--batch-size {text!r} is no number of rows", fix="auto, or a whole number from 1")
+    return int(text)

@@ -1,4 +1,4 @@
-"""Owns finding lm-eval's tasks by name, pattern or file: the user's, the package's own, then those of lm-eval."""
+"""Search for lm-eval's tasks by name, pattern or file: the user's, the package's own, then those of lm-eval."""
 
 import difflib
 import re
@@ -48,22 +48,22 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
     """
     from lm_eval.tasks import TaskManager
 
-    asked = list(dict.fromkeys(name for text in tasks for name in text.split(",") if name))
+    requested = list(dict.fromkeys(name for text in tasks for name in text.split(",") if name))
     absent: dict[str, tuple[str, str]] = {}
-    asked = [_from_file(name, scratch, absent) if name.endswith(".yaml") else name for name in asked]
+    requested = [_from_file(name, scratch, absent) if name.endswith(".yaml") else name for name in requested]
     if include is not None:
         for path in sorted(include.rglob("*.yaml")):
             _wrap(path, scratch)
-    for definition in sorted({owner(own) or own for name in asked for own in own_names() if _means(name, own)}):
+    for definition in sorted({owner(own) or own for name in requested for own in own_names() if _means(name, own)}):
         try:
             for path in write_own(definition, scratch / "own", data=data):
                 _wrap(path, scratch)
         except UsageError as error:
-            concerned = [name for name in asked if _means(name, definition) or owner(name) == definition]
+            concerned = [name for name in requested if _means(name, definition) or owner(name) == definition]
             absent |= dict.fromkeys(concerned, (error.problem, error.fix or ""))
     folders = [each for each in (include, scratch / "own", scratch / "wrapped") if each is not None and each.is_dir()]
     manager = TaskManager(include_path=folders, include_defaults=False)
-    wanted = [name for name in asked if name not in absent]
+    wanted = [name for name in requested if name not in absent]
     if any(_is_open(name, manager.task_index) for name in wanted):
         manager = _with_lm_evals_own(wanted, manager, folders)
     leaves: dict[str, dict[str, dict[str, Any]]] = {}
@@ -80,25 +80,25 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
 
 def local_tasks(include: Path | None) -> dict[str, Path]:
     """The YAML file of each task below ``include``."""
-    found = {}
+    paths = {}
     for path in sorted(include.rglob("*.yaml")) if include is not None else ():
         task = read_yaml(path).get("task")
         if isinstance(task, str):
-            found[task] = path.resolve()
-    return found
+            paths[task] = path.resolve()
+    return paths
 
 
-def _from_file(given: str, scratch: Path, absent: dict[str, tuple[str, str]]) -> str:
+def _from_file(source: str, scratch: Path, absent: dict[str, tuple[str, str]]) -> str:
     """The name that a task's own file gives it."""
-    path = Path(given)
+    path = Path(source)
     if not path.is_file():
-        absent[given] = (f"lm-eval task file {given} does not exist", "give a YAML file, or a task's name")
-        return given
+        absent[source] = (f"lm-eval task file {source} does not exist", "give a YAML file, or a task's name")
+        return source
     read = read_yaml(path)
     name = read.get("group") or read.get("task")
     if not isinstance(name, str):
-        absent[given] = (f"lm-eval task file {given} names no task", "say `task: NAME` in it")
-        return given
+        absent[source] = (f"lm-eval task file {source} names no task", "say `task: NAME` in it")
+        return source
     _wrap(path, scratch, always=True)
     return name
 
@@ -125,8 +125,8 @@ def _absolute(files: Any, folder: Path) -> Any:
         beside = folder / files
         return files if "://" in files or not (beside.exists() or any(folder.glob(files))) else str(beside)
     if isinstance(files, dict):
-        return {split: _absolute(given, folder) for split, given in files.items()}
-    return [_absolute(given, folder) for given in files]
+        return {split: _absolute(names, folder) for split, names in files.items()}
+    return [_absolute(names, folder) for names in files]
 
 
 def _means(pattern: str, own: str) -> bool:

@@ -1,1 +1,1 @@
-"""Owns chat templates: five by name, the folder of a model with another template, and what a template does unasked."""
+"""Chat templates: five by name, and copies of a model folder with another template."""

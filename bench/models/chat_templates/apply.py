@@ -1,4 +1,4 @@
-"""Owns the folder of a model with another chat template: the same weights and tokenizer, by link, and the template."""
+"""Copies of a model folder with another chat template: linked weights, the same tokenizer."""
 
 import hashlib
 import json

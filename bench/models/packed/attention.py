@@ -1,4 +1,4 @@
-"""Owns attention over a packed layout, as a function that transformers' own model code calls."""
+"""Attention over a packed layout, as a function that transformers' own model code calls."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 
 from bench.models.packed.kernels import LONGEST, kernels
 from bench.models.packed.layout import Layout
-from bench.models.packed.tiles import Plan, Tile, plan
+from bench.models.packed.tiles import Tile, Tiling, tile_layout
 
 NAME = "lossbench_packed"
 """As transformers knows it."""
-Plans = dict[tuple[int, int, int | None, torch.dtype], Plan]
+Tilings = dict[tuple[int, int, int | None, torch.dtype], Tiling]
 """How a layout is cut into tiles, by heads, heads of keys, window and type of the products."""
-_current: ContextVar[tuple[Layout, Plans]] = ContextVar("current")
+_current: ContextVar[tuple[Layout, Tilings]] = ContextVar("current")
 
 
 @contextmanager
-def packed_attention(model: Any, layout: Layout, plans: Plans) -> Iterator[None]:
-    """Let a transformers model attend as ``layout`` says; afterwards it attends as before. ``plans`` are added to."""
+def packed_attention(model: Any, layout: Layout, tilings: Tilings) -> Iterator[None]:
+    """Let a transformers model attend as ``layout`` says; afterwards it attends as before. ``tilings`` are added to."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, _no_mask)
     before = model.config._attn_implementation
-    token = _current.set((layout, plans))
+    token = _current.set((layout, tilings))
     model.config._attn_implementation = NAME
     try:
         yield
@@ -53,30 +53,30 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention of ``query [1, heads, tokens, size]`` on ``key`` and ``value``, whose heads may be fewer."""
-    layout, plans = _current.get()
+    layout, tilings = _current.get()
     if torch.is_autocast_enabled(query.device.type):
         lower = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(lower), key.to(lower), value.to(lower)
     kind = (query.shape[1], key.shape[1], sliding_window, query.dtype)
-    if kind not in plans:
-        plans[kind] = plan(layout, heads=kind[0], key_heads=kind[1], window=kind[2], dtype=kind[3])
+    if kind not in tilings:
+        tilings[kind] = tile_layout(layout, heads=kind[0], key_heads=kind[1], window=kind[2], dtype=kind[3])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return PackedAttention.apply(query, key, value, plans[kind], scale), None
+    return PackedAttention.apply(query, key, value, tilings[kind], scale), None
 
 
 class PackedAttention(torch.autograd.Function):
     """softmax(scale · q kᵀ + bias) v, tile after tile. Heads that share a key stand below each other in its product."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: Plan, scale: float) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, tiling: Tiling, scale: float) -> Tensor:
         """Return ``[1, tokens, heads, size]`` for ``query [1, heads, tokens, size]``."""
         _, heads, tokens, size = query.shape
         key_heads = key.shape[1]
         flat_q, flat_k, flat_v = _flat(query), _flat(key), _flat(value)
-        out = query.new_empty(plan.query_places, value.shape[-1])
+        out = query.new_empty(tiling.query_places, value.shape[-1])
         saved: list[Tensor] = []
         start = 0
-        for tile in plan.tiles:
+        for tile in tiling.tiles:
             blocks, wide, long = tile.shape
             q = flat_q.index_select(0, tile.queries).mul_(scale).view(blocks * key_heads, -1, size)
             k = flat_k.index_select(0, tile.keys).view(blocks * key_heads, long, size)
@@ -87,18 +87,18 @@ class PackedAttention(torch.autograd.Function):
             start += len(places)
             saved += (q, k, v, p)
         ctx.save_for_backward(*saved)
-        ctx.plan, ctx.scale, ctx.heads, ctx.key_heads = plan, scale, heads, key_heads
-        return out.index_select(0, plan.query_home).view(1, tokens, heads, -1)
+        ctx.tiling, ctx.scale, ctx.heads, ctx.key_heads = tiling, scale, heads, key_heads
+        return out.index_select(0, tiling.query_home).view(1, tokens, heads, -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         """Return the gradients of query, key and value."""
-        saved, plan = ctx.saved_tensors, ctx.plan
+        saved, tiling = ctx.saved_tensors, ctx.tiling
         size, flat = saved[0].shape[-1], grad.reshape(-1, grad.shape[-1])
-        d_query = grad.new_empty(plan.query_places, size)
-        d_key, d_value = grad.new_empty(plan.key_places, size), grad.new_empty(plan.key_places, grad.shape[-1])
+        d_query = grad.new_empty(tiling.query_places, size)
+        d_key, d_value = grad.new_empty(tiling.key_places, size), grad.new_empty(tiling.key_places, grad.shape[-1])
         query_start = key_start = 0
-        for number, tile in enumerate(plan.tiles):
+        for number, tile in enumerate(tiling.tiles):
             q, k, v, p = saved[4 * number : 4 * number + 4]
             blocks, wide, long = tile.shape
             do = flat.index_select(0, tile.queries).view(blocks, ctx.heads, wide, -1).mul_(tile.alive)
@@ -110,11 +110,11 @@ class PackedAttention(torch.autograd.Function):
             torch.bmm(ds, k, out=d_query[queries].view(q.shape))
             torch.bmm(ds.mT, q, out=d_key[keys].view(k.shape))
             query_start, key_start = queries.stop, keys.stop
-        whole = d_query.index_select(0, plan.query_home).mul_(ctx.scale)
+        whole = d_query.index_select(0, tiling.query_home).mul_(ctx.scale)
         return (
             _heads(whole, ctx.heads),
-            _heads(_summed(d_key, plan), ctx.key_heads),
-            _heads(_summed(d_value, plan), ctx.key_heads),
+            _heads(_summed(d_key, tiling), ctx.key_heads),
+            _heads(_summed(d_value, tiling), ctx.key_heads),
             None,
             None,
         )
@@ -147,9 +147,9 @@ def _heads(values: Tensor, heads: int) -> Tensor:
     return values.view(-1, heads, values.shape[-1]).transpose(0, 1)[None]
 
 
-def _summed(places: Tensor, plan: Plan) -> Tensor:
+def _summed(places: Tensor, tiling: Tiling) -> Tensor:
     """What each key got from every block that sees it."""
-    first, *later = plan.key_homes
+    first, *later = tiling.key_homes
     found = places.index_select(0, first)
     for homes in later:
         found[: len(homes)] += places.index_select(0, homes)

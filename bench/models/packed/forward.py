@@ -1,4 +1,4 @@
-"""Owns the packed forward pass of a transformers model, and whether a model can be packed at all."""
+"""Packed forward pass of a transformers model, and the check that a model can be packed."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.gradient_checkpointing import checkpointed
-from bench.models.packed.attention import Plans, packed_attention
+from bench.models.packed.attention import Tilings, packed_attention
 from bench.models.packed.head import ChunkLoss, FusedLoss, Head, Scores, Span, TokenScores
 from bench.models.packed.last_layer import only_read_tokens
 from bench.models.packed.layout import Layout, pack
@@ -27,7 +27,7 @@ EQUAL = {torch.float32: 1e-4, torch.float64: 1e-6}
 """Largest difference of a log-prob from the padded path's, in nats, at which a model counts as packable."""
 
 
-class Parts(NamedTuple):
+class ModelParts(NamedTuple):
     """A causal language model as the packed path sees it: the layers, the head's weights, the logits' factor."""
 
     causal: Any
@@ -36,7 +36,7 @@ class Parts(NamedTuple):
     factor: float
 
 
-def parts_of(model: Any) -> Parts | str:
+def parts_of(model: Any) -> ModelParts | str:
     """Take a model apart, or say why that cannot be done."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     backbone = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
@@ -50,7 +50,7 @@ def parts_of(model: Any) -> Parts | str:
     if refused:
         return f"its configuration has {refused[0]}"
     scale, scaling = (getattr(config, name, None) or 1.0 for name in SCALES)
-    return Parts(causal, backbone, head, float(scale) / float(scaling))
+    return ModelParts(causal, backbone, head, float(scale) / float(scaling))
 
 
 def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> str | None:
@@ -82,17 +82,21 @@ def why_padded(model: Any, padded_logps: Callable[[Sequence[Any]], Tensor]) -> s
     return None
 
 
-def hidden_states(parts: Parts, layout: Layout, *, checkpointing: bool = False) -> Tensor:
+def hidden_states(parts: ModelParts, layout: Layout, *, checkpointing: bool = False) -> Tensor:
     """The last hidden state at the tokens that predict a completion token, ``[completion tokens, size]``.
 
     With ``checkpointing`` each layer keeps its inputs alone, and is computed again in the backward pass.
     """
-    plans: Plans = {}
+    tilings: Tilings = {}
 
     @contextmanager
     def as_packed() -> Iterator[None]:
         backbone = parts.backbone
-        with packed_attention(parts.causal, layout, plans), quick_rotary(backbone), only_read_tokens(backbone, layout):
+        with (
+            packed_attention(parts.causal, layout, tilings),
+            quick_rotary(backbone),
+            only_read_tokens(backbone, layout),
+        ):
             yield
 
     layers = checkpointed(parts.causal, within=as_packed) if checkpointing else nullcontext()
@@ -187,7 +191,7 @@ def chunk_tokens(vocabulary: int) -> int:
     return max(FEWEST, LOGITS_AT_ONCE // vocabulary)
 
 
-def _parts(model: Any) -> Parts:
+def _parts(model: Any) -> ModelParts:
     parts = parts_of(model)
     if isinstance(parts, str):
         raise ValueError(f"the model cannot be packed: {parts}")
@@ -195,7 +199,7 @@ def _parts(model: Any) -> Parts:
 
 
 def _head(
-    parts: Parts,
+    parts: ModelParts,
     layout: Layout,
     spans: Sequence[Span],
     *,

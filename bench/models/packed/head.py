@@ -1,4 +1,4 @@
-"""Owns the vocabulary projection of the packed path: log-probs and their gradient, one chunk of tokens at a time.
+"""Vocabulary projection of the packed path: log-probs and their gradient, one chunk of tokens at a time.
 
 No tensor of [tokens, vocabulary] is ever whole. Where the loss of a chunk hangs on that chunk alone, its gradient is
 taken while the probabilities are at hand (three matrix products); otherwise the chunks are computed again on the way
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.models.packed.kernels import kernels
-from bench.models.token_stats import Confidence, confidence, joined
+from bench.models.token_stats import Confidence, concatenate, confidence
 
 Span = tuple[int, int]
 """Half-open span of completion tokens, or of rows."""
@@ -126,7 +126,9 @@ class TokenScores(torch.autograd.Function):
             if head.collision
             else logps.new_empty(0)
         )
-        watched = joined([each.confidence for each in found if each.confidence is not None]) if head.watch else None
+        watched = (
+            concatenate([each.confidence for each in found if each.confidence is not None]) if head.watch else None
+        )
         entropy, top1 = (logps.new_empty(0), logps.new_empty(0)) if watched is None else watched
         ctx.mark_non_differentiable(collision, entropy, top1)
         return logps, kl, collision, entropy, top1

@@ -1,4 +1,4 @@
-"""Owns the kernels in C (``kernels.c``): built where there is a compiler, held against torch, left out otherwise.
+"""Optional kernels in C (``kernels.c``): built where there is a compiler, checked against torch.
 
 They are an accelerator and no more: every caller has the same computation in torch beside its call. The library is
 built once a machine, into ``$XDG_CACHE_HOME/lossbench``; ``LOSSBENCH_KERNELS=off`` does without.

@@ -1,4 +1,4 @@
-"""Owns leaving out what nobody reads: in the last layer, the MLP of tokens that predict no completion token.
+"""Last-layer MLP on the tokens that predict a completion token only.
 
 Keys and values of the last layer are made before its MLP, so what the MLP gives for the inner tokens of a prompt meets
 nothing but the final norm. It works on each token by itself, so for all others nothing changes.

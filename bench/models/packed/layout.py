@@ -1,4 +1,4 @@
-"""Owns the packed layout: each prompt once, then every completion, without padding."""
+"""Packed layout: each prompt once, then every completion, without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from bench.data.collate import Row
+from bench.data.collate import TokenRow
 from bench.errors import RunError
 
 Span = tuple[int, int]
@@ -42,7 +42,7 @@ class Layout:
     seen: int
 
 
-def pack(rows: Sequence[Row], *, device: torch.device | str = "cpu") -> Layout:
+def pack(rows: Sequence[TokenRow], *, device: torch.device | str = "cpu") -> Layout:
     """Lay rows out: those of one prompt share it, whatever their order; results are in the order of ``rows``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Owns faster forms of what transformers' models do between matrix products: RMS norm, rotary embedding, SwiGLU.
+"""Faster RMS norm, rotary embedding and SwiGLU for transformers' models.
 
 The same numbers in fewer passes over memory, with gradients written by hand, and in one pass where there are kernels
 (``bench.models.packed.kernels``). A form takes a module's place only after it gave the module's own result on a sample

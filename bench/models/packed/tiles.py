@@ -1,4 +1,4 @@
-"""Owns how attention over a packed layout is cut into batched products: which queries meet which keys."""
+"""Tiling of packed attention into batched matrix products."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class Tile:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Plan:
+class Tiling:
     """All tiles of a layout, and the way back from their places to the tokens.
 
     Fields:
@@ -90,7 +90,7 @@ class Plan:
     key_places: int
 
 
-def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtype: torch.dtype) -> Plan:
+def tile_layout(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtype: torch.dtype) -> Tiling:
     """Cut the attention of a layout into tiles.
 
     Args:
@@ -98,12 +98,12 @@ def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtyp
     """
     device = layout.ids.device
     tiles: list[Tile] = []
-    placed: list[_Placed] = []
+    placed: list[_TiledBlock] = []
     query_places = key_places = 0
     for blocks in _alike(layout):
         wide, long = (max(block.size[side] for block in blocks) for side in (0, 1))
         placed += [
-            _Placed(block, query_places + number * heads * wide, wide, key_places + number * key_heads * long, long)
+            _TiledBlock(block, query_places + number * heads * wide, wide, key_places + number * key_heads * long, long)
             for number, block in enumerate(blocks)
         ]
         tiles.append(_tile(blocks, wide, long, heads, key_heads, window=window, dtype=dtype, device=device))
@@ -117,7 +117,7 @@ def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtyp
     for depth in range(len(layout.completions[0])):
         seeing = [of_completion[branches[depth]] for branches in layout.completions if len(branches) > depth]
         later.append(_homes([(each.key, each.long, each.block.before) for each in seeing], key_heads).to(device))
-    return Plan(
+    return Tiling(
         tiles=tuple(tiles),
         query_home=query_home.to(device),
         key_homes=(own.to(device), *later),
@@ -126,7 +126,7 @@ def plan(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtyp
     )
 
 
-class _Placed(NamedTuple):
+class _TiledBlock(NamedTuple):
     """A block with its first place as queries and as keys, and the width of a head's places in each list."""
 
     block: Block

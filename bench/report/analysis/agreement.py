@@ -1,4 +1,4 @@
-"""Owns how far the judges of a group agree on its rows: the ranks that they give, and single answers."""
+"""Agreement of a group's judges on its rows: the ranks that they give, and single answers."""
 
 import itertools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns the columns of the leaderboard as data: the same ones in the same order for every suite, tasks last."""
+"""The columns of the leaderboard as data: the same ones in the same order for every suite, tasks last."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Owns the analysis of a group: each objective's best setting against the others, and what its sweep says."""
+"""The analysis of a group: each objective's best setting against the others, and what its sweep says."""
 
 import math
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from bench.stats.crossed import Components, crossed_interval, variance_component
 from bench.stats.importance import importances
 from bench.stats.intervals import LEVEL, Interval, mean_interval
 from bench.stats.letters import compact_letters
-from bench.stats.paired import PairedTest, holm, paired_test, probability_of_improvement
+from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 BASELINE = "dpo"
@@ -154,19 +155,19 @@ def _improvement(name: str, baseline: str | None, scores: dict[str, Scores]) -> 
 
 
 def _tests(group: Group, names: list[str], scores: dict[str, Scores]) -> dict[Pair, PairedTest]:
-    """Return the test of each pair, the higher rank first; pairs that nothing can be told of are left out."""
+    """Return the test of each pair, the higher rank first; pairs without common seeds or intervals are left out."""
     targets = {name: by_seed(best.test, "target") for name in names if (best := group.best(name)) is not None}
-    found = {}
+    tables: dict[Pair, tuple[list[list[float]], list[list[float]]]] = {}
     for pair in combinations(names, 2):
         first, second = (scores.get(name, {}) for name in pair)
-        seeds = sorted(first.keys() & second.keys())
-        if seeds:
-            test = paired_test([first[seed] for seed in seeds], [second[seed] for seed in seeds])
-        else:
-            test = _seed_test(targets[pair[0]], targets[pair[1]])
-        if not math.isnan(test.p):
-            found[pair] = test
-    return found
+        if seeds := sorted(first.keys() & second.keys()):
+            tables[pair] = [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+    by_prompt = dict(zip(tables, paired_tests(list(tables.values())), strict=True))
+    tests = {
+        pair: by_prompt[pair] if pair in by_prompt else _seed_test(targets[pair[0]], targets[pair[1]])
+        for pair in combinations(names, 2)
+    }
+    return {pair: test for pair, test in tests.items() if not math.isnan(test.p)}
 
 
 def _seed_test(first: dict[int, float], second: dict[int, float]) -> PairedTest:
@@ -206,7 +207,7 @@ def _importances(swept: Sequence[Setting]) -> dict[str, float]:
     return importances(rows, targets, seed=SEED)
 
 
-def matched(group: Group, *, name: str = "target") -> "dict[str, NDArray]":
+def matched(group: Group, *, name: str = "target") -> "dict[str, NDArray[np.float64]]":
     """Return objective → test scores ``name`` of its best setting, (seeds, prompts), in the objectives' order.
 
     All arrays have the same seeds in their rows, those that every objective here has, and the same prompts in their

@@ -1,4 +1,4 @@
-"""Owns what a comparison cost, by protocol and objective: device hours, tokens, FLOPs, energy, money."""
+"""Cost of a comparison, by protocol and objective: device hours, tokens, FLOPs, energy, money."""
 
 import math
 from collections.abc import Iterable, Sequence

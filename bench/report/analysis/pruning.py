@@ -1,4 +1,4 @@
-"""Owns what a pruner saved and what it risked: steps that were not run, and whether early ranks are final ranks."""
+"""Savings and risk of a pruner: steps that were not run, and whether early ranks are final ranks."""
 
 import math
 from collections import defaultdict

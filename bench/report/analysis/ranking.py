@@ -1,4 +1,4 @@
-"""Owns the order of settings: best ones by test target, each objective's rank, and which protocol counts."""
+"""The order of settings: best ones by test target, each objective's rank, and which protocol counts."""
 
 import math
 from collections.abc import Iterable, Sequence

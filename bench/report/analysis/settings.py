@@ -1,4 +1,4 @@
-"""Owns how records become rows: groups that may be compared, settings with their seeds, the best of each objective."""
+"""Groups of records that may be compared: settings with their seeds, and the best of each objective."""
 
 import json
 import math
@@ -102,7 +102,7 @@ def group_records(records: Iterable[RunRecord]) -> list[Group]:
 
     Raises RunError where one run was evaluated twice on one split under one protocol: there is no telling which counts.
     """
-    found: dict[tuple, list[RunRecord]] = defaultdict(list)
+    found: dict[tuple[object, ...], list[RunRecord]] = defaultdict(list)
     for record in sorted(records, key=record_order):
         spec = record.spec
         content = (spec.model.content, spec.data.content)
@@ -137,7 +137,7 @@ def plotted_split(group: Group) -> Split:
 
 
 def _group(members: list[RunRecord]) -> Group:
-    settings: dict[tuple, list[RunRecord]] = defaultdict(list)
+    settings: dict[tuple[object, ...], list[RunRecord]] = defaultdict(list)
     for record in members:
         settings[_setting_key(record)].append(record)
     made = [_setting(found) for _, found in sorted(settings.items())]
@@ -178,7 +178,7 @@ def _tuning(members: list[RunRecord]) -> dict[str, Any]:
     return first.tuning
 
 
-def _setting_key(record: RunRecord) -> tuple:
+def _setting_key(record: RunRecord) -> tuple[object, ...]:
     spec = record.spec
     if spec.objective == START:
         return ("", START)

@@ -1,4 +1,4 @@
-"""Owns the colour and marker of each objective, the same in every figure, and which of many objectives a figure names.
+"""The colour and marker of each objective, the same in every figure, and which of many objectives a figure names.
 
 A colour is a function of the objective's name alone, so that it is the same between figures, commands and papers: the
 best-known objectives have theirs in a table, each another one; the rest take one of the twelve by the hash of their

@@ -1,4 +1,4 @@
-"""Owns the training curves of the best setting of each objective: loss, reward accuracy and margin against the step."""
+"""The training curves of the best setting of each objective: loss, reward accuracy and margin against the step."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from bench.report.figures.saving import Drawing, Row
 from bench.report.figures.style import Style, legend, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 CURVES = ("loss", "accuracy", "margin")
@@ -48,7 +49,7 @@ def training_curves(group: Group, style: Style) -> Iterator[Drawing]:
     yield Drawing("training-curves", figure, rows)
 
 
-def named_lines(panels: "Sequence[Axes]", look: Mapping[str, Look]) -> tuple[list, list[str]]:
+def named_lines(panels: "Sequence[Axes]", look: Mapping[str, Look]) -> tuple[list["Artist"], list[str]]:
     """Return the legend's entries of lines: the named objectives, best first, and one for all the others."""
     drawn = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     names = [name for name in look if name in drawn]

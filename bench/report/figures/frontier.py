@@ -1,4 +1,4 @@
-"""Owns the reward-KL frontier: what each setting gains in gold reward, and how far it went from the start for it."""
+"""The reward-KL frontier: what each setting gains in gold reward, and how far it went from the start for it."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Owns figures of many small panels: how many fit a page, one y-scale for all, and the labels that all share."""
+"""Figures of many small panels: how many fit a page, one y-scale for all, and the labels that all share."""
 
 import math
 from collections.abc import Sequence

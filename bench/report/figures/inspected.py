@@ -1,4 +1,4 @@
-"""Owns what reports show of inspections: one row a model, one row a layer, and the figure over losses."""
+"""Reports of inspections: one row a model, one row a layer, and the figure over losses."""
 
 import math
 from collections.abc import Sequence

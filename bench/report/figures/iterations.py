@@ -1,4 +1,4 @@
-"""Owns the report of iterated runs: one row a round as CSV, a figure by round, and the tables that end a command."""
+"""The report of iterated runs: one row a round as CSV, a figure by round, and the tables that end a command."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Owns the figures of objectives against each other: how often one wins over another, and which do not differ."""
+"""The figures of objectives against each other: how often one wins over another, and which do not differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from bench.report.figures.colours import Look, best_first, looks
 from bench.report.figures.saving import Drawing, Row
 from bench.report.figures.style import GREY, LETTER, Columns, Style, new_figure
 from bench.stats.intervals import LEVEL
-from bench.stats.paired import holm, paired_test, probability_of_improvement
+from bench.stats.paired import holm, paired_tests, probability_of_improvement
 from bench.stats.ranks import average_ranks
 
 if TYPE_CHECKING:
@@ -223,9 +223,10 @@ def versus(group: Group) -> Versus:
     """Return the paired tests of each pair of objectives, over the test seeds that all have and their prompts."""
     found = matched(group)
     scores = {name: found[name] for name in sorted(found, key=lambda name: (-float(found[name].mean()), name))}
-    tests = {pair: paired_test(scores[pair[0]], scores[pair[1]]).p for pair in combinations(scores, 2)}
-    tests = {pair: p for pair, p in tests.items() if np.isfinite(p)}
-    return Versus(scores, tests, dict(zip(tests, holm(list(tests.values())), strict=True)))
+    pairs = list(combinations(scores, 2))
+    tests = paired_tests([(scores[first], scores[second]) for first, second in pairs])
+    ps = {pair: test.p for pair, test in zip(pairs, tests, strict=True) if np.isfinite(test.p)}
+    return Versus(scores, ps, dict(zip(ps, holm(list(ps.values())), strict=True)))
 
 
 def alike(ordered: Sequence[str], found: Versus) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Owns the figures with one panel an objective: scores and log-prob shifts against what was swept."""
+"""The figures with one panel an objective: scores and log-prob shifts against what was swept."""
 
 import math
 from collections.abc import Iterator, Sequence

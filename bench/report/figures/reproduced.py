@@ -1,4 +1,4 @@
-"""Owns the figures of known results of the literature: what the runs of ``bench reproduce`` show."""
+"""The figures of known results of the literature: what the runs of ``bench reproduce`` show."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Owns how a drawn figure becomes files: laid out once, saved in each format, equal figures as equal bytes."""
+"""Figure files: laid out once, saved in each format, equal figures as equal bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

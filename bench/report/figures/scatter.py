@@ -1,4 +1,4 @@
-"""Owns the figures with one point a setting: what is gained against what it costs."""
+"""The figures with one point a setting: what is gained against what it costs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Owns how figures look: paper or slides, one or two columns, type, lines, legends and axes."""
+"""Style of figures: paper or slides, one or two columns, type, lines, legends and axes."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Owns the numbers of one objective along a swept parameter: means with intervals, seeds, failures, lines."""
+"""The numbers of one objective along a swept parameter: means with intervals, seeds, failures, lines."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Owns the figures about the effort of a comparison: what more trials buy, and where the noise comes from."""
+"""The figures about the effort of a comparison: what more trials buy, and where the noise comes from."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,10 +1,10 @@
-"""Owns which figures a report has, and writes them: PDF, PNG, SVG and the plotted numbers as CSV."""
+"""The figures of a report, written as PDF, PNG, SVG, with the plotted numbers as CSV."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.core.results import load_records
-from bench.report.analysis.settings import Group, group_records
+from bench.report.analysis.analysis import Analysis, analyse_folder
+from bench.report.analysis.settings import Group
 from bench.report.figures.curves import training_curves
 from bench.report.figures.frontier import reward_kl_frontier
 from bench.report.figures.matrix import comparisons
@@ -32,9 +32,16 @@ NAMES = tuple(name for names in FIGURES.values() for name in names)
 
 
 def write_figures(
-    results: Path, *, style: str = "paper", formats: Sequence[str] = FORMATS, columns: int | None = None
+    results: Path,
+    *,
+    analysis: Analysis | None = None,
+    style: str = "paper",
+    formats: Sequence[str] = FORMATS,
+    columns: int | None = None,
 ) -> list[Path]:
-    """Draw every figure from the records under ``results`` into ``results/figures``; return what was written, sorted.
+    """Draw every figure into ``results/figures``; return the files written, sorted.
+
+    Numbers come from ``analysis`` or, without one, from the records under ``results``.
 
     Where records of several protocols (or suites, models, data sets) lie there, each has a folder of its own, since
     their numbers do not compare. A figure that the records have no numbers for is left out. Earlier figures are
@@ -42,7 +49,7 @@ def write_figures(
     for a damaged record, a full disk and the like, UsageError for an unknown style and another number of columns.
     """
     look = style_of(style, columns=columns)
-    groups = group_records(load_records(results))
+    groups = (analysis or analyse_folder(results)).groups
     root = results / "figures"
     written = [
         path

@@ -1,4 +1,4 @@
-"""Owns the columns of the page's leaderboard: what each one holds, how it is told, what it is sorted by."""
+"""The columns of the page's leaderboard: what each one holds, how it is told, what it is sorted by."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Owns the figures of the page: which files they are, their captions, and their bytes as data URIs."""
+"""The figures of the page: which files they are, their captions, and their bytes as data URIs."""
 
 import base64
 from dataclasses import dataclass

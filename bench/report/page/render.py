@@ -1,19 +1,18 @@
-"""Owns the page: one self-contained HTML file with leaderboards, figures and every run, made from the records alone."""
+"""The page: one self-contained HTML file with leaderboards, figures and every run, made from the records alone."""
 
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.core.record import RunRecord
-from bench.core.results import load_records
 from bench.report.analysis.agreement import agreement_text, judges_agree
-from bench.report.analysis.compared import Compared, compare_group
+from bench.report.analysis.analysis import Analysis, analyse_folder
+from bench.report.analysis.compared import Compared
 from bench.report.analysis.ranking import ranked
-from bench.report.analysis.settings import Group, Split, group_records
+from bench.report.analysis.settings import Group, Split
 from bench.report.page.columns import Column, interval_text
 from bench.report.page.pictures import Picture, pictures
 from bench.report.page.rows import Row, Verdict, table, verdict
@@ -62,8 +61,8 @@ class Section:
     splits: list[Split]
 
 
-def write_page(results: Path) -> Path:
-    """Write ``report.html`` from the records under ``results``, whole or not at all; return its path.
+def write_page(results: Path, *, analysis: Analysis | None = None) -> Path:
+    """Write ``report.html`` whole or not at all; return its path. Without ``analysis`` the records there are read.
 
     The file needs nothing beside it and asks nothing of a network. Equal records, completions and figures give equal
     bytes. Missing or damaged completions are told on the page; figures that were not drawn are left out.
@@ -71,19 +70,17 @@ def write_page(results: Path) -> Path:
     Raises:
         RunError: a damaged record, a figure that cannot be read, a full disk and the like.
     """
-    write_text_whole(results / PAGE, page_html(load_records(results), results=results))
+    write_text_whole(results / PAGE, page_html(analysis or analyse_folder(results), results=results))
     return results / PAGE
 
 
-def page_html(records: Iterable[RunRecord], *, results: Path, figures: Path | None = None) -> str:
-    """Return the page of ``records``; their completions are read from under ``results``, so are figures by default."""
-    groups = group_records(records)
+def page_html(analysis: Analysis, *, results: Path, figures: Path | None = None) -> str:
+    """Return the page as HTML; completions are read from under ``results``, and so are figures by default."""
+    groups = analysis.groups
     pool = Pool()
     sections, data = [], []
-    for at, group in enumerate(groups):
-        section = _section(
-            compare_group(group), at=at, pictures=pictures(figures or results, group, at=at, groups=len(groups))
-        )
+    for at, (group, compared) in enumerate(zip(groups, analysis.comparisons, strict=True)):
+        section = _section(compared, at=at, pictures=pictures(figures or results, group, at=at, groups=len(groups)))
         sections.append(section)
         data.append({"id": section.name} | group_data(group, section.rows, pool, results=results))
     return render(sections, {"groups": data, "pool": pool.values})

@@ -1,4 +1,4 @@
-"""Owns the rows of the page's leaderboard: each setting with its mark, its name in links, and what is amiss with it."""
+"""The rows of the page's leaderboard: each setting with its mark, its name in links, and what is amiss with it."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Owns what the page knows of each run when its row is opened: numbers, specs, costs, and sampled completions."""
+"""Details of each run on the page: numbers, specs, costs, and sampled completions."""
 
 import json
 import math

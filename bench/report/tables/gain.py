@@ -1,4 +1,4 @@
-"""Owns the warning that training was for nothing: no objective's target exceeds that of the untrained start model."""
+"""The warning that training was for nothing: no objective's target exceeds that of the untrained start model."""
 
 from bench.report.analysis.settings import Group, interval, values
 from bench.report.tables.text import number, target_short

@@ -1,4 +1,4 @@
-"""Owns the leaderboard in LaTeX: a table for each group, to be input by a document with booktabs and siunitx."""
+"""The leaderboard in LaTeX: a table for each group, to be input by a document with booktabs and siunitx."""
 
 import math
 import unicodedata

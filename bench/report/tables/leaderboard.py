@@ -1,16 +1,16 @@
-"""Owns the leaderboard's files: ranked within what may be compared, as CSV, Markdown and LaTeX, and every trial."""
+"""The leaderboard's files: ranked within what may be compared, as CSV, Markdown and LaTeX, and every trial."""
 
 import json
 import math
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.record import RunRecord
-from bench.core.results import load_records
 from bench.errors import UsageError, did_you_mean
+from bench.report.analysis.analysis import Analysis, analyse_folder
 from bench.report.analysis.columns import IDENTITY, NAMES, Cell, fields_of, identity, rows_of, tasks_of
 from bench.report.analysis.compared import Compared, compare_group
 from bench.report.analysis.ranking import choose_groups, ranked
@@ -90,15 +90,14 @@ def total_cost(setting: Setting) -> dict[str, Any]:
 
 
 def write_leaderboard(
-    results: Path, *, protocol: str | None = None, formats: Collection[str] = FORMATS, tidy: bool = True
+    results: Path, *, analysis: Analysis | None = None, formats: Collection[str] = FORMATS, tidy: bool = True
 ) -> Paths:
-    """Write the leaderboard under ``results`` from its records, as ``formats`` ask.
+    """Write the leaderboard under ``results``, as ``formats`` ask, from ``analysis`` or, without one, its records.
 
     ``csv``: ``leaderboard.csv``, ``trials.csv``, ``leaderboard-cost.csv``; ``md``: ``leaderboard.md``; ``tex``:
     ``leaderboard.tex``. Leaderboard files have the same bytes whenever the records' numbers are the same; what varies
-    with the machine is in the other two. ``tidy`` off leaves out ``trials.csv``, the largest. ``protocol`` leaves one
-    protocol (see ``choose_groups``). Raises UsageError for an unknown format or protocol, RunError for a damaged
-    record, a full disk and the like.
+    with the machine is in the other two. ``tidy`` off leaves out ``trials.csv``, the largest. Raises UsageError for an
+    unknown format, RunError for a damaged record, a full disk and the like.
     """
     from bench.report.tables.latex import leaderboard_latex
     from bench.report.tables.markdown import leaderboard_markdown
@@ -106,8 +105,8 @@ def write_leaderboard(
     for name in formats:
         if name not in FORMATS:
             raise UsageError(f"unknown format {name!r}", fix=did_you_mean(name, FORMATS))
-    groups = choose_groups(load_records(results), protocol=protocol)
-    compared = [compare_group(group) for group in groups]
+    analysis = analysis or analyse_folder(results)
+    groups, compared = analysis.groups, analysis.comparisons
     data, markdown, latex = (name in formats for name in FORMATS)
     return Paths(
         csv=_write(results / "leaderboard.csv", csv_text(_frame(compared))) if data else None,
@@ -136,7 +135,7 @@ def _is_formula(cell: object) -> bool:
     return isinstance(cell, str) and FORMULA.match(cell) is not None
 
 
-def _frame(compared: list[Compared]) -> "DataFrame":
+def _frame(compared: Sequence[Compared]) -> "DataFrame":
     from pandas import DataFrame
 
     groups = [one.group for one in compared]

@@ -1,4 +1,4 @@
-"""Owns the leaderboard in Markdown: a section for each group, with the terms on which it was made."""
+"""The leaderboard in Markdown: a section for each group, with the terms on which it was made."""
 
 from collections.abc import Sequence
 

@@ -1,13 +1,12 @@
-"""Owns the summary that ends a run: a table that fits a terminal of 80 columns."""
+"""The summary that ends a run: a table that fits a terminal of 80 columns."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from bench.core.record import START, RunRecord
+from bench.core.record import START
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.columns import FLAGGED, is_degenerate
 from bench.report.analysis.compared import score_interval
-from bench.report.analysis.ranking import choose_groups
 from bench.report.analysis.settings import Group, Setting, Split, interval, plotted_split
 from bench.report.tables.gain import no_gain_text
 from bench.report.tables.text import NOTHING, number, percent, setting_text, target_formula, terms_text
@@ -20,15 +19,15 @@ if TYPE_CHECKING:
 NAMES = ("", "objective, setting")
 
 
-def summary_table(records: Iterable[RunRecord], *, protocol: str | None = None) -> "RenderableType":
+def summary_table(groups: Iterable[Group]) -> "RenderableType":
     """Return what ends a run: a table for each group, the start model on top, the best of an objective with ★.
 
     Numbers are of the test prompts where all settings have them, else of the validation prompts; the title says which.
-    Where only the best ones were tested, their test target stands beside. ``protocol`` leaves one protocol's groups.
+    Where only the best ones were tested, their test target stands beside.
     """
     from rich.console import Group as Together
 
-    return Together(*map(_summary, choose_groups(records, protocol=protocol)))
+    return Together(*map(_summary, groups))
 
 
 def _summary(group: Group) -> "Table":

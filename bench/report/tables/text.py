@@ -1,4 +1,4 @@
-"""Owns what people are told of the number that chooses and ranks: J, or a judge's win rate over the start model."""
+"""Words and formulas of tables: the target (J, or a win rate over the start model), terms, numbers."""
 
 import math
 from collections.abc import Mapping, Sequence

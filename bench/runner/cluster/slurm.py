@@ -1,4 +1,4 @@
-"""Owns what Slurm is given: scripts for an array of workers and for one training on many nodes, and how ranks start."""
+"""Slurm scripts: an array of workers, and one training on many nodes."""
 
 import re
 import shlex

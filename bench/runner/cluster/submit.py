@@ -1,4 +1,4 @@
-"""Owns ``bench launch``: writes the scripts, or has submitit submit the workers."""
+"""``bench launch``: writes the scripts, or has submitit submit the workers."""
 
 import os
 import subprocess

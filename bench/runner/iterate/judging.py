@@ -1,4 +1,4 @@
-"""Owns who labels a round: the judge that was named, or the policy itself; what it may cost is told first."""
+"""The labeller of a round: a named judge, or the policy itself, with its cost."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

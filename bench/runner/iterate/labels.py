@@ -1,4 +1,4 @@
-"""Owns labelling a round's completions: scored one by one, or compared two by two, by any judge; kept on disk."""
+"""Labelling a round's completions: scored one by one, or compared two by two, by any judge; kept on disk."""
 
 import gzip
 import itertools
@@ -87,7 +87,7 @@ def by_score(
         tokens=sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in found.values()),
         mass=_mean([verdict.mass for verdict in found.values() if verdict.mass is not None]),
         mean=_mean(known_scores),
-        example=next((verdict.said for verdict in found.values() if verdict.outcome != "judged"), "")[:400],
+        example=next((verdict.text for verdict in found.values() if verdict.outcome != "judged"), "")[:400],
     )
     return [Labels(scores=tuple(scores[row.prompt, text] for text in row.texts)) for row in sampled], about
 
@@ -99,10 +99,10 @@ def score_by(judge: Judge) -> ScoreAnswers:
         assert judge.score is not None
         values = [float(value) for value in judge.score(part)]
         return [
-            Verdict(first_better=None, said=stated_score(value))
+            Verdict(first_better=None, text=stated_score(value))
             if math.isfinite(value)
             else Verdict(
-                first_better=None, outcome="failed", said=stated_score(None, "no score, or one too long to read")
+                first_better=None, outcome="failed", text=stated_score(None, "no score, or one too long to read")
             )
             for value in values
         ]
@@ -121,7 +121,7 @@ def by_comparison(
     compared: list[dict[tuple[int, int], float | None]] = [{} for _ in sampled]
     for (row, one, other), annotation in zip(places, found, strict=True):
         compared[row][one, other] = annotation.preference
-    verdicts = [verdict for each in found for verdict in each.asked.values()]
+    verdicts = [verdict for each in found for verdict in each.verdicts.values()]
     bias = position_bias(found)
     about = About(
         judge=judge.name,
@@ -129,7 +129,7 @@ def by_comparison(
         tokens=sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in verdicts),
         first_wins=bias.first if judge.ordered and bias.n else None,
         mass=_mean([verdict.mass for verdict in verdicts if verdict.mass is not None]),
-        example=next((verdict.said for verdict in verdicts if verdict.outcome != "judged"), "")[:400],
+        example=next((verdict.text for verdict in verdicts if verdict.outcome != "judged"), "")[:400],
     )
     return [Labels(compared=each) for each in compared], about
 
@@ -193,7 +193,7 @@ def _paired(sampled: Sequence[Sampled]) -> Paired:
 
 
 def _score(verdict: Verdict) -> float | None:
-    read: Any = json.loads(verdict.said)["score"]
+    read: Any = json.loads(verdict.text)["score"]
     return None if read is None else float(read)
 
 

@@ -1,4 +1,4 @@
-"""Owns a loop: its rounds one after another, each from the policy of the one before, with progress."""
+"""A loop: its rounds one after another, each from the policy of the one before, with progress."""
 
 from typing import TYPE_CHECKING
 

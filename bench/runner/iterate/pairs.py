@@ -1,4 +1,4 @@
-"""Owns how labelled completions of one prompt become preference pairs. Pure functions of numbers."""
+"""Preference pairs from labelled completions of one prompt. Pure functions of numbers."""
 
 import itertools
 from collections.abc import Mapping, Sequence

@@ -75,11 +75,11 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
 
 def _check(request: IterateRequest, plan: Plan) -> None:
     """Refuse a request that cannot be done in rounds."""
-    if plan.workspace.problem is not None:
+    if not plan.workspace.evaluator.samples:
         raise UsageError(
             f"suite {request.run.suite} lists every completion, so none has to be sampled", fix="--suite sentiment"
         )
-    if request.judge == GOLD and not (plan.workspace.suite.folder / "gold").is_dir():
+    if request.judge == GOLD and plan.workspace.suite.gold_folder is None:
         raise UsageError(
             f"suite {request.run.suite} has no gold reward", fix="--judge reward:FOLDER, lm:FOLDER or api:…"
         )

@@ -1,4 +1,4 @@
-"""Owns which prompts a round samples completions for."""
+"""The prompts that a round samples completions for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ def training_prompts(workspace: Workspace) -> list[Prompt]:
     """Return the distinct prompts of the training data, in their order: none of them selects or reports."""
     distinct = list(dict.fromkeys(row.prompt_ids for row in workspace.data.rows))
     texts = workspace.tokenizer.batch_decode([list(ids) for ids in distinct], skip_special_tokens=True)
-    return [Prompt(ids=ids, text=workspace.words.get(ids, text)) for ids, text in zip(distinct, texts, strict=True)]
+    return [
+        Prompt(ids=ids, text=workspace.prompt_texts.get(ids, text)) for ids, text in zip(distinct, texts, strict=True)
+    ]
 
 
 def fitting(prompts: Sequence[Prompt], *, tokens: int, max_length: int) -> list[Prompt]:

@@ -1,4 +1,4 @@
-"""Owns one round: sample → label → pairs → train → evaluate. A stage whose output lies whole is skipped."""
+"""One round: sample → label → pairs → train → evaluate. A stage whose output lies whole is skipped."""
 
 import json
 from collections import Counter
@@ -24,8 +24,9 @@ from bench.runner.iterate.samples import FILE, Sampled, read_sampled, sample_rou
 from bench.runner.iterate.spec import LoopSpec
 from bench.runner.keys import run_spec
 from bench.runner.run import run
-from bench.runner.workspace import SPLITS, Workspace
+from bench.runner.workspace import Workspace
 from bench.suites.pairs import Pair
+from bench.suites.protocol import HELD_OUT_SPLITS
 from bench.utils.event_log import stage
 from bench.utils.files import write_text_whole
 from losses import Objective
@@ -147,7 +148,7 @@ def trained(loop: Loop, number: int, workspace: Workspace, hooks: Hooks) -> list
     with stage("round", {"loop": loop.spec.key, "round": number}):
         return [
             run(workspace, spec, split, hooks, tuning=loop.tuning, files=loop.files, first=loop.first)
-            for split in SPLITS
+            for split in HELD_OUT_SPLITS
         ]
 
 

@@ -1,4 +1,4 @@
-"""Owns a round's completions: drawn from the current policy, and the file that keeps them with their texts."""
+"""A round's completions: drawn from the current policy, and the file that keeps them with their texts."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Owns the policy as its own judge (self-rewarding, arXiv 2401.10020): an additive score of 0 to 5 points.
+"""The policy as its own judge (self-rewarding, arXiv 2401.10020): an additive score of 0 to 5 points.
 
 The rubric says in our words what Figure 2 of that paper asks for: a point each for relevance, coverage, usefulness,
 clear and complete writing to the asker, and an answer of an expert without anything too much.
@@ -123,10 +123,10 @@ def _expected(model: Any, asked: Sequence[list[int]], begin: Ids, ends: Sequence
         at += POINTS
         value = float((chances * np.arange(POINTS)).sum() / chances.sum()) if chances.sum() > 0 else math.nan
         found.append(
-            Verdict(first_better=None, outcome="failed", said=stated_score(None, "the log-probs are no numbers"))
+            Verdict(first_better=None, outcome="failed", text=stated_score(None, "the log-probs are no numbers"))
             if math.isnan(value)
             else Verdict(
-                first_better=None, said=stated_score(value), mass=float(chances.sum()), prompt_tokens=len(prompt)
+                first_better=None, text=stated_score(value), mass=float(chances.sum()), prompt_tokens=len(prompt)
             )
         )
     return found
@@ -171,7 +171,7 @@ def _mean(said: Sequence[str], *, prompt_tokens: int, written: int) -> Verdict:
     return Verdict(
         first_better=None,
         outcome="malformed" if value is None else "judged",
-        said=stated_score(value, said[0]),
+        text=stated_score(value, said[0]),
         prompt_tokens=prompt_tokens,
         completion_tokens=written,
     )
@@ -183,4 +183,4 @@ def _context(model: Any) -> float:
 
 def _too_long(tokens: int, model: Any, *, more: int = 1) -> Verdict:
     words = f"{tokens} tokens and a judgement of {more} exceed the context of {_context(model):g}"
-    return Verdict(first_better=None, outcome="failed", said=stated_score(None, words))
+    return Verdict(first_better=None, outcome="failed", text=stated_score(None, words))

@@ -1,1 +1,1 @@
-"""Owns recipes: published experiments as options of ``bench run``, a TOML file each beside this one."""
+"""Recipes: published experiments as options of ``bench run``, a TOML file each beside this one."""

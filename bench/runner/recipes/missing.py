@@ -1,4 +1,4 @@
-"""Owns what of a command is not on this machine, found without a network and without opening anything."""
+"""Models, data and tasks that a command needs and this machine lacks, found without a network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Owns what a part costs on paper: work, memory and disk by the formulas of docs/scaling.md, nothing measured here."""
+"""Cost of a recipe's part on paper: work, memory and disk by the formulas of docs/scaling.md."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Owns how recipes are told: their list, one's page, and one's plan on paper."""
+"""Display of recipes: their list, one's page, and one's plan on paper."""
 
 import shlex
 from collections.abc import Iterator, Sequence

@@ -1,1 +1,1 @@
-"""Owns nothing but the package: what a results folder says of the work in it. Reads only; see overview and show."""
+"""State of the work in a results folder; reads only."""

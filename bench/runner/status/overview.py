@@ -1,4 +1,4 @@
-"""Owns the state of a results folder: studies, workers, trainings, time left, disk, and what is damaged."""
+"""The state of a results folder: studies, workers, trainings, time left, disk, and what is damaged."""
 
 import json
 import os

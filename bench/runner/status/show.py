@@ -1,4 +1,4 @@
-"""Owns how the state of a results folder is told to people: a few tables that fit a terminal."""
+"""Display of a results folder's state: a few tables that fit a terminal."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Owns the state of studies as their storages tell it: which settings have a result, and who is at the others."""
+"""The state of studies as their storages tell it: which settings have a result, and who is at the others."""
 
 import json
 import os

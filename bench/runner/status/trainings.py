@@ -1,4 +1,4 @@
-"""Owns the state of unfinished trainings, from their work folders: how far, how fast, and whether anybody is at it."""
+"""The state of unfinished trainings, from their work folders: how far, how fast, and whether anybody is at it."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Owns what lies beside the stages of a suite's assets: README and provenance; and checking assets against it."""
+"""README and provenance of a suite's assets, and the check of assets against them."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Owns the BLiMP subset of the sentiment suite: which items are drawn, and the lm-eval task that reads them."""
+"""The BLiMP subset of the sentiment suite: which items are drawn, and the lm-eval task that reads them."""
 
 import hashlib
 import json

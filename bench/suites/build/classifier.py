@@ -1,4 +1,4 @@
-"""Owns the training of the gold reward's classifier: features, selection, rounding, and what it scores on test."""
+"""The training of the gold reward's classifier: features, selection, rounding, and what it scores on test."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Owns the movie-review corpus: reading, cleaning, de-duplicating and splitting it."""
+"""The movie-review corpus: reading, cleaning, de-duplicating and splitting it."""
 
 import gzip
 import hashlib

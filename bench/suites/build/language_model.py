@@ -1,4 +1,4 @@
-"""Owns the start model of the sentiment suite: its byte-level BPE tokenizer and its training from scratch."""
+"""The start model of the sentiment suite: its byte-level BPE tokenizer and its training from scratch."""
 
 import math
 import time

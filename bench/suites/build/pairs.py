@@ -1,4 +1,4 @@
-"""Owns how the data are made: prompts from reviews, completions from the start model, rewards from the classifier."""
+"""Preference data of the suite: prompts from reviews, completions of the start model, rewards of the classifier."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Owns the build of the sentiment suite's assets: model, gold reward, data, BLiMP; and their provenance."""
+"""The build of the sentiment suite's assets: model, gold reward, data, BLiMP; and their provenance."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Owns how a build is cut into stages: each writes its folder whole or not at all, and is skipped when complete."""
+"""Stages of a build: each writes its folder whole or not at all, and is skipped when complete."""
 
 import hashlib
 import json

@@ -1,1 +1,1 @@
-"""Owns the enumerable problem: every completion known, so that each objective has a known optimum."""
+"""The enumerable problem: every completion known, so that each objective has a known optimum."""

@@ -1,4 +1,4 @@
-"""Owns the evaluation of a checkpoint on an enumerable problem: expectations over all completions, none sampled."""
+"""The evaluation of a checkpoint on an enumerable problem: expectations over all completions, none sampled."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Owns the preference data of an enumerable problem: which completions meet, and what their labels say."""
+"""The preference data of an enumerable problem: which completions meet, and what their labels say."""
 
 from collections.abc import Sequence
 

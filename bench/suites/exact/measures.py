@@ -1,4 +1,4 @@
-"""Owns what is true of a policy over enumerated completions, without sampling: the optimum, the frontier, distances.
+"""Exact measures of a policy over enumerated completions: the optimum, the frontier, distances.
 
 Arrays are ``[C, Y]``: log-probs in nats and rewards of every completion of each context; sums are over all Y.
 """

@@ -1,4 +1,4 @@
-"""Owns the preference data that has no sampling error: every pair, as often as its probability says."""
+"""The preference data that has no sampling error: every pair, as often as its probability says."""
 
 from fractions import Fraction
 from math import lcm

@@ -1,4 +1,4 @@
-"""Owns the enumerable problem: its completions, rewards and start model, and what annotators prefer."""
+"""The enumerable problem: its completions, rewards and start model, and what annotators prefer."""
 
 import itertools
 from dataclasses import dataclass

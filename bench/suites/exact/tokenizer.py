@@ -1,4 +1,4 @@
-"""Owns the tokenizer of the enumerable problem: a word for each symbol and each context."""
+"""The tokenizer of the enumerable problem: a word for each symbol and each context."""
 
 import string
 from typing import Any

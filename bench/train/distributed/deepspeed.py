@@ -1,4 +1,4 @@
-"""Owns what DeepSpeed does differently (ZeRO stages 1 and 2, by accelerate's configuration): its engine steps, clips,
+"""Training by DeepSpeed (ZeRO stages 1 and 2, by accelerate's configuration): its engine steps, clips,
 and keeps weights and moments in flat partitions."""
 
 from collections.abc import Mapping, Sequence

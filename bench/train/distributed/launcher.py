@@ -1,4 +1,4 @@
-"""Owns starting ranks, or waiting for those that a user starts: progress followed, faults told, none left behind."""
+"""Starting ranks, or waiting for those that a user starts: progress followed, faults told, none left behind."""
 
 import contextlib
 import json

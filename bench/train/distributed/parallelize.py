@@ -1,4 +1,4 @@
-"""Owns how ranks share a policy: a copy each (DDP), a shard each (FSDP2), DeepSpeed's way, or one process alone.
+"""The ways in which ranks share a policy: a copy each (DDP), a shard each (FSDP2), DeepSpeed, or one process alone.
 
 What the loop asks of a policy, and what differs between these, is here: how it is prepared, when gradients are
 exchanged, how they are clipped. What a rank holds of a tensor is in ``bench.train.distributed.sharding``.

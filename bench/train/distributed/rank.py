@@ -1,4 +1,4 @@
-"""Owns what one rank does from its first line to its exit code: a job from its folder, and an end in good order.
+"""One rank, from start to exit code: a job from its folder, and an end in good order.
 
 ``torchrun --nproc_per_node 2 -m bench.train RUN_DIR`` and ``accelerate launch -m bench.train RUN_DIR`` start ranks.
 """

@@ -1,4 +1,4 @@
-"""Owns tensors of which a rank may hold a part: made whole for a state, and parted again when one is read."""
+"""Tensors of which a rank may hold a part: made whole for a state, and parted again when one is read."""
 
 from collections.abc import Mapping, Sequence
 

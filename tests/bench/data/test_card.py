@@ -7,7 +7,7 @@ import pytest
 
 from bench.cli.data_card import Table, draw_lengths, markdown, tables, write_cards
 from bench.data.card import describe, length_bias, row_lengths, shared_prompts, spread
-from bench.data.contamination import check_contamination
+from bench.data.contamination import contamination
 from bench.data.preferences import read_preferences, scan
 from bench.errors import UsageError
 
@@ -95,7 +95,7 @@ def test_prompts_of_two_files_are_compared(tmp_path):
 def test_a_card_is_written_in_each_form_with_texts_escaped(tmp_path, suffix):
     evil = "<script>alert(1)</script> | \x1b[31m red"
     found = scan(write_rows(tmp_path / "a.jsonl", [pair(evil, "a", "b")]))
-    overlap = check_contamination(read_preferences(tmp_path / "a.jsonl"), [evil])
+    overlap = contamination([evil], [evil])
     card = describe(found, source="a", contaminated=overlap, against="eval.jsonl")
     write_cards([card], tmp_path / f"card{suffix}")
     text = (tmp_path / f"card{suffix}").read_text()

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.contamination import check_contamination, contamination, prompts_in
-from bench.data.preferences import read_preferences
+from bench.data.contamination import contamination, prompts_in
 from bench.errors import UsageError
 
 from .conftest import CHAT, PAIR, write_rows
@@ -58,17 +57,16 @@ def test_against_itself_every_prompt_is_found_and_against_nothing_none(rows, run
     assert contamination([], prompts, run=run).found == ()
 
 
-def test_a_data_set_is_checked_in_one_call():
-    training = read_preferences(HERE / "alpaca.json")
-    found = check_contamination(training, ["convert 45  kilometers to meters."])
-    assert found.exact == 1
+def test_the_prompts_of_a_data_set_are_compared_with_those_of_an_evaluation():
+    training = prompts_in(HERE / "alpaca.json").prompts
+    assert contamination(training, ["convert 45  kilometers to meters."]).exact == 1
 
 
 def test_a_shared_system_message_is_no_overlap(tmp_path):
     system = {"role": "system", "content": text(*range(20))}
     rows = [{**CHAT, "prompt": [system, {"role": "user", "content": f"Question {i}?"}]} for i in range(2)]
     paths = [write_rows(tmp_path / f"{i}.jsonl", [row]) for i, row in enumerate(rows)]
-    assert check_contamination(read_preferences(paths[0]), prompts_in(paths[1]).prompts).touched == 0
+    assert contamination(prompts_in(paths[0]).prompts, prompts_in(paths[1]).prompts).touched == 0
 
 
 @pytest.mark.parametrize(

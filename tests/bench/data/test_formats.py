@@ -7,7 +7,7 @@ import pytest
 
 from bench.core.data_options import FORMATS, DataOptions
 from bench.data.preferences import read_preferences
-from bench.data.readers.turns import ASSISTANT
+from bench.data.readers.messages import ASSISTANT
 from bench.data.rows import Single
 from bench.errors import UsageError
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.sets import joined, split_sets
+from bench.data.sets import concatenate_sets, split_sets
 from bench.data.split import split_by_prompt
 from bench.data.tokens import EncodedPair, encoded_of, unpair
 from bench.errors import UsageError
@@ -68,7 +68,7 @@ def test_the_content_is_of_the_sets_in_their_order_and_of_their_borders():
 
 def test_sets_of_two_kinds_are_refused_by_name():
     with pytest.raises(UsageError, match="one has pairs rows and two has unpaired rows"):
-        joined(["one", "two"], [a_set([1]), unpair(a_set([2]))])
+        concatenate_sets(["one", "two"], [a_set([1]), unpair(a_set([2]))])
 
 
 def test_a_set_that_is_left_without_training_rows_is_refused_by_name():

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from bench.stats.paired import holm, paired_test, probability_of_improvement
+from bench.stats.crossed import crossed_interval
+from bench.stats.paired import holm, paired_test, paired_tests, probability_of_improvement
 from tests.bench.stats.coverage import CASES, coverage
 
 TABLE = st.lists(st.lists(st.integers(-50, 50), min_size=5, max_size=5), min_size=3, max_size=3)
@@ -111,3 +112,24 @@ def test_an_interval_of_improvement_holds_the_truth_in_92_to_98_of_100_tables(ca
 def test_tables_of_other_seeds_or_prompts_are_refused(test):
     with pytest.raises(ValueError, match="same seeds"):
         test(np.zeros((3, 4)), np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (5, 192), (3, 40), (1, 30), (6, 1)])
+def test_many_tests_at_once_are_what_each_is_alone(shape):
+    draw = np.random.default_rng(7)
+    pairs = [(draw.normal(size=shape) + draw.normal(scale=0.4), draw.normal(size=shape)) for _ in range(12)]
+    pairs.append((pairs[0][0], pairs[0][0]))
+    together = paired_tests(pairs)
+    assert [test.p for test in together] == [paired_test(*pair).p for pair in pairs]
+    assert together[-1].p == 1.0
+    for (first, second), test in zip(pairs[:-1], together, strict=False):
+        # At the level 1 − p the interval touches 0.
+        edge = crossed_interval(first - second, level=1 - test.p)
+        assert edge.half == pytest.approx(abs(edge.mean), rel=1e-6)
+
+
+def test_shapes_may_differ_from_test_to_test():
+    draw = np.random.default_rng(3)
+    pairs = [(draw.normal(size=shape), draw.normal(size=shape)) for shape in ((2, 9), (4, 9), (1, 1), (2, 9))]
+    assert [math.isnan(test.p) for test in paired_tests(pairs)] == [False, False, True, False]
+    assert [test.p for test in paired_tests(pairs)][:2] == [paired_test(*pair).p for pair in pairs[:2]]

@@ -176,8 +176,8 @@ def test_a_rung_is_scored_by_the_win_rate_on_fewer_prompts(tmp_path, data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": None}, "suite chat brings no model"),
-        ({"data": None}, "suite chat brings no preferences"),
+        ({"model": None}, "suite chat has no model of its own"),
+        ({"data": None}, "suite chat has no preferences of its own"),
         ({"judges": ("fitted", "fitted")}, "two judges are called 'fitted'"),
         ({"judges": ("fited",)}, "--judge 'fited': not a judge"),
     ],

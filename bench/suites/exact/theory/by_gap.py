@@ -1,4 +1,4 @@
-"""Owns the closed forms of objectives that look at gaps of log-ratios, against a reference."""
+"""The closed forms of objectives that look at gaps of log-ratios, against a reference."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

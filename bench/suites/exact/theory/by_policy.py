@@ -1,4 +1,4 @@
-"""Owns the closed forms of objectives without a reference, or that judge each completion by itself."""
+"""The closed forms of objectives without a reference, or that judge each completion by itself."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Owns the way from the best gap of every pair to a policy: values that differ by the gaps, then normalisation.
+"""The way from the best gap of every pair to a policy: values that differ by the gaps, then normalisation.
 
 A completion's quantity is z: its log-ratio, or an average; log π = weight·z + offset. An objective looks at the gaps
 of g(z), for a rising bend g. Where all best gaps fit together, g(z_i) - g(z_j) = u_i - u_j, every pair is at its

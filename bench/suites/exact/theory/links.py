@@ -1,4 +1,4 @@
-"""Owns links: from how often i is preferred to j to the gap that minimises an objective's risk on that pair.
+"""Links: from how often i is preferred to j to the gap that minimises an objective's risk on that pair.
 
 Each takes ``won`` = P(i ≻ j) and ``lost`` = P(j ≻ i), [..., i, j], and gives gaps of that shape, antisymmetric.
 Each raises NoClosedForm where a pair has no single finite best gap.

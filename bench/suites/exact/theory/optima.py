@@ -1,4 +1,4 @@
-"""Owns ``own_optimum``: the policy that minimises an objective's population risk, where theory gives it."""
+"""``own_optimum``: the policy that minimises an objective's population risk, where theory gives it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

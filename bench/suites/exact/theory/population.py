@@ -1,4 +1,4 @@
-"""Owns a preference problem with few enough completions, ``Population``, and a known optimum on it, ``Known``."""
+"""A preference problem with few enough completions, ``Population``, and a known optimum on it, ``Known``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class Population:
 
     log_ref: Array
     preference: Array
-    lengths: NDArray
+    lengths: NDArray[np.int64]
     reward: Array
     vocabulary: int | None = None
 

@@ -1,4 +1,4 @@
-"""Owns the closed forms of objectives that are another one at some parameters or on some completions."""
+"""The closed forms of objectives that are another one at some parameters or on some completions."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Owns optima of risks that fall into a sum over completions, held together by normalisation alone.
+"""Optima of risks that fall into a sum over completions, held together by normalisation alone.
 
 Such a risk is Σ_i F_i(z_i), F_i convex, under Σ_i π_ref,i e^z_i = 1 for log-ratios z. Where the free minimum m of the
 F_i gives Σ π_ref e^m >= 1, the optimum is that of the convex problem with «<= 1»: unique, and the one place with

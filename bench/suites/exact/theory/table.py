@@ -1,4 +1,4 @@
-"""Owns ``docs/optima.md``: where each objective's population risk is least, or why that is not known."""
+"""``docs/optima.md``: where each objective's population risk is least, or why that is not known."""
 
 from collections.abc import Iterable
 

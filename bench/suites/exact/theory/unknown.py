@@ -1,4 +1,4 @@
-"""Owns the objectives that no closed form is known for, each with its reason."""
+"""The objectives that no closed form is known for, each with its reason."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -9,13 +9,13 @@ import pytest
 from bench.errors import RunError, UsageError
 from bench.evaluate.judges.annotate import annotate, outcomes
 from bench.evaluate.judges.answers import Paired
-from bench.evaluate.judges.base import Pair
+from bench.evaluate.judges.base import AnswerPair
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of
 from tests.bench.evaluate.judges.models import ANSWERS, chat_model, template_file
 from tests.bench.evaluate.judges.server import completion, serving
 
-PAIR = Pair(instruction="What is red?", first="a rose", second="the sea")
+PAIR = AnswerPair(instruction="What is red?", first="a rose", second="the sea")
 
 
 def judge_at(server, **fields):
@@ -75,7 +75,7 @@ def test_an_endpoint_says_what_the_same_model_says_in_this_process(tmp_path):
         return 200, completion(next(iter(words)), chances=words)
 
     pairs = [
-        Pair(instruction="This movie was", first=first, second=second)
+        AnswerPair(instruction="This movie was", first=first, second=second)
         for first, second in ((" wonderful", " awful"), (" awful", " wonderful"), (" dull", " a joy"))
     ]
     with serving(answer) as server:
@@ -100,7 +100,7 @@ def test_a_server_that_only_fails_is_told_by_its_error_and_not_asked_for_ever(st
         found = verdicts(server)[0]
         assert len(server.bodies) == 3
     assert (found.outcome, found.first_better) == ("failed", None)
-    assert "too busy" in found.said
+    assert "too busy" in found.text
 
 
 def test_a_server_that_hangs_is_given_up_after_the_timeout():
@@ -109,7 +109,7 @@ def test_a_server_that_hangs_is_given_up_after_the_timeout():
         found = verdicts(server, timeout=0.3, retries=0)[0]
         assert time.monotonic() - started < 10
     assert found.outcome == "failed"
-    assert "Timeout" in found.said
+    assert "Timeout" in found.text
 
 
 @pytest.mark.parametrize("content", [b'{"choices": [', b"<html>gateway</html>", b'{"choices": []}', b"[]", b"null"])
@@ -190,7 +190,7 @@ def test_as_many_are_asked_at_once_as_allowed_and_no_more():
         return 200, completion("m")
 
     with serving(answer) as server:
-        verdicts(server, [Pair(instruction=str(n), first="a", second="b") for n in range(12)], concurrency=3)
+        verdicts(server, [AnswerPair(instruction=str(n), first="a", second="b") for n in range(12)], concurrency=3)
         assert server.most == 3
 
 

@@ -144,7 +144,7 @@ def test_answers_that_are_absent_or_of_two_models_of_one_name_are_refused(files)
         evaluate_command(Evaluation(judges=("gold",), baseline=files["baseline"]))
     with pytest.raises(UsageError, match="answers of one model"):
         evaluate_command(Evaluation(judges=("gold",), baseline=files["baseline"], outputs=files["outputs"] * 2))
-    with pytest.raises(UsageError, match="one name"):
+    with pytest.raises(UsageError, match="two judges are called 'gold'"):
         evaluate_command(Evaluation(judges=("gold", "gold"), **files))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.evaluate.judges.base import Pair
+from bench.evaluate.judges.base import AnswerPair
 from bench.evaluate.judges.bradley_terry import Labelled, fitted_judge
 from bench.evaluate.judges.factory import judge_of, judge_spec
 
@@ -61,9 +61,9 @@ def labelled(count=40):
 def test_it_prefers_what_the_preferences_prefer_in_texts_that_it_has_not_seen():
     judge = fitted_judge(labelled(), source="data")
     new = list(zip(answers(KIND, 50, seed=2), answers(RUDE, 50, seed=3), strict=True))
-    said = dict(judge.compare([Pair(instruction="", first=kind, second=rude) for kind, rude in new]))
+    said = dict(judge.compare([AnswerPair(instruction="", first=kind, second=rude) for kind, rude in new]))
     assert np.mean([said[place].first_better for place in range(50)]) > 0.95
-    turned = dict(judge.compare([Pair(instruction="", first=rude, second=kind) for kind, rude in new]))
+    turned = dict(judge.compare([AnswerPair(instruction="", first=rude, second=kind) for kind, rude in new]))
     assert all(turned[place].first_better == 1 - said[place].first_better for place in range(50))
 
 

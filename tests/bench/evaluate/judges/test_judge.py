@@ -8,7 +8,7 @@ import pytest
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import annotate, as_records, judgements_of, orders, outcomes, position_bias
 from bench.evaluate.judges.answers import Paired, paired, read_answers
-from bench.evaluate.judges.base import Judge, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of, judge_spec
 from bench.evaluate.judges.judgements import read_judgements
@@ -137,7 +137,7 @@ def test_annotations_on_disk_give_the_table_that_those_in_memory_give(tmp_path):
 def test_the_gold_judge_prefers_what_the_gold_reward_scores_higher():
     gold = judge_of(judge_spec("gold"))
     good, bad = " a wonderful film, perfect in every way", " an awful waste of time"
-    pairs = [Pair(instruction="This was", first=a, second=b) for a, b in ((good, bad), (bad, good), (bad, bad))]
+    pairs = [AnswerPair(instruction="This was", first=a, second=b) for a, b in ((good, bad), (bad, good), (bad, bad))]
     assert [verdict.first_better for _, verdict in gold.compare(pairs)] == [1.0, 0.0, 0.5]
 
 
@@ -160,7 +160,7 @@ def test_a_reward_model_prefers_what_it_scores_higher(tmp_path):
         with torch.no_grad():
             return float(model.eval()(**tokenizer(f"{instruction}\n\n{answer}", return_tensors="pt")).logits)
 
-    pairs = [Pair(instruction="Why?", first=f"because {n}", second=f"{n} is the reason") for n in range(8)]
+    pairs = [AnswerPair(instruction="Why?", first=f"because {n}", second=f"{n} is the reason") for n in range(8)]
     hard = judge_of(judge_spec(f"reward:{tmp_path / 'reward'}"))
     soft = judge_of(JudgeSpec(kind="reward", folder=tmp_path / "reward", soft=True))
     gaps = [score("Why?", pair.first) - score("Why?", pair.second) for pair in pairs]
@@ -176,12 +176,12 @@ def test_a_language_model_may_explain_first_and_what_does_not_fit_is_told(tmp_pa
     folder = chat_model(tmp_path / "model")
     template = template_of(str(template_file(tmp_path)), answers=ANSWERS)
     lm = judge_of(JudgeSpec(kind="lm", folder=folder, template=str(template_file(tmp_path)), answers=ANSWERS))
-    long = Pair(instruction="word " * 400, first="a", second="b")
-    (_, verdict), (_, fits) = lm.compare([long, Pair(instruction="It was", first=" a", second=" b")])
+    long = AnswerPair(instruction="word " * 400, first="a", second="b")
+    (_, verdict), (_, fits) = lm.compare([long, AnswerPair(instruction="It was", first=" a", second=" b")])
     assert (verdict.outcome, fits.outcome) == ("failed", "judged")
-    assert "exceed" in verdict.said
-    ((_, spoken),) = lm.grade([filled(template, Pair(instruction="It was", first=" a", second=" b"))])
-    assert spoken.said
+    assert "exceed" in verdict.text
+    ((_, spoken),) = lm.grade([filled(template, AnswerPair(instruction="It was", first=" a", second=" b"))])
+    assert spoken.text
     with pytest.raises(UsageError, match="apart"):
         judge_of(
             JudgeSpec(kind="lm", folder=folder, template=str(template_file(tmp_path)), answers=(" goodx", " goody"))
@@ -190,7 +190,7 @@ def test_a_language_model_may_explain_first_and_what_does_not_fit_is_told(tmp_pa
 
 def test_what_stands_in_an_answer_is_never_read_as_a_field(tmp_path):
     template = template_of(str(template_file(tmp_path)))
-    ((_, text),) = filled(template, Pair(instruction="{output_2}", first="{instruction}", second="\\1 {x}"))
+    ((_, text),) = filled(template, AnswerPair(instruction="{output_2}", first="{instruction}", second="\\1 {x}"))
     assert text == "{output_2}{instruction} and\\1 {x}. In a word, the first one was very"
 
 

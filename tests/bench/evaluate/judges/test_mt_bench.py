@@ -54,7 +54,7 @@ def test_a_grade_is_read_as_fastchat_reads_it(said, grade):
 
 def test_the_error_is_over_questions_not_turns():
     rows = [
-        Graded(judge="j", model="m", question=81 + q, category="writing", turn=t, grade=g, outcome="judged", said="")
+        Graded(judge="j", model="m", question=81 + q, category="writing", turn=t, grade=g, outcome="judged", text="")
         for q, g in enumerate((2.0, 4.0, 6.0))
         for t in (1, 2)
     ]

@@ -10,13 +10,13 @@ import urllib.request
 
 import pytest
 
-from bench.evaluate.judges.base import Pair
+from bench.evaluate.judges.base import AnswerPair
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of
 from tests.bench.evaluate.judges.models import ANSWERS, chat_model, template_file
 
 PAIRS = [
-    Pair(instruction="This movie was", first=first, second=second)
+    AnswerPair(instruction="This movie was", first=first, second=second)
     for first, second in ((" wonderful", " awful"), (" great fun", " a waste of time"), (" dull", " a joy"))
 ]
 
@@ -76,4 +76,4 @@ def test_a_model_served_by_transformers_judges_as_it_does_in_this_process(served
             assert here[number].mass < 0.5
     # asked for its first word among all, this model says «good»
     ((_, first),) = there.compare(PAIRS[:1])
-    assert (first.outcome, first.said) == ("judged", " good")
+    assert (first.outcome, first.text) == ("judged", " good")

@@ -5,7 +5,7 @@ import pytest
 
 from bench.core.samples import SampleRow
 from bench.errors import RunError
-from bench.evaluate.judges.base import Judge, Pair, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 from bench.evaluate.judges.reward_model import scored_judge
 from bench.evaluate.judges.win_rate import held_out_accuracy, judged, scored
 
@@ -53,7 +53,7 @@ def silent_on(*words):
     def compare(pairs):
         for place, pair in enumerate(pairs):
             silent = pair.first in words or pair.second in words
-            verdict = Verdict(first_better=None, outcome="refused", said="no") if silent else Verdict(first_better=0.0)
+            verdict = Verdict(first_better=None, outcome="refused", text="no") if silent else Verdict(first_better=0.0)
             yield place, verdict
 
     return Judge(name="silent", identity="silent", ordered=False, compare=compare)
@@ -86,7 +86,8 @@ def test_verdicts_are_kept_and_not_asked_for_again(tmp_path):
 
 def test_agreement_with_held_out_labels_counts_ties_half():
     pairs = [
-        Pair(instruction="q", first=first, second=second) for first, second in (("3", "1"), ("1", "2"), ("5 a", "5 b"))
+        AnswerPair(instruction="q", first=first, second=second)
+        for first, second in (("3", "1"), ("1", "2"), ("5 a", "5 b"))
     ]
     (metric,) = held_out_accuracy(JUDGE, pairs, task="judge", split="test", seed=0, verdicts=None)
     assert (metric.name, metric.value, metric.n) == ("held_out_accuracy", pytest.approx(0.5), 3)

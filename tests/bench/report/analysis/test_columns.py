@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.core.record import Metric
 from bench.errors import RunError, UsageError
+from bench.report.analysis.analysis import analyse_folder
 from bench.report.analysis.columns import NAMES
 from bench.report.analysis.compared import compare_group
 from bench.report.analysis.ranking import choose_groups, one_group
@@ -148,7 +149,7 @@ def test_the_terms_of_each_protocol_are_told():
     terms = "preset standard · axes beta · 12 trials of each objective (grid) · 1 seed to choose · 3 seeds to report"
     assert f"{terms} · 60 steps · 960 pairs" in text
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(summary_table(two_protocols(), protocol="standard"))
+    console.print(summary_table(choose_groups(two_protocols(), protocol="standard")))
     told = " ".join(console.export_text().split())
     assert "preset standard · axes beta · 12 trials" in told
     assert "preset quick" not in told
@@ -156,7 +157,7 @@ def test_the_terms_of_each_protocol_are_told():
 
 def test_only_the_formats_that_were_asked_for_are_written(tmp_path):
     write_records(tmp_path, two_protocols())
-    paths = write_leaderboard(tmp_path, formats=["tex"], protocol="standard")
+    paths = write_leaderboard(tmp_path, analysis=analyse_folder(tmp_path, protocol="standard"), formats=["tex"])
     assert paths.written == (tmp_path / "leaderboard.tex",)
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "leaderboard.tex"}
     assert "preset quick" not in paths.latex.read_text()

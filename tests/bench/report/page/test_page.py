@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.samples import write_samples
+from bench.report.analysis.analysis import analyse
 from bench.report.analysis.settings import group_records
 from bench.report.page.render import content_hash, page_html, script_json, write_page
 from bench.report.page.runs import LONGEST, PROMPTS
@@ -153,7 +154,7 @@ def test_completions_stand_beside_the_start_models_for_the_same_prompts(tmp_path
 def test_numbers_of_a_row_are_those_of_the_leaderboard(tmp_path: Path, full_study):
     from bench.report.tables.leaderboard import leaderboard
 
-    text = page_html(full_study, results=tmp_path)
+    text = page_html(analyse(full_study), results=tmp_path)
     for _, row in leaderboard(full_study)[lambda frame: frame.best].iterrows():
         assert f'data-key="{row.target:.6g}"' in text
         half = (row.target_high - row.target_low) / 2
@@ -170,12 +171,12 @@ def test_degenerate_completions_and_bad_ends_are_flagged(hostile: Path):
 
 def test_the_first_line_says_who_ties_and_who_cannot_be_told(tmp_path: Path):
     few = study(("dpo", "ipo"), final_seeds=1)
-    text = page_html(few, results=tmp_path)
+    text = page_html(analyse(few), results=tmp_path)
     assert "cannot be told: there are not two common seeds" in text
     wide = [record(run_spec("dpo", seed=s), split="test", target=1 + s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec("kto", seed=s), split="test", target=s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec(name), target=0.5) for name in ("dpo", "kto")]
-    text = page_html([*start_records(), *wide], results=tmp_path)
+    text = page_html(analyse([*start_records(), *wide]), results=tmp_path)
     assert "Lower (p &lt; 0.05): kto" in text
 
 
@@ -185,7 +186,7 @@ def test_a_page_without_runs_says_so(tmp_path: Path):
 
 def test_links_to_a_setting_hold_when_others_come(tmp_path: Path):
     def named(records) -> set[str]:
-        data = Parsed(page_html(records, results=tmp_path)).data
+        data = Parsed(page_html(analyse(records), results=tmp_path)).data
         return {s["id"] for s in data["groups"][0]["settings"] if s["objective"] in ("dpo", "start")}
 
     assert named(study(("dpo",))) == named(study(("dpo", "ipo", "kto")))
@@ -201,7 +202,7 @@ def test_five_hundred_runs_take_seconds_and_megabytes(tmp_path: Path):
         folder.mkdir(parents=True)
         (folder / "samples.jsonl.gz").write_bytes(content)
     started = time.perf_counter()
-    text = page_html(records, results=tmp_path)
+    text = page_html(analyse(records), results=tmp_path)
     assert time.perf_counter() - started < 5  # 0.7 s on an idle machine
     assert text.count("words words") > 100
     assert len(text) < 5e6

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bench.core.artifacts import write_whole
 from bench.errors import RunError
+from bench.report.analysis.analysis import analyse
 from bench.report.analysis.compared import compare_group
 from bench.report.analysis.settings import group_records
 from bench.report.page.render import page_html
@@ -32,7 +33,7 @@ def compared(records):
 
 def rendered(records, width=80) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(summary_table(records))
+    console.print(summary_table(group_records(records)))
     return console.export_text()
 
 
@@ -110,7 +111,7 @@ def test_training_that_gained_nothing_is_told_in_table_terminal_and_page(target,
     told = "o objective exceeds the start model (J = 0.000)"
     assert (told in leaderboard_markdown(compared(records))) is warned
     assert (told in rendered(records, width=160)) is warned
-    assert (told in page_html(records, results=tmp_path)) is warned
+    assert (told in page_html(analyse(records), results=tmp_path)) is warned
 
 
 def test_what_was_not_tested_gained_neither_something_nor_nothing():

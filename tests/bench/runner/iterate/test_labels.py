@@ -78,7 +78,7 @@ def test_scoring_that_was_killed_goes_on_from_what_was_kept(tmp_path):
         if number == dies_at:
             raise KeyboardInterrupt
         asked.extend(part)
-        return [Verdict(first_better=None, said=stated_score(float(len(text) + number))) for _, text in part]
+        return [Verdict(first_better=None, text=stated_score(float(len(text) + number))) for _, text in part]
 
     ask = partial(by_score, "mine", "identity", sampled=sampled, cache=tmp_path, progress=quiet)
     with pytest.raises(KeyboardInterrupt):
@@ -161,7 +161,7 @@ def test_the_expected_score_is_the_mean_over_the_digits_that_the_policy_would_sa
         ids = [*_asked(tokenizer, prompt, answer, reasons=False), *begin]
         chances = [chance_of(model, ids, end) for end in ends]
         expected = sum(points * chance for points, chance in enumerate(chances)) / sum(chances)
-        assert math.isclose(json.loads(verdict.said)["score"], expected, rel_tol=1e-4)
+        assert math.isclose(json.loads(verdict.text)["score"], expected, rel_tol=1e-4)
         assert math.isclose(verdict.mass, sum(chances), rel_tol=1e-4)
 
 
@@ -180,8 +180,8 @@ def test_sampled_judgements_that_say_no_score_are_malformed_and_ones_too_long_fa
     score = self_scores(model, tokenizer, SelfJudging(judgements=2, tokens=8), seed=(0,))
     found = score([("Film 1 was", " fine"), ("Film 2 was", " long" * 120)], 0)
     assert [verdict.outcome for verdict in found] == ["malformed", "failed"]
-    assert [json.loads(verdict.said)["score"] for verdict in found] == [None, None]
-    assert json.loads(found[0].said)["said"]
+    assert [json.loads(verdict.text)["score"] for verdict in found] == [None, None]
+    assert json.loads(found[0].text)["said"]
     assert score([("Film 1 was", " fine"), ("Film 2 was", " long" * 120)], 0) == found
     labels, about = by_score("self", "i", score, rows(1), cache=None, progress=quiet)
     assert labels[0].scores == (None,) * 4

@@ -1,4 +1,4 @@
-"""Owns the way from a data set to the encoded rows that are trained on, selected by and reported on."""
+"""Encoded train, validation and test rows of one or several data sets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.data_options import DataOptions
-from bench.data.borders import tell_borders
 from bench.data.encode import encode
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
 from bench.data.preferences import Preferences, read_preferences, subset
 from bench.data.rows import words_of
 from bench.data.sets import Split, split_sets
 from bench.data.template import Tokenizer
+from bench.data.token_boundaries import report_boundaries
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
 from bench.errors import UsageError, escape_unprintable
 
@@ -21,14 +21,14 @@ NO_LIMIT = 2**40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class EncodedSplits:
     """Data in three parts, and the words of each prompt by its token ids: what a judge is shown of it."""
 
     split: Split
     words: Mapping[Ids, str]
 
 
-def encoded_parts(
+def encode_splits(
     paths: Sequence[Path],
     options: DataOptions,
     tokenizer: Tokenizer,
@@ -37,7 +37,7 @@ def encoded_parts(
     fractions: Sequence[float],
     template: str | None = None,
     note: Callable[[str], None] = lambda text: None,
-) -> Parts:
+) -> EncodedSplits:
     """Return train, validation and test of one or several data sets, encoded; no prompt is in two of them.
 
     Validation and test rows are those that ``options`` or a single data set itself give; what is not given is a share
@@ -59,7 +59,7 @@ def encoded_parts(
             told = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {told}")
         encoded = encode(read, tokenizer, max_length=max_length)
-        tell_borders(read, tokenizer, note=note, template=template)
+        report_boundaries(read, tokenizer, note=note, template=template)
         said = (words_of(row.prompt) for row in read.rows)
         words.update(zip((row.prompt_ids for row in encoded.rows), said, strict=True))
         return encoded
@@ -80,7 +80,7 @@ def encoded_parts(
     shares = [0.0 if name in given else share for name, share in zip((TRAIN, VALIDATION, TEST), fractions, strict=True)]
     shares[0] = fractions[0] if not given else 1.0 - sum(shares[1:])
     split = split_sets([escape_unprintable(path.name) for path in paths], sets, fractions=shares, seed=0)
-    return Parts(split=replace(split, parts={**split.parts, **given}), words=words)
+    return EncodedSplits(split=replace(split, parts={**split.parts, **given}), words=words)
 
 
 def _given(

@@ -1,4 +1,4 @@
-"""Owns where prompt and completion meet: how many rows a tokenizer would part elsewhere, and telling of it."""
+"""Token boundaries between prompt and completion: counts of rows that a joint encoding splits elsewhere."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WINDOW = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Borders:
+class BoundaryCounts:
     """How many completions in plain text there are, of how many a joint encoding parts prompt and completion elsewhere.
 
     ``first`` names the first of these: row, field and the token that the joint encoding has across the border.
@@ -27,7 +27,7 @@ class Borders:
     first: str | None
 
 
-def borders(preferences: Preferences, tokenizer: Tokenizer) -> Borders:
+def count_boundaries(preferences: Preferences, tokenizer: Tokenizer) -> BoundaryCounts:
     """Compare, for each completion in plain text, its tokens beside its prompt's with those of both as one text.
 
     Training takes the first, so a model is asked for tokens that it would have written otherwise where the two differ.
@@ -39,12 +39,12 @@ def borders(preferences: Preferences, tokenizer: Tokenizer) -> Borders:
     suspects = [each for each, differs in zip(found, near, strict=True) if differs]
     whole = _differing([(prompt, completion) for _, prompt, completion in suspects], tokenizer)
     merged = [each for each, differs in zip(suspects, whole, strict=True) if differs]
-    return Borders(
+    return BoundaryCounts(
         completions=len(found), merged=len(merged), first=_described(*merged[0], tokenizer) if merged else None
     )
 
 
-def tell_borders(preferences: Preferences, tokenizer: Tokenizer, *, note: Note, template: str | None) -> None:
+def report_boundaries(preferences: Preferences, tokenizer: Tokenizer, *, note: Note, template: str | None) -> None:
     """Tell what the tokens of a data set are not as one may think: merged borders, or what the chat template does.
 
     Args:
@@ -58,7 +58,7 @@ def tell_borders(preferences: Preferences, tokenizer: Tokenizer, *, note: Note, 
         note(
             f"{preferences.source}: its texts are plain strings, which no chat template touches; messages are templated"
         )
-    found = borders(preferences, tokenizer)
+    found = count_boundaries(preferences, tokenizer)
     log_event("borders", {"source": preferences.source, "completions": found.completions, "merged": found.merged})
     if found.merged:
         note(

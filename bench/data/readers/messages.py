@@ -1,9 +1,9 @@
-"""Owns turns of a dialogue as other tools write them, and the end of a prompt in two dialogues that begin alike."""
+"""Messages of dialogues in other tools' spellings, and the end of the prompt that two dialogues share."""
 
 import re
 from collections.abc import Mapping, Sequence
 
-from bench.data.faults import RowError, shorten, type_name
+from bench.data.row_errors import RowError, shorten, type_name
 from bench.data.rows import Message, encodable, message
 
 # What ShareGPT's exports and the tools that read them call the two sides.
@@ -48,7 +48,7 @@ def turns(value: object, name: str) -> tuple[Message, ...]:
     return tuple(turn(each, f"{name}[{index}]") for index, each in enumerate(value))
 
 
-def asked_and_answered(dialogue: Sequence[Message], name: str) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
+def prompt_and_answer(dialogue: Sequence[Message], name: str) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """Return (the turns before the last, the last one), which must be the assistant's. Raises RowError."""
     if len(dialogue) < 2 or dialogue[-1]["role"] != "assistant":
         roles = ", ".join(each["role"] for each in dialogue)
@@ -59,7 +59,7 @@ def asked_and_answered(dialogue: Sequence[Message], name: str) -> tuple[tuple[Me
     return tuple(dialogue[:-1]), (dialogue[-1],)
 
 
-def prompted(system: str, question: str, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
+def prompt_with_system(system: str, question: str, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
     """Return a prompt that ends with a question, with its system message where that says something."""
     asked: list[Message] = [*earlier, {"role": "user", "content": question}]
     if system.strip():
@@ -114,7 +114,7 @@ def optional(fields: Mapping[str, object], name: str) -> str:
     return encodable(value, name)
 
 
-def border(dialogues: Sequence[str], names: Sequence[str]) -> int:
+def prompt_end(dialogues: Sequence[str], names: Sequence[str]) -> int:
     """Return where the prompt ends in dialogues in text: behind the last «\\n\\nAssistant:» of their common start.
 
     The longest common start itself would cut two answers in the middle of the words that they begin with.

@@ -4,8 +4,8 @@ import pytest
 
 from bench.core.data_options import DataOptions
 from bench.data.encode import encode
-from bench.data.near import near_duplicates
-from bench.data.parts import encoded_parts, token_lengths, within_tokens
+from bench.data.encoded_splits import encode_splits, token_lengths, within_tokens
+from bench.data.near_duplicates import near_duplicates
 from bench.data.preferences import preferences_of, read_preferences
 from bench.data.rows import Pair
 from bench.data.split import split_by_prompt
@@ -108,7 +108,7 @@ def test_rows_beyond_a_number_of_tokens_are_left_out_and_counted(make_tokenizer)
 
 def parts_of(path, tokenizer, notes=None, **options):
     note = (lambda text: None) if notes is None else notes.append
-    found = encoded_parts([path], DataOptions(**options), tokenizer, max_length=64, fractions=FRACTIONS, note=note)
+    found = encode_splits([path], DataOptions(**options), tokenizer, max_length=64, fractions=FRACTIONS, note=note)
     return found.split.parts
 
 

@@ -1,4 +1,4 @@
-"""Owns what is done to rows that were read: their form, what is filtered out, and duplicates."""
+"""Filters of preference rows: form, limits and duplicates."""
 
 import hashlib
 import json
@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Literal
 
 from bench.core.data_options import AS_IT_IS, DataOptions
-from bench.data.faults import RowError
-from bench.data.near import near_duplicates
+from bench.data.near_duplicates import near_duplicates
+from bench.data.row_errors import RowError
 from bench.data.rows import Message, Pair, Single, Text
 
-Row = Pair | Single
+PreferenceRow = Pair | Single
 _LIMITS = (
     "min_prompt_characters",
     "max_prompt_characters",
@@ -23,7 +23,7 @@ _LIMITS = (
 )
 
 
-def in_form(row: Row, form: Literal["auto", "messages", "text"]) -> Row:
+def in_form(row: PreferenceRow, form: Literal["auto", "messages", "text"]) -> PreferenceRow:
     """Return the row with strings as a turn of the user and the answer, or a single turn's messages as strings.
 
     Raises RowError for messages of several turns that are to be text: only a chat template can say how.
@@ -36,17 +36,19 @@ def in_form(row: Row, form: Literal["auto", "messages", "text"]) -> Row:
     return replace(row, prompt=prompt, chosen=_answer(row.chosen, form), rejected=_answer(row.rejected, form))
 
 
-def said(text: Text) -> str:
+def plain_text(text: Text) -> str:
     """Return the words of a prompt or an answer: the turns of messages one below the other."""
     return text if isinstance(text, str) else "\n".join(each["content"] for each in text)
 
 
-def answers(row: Row) -> tuple[str, ...]:
+def answers(row: PreferenceRow) -> tuple[str, ...]:
     """Return the words of the row's completions, the chosen one first."""
-    return (said(row.completion),) if isinstance(row, Single) else (said(row.chosen), said(row.rejected))
+    return (
+        (plain_text(row.completion),) if isinstance(row, Single) else (plain_text(row.chosen), plain_text(row.rejected))
+    )
 
 
-def filtered(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Counter[str]]:
+def filtered(rows: Sequence[PreferenceRow], options: DataOptions) -> tuple[list[PreferenceRow], Counter[str]]:
     """Return the rows that are within the limits, and how many were left out by which limit."""
     if all(getattr(options, name) == getattr(AS_IT_IS, name) for name in _LIMITS):
         return list(rows), Counter()
@@ -60,12 +62,12 @@ def filtered(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Coun
     return kept, dropped
 
 
-def without_duplicates(rows: Sequence[Row], options: DataOptions) -> tuple[list[Row], Counter[str]]:
+def without_duplicates(rows: Sequence[PreferenceRow], options: DataOptions) -> tuple[list[PreferenceRow], Counter[str]]:
     """Return the rows without later ones of the same prompt and answers, and without near prompts if that is wanted."""
     if options.duplicates == "keep":
         return list(rows), Counter()
     seen: set[bytes] = set()
-    kept: list[Row] = []
+    kept: list[PreferenceRow] = []
     for row in rows:
         key = hashlib.blake2b(
             content_key(row).encode(), digest_size=16
@@ -75,27 +77,27 @@ def without_duplicates(rows: Sequence[Row], options: DataOptions) -> tuple[list[
             kept.append(row)
     dropped = Counter({"duplicate": len(rows) - len(kept)})
     if options.duplicates == "drop_near":
-        near = near_duplicates([said(row.prompt) for row in kept], share=options.near)
+        near = near_duplicates([plain_text(row.prompt) for row in kept], share=options.near)
         dropped["near duplicate"] = len(near)
         kept = [row for place, row in enumerate(kept) if place not in near]
     return kept, +dropped
 
 
-def content_key(row: Row) -> str:
+def content_key(row: PreferenceRow) -> str:
     """Return what two rows that say the same have in common: prompt, answers and label; scores may differ."""
     parts = (row.completion, row.label) if isinstance(row, Single) else (row.chosen, row.rejected)
     return json.dumps([row.prompt, *parts], sort_keys=True)
 
 
-def margin(row: Row) -> float | None:
+def margin(row: PreferenceRow) -> float | None:
     """Return the chosen score less the rejected one, None where there is none."""
     if isinstance(row, Single) or row.chosen_score is None or row.rejected_score is None:
         return None
     return row.chosen_score - row.rejected_score
 
 
-def _outside(row: Row, options: DataOptions) -> str | None:
-    prompt = len(said(row.prompt))
+def _outside(row: PreferenceRow, options: DataOptions) -> str | None:
+    prompt = len(plain_text(row.prompt))
     lengths = [len(answer) for answer in answers(row)]
     gap = margin(row)
     limits = (
@@ -126,4 +128,4 @@ def _as_messages(text: Text, role: str) -> tuple[Message, ...]:
 
 
 def _answer(text: Text, form: str) -> Text:
-    return said(text) if form == "text" else _as_messages(text, "assistant")
+    return plain_text(text) if form == "text" else _as_messages(text, "assistant")

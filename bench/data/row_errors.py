@@ -1,4 +1,4 @@
-"""Owns what is wrong with one row, and how values and columns are shown in messages."""
+"""Errors of one row, and the display of values and columns in messages."""
 
 from collections.abc import Iterable
 

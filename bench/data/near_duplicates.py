@@ -1,4 +1,4 @@
-"""Owns which texts are nearly the same: by their words, normalised, and by runs of them."""
+"""Near-duplicate texts: by normalised words and runs of words."""
 
 import re
 import unicodedata

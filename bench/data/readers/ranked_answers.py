@@ -1,15 +1,15 @@
-"""Owns formats in which answers were scored or compared: which of them make pairs, and which are ties."""
+"""Readers of scored or compared answers: which of them make pairs, and which are ties."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from bench.core.data_options import DataOptions
-from bench.data.faults import RowError, listed, shorten, type_name
 from bench.data.readers.chat import instructed
 from bench.data.readers.dialogues import answer_of, prompt_of
+from bench.data.readers.messages import ASSISTANT, HUMAN, optional, prompt_end, refuse_more_than_strings
 from bench.data.readers.plain import names_of_scores, sides_of
-from bench.data.readers.turns import ASSISTANT, HUMAN, border, optional, refuse_more_than_strings
+from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.data.rows import (
     TIE,
     Dropped,
@@ -79,7 +79,7 @@ def read_ranked_text(raw: Mapping[str, object], options: DataOptions, row: int) 
     """Yield the pairs of dialogues in text that begin alike."""
     texts = [_plain(each, f"text[{index}]") for index, each in enumerate(_list(raw, "text"))]
     numbers = _numbers(raw, "score", count=len(texts), of="text")
-    place = border(texts, ("text[0]", f"text[{len(texts) - 1}]"))
+    place = prompt_end(texts, ("text[0]", f"text[{len(texts) - 1}]"))
     prompt = prompt_of(texts[0][:place], "text[0]", options)
     yield from _paired(
         prompt,

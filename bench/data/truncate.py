@@ -1,4 +1,4 @@
-"""Owns the lengths of encoded rows: which are refused, what is cut off, and the numbering of their prompts."""
+"""Length limits of encoded rows: refusal, truncation, and the numbering of prompts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class RowIds:
     score_gap: float | None
 
 
-def fit(
+def truncate(
     rows: Iterable[RowIds],
     tokenizer: Tokenizer,
     *,

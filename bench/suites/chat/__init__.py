@@ -1,0 +1,1 @@
+"""Chat: a user's own model and preferences, compared by judges."""

@@ -1,0 +1,71 @@
+"""Judges of the chat suite, made from their names, and the target that the first of them allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from bench.data.tokens import Encoded, pairs_in, singles_in
+from bench.errors import UsageError
+from bench.evaluate.judges.base import Judge
+from bench.evaluate.judges.bradley_terry import Labelled, fitted_judge
+from bench.evaluate.judges.config import JudgeSpec
+from bench.evaluate.judges.factory import judge_of, judges_of
+from bench.suites.chat.held_out import answer_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Target = Literal["reward", "win_rate", "auto"]
+
+
+def make_judges(
+    names: Sequence[str], *, model: Path, train: Encoded, tokenizer: PreTrainedTokenizerBase, source: str
+) -> tuple[Judge, ...]:
+    """Make judges from their names: ``fitted``, ``start``, or the forms of ``bench evaluate --judge``.
+
+    Raises:
+        UsageError: no judge, one that cannot be made, or two of one name.
+    """
+    if not names:
+        raise UsageError("there is no judge", fix="--judge fitted")
+    special = {
+        "fitted": lambda: fitted_judge(_labelled(train, tokenizer), source=source),
+        "start": lambda: judge_of(JudgeSpec(kind="lm", folder=model, name="start")),
+    }
+    return tuple(judges_of(names, special=special))
+
+
+def target_of(requested: Target, judges: Sequence[Judge]) -> Target:
+    """Return the requested target; for ``auto`` J where the first judge gives rewards, else its win rate.
+
+    Without a price of KL, a reward grows for as long as the policy drifts, and so does a win rate by that reward.
+
+    Raises:
+        UsageError: rewards are requested, and the first judge only compares.
+    """
+    rewards = judges[0].score is not None
+    if requested == "auto":
+        return "reward" if rewards else "win_rate"
+    if requested == "reward" and not rewards:
+        raise UsageError(
+            f"evaluation.target=reward: judge {judges[0].name} compares answers and gives none a reward",
+            fix="--set evaluation.target=win_rate, or --judge fitted first",
+        )
+    return requested
+
+
+def _labelled(train: Encoded, tokenizer: PreTrainedTokenizerBase) -> Labelled:
+    pairs, singles = pairs_in(train.rows), singles_in(train.rows)
+    if pairs:
+        return Labelled(
+            prompts=[pair.group for pair in pairs],
+            better=answer_texts([pair.chosen_ids for pair in pairs], tokenizer),
+            worse=answer_texts([pair.rejected_ids for pair in pairs], tokenizer),
+        )
+    return Labelled(
+        prompts=[single.group for single in singles],
+        better=answer_texts([single.completion_ids for single in singles], tokenizer),
+        desirable=[single.desirable for single in singles],
+    )

@@ -1,0 +1,79 @@
+"""The chat suite: the user's model and preferences, held-out prompts of that data, and judges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.core.artifacts import Note
+from bench.core.specs import EvaluationSpec, JudgedBy, TrainSpec
+from bench.errors import UsageError, escape_unprintable
+from bench.evaluate.checkpoint import JudgeInputs
+from bench.suites.chat.held_out import content_of, held_out_prompts, note_overlap
+from bench.suites.chat.judges import make_judges, target_of
+from bench.suites.inputs import UserInputs
+from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, check_context, data_spec_of
+from bench.suites.sampling import SamplingEvaluator
+from bench.suites.suite import Suite
+
+VERDICTS = "verdicts"
+
+
+def check_request(suite: Suite, inputs: UserInputs, *, train: TrainSpec, evaluation: EvaluationSpec) -> None:
+    """Raise UsageError without a model or without preference data."""
+    if inputs.model is None:
+        raise UsageError(f"suite {suite.name} has no model of its own", fix="--model FOLDER")
+    if not inputs.data:
+        raise UsageError(f"suite {suite.name} has no preferences of its own", fix="--data FILE")
+
+
+def start_model(suite: Suite, *, results: Path, note: Note) -> None:
+    """Return None: the model is the user's."""
+
+
+def load(
+    suite: Suite,
+    inputs: UserInputs,
+    start: StartModel,
+    *,
+    evaluation: EvaluationSpec,
+    results: Path,
+    note: Note,
+) -> SuiteData:
+    """Read and encode the user's data, split by prompt, and make the judges.
+
+    Raises:
+        UsageError: data or judges do not suit.
+    """
+    check_context(start)
+    tokenizer = start.tokenizer
+    parts = inputs.as_turns(tokenizer).read(tokenizer, max_length=start.max_length, note=note)
+    prompts = held_out_prompts(parts, tokenizer, prompts=inputs.prompts)
+    note_overlap(parts, prompts, note=note)
+    rows, names = parts.split.parts["train"], inputs.judges or suite.judges
+    judges = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name)
+    judged_by = tuple(
+        JudgedBy(source=escape_unprintable(name), name=judge.name, identity=judge.identity)
+        for name, judge in zip(names, judges, strict=True)
+    )
+    decided = {
+        "judges": judged_by,
+        "content": content_of(parts, prompts),
+        "target": target_of(evaluation.target, judges),
+    }
+    first = {split: each.first(evaluation.prompts) for split, each in prompts.items()}
+    return SuiteData(
+        data=rows,
+        data_spec=data_spec_of(parts.split, source=inputs.data_source),
+        held_out={split: parts.split.parts[split] for split in HELD_OUT_SPLITS if rows.kind == "pairs"},
+        prompts={split: each.prompts for split, each in first.items()},
+        evaluation=evaluation.model_copy(update=decided),
+        evaluator=SamplingEvaluator(
+            judge_inputs={
+                split: JudgeInputs(
+                    judges=judges, instructions=each.instructions, held_out=each.held_out, verdicts=results / VERDICTS
+                )
+                for split, each in first.items()
+            }
+        ),
+        prompt_texts=parts.words,
+    )

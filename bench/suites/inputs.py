@@ -1,0 +1,64 @@
+"""User-supplied inputs of a suite: model, data, judges and prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.artifacts import Note
+from bench.core.data_options import AS_IT_IS, DataOptions
+from bench.data.encoded_splits import EncodedSplits, encode_splits
+from bench.errors import escape_unprintable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FRACTIONS = (0.8, 0.1, 0.1)
+"""Share of a user's own prompts that is trained on, selected by and reported on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserInputs:
+    """Model, data and judges as the user named them. None and empty: the suite's own.
+
+    ``options``: how ``data`` are read and which rows are left out. ``judges`` compare answers, and ``prompts`` is a
+    file of instructions to report on; both are for suites without a reward of their own.
+    """
+
+    model: str | None = None
+    chat_template: str | None = None
+    data: tuple[Path, ...] = ()
+    options: DataOptions = AS_IT_IS
+    judges: tuple[str, ...] = ()
+    prompts: Path | None = None
+
+    def as_turns(self, tokenizer: PreTrainedTokenizerBase) -> UserInputs:
+        """Read plain strings as a turn and its answer if the model has a chat template and no form was chosen."""
+        if self.options.form != "auto" or getattr(tokenizer, "chat_template", None) is None:
+            return self
+        return replace(self, options=self.options.model_copy(update={"form": "messages"}))
+
+    def read(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, note: Note) -> EncodedSplits:
+        """Return the data in three parts, encoded. Raises as ``encode_splits``."""
+        return encode_splits(
+            self.data,
+            self.options,
+            tokenizer,
+            max_length=max_length,
+            fractions=FRACTIONS,
+            template=self.chat_template,
+            note=note,
+        )
+
+    @property
+    def data_name(self) -> str:
+        """Names of the data sets, as messages show them."""
+        return " + ".join(escape_unprintable(path.name) for path in self.data)
+
+    @property
+    def data_source(self) -> str:
+        """Names of the data sets as records show them, with the reading options that differ from the default."""
+        changed = self.options.model_dump(exclude_defaults=True)
+        texts = [f"{name}={value.name if isinstance(value, Path) else value}" for name, value in changed.items()]
+        return f"{self.data_name} ({escape_unprintable(', '.join(texts))})" if texts else self.data_name

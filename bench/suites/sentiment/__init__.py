@@ -1,0 +1,1 @@
+"""Sentiment: positive movie reviews, scored by a known reward."""
