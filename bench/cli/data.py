@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bench.core.data_options import DataOptions
     from bench.data.card import Card
     from bench.data.contamination import EvaluationPrompts
-    from bench.data.preferences import Reading
     from bench.data.filters import PreferenceRow
+    from bench.data.preferences import Reading
 
 data_app = typer.Typer(help="Describe preference data, or write it in the plain form.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
