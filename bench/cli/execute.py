@@ -1,4 +1,4 @@
-"""The commands ``bench run`` and ``bench run --open``: plan, comparison, reports and summary."""
+"""What ``bench run`` does once its request is read: plan, train, report; or open a study for workers."""
 
 import sys
 from functools import partial
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.errors import RunError, UsageError
+from bench.utils.console import say
 from bench.utils.event_log import command_log
 from bench.utils.files import writable
 from bench.utils.process import loading, quiet_libraries
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from bench.runner.resources import Workers
 
 
-def run_command(request: Request, *, dry_run: bool) -> None:
-    """``bench run``: plan, compare, write leaderboard, figures and page, print the summary."""
+def run_command(request: RunRequest, *, dry_run: bool) -> None:
+    """Plan, compare, write leaderboard, figures and page, and print the summary, for ``bench run``."""
     quiet_libraries()
     console = Console()
     with loading():
@@ -34,7 +35,7 @@ def run_command(request: Request, *, dry_run: bool) -> None:
         from bench.runner.plan import make_plan
 
         writable(request.results)
-        plan = make_plan(request, note=lambda text: console.print(for_terminal(text), highlight=False, markup=False))
+        plan = make_plan(request, note=lambda text: say(console, for_terminal(text)))
         crew = workers_for(plan)
         if crew.workers == 1:
             torch.set_num_threads(threads)
@@ -75,12 +76,12 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     images = [path for path in figures if path.suffix == ".png"]
     console.print(summary_table(summarised.comparisons))
     for pruning in summarised.pruning:
-        console.print(pruning_text(pruning), highlight=False, markup=False)
+        say(console, pruning_text(pruning))
     page = write_page(request.results, analysis=analysis)
     costs = write_costs(request.results, analysis.costs)
     remember(request.results, (*tables.written, costs, *figures, page))
     for path in (*tables.written, costs, *images, page):
-        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"  {path}")
     if failures:
         raise RunError(
             f"{len(failures)} of {sum(search.trials for search in plan.searches)} settings failed; {failures[0]}",
@@ -88,12 +89,12 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
         )
 
 
-def open_command(request: Request) -> None:
-    """``bench run --open``: check everything and open the study, so that workers find what to do."""
+def open_command(request: RunRequest) -> None:
+    """Check the whole plan and open its study, for ``bench run --open``: workers do the rest."""
     quiet_libraries()
     console = Console()
     if request.study is None:
-        raise UsageError("--open needs a name that workers join by", fix="--study NAME")
+        raise UsageError("--open needs a name for the study, which workers join by", fix="--study NAME")
     with loading():
         from bench.runner.hooks import hooks_of, stoppable
         from bench.runner.plan import make_plan
@@ -102,8 +103,8 @@ def open_command(request: Request) -> None:
         writable(request.results)
         plan = make_plan(request)
     with stoppable() as stop:
-        note = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        note = partial(say, console)
         open_schedule(plan, hooks_of(plan, advance=lambda units, text: None, note=note, stop=stop), retry=None)
         note(f"study {request.study} is open: {plan.runs} trainings; join it with")
-        place = "" if request.storage is None else " --storage …"
-        note(f"  bench worker --study {request.study} --out {request.results.absolute()}{place}")
+        option = "" if request.storage is None else " --storage …"
+        note(f"  bench worker --study {request.study} --out {request.results.absolute()}{option}")

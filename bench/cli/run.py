@@ -1,4 +1,4 @@
-"""The options of ``bench run``."""
+"""The command ``bench run``: train, sweep, score and compare objectives."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ def run(
         str | None,
         typer.Option(
             "--loss",
-            help="Objectives, comma-separated; composed with +; your own by FILE.py:NAME; all. "
+            help="Objectives, separated by commas; composed with +; FILE.py:NAME for your own; or all. "
             "Example: --loss dpo,ipo,kto,sdpo or --loss dpo,dpo+nll",
         ),
     ] = None,
@@ -22,7 +22,8 @@ def run(
         str | None,
         typer.Option(
             "--recipe",
-            help="A published experiment (`bench recipes`); other options go before its own. Example: --recipe hf-blog",
+            help="A published experiment (`bench recipes`). Options you give override the recipe's. "
+            "Example: --recipe hf-blog",
         ),
     ] = None,
     part: Annotated[
@@ -32,13 +33,15 @@ def run(
         str | None,
         typer.Option(
             "--sweep",
-            help="What to sweep: the objective's own space, or values; own is its main parameter. "
+            help="Parameters to sweep, over their own space or over values; own is an objective's main parameter. "
             "Example: --sweep beta, --sweep own,lr, --sweep beta=0.01,0.1,1",
         ),
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option("--suite", help="What to train and score on; default: sentiment. Example: --suite exact"),
+        typer.Option(
+            "--suite", help="Data, start model and scores to compare on; default: sentiment. Example: --suite exact"
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -50,23 +53,23 @@ def run(
         list[Path] | None,
         typer.Option(
             "--data",
-            help="Preferences: a file, a folder, or a data set of the hub, in any known format; several in order, of "
-            "which sdpo makes its stages. Example: --data prefs.jsonl, --data org/name:train",
+            help="Preferences: a file, a folder, or a data set of the hub, in any known format. Repeat it for "
+            "several in order: the stages of sdpo. Example: --data prefs.jsonl, --data org/name:train",
         ),
     ] = None,
     judge: Annotated[
         list[str] | None,
         typer.Option(
             "--judge",
-            help="Suite chat: who compares answers with the start model's; the first one chooses. fitted, start, or as "
-            "in bench evaluate. Example: --judge fitted --judge lm:./judge",
+            help="Suite chat: a judge of answers against the start model's; the first one selects. fitted, start, or "
+            "as in bench evaluate. Example: --judge fitted --judge lm:./judge",
         ),
     ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
             "--prompts",
-            help="Suite chat: instructions to report on, in place of the data's test prompts. "
+            help="Suite chat: instructions to report on, instead of the data's test prompts. "
             "Example: --prompts alpaca_eval.json",
         ),
     ] = None,
@@ -74,7 +77,7 @@ def run(
         str | None,
         typer.Option(
             "--chat-template",
-            help="Of messages: own, chatml, llama-3, zephyr, alpaca, plain, or a Jinja file. "
+            help="How messages become text: own, chatml, llama-3, zephyr, alpaca, plain, or a Jinja file. "
             "Example: --chat-template chatml",
         ),
     ] = None,
@@ -84,23 +87,28 @@ def run(
         str | None,
         typer.Option(
             "--protocol",
-            help="What is searched, trials and seeds: quick, standard, paper. Example: --protocol standard",
+            help="How much is searched, tried and repeated: quick, standard or paper. Example: --protocol standard",
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", min=1, max=100_000, help="Settings per objective. Example: --trials 9")
+        int | None,
+        typer.Option("--trials", min=1, max=100_000, help="Settings to try for each objective. Example: --trials 9"),
     ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(
-            "--seeds", min=0, max=10_000, help="Fresh seeds of the best setting, on test prompts. Example: --seeds 5"
+            "--seeds",
+            min=0,
+            max=10_000,
+            help="Fresh seeds for the best setting, scored on test prompts. Example: --seeds 5",
         ),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any field of the spec. Example: --set beta=0.05 --set lr=1e-4 --set train.steps=100",
+            help="Set a parameter, or any field of the spec. "
+            "Example: --set beta=0.05 --set lr=1e-4 --set train.steps=100",
         ),
     ] = None,
     out: Out = Path("results"),
@@ -111,29 +119,35 @@ def run(
     patience: Annotated[
         float,
         typer.Option(
-            "--patience", min=0, help="Seconds for which the storage may be away in a sweep. Example: --patience 600"
+            "--patience", min=0, help="Seconds to wait for a storage that does not answer. Example: --patience 600"
         ),
     ] = 300.0,
     lease: Annotated[
         float,
         typer.Option(
-            "--lease", min=1, help="Seconds of silence after which a worker counts as gone. Example: --lease 60"
+            "--lease",
+            min=1,
+            help="Seconds without a sign of life after which a worker counts as gone. Example: --lease 60",
         ),
     ] = 120.0,
     sampler: Annotated[
-        str, typer.Option("--sampler", help="grid, tpe or random. Example: --sampler tpe --trials 20")
+        str,
+        typer.Option(
+            "--sampler", help="How settings are chosen: grid, tpe or random. Example: --sampler tpe --trials 20"
+        ),
     ] = "grid",
     workers: Annotated[
         str,
         typer.Option(
-            "--workers", help="Processes that share the work; auto: as many as pay here. Example: --workers 2"
+            "--workers",
+            help="Processes that share the work; auto: as many as are worthwhile here. Example: --workers 2",
         ),
     ] = "auto",
     pruner: Annotated[
         str,
         typer.Option(
             "--pruner",
-            help="What ends hopeless trials at a quarter and half of their steps: none, median, halving. "
+            help="Rule that stops hopeless trials at a quarter and half of their steps: none, median, halving. "
             "Example: --pruner halving",
         ),
     ] = "none",
@@ -143,7 +157,7 @@ def run(
             "--processes",
             min=1,
             max=4096,
-            help="Ranks of each training, by torchrun; default: 1. Example: --processes 2",
+            help="Ranks of each training, started by torchrun; default: 1. Example: --processes 2",
         ),
     ] = None,
     loss_file: Annotated[
@@ -152,7 +166,7 @@ def run(
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume/--no-resume", help="Keep finished runs, or compute them again. Example: --no-resume"),
+        typer.Option("--resume/--no-resume", help="Reuse finished runs, or compute them again. Example: --no-resume"),
     ] = True,
     tracker: Tracker = "tensorboard",
     dry_run: Annotated[
@@ -188,54 +202,45 @@ def run(
         bench run --recipe sentiment-quick
     """
     from bench.cli.execute import open_command, run_command
-    from bench.core.request import Request, data_settings, worker_count
+    from bench.core.request import RunRequest, data_settings
     from bench.errors import UsageError
-    from bench.runner.recipes.recipe import Options
-    from bench.runner.recipes.requests import as_request
     from bench.train.trackers import read_trackers
 
-    # Not validated: what a shell gives may be no text at all, which the plan refuses with a hint.
-    typed = Options.model_construct(
-        loss=loss,
-        sweep=sweep,
-        suite=suite,
-        model=model,
-        chat_template=chat_template,
-        data=tuple(map(str, data or ())),
-        judge=tuple(judge or ()),
-        prompts=None if prompts is None else str(prompts),
-        protocol=protocol,
-        trials=trials,
-        seeds=seeds,
-        set=(*data_settings(data_format, columns), *(settings or ())),
-    )
-    base = Request(
-        losses=(),
-        suite="",
-        results=out,
-        study=study,
-        storage=storage,
-        sampler=sampler,  # type: ignore[arg-type]  # the plan refuses other names, with a hint
-        workers=worker_count(workers),
-        processes=processes or 1,
-        resume=resume,
-        loss_files=tuple(loss_file or ()),
-        pruner=pruner,  # type: ignore[arg-type]  # likewise
-        patience=patience,
-        lease=lease,
-        trackers=read_trackers(tracker),
+    request = RunRequest.from_options(
+        {
+            "loss": loss,
+            "sweep": sweep,
+            "suite": suite,
+            "model": model,
+            "data": data,
+            "judge": judge,
+            "prompts": prompts,
+            "chat_template": chat_template,
+            "protocol": protocol,
+            "trials": trials,
+            "seeds": seeds,
+            "set": (*data_settings(data_format, columns), *(settings or ())),
+            "out": out,
+            "study": study,
+            "storage": storage,
+            "patience": patience,
+            "lease": lease,
+            "sampler": sampler,
+            "workers": workers,
+            "pruner": pruner,
+            "processes": processes,
+            "loss_file": loss_file,
+            "resume": resume,
+            "tracker": read_trackers(tracker),
+        }
     )
     if recipe is not None:
-        from bench.cli.recipes_command import recipe_command
+        from bench.cli.recipes import run_recipe
 
-        if processes is not None:  # a recipe may set ranks of its own
-            typed = typed.model_copy(update={"set": (*typed.set, f"execution.processes={processes}")})
-        recipe_command(recipe, typed, base, part=part, dry_run=dry_run, open_only=open_only)
-        return
-    if part is not None:
-        raise UsageError(f"--part {part}: there is no recipe that it could be a part of", fix="--recipe NAME")
-    request = as_request(typed, base)
-    if open_only:
+        run_recipe(recipe, request, part=part, dry_run=dry_run, open_only=open_only)
+    elif part is not None:
+        raise UsageError(f"--part {part} needs the recipe that it is a part of", fix="--recipe NAME")
+    elif open_only:
         open_command(request)
     else:
         run_command(request, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""The options of ``bench worker``."""
+"""The command ``bench worker``: join a study that ``bench run`` opened."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,32 +16,39 @@ def worker(
     storage: Storage = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="The shared results folder, where it lies here. Example: --out /shared/results"),
+        typer.Option(
+            "--out", help="The path of the shared results folder on this machine. Example: --out /shared/results"
+        ),
     ] = None,
     workers: Annotated[
         str,
-        typer.Option("--workers", help="Processes on this machine; auto: as many as pay here. Example: --workers 4"),
+        typer.Option(
+            "--workers", help="Processes on this machine; auto: as many as are worthwhile. Example: --workers 4"
+        ),
     ] = "auto",
     max_trials: Annotated[
         int | None,
-        typer.Option("--max-trials", min=1, help="Leave after so many settings and finals. Example: --max-trials 10"),
+        typer.Option("--max-trials", min=1, help="Leave after this many settings and finals. Example: --max-trials 10"),
     ] = None,
     idle: Annotated[
         float | None,
         typer.Option(
-            "--idle", min=0, help="Leave after so many seconds with nothing to do; default: stay. Example: --idle 60"
+            "--idle", min=0, help="Leave after this many seconds with nothing to do; default: stay. Example: --idle 60"
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The same start model, where it lies here. Example: --model ./my-sft")
+        str | None,
+        typer.Option("--model", help="The path of the same start model on this machine. Example: --model ./my-sft"),
     ] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", help="The same preferences, where they lie here. Example: --data prefs.jsonl"),
+        typer.Option("--data", help="The path of the same preferences on this machine. Example: --data prefs.jsonl"),
     ] = None,
     loss_file: Annotated[
         list[Path] | None,
-        typer.Option("--loss-file", help="The same own objective, where it lies here. Example: --loss-file my_loss.py"),
+        typer.Option(
+            "--loss-file", help="The path of the same own objective on this machine. Example: --loss-file my_loss.py"
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -52,7 +59,7 @@ def worker(
 ) -> None:
     """Join a study that `bench run` opened, from any machine, and work until it is done.
 
-    The study's storage says what is to be trained. Shared are the storage and the results folder (docs/workers.md).
+    The study's storage has the plan. All workers share the storage and the results folder (docs/workers.md).
 
     Examples:
 
@@ -60,22 +67,21 @@ def worker(
 
         bench worker --study night --out /shared/results --max-trials 10
     """
-    from bench.core.request import worker_count
-    from bench.runner.join import Joining, join_command
+    from bench.core.request import RunRequest
+    from bench.runner.join import join_command
     from bench.train.trackers import read_trackers
 
-    join_command(
-        Joining(
-            study=study,
-            storage=storage,
-            results=out,
-            workers=worker_count(workers),
-            most=max_trials,
-            idle=idle,
-            model=model,
-            data=tuple(data or ()),
-            loss_files=tuple(loss_file or ()),
-            settings=tuple(settings or ()),
-            trackers=read_trackers(tracker),
-        )
+    own = RunRequest.from_options(
+        {
+            "study": study,
+            "storage": storage,
+            "out": out,
+            "workers": workers,
+            "model": model,
+            "data": data,
+            "loss_file": loss_file,
+            "set": settings,
+            "tracker": read_trackers(tracker),
+        }
     )
+    join_command(own, most=max_trials, idle=idle)

@@ -1,27 +1,32 @@
-"""The request of ``bench run``; ``--set`` and ``--sweep`` texts become checked values before anything runs."""
+"""The request of a run: every option of ``bench run``, declared and checked once."""
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bench.core.data_options import DataOptions
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
 from bench.errors import UsageError, did_you_mean
+from losses.grammar import split_expressions
 
 Model = TypeVar("Model", bound=BaseModel)
 SamplerName = Literal["grid", "tpe", "random"]
 PrunerName = Literal["none", "median", "halving"]
+Text = Annotated[str, Field(min_length=1)]
 LEARNING_RATE = "lr"
 AUTO = "auto"
 LARGEST = 2**53
 """The largest whole number that ``--set`` takes: a float still tells it from its neighbours."""
 MOST_WORKERS = 1024
-SECTIONS: dict[str, type[BaseModel]] = {
+LONGEST_STUDY = 64
+"""Characters of a study's name; file systems take 255 for name, objective and hash together."""
+SECTIONS: Mapping[str, type[BaseModel]] = {
     "train": TrainSpec,
     "evaluation": EvaluationSpec,
     "execution": Execution,
@@ -32,43 +37,170 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """One ``bench run``, as typed. ``workers`` is None for as many as pay on this machine.
+class Option:
+    """Who may set a field of ``RunRequest`` besides ``bench run``, and whether a study stores it.
 
-    ``data``: files of preferences, in order; None for the suite's own.
-    ``patience``: seconds for which a storage may be away. ``lease``: seconds without a heartbeat after which a worker
-    counts as gone.
+    Fields:
+        recipe: a recipe may set it.
+        worker: ``bench worker`` may set it, because it is a path on this machine or says how this machine computes.
+        stored: the study stores it for the workers that join; False for what each machine has of its own.
     """
 
-    losses: tuple[str, ...]
-    suite: str
-    results: Path
-    sweep: str | None = None
-    model: str | None = None
-    data: tuple[Path, ...] | None = None
-    protocol: str | None = None
-    trials: int | None = None
-    seeds: int | None = None
-    settings: tuple[str, ...] = ()
-    study: str | None = None
-    storage: str | None = None
-    sampler: SamplerName = "grid"
-    workers: int | None = None
-    processes: int = 1
-    resume: bool = True
-    loss_files: tuple[Path, ...] = ()
-    pruner: PrunerName = "none"
-    patience: float = 300.0
-    lease: float = 120.0
-    trackers: tuple[str, ...] = ()
-    judges: tuple[str, ...] = ()
-    prompts: Path | None = None
-    chat_template: str | None = None
+    recipe: bool = False
+    worker: bool = False
+    stored: bool = True
+
+
+class RunRequest(BaseModel):
+    """One ``bench run``: what the command line, a recipe, or the study that a worker joins asks for.
+
+    Fields that were set go before those of another request (``over``), so a request with few of them is an overlay.
+    A field whose option has another name reads that name too: ``loss`` for ``losses``.
+
+    Fields:
+        data: files of preferences, in order; None for the suite's own.
+        workers: processes on this machine; None for as many as pay here.
+        patience: seconds for which a storage may be away.
+        lease: seconds without a heartbeat after which a worker counts as gone.
+
+    Raises:
+        UsageError: a sampler, pruner, study or number that does not exist or is out of range.
+        ValidationError: a field of another type, or one that does not exist.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    losses: Annotated[tuple[Text, ...], Field(validation_alias="loss"), Option(recipe=True)] = ()
+    sweep: Annotated[Text | None, Option(recipe=True)] = None
+    suite: Annotated[Text, Option(recipe=True)] = "sentiment"
+    model: Annotated[Text | None, Option(recipe=True, worker=True)] = None
+    chat_template: Annotated[Text | None, Option(recipe=True)] = None
+    data: Annotated[tuple[Path, ...] | None, Option(recipe=True, worker=True)] = None
+    judges: Annotated[tuple[Text, ...], Field(validation_alias="judge"), Option(recipe=True)] = ()
+    prompts: Annotated[Path | None, Option(recipe=True)] = None
+    protocol: Annotated[Text | None, Option(recipe=True)] = None
+    trials: Annotated[int | None, Field(ge=1), Option(recipe=True)] = None
+    seeds: Annotated[int | None, Field(ge=0), Option(recipe=True)] = None
+    settings: Annotated[tuple[str, ...], Field(validation_alias="set"), Option(recipe=True, worker=True)] = ()
+    results: Annotated[Path, Field(validation_alias="out"), Option(worker=True)] = Path("results")
+    study: Annotated[str | None, Option(worker=True, stored=False)] = None
+    storage: Annotated[str | None, Option(worker=True, stored=False)] = None
+    sampler: Annotated[SamplerName, Option()] = "grid"
+    pruner: Annotated[PrunerName, Option()] = "none"
+    patience: Annotated[float, Option()] = 300.0
+    lease: Annotated[float, Option()] = 120.0
+    workers: Annotated[int | None, Option(worker=True, stored=False)] = None
+    processes: Annotated[int, Field(ge=1), Option()] = 1
+    loss_files: Annotated[tuple[Path, ...], Field(validation_alias="loss_file"), Option(worker=True)] = ()
+    resume: Annotated[bool, Option(stored=False)] = True
+    trackers: Annotated[tuple[str, ...], Field(validation_alias="tracker"), Option(worker=True, stored=False)] = ()
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, object]) -> "RunRequest":
+        """Return the request of options by name; None and empty lists count as left out.
+
+        Raises:
+            UsageError: an option that cannot be right.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in options.items() if value not in (None, (), [])})
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = str(first["loc"][0]).replace("_", "-")
+            raise UsageError(
+                f"--{option}: {first['msg'].lower()} (got {first['input']!r})", fix="see `bench run --help`"
+            ) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _losses(cls, values: Any) -> Any:
+        """Split comma-separated losses; ``my_loss.py:my_loss`` is the loss ``my_loss`` of the file ``my_loss.py``."""
+        if not isinstance(values, Mapping) or not (name := next((n for n in ("loss", "losses") if n in values), "")):
+            return values
+        texts = split_expressions(values[name]) if isinstance(values[name], str) else values[name]
+        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+            return values
+        matches = [re.fullmatch(r"(.+\.py):(\w.*)", text) for text in texts]
+        losses = tuple(text if match is None else match[2] for text, match in zip(texts, matches, strict=True))
+        files = [Path(match[1]) for match in matches if match is not None]
+        if not files:
+            return {**values, name: losses}
+        key = "loss_file" if "loss_file" in values else "loss_files"
+        return {**values, name: losses, key: tuple(dict.fromkeys((*map(Path, values.get(key, ())), *files)))}
+
+    @field_validator("sampler", "pruner", mode="before")
+    @classmethod
+    def _known(cls, value: object, info: Any) -> object:
+        known = get_args(SamplerName if info.field_name == "sampler" else PrunerName)
+        if isinstance(value, str) and value not in known:
+            raise UsageError(f"unknown {info.field_name} {value!r}", fix=did_you_mean(value, known))
+        return value
+
+    @field_validator("patience", "lease")
+    @classmethod
+    def _seconds(cls, value: float, info: Any) -> float:
+        least = 0 if info.field_name == "patience" else 1
+        if not (math.isfinite(value) and value >= least):
+            raise UsageError(
+                f"--{info.field_name} must be a finite number of seconds ≥ {least} (got {value:g})",
+                fix=f"for example --{info.field_name} {cls.model_fields[info.field_name].default:g}",
+            )
+        return value
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _workers(cls, value: object) -> object:
+        return worker_count(value) if isinstance(value, str) else value
+
+    @field_validator("study")
+    @classmethod
+    def _study(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_study_name(value)
+        return value
+
+    def changed(self, changes: Mapping[str, object]) -> "RunRequest":
+        """Return the request with other values of some fields, checked as a new one."""
+        fields = {name: getattr(self, name) for name in self.model_fields_set}
+        return RunRequest.model_validate({**fields, **changes})
+
+    def over(self, base: "RunRequest") -> "RunRequest":
+        """Return ``base`` with every field that is set here in place of its own; ``settings`` are added to its own."""
+        fields = {name: getattr(self, name) for name in self.model_fields_set}
+        settings = (*base.settings, *self.settings)
+        if "processes" in fields:  # among the settings of ``base`` may be execution.processes
+            settings = (*settings, f"execution.processes={self.processes}")
+        return base.changed({**fields, "settings": settings})
+
+    def stored(self) -> dict[str, object]:
+        """Return the fields that a study stores, by name."""
+        return {name: getattr(self, name) for name in fields_where(stored=True)}
+
+
+def fields_where(*, recipe: bool | None = None, worker: bool | None = None, stored: bool | None = None) -> list[str]:
+    """Return the fields of ``RunRequest`` whose ``Option`` has these values; None: whichever."""
+    wanted = {"recipe": recipe, "worker": worker, "stored": stored}
+    return [
+        name
+        for name, option in _options()
+        if all(value is None or getattr(option, key) == value for key, value in wanted.items())
+    ]
+
+
+def option_of(field: str) -> str:
+    """Return the name of a field's option, as a keyword: ``loss`` for ``losses``, ``chat_template`` as it is."""
+    return str(RunRequest.model_fields[field].validation_alias or field)
+
+
+def _options() -> Iterable[tuple[str, Option]]:
+    for name, field in RunRequest.model_fields.items():
+        (option,) = (each for each in field.metadata if isinstance(each, Option))
+        yield name, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What ``--set`` said: values for sections of the spec, and values for parameters of the objectives."""
+    """The values of ``--set``: for sections of the spec, and for parameters of the objectives."""
 
     sections: Mapping[str, Mapping[str, Any]]
     params: Mapping[str, float]
@@ -84,28 +216,28 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
         params: the parameter names that the chosen objectives have.
 
     Raises:
-        UsageError: no «=», or a name that nothing has.
+        UsageError: no «=», an unknown name, or a parameter that is not a number.
     """
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     values: dict[str, float] = {}
     for text in texts:
-        name, equals, given = text.partition("=")
-        name = name.strip()
-        if not equals or not name or not given.strip():
+        name, equals, right = (part.strip() for part in text.partition("="))
+        if not (equals and name and right):
             raise UsageError(
-                f"--set {text!r} is no key=value", fix="for example --set beta=0.05 or --set train.steps=100"
+                f"--set must have the form NAME=VALUE (got {text!r})",
+                fix="for example --set beta=0.05 or --set train.steps=100",
             )
-        value = _value(given.strip(), text)
+        value = _value(right, text)
         if name == LEARNING_RATE:
             name = "train.learning_rate"
         if name in params:
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise UsageError(f"--set {text}: {given.strip()!r} is no number", fix=f"for example --set {name}=0.1")
+                raise UsageError(f"--set: {name} must be a number (got {right!r})", fix=f"for example --set {name}=0.1")
             values[name] = float(value)
             continue
-        section, field = _field(name, text, params)
+        section, field = _field(name, params)
         if (section, field) == ("train", "lora"):
-            sections["lora"] = sections["lora"] if isinstance(value, bool) else _whole(value, text)
+            sections["lora"] = sections["lora"] if isinstance(value, bool) else _lora(value, text)
             sections["train"]["lora"] = value is not False
             continue
         sections[section][field] = value
@@ -114,8 +246,8 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
 
 def data_settings(data_format: str | None, columns: str | None) -> tuple[str, ...]:
     """Return ``--data-format`` and ``--columns`` as the settings that they are short for."""
-    given = (("format", data_format), ("columns", columns))
-    return tuple(f"data.{name}={value}" for name, value in given if value is not None)
+    values = (("format", data_format), ("columns", columns))
+    return tuple(f"data.{name}={value}" for name, value in values if value is not None)
 
 
 def worker_count(text: str) -> int | None:
@@ -125,10 +257,19 @@ def worker_count(text: str) -> int | None:
     # Not isdigit(): it takes ² for a digit, and int() does not.
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= MOST_WORKERS:
         raise UsageError(
-            f"--workers {text!r} is neither auto nor a number of processes from 1 to {MOST_WORKERS}",
+            f"--workers must be auto, or a number of processes from 1 to {MOST_WORKERS} (got {text!r})",
             fix="--workers auto, or 2",
         )
     return int(text)
+
+
+def check_study_name(name: str) -> None:
+    """Refuse a study's name that is not a plain file name, because studies are folders too. Raises UsageError."""
+    if not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{LONGEST_STUDY - 1}}}", name):
+        raise UsageError(
+            f"--study must be a plain file name (got {name[:80]!r})",
+            fix=f"up to {LONGEST_STUDY} letters, digits, and _ . - after the first, as in --study night",
+        )
 
 
 def apply(base: Model, changes: Mapping[str, Any], *, section: str) -> Model:
@@ -147,7 +288,7 @@ def apply(base: Model, changes: Mapping[str, Any], *, section: str) -> Model:
         ) from error
 
 
-def _field(name: str, text: str, params: Sequence[str]) -> tuple[str, str]:
+def _field(name: str, params: Sequence[str]) -> tuple[str, str]:
     section, dot, field = name.partition(".")
     if dot and section in SECTIONS and field in SECTIONS[section].model_fields:
         return section, field
@@ -156,24 +297,27 @@ def _field(name: str, text: str, params: Sequence[str]) -> tuple[str, str]:
             if name in SECTIONS[candidate].model_fields:
                 return candidate, name
     known = [*params, LEARNING_RATE, *(f"{s}.{f}" for s, model in SECTIONS.items() for f in model.model_fields)]
-    raise UsageError(f"--set {text}: nothing is called {name!r}", fix=did_you_mean(name, known))
+    raise UsageError(f"--set: unknown setting {name!r}", fix=did_you_mean(name, known))
 
 
-def _value(given: str, text: str) -> Any:
+def _value(right: str, text: str) -> Any:
     try:
-        value = json.loads(given)
+        value = json.loads(right)
     except json.JSONDecodeError:
-        return given
+        return right
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
         raise UsageError(
             f"--set {text[:60]}…: {str(error).split(';')[0]}", fix="give a number, a word or a list"
         ) from error
     if isinstance(value, int) and abs(value) > LARGEST:
-        raise UsageError(f"--set {text[:60]}: nothing takes so large a number", fix=f"give at most {LARGEST}")
+        raise UsageError(f"--set: a whole number must be at most {LARGEST} (got {text[:60]})", fix="give less")
     return value
 
 
-def _whole(value: Any, text: str) -> dict[str, Any]:
+def _lora(value: Any, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"--set {text}: lora is true, false, or its fields", fix="for example --set lora.rank=8")
+        raise UsageError(
+            f"--set: train.lora must be true, false, or an object of its fields (got {text})",
+            fix="for example --set lora.rank=8",
+        )
     return value

@@ -1,16 +1,16 @@
-"""``bench worker``: what a study is, read from its storage; this machine's part of the work, without reports."""
+"""A worker that joins a study: its plans from the storage, and this machine's part of the work."""
 
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from bench.core.request import RunRequest
 from bench.errors import BenchError, RunError, UsageError
+from bench.utils.console import say
 from bench.utils.event_log import command_log
 from bench.utils.process import loading, quiet_libraries
 
@@ -18,44 +18,17 @@ if TYPE_CHECKING:
     from bench.runner.plan import Plan
     from bench.runner.resources import Workers
     from bench.runner.scheduler import Limits
-    from bench.runner.study_manifest import Posted
+    from bench.runner.study_manifest import StoredPlan
     from bench.utils.progress import Progress
 
 
-@dataclass(frozen=True, kw_only=True)
-class Joining:
-    """One ``bench worker``, as typed: None where the study's own word holds. ``settings`` are of ``execution`` only."""
-
-    study: str
-    storage: str | None
-    results: Path | None
-    workers: int | None
-    most: int | None
-    idle: float | None
-    model: str | None
-    data: tuple[Path, ...]
-    loss_files: tuple[Path, ...]
-    settings: tuple[str, ...]
-    trackers: tuple[str, ...]
-
-    @property
-    def own(self) -> Mapping[str, Any]:
-        """What takes the place of the posted request's fields."""
-        return {
-            "study": self.study,
-            "storage": self.storage,
-            "results": self.results,
-            "workers": self.workers,
-            "model": self.model,
-            "data": self.data or None,
-            "loss_files": self.loss_files or None,
-            "settings": self.settings,
-            "trackers": self.trackers,
-        }
-
-
-def join_command(joining: Joining) -> None:
+def join_command(own: RunRequest, *, most: int | None, idle: float | None) -> None:
     """Work on every plan of a study until it is done, or a limit is reached.
+
+    Args:
+        own: the fields that replace those of the study's request on this machine; its settings are of ``execution``.
+        most: settings and finals after which to leave; None for no limit.
+        idle: seconds with nothing to do after which to leave; None for no limit.
 
     Raises:
         UsageError: an unknown study, or one opened for other work than this machine would do.
@@ -70,24 +43,24 @@ def join_command(joining: Joining) -> None:
         torch.set_num_threads(1)
         from bench.models.matmul import take_fastest_route
         from bench.runner.compare import plan_units, workers_for
-        from bench.runner.plan import check_study_name, make_plan
+        from bench.runner.plan import make_plan
         from bench.runner.scheduler import Limits
-        from bench.runner.study_manifest import check_agrees, request_of
+        from bench.runner.study_manifest import check_agrees
         from bench.utils.files import writable
         from bench.utils.progress import Progress
 
-        check_study_name(joining.study)
-        _check_settings(joining.settings)
-    for posted in _look_up(joining):
-        results = joining.results or posted.request.results
+        _check_settings(own.settings)
+    for stored in _look_up(own):
+        request = own.over(stored.request)
+        results = request.results
         if not (results / "studies").is_dir():
             raise UsageError(
-                f"results folder {results} of study {joining.study!r} is not on this machine",
+                f"results folder {results} of study {own.study!r} is not on this machine",
                 fix="workers share one folder: give its path on this machine by --out",
             )
         writable(results)
-        plan = make_plan(request_of(posted, joining.own))
-        check_agrees(plan, posted)
+        plan = make_plan(request)
+        check_agrees(plan, stored)
         crew = workers_for(plan)
         if crew.workers == 1:
             torch.set_num_threads(threads)
@@ -96,10 +69,10 @@ def join_command(joining: Joining) -> None:
             command_log(results, "worker", arguments=sys.argv[1:], make=True),
             Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress,
         ):
-            done = join_plan(plan, crew, progress, Limits(most=joining.most, idle=joining.idle))
+            done = join_plan(plan, crew, progress, Limits(most=most, idle=idle))
         names = ", ".join(search.objective.name for search in plan.searches)
-        what = "done; the `bench run` that opened it writes its leaderboard" if done else "left to the other workers"
-        console.print(f"{joining.study}: {names}: {what}", highlight=False, markup=False, soft_wrap=True)
+        result = "done; the `bench run` that opened it writes its leaderboard" if done else "left to the other workers"
+        say(console, f"{own.study}: {names}: {result}")
 
 
 def join_plan(plan: "Plan", crew: "Workers", progress: "Progress", limits: "Limits") -> bool:
@@ -124,37 +97,38 @@ def join_plan(plan: "Plan", crew: "Workers", progress: "Progress", limits: "Limi
 
 
 def _check_settings(settings: tuple[str, ...]) -> None:
-    """A worker may fit the work to its machine, but not change what the work is."""
+    """Refuse settings that would change the work itself: a worker only fits it to its machine."""
     for text in settings:
         if not text.strip().startswith("execution."):
             raise UsageError(
-                f"--set {text}: what a study trains is settled when `bench run` opens it",
-                fix="a worker sets execution.… only, as in --set execution.micro_batch=2",
+                f"--set: a worker sets execution.… only (got {text!r})",
+                fix="for example --set execution.micro_batch=2; all else was fixed when `bench run` opened the study",
             )
 
 
-def _look_up(joining: Joining) -> "list[Posted]":
-    """Read what the study is, in a process of its own: connections do not survive the fork of workers."""
+def _look_up(own: RunRequest) -> "list[StoredPlan]":
+    """Return the stored plans of a study, read in a process of its own: connections do not survive a fork."""
     from bench.runner.storage import posts_url
     from bench.runner.study_manifest import read_posted
 
-    if joining.storage is None and joining.results is None:
+    study, results = own.study or "", own.results if "results" in own.model_fields_set else None
+    if own.storage is None and results is None:
         raise UsageError(
-            "neither a storage nor a results folder is given",
+            "bench worker needs a storage or a results folder",
             fix="--storage URL (or LOSSBENCH_STORAGE), or --out FOLDER where the study has its journals",
         )
-    url = posts_url(joining.study, joining.storage, joining.results or Path())
-    if joining.storage is None and not Path(url.removeprefix("journal:")).exists():
+    url = posts_url(study, own.storage, results or Path())
+    if own.storage is None and not Path(url.removeprefix("journal:")).exists():
         raise UsageError(
-            f"results folder {joining.results} knows no study {joining.study!r}",
-            fix=f"open it with `bench run … --study {joining.study} --out {joining.results}`, or give its --storage",
+            f"results folder {results} has no study {study!r}",
+            fix=f"open it with `bench run … --study {study} --out {results}`, or give its --storage",
         )
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        found = pool.submit(_read, url, joining.study).result()
-    if isinstance(found, tuple):
-        kind, problem, fix = found
+        answer = pool.submit(_read, url, study).result()
+    if isinstance(answer, tuple):
+        kind, problem, fix = answer
         raise (UsageError if kind == "usage" else RunError)(problem, fix=fix)
-    return read_posted(found, study=joining.study)
+    return read_posted(answer, study=study)
 
 
 def _read(url: str, study: str) -> dict[str, object] | tuple[str, str, str | None]:
@@ -165,7 +139,7 @@ def _read(url: str, study: str) -> dict[str, object] | tuple[str, str, str | Non
 
     try:
         with storage_faults():
-            # Nobody sits before a worker that a scheduler started: it waits for its storage from the start.
+            # Nobody watches a worker that a scheduler started: it waits for its storage from the start.
             return posts(open_storage(url, patience=Patience(opening=PATIENCE_SECONDS)), study)
     except BenchError as error:
         return ("usage" if isinstance(error, UsageError) else "run", error.problem, error.fix)

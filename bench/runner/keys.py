@@ -1,7 +1,8 @@
-"""The names of things: the spec of a run in a workspace, and the hash of what a comparison holds equal."""
+"""Keys: the spec of a run in a workspace, and the hash of all that a comparison keeps equal."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.core.record import START
@@ -13,7 +14,7 @@ from sweeps.protocol import TuningProtocol
 
 
 def terms_of(workspace: Workspace) -> str:
-    """Hash of what is equal for every objective of a comparison, but for how each one is tuned."""
+    """Return the hash of all that is equal for every objective of a comparison, except how each one is tuned."""
     w = workspace
     fixed = {
         "suite": [w.suite.name, w.suite.version],
@@ -26,20 +27,24 @@ def terms_of(workspace: Workspace) -> str:
 
 
 def evaluation_key(evaluation: EvaluationSpec, tuning: TuningProtocol) -> str:
-    """The name of an evaluation: what is measured, and the protocol that it counts for."""
+    """Return the name of an evaluation: a hash of its spec and of the protocol that it counts for."""
     return hashlib.sha256(f"{evaluation.digest()} {tuning.hash}".encode()).hexdigest()[:KEY_LENGTH]
 
 
 def run_spec(
-    workspace: Workspace, objective: Objective, params: dict[str, float], *, learning_rate: float, seed: int
+    workspace: Workspace, objective: Objective, params: Mapping[str, float], *, learning_rate: float, seed: int
 ) -> RunSpec:
-    """The run of an objective at one setting and one seed."""
+    """Return the run of an objective at one setting and one seed.
+
+    Args:
+        params: a checked value for every parameter, as ``Objective.resolve`` returns them.
+    """
     return start_spec(workspace).model_copy(
         update={
             "objective": objective.name,
             "objective_version": objective.version,
             "objective_content": _own_content(objective),
-            "params": objective.resolve(params),
+            "params": dict(params),
             "train": workspace.train.model_copy(update={"learning_rate": learning_rate}),
             "seed": seed,
         }
@@ -47,7 +52,7 @@ def run_spec(
 
 
 def start_spec(workspace: Workspace) -> RunSpec:
-    """The untrained start model, as a run of no steps; its learning rate is the suite's, since it has none."""
+    """Return the untrained start model as a run of no steps; its learning rate is the suite's, since it has none."""
     return RunSpec(
         version=VERSION,
         suite=workspace.suite.name,
@@ -64,7 +69,7 @@ def start_spec(workspace: Workspace) -> RunSpec:
 
 
 def _own_content(objective: Objective) -> str | None:
-    """An edited loss file is another objective, whatever version it states."""
+    """Return the hash of an objective's own files: an edited one is another objective, whatever version it states."""
     parts = objective.parts or (objective,)
     files = sorted({part.file for part in parts if not part.fn.__module__.startswith("losses.")})
     if not files:

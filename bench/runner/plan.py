@@ -1,17 +1,15 @@
-"""The plan of a command: its request resolved and checked, objectives, settings, seeds and steps."""
+"""The plan of a run: a request resolved and checked, first without model and data (``Draft``), then with them."""
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from bench.core.data_options import AS_IT_IS, DataOptions
-from bench.core.request import Request, Settings, apply, read_settings
+from bench.core.request import LONGEST_STUDY, PrunerName, RunRequest, Settings, apply, read_settings
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, SetSpec, TrainSpec
 from bench.data.tokens import pairs_in, singles_in
 from bench.errors import UsageError, did_you_mean
@@ -29,19 +27,22 @@ from sweeps.pruning import rungs_of
 from sweeps.search import Axis
 
 ALL = "all"
-
-PRUNERS = ("none", "median", "halving")
+FINAL_SEED = 1000
+"""First seed of the finals: no tuning run has trained on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intent:
-    """One command as far as its words, its suite and the objectives' own files say.
+class Draft:
+    """A request resolved without its model and data: words, suite, and the files of own objectives.
 
-    ``suite`` has the problem whose dials were set. ``terms`` are those of the protocol named ``preset``; ``trials`` and
-    ``finals`` what is left of them after ``--trials`` and ``--seeds``.
+    Fields:
+        suite: with the problem whose dials were set.
+        preset: the name of the protocol.
+        terms: those of the protocol.
+        trials, finals: of each objective, after ``--trials`` and ``--seeds``.
     """
 
-    request: Request
+    request: RunRequest
     objectives: tuple[Objective, ...]
     settings: Settings
     suite: Suite
@@ -56,14 +57,12 @@ class Intent:
     axes: tuple[Axis, ...]
 
 
-def intent_of(request: Request) -> Intent:
-    """Check what is asked for and resolve it; no model, no data and no network are needed.
+def draft_plan(request: RunRequest) -> Draft:
+    """Resolve a request as far as no model, no data and no network are needed.
 
     Raises:
-        UsageError: with what was given, what would be right, and what to do.
+        UsageError: a part of the request that cannot be right.
     """
-    request = _with_files(request)
-    _check_seconds(request)
     for path in request.loss_files:
         try:
             register_file(path)
@@ -81,21 +80,16 @@ def intent_of(request: Request) -> Intent:
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)
     execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
-    request = replace(request, processes=execution.processes)  # --set may have the last word
-    train = _train(suite, settings, processes=request.processes)
+    train = _train(suite, settings, processes=execution.processes)
     problem = suite.problem
     if settings.sections["problem"]:
         if problem is None:
             raise UsageError(f"suite {suite.name} has no problem to set", fix="--suite exact has")
         problem = apply(problem, settings.sections["problem"], section="problem")
-    if request.sampler not in ("grid", "tpe", "random"):
-        raise UsageError(
-            f"unknown sampler {request.sampler!r}", fix=did_you_mean(request.sampler, ("grid", "tpe", "random"))
-        )
-    _check_pruner(request, steps=train.steps, ranks=request.processes > 1 or execution.launcher == "manual")
+    _check_pruner(request.pruner, train, execution)
     preset, terms = suite.preset(request.protocol)
-    return Intent(
-        request=request,
+    return Draft(
+        request=request.changed({"processes": execution.processes}),  # --set goes before --processes
         objectives=objectives,
         settings=settings,
         suite=suite.model_copy(update={"problem": problem}),
@@ -107,12 +101,12 @@ def intent_of(request: Request) -> Intent:
         terms=terms,
         trials=request.trials or terms.trials,
         finals=terms.final_seeds if request.seeds is None else request.seeds,
-        axes=axes_of(request, terms.axes if request.protocol is not None else ()),
+        axes=axes_of(request.sweep, terms.axes if request.protocol is not None else ()),
     )
 
 
-def searches_of(intent: Intent, *, sets: Sequence[SetSpec]) -> tuple[Search, ...]:
-    """Return what every objective is tried at.
+def searches_of(draft: Draft, *, sets: Sequence[SetSpec]) -> tuple[Search, ...]:
+    """Return the settings that every objective is tried at.
 
     Args:
         sets: the data sets in their order, where they are several.
@@ -123,19 +117,19 @@ def searches_of(intent: Intent, *, sets: Sequence[SetSpec]) -> tuple[Search, ...
     return tuple(
         make_search(
             objective,
-            intent.request,
-            intent.axes,
-            stage_settings(objective, intent.settings.params, intent.axes, sets=sets),
-            trials=intent.trials,
-            suite=intent.suite,
-            steps=intent.train.steps,
+            draft.axes,
+            stage_settings(objective, draft.settings.params, draft.axes, sets=sets),
+            sampler=draft.request.sampler,
+            trials=draft.trials,
+            suite=draft.suite,
+            steps=draft.train.steps,
         )
-        for objective in intent.objectives
+        for objective in draft.objectives
     )
 
 
 def _train(suite: Suite, settings: Settings, *, processes: int) -> TrainSpec:
-    """The suite's training as ``--set`` changed it. Raises UsageError where ranks cannot share its batch."""
+    """Return the suite's training as changed by ``--set``. Raises UsageError where ranks cannot share its batch."""
     changes = dict(settings.sections["train"])
     with_lora = changes.pop("lora", suite.train.lora is not None or bool(settings.sections["lora"]))
     base = suite.train.lora or LoraSpec()
@@ -149,20 +143,6 @@ def _train(suite: Suite, settings: Settings, *, processes: int) -> TrainSpec:
     return train
 
 
-def _with_files(request: Request) -> Request:
-    """``--loss my_loss.py:my_loss`` is ``--loss my_loss --loss-file my_loss.py``."""
-    found = [re.fullmatch(r"(.+\.py):(\w.*)", text) for text in request.losses]
-    files = [Path(match[1]) for match in found if match is not None]
-    losses = tuple(text if match is None else match[2] for text, match in zip(request.losses, found, strict=True))
-    return replace(request, losses=losses, loss_files=tuple(dict.fromkeys((*request.loss_files, *files))))
-
-
-def _check_seconds(request: Request) -> None:
-    for name, value, least in (("patience", request.patience, 0.0), ("lease", request.lease, 1.0)):
-        if not (math.isfinite(value) and value >= least):
-            raise UsageError(f"--{name} {value:g} is no number of seconds", fix=f"give {least:g} or more")
-
-
 def _objective(name: str) -> Objective:
     try:
         return get(name)
@@ -172,41 +152,32 @@ def _objective(name: str) -> Objective:
         raise UsageError(f"--loss: {error}", fix=EXPRESSIONS) from error
 
 
-def _check_pruner(request: Request, *, steps: int, ranks: bool) -> None:
-    """Refuse a pruner that there is not, or that has nothing to work on."""
-    if request.pruner not in PRUNERS:
-        raise UsageError(f"unknown pruner {request.pruner!r}", fix=did_you_mean(request.pruner, PRUNERS))
-    if request.pruner == "none":
+def _check_pruner(pruner: PrunerName, train: TrainSpec, execution: Execution) -> None:
+    """Refuse a pruner that cannot end any training early."""
+    if pruner == "none":
         return
-    if ranks:
+    if execution.processes > 1 or execution.launcher == "manual":
         raise UsageError(
-            f"--pruner {request.pruner}: a training by ranks cannot be ended early",
+            f"--pruner {pruner}: a training on several ranks cannot be ended early",
             fix="--processes 1 in this process (execution.launcher=torchrun), or --pruner none",
         )
-    if not rungs_of(request.pruner, steps=steps):
-        raise UsageError(f"--pruner {request.pruner}: {steps} steps leave nothing to end", fix="--pruner none")
+    if not rungs_of(pruner, steps=train.steps):
+        raise UsageError(f"--pruner {pruner}: {train.steps} steps are too few to end one early", fix="--pruner none")
 
 
-def _data_options(request: Request, changes: Mapping[str, Any]) -> DataOptions:
-    """What ``--set data.…`` said of the user's own data. Raises UsageError where there are none."""
+def _data_options(request: RunRequest, changes: Mapping[str, Any]) -> DataOptions:
+    """Return the options of ``--set data.…``. Raises UsageError where there are no data of the user's own."""
     if changes and request.data is None:
         name = next(iter(changes))
-        raise UsageError(f"--set data.{name}: the suite's own data are as they are", fix="give --data FILE with it")
+        raise UsageError(f"--set data.{name} changes how --data is read, and there is none", fix="add --data FILE")
     return apply(AS_IT_IS, changes, section="data")
-
-
-LONGEST_STUDY = 64
-"""Characters of a study's name; file systems take 255 for name, objective and hash together."""
-
-FINAL_SEED = 1000
-"""First seed of the finals: no tuning run has trained on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """One command, resolved."""
 
-    request: Request
+    request: RunRequest
     workspace: Workspace
     searches: tuple[Search, ...]
     preset: str
@@ -223,7 +194,7 @@ class Plan:
 
     @cached_property
     def protocol(self) -> TuningProtocol:
-        """The terms that everybody who joins a study has to share."""
+        """The terms that all workers of a study share."""
         return TuningProtocol(
             preset=self.preset,
             terms=terms_of(self.workspace),
@@ -255,70 +226,59 @@ class Plan:
         return f"{self.workspace.suite.name}-{_as_file_name(search.objective.name)}-{digest}"
 
 
-def make_plan(request: Request, *, note: Callable[[str], None] = lambda text: None) -> Plan:
-    """Check a request whole and resolve it.
+def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text: None) -> Plan:
+    """Resolve a request with its model and data.
 
     Args:
-        note: told where something on disk was damaged and is made again.
+        note: called where something on disk was damaged and is made again.
 
     Raises:
-        UsageError: with what was given, what would be right, and what to do.
+        UsageError: a part of the request that cannot be right.
     """
-    if request.study is not None:
-        check_study_name(request.study)
-    intent = intent_of(request)
-    request, suite, train, terms = intent.request, intent.suite, intent.train, intent.terms
+    draft = draft_plan(request)
+    request, suite, terms = draft.request, draft.suite, draft.terms
     workspace = open_workspace(
         suite,
         UserInputs(
             model=request.model,
             chat_template=request.chat_template,
             data=request.data or (),
-            options=intent.options,
+            options=draft.options,
             judges=request.judges,
             prompts=request.prompts,
         ),
         results=request.results,
-        train=train,
-        evaluation=intent.evaluation,
-        execution=intent.execution,
+        train=draft.train,
+        evaluation=draft.evaluation,
+        execution=draft.execution,
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
-    for objective in intent.objectives:
+    for objective in draft.objectives:
         _check_data(objective, workspace)
-    searches = searches_of(intent, sets=workspace.data_spec.sets)
-    # Values that were given by number are as many as they are, whatever the budget of a protocol.
-    trials = max((search.trials for search in searches), default=intent.trials)
+    searches = searches_of(draft, sets=workspace.data_spec.sets)
+    # Explicit values of a sweep are all tried, whatever the budget of a protocol.
+    trials = max((search.trials for search in searches), default=draft.trials)
     return Plan(
         request=request,
         workspace=workspace,
         searches=searches,
-        preset=intent.preset if (trials, intent.finals) == (terms.trials, terms.final_seeds) else "custom",
-        axes=intent.axes,
+        preset=draft.preset if (trials, draft.finals) == (terms.trials, terms.final_seeds) else "custom",
+        axes=draft.axes,
         trials=trials,
         seeds=tuple(range(terms.seeds)),
-        final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + intent.finals)),
+        final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + draft.finals)),
     )
 
 
-def check_study_name(name: str) -> None:
-    """Refuse a name that is no plain file name, for studies are folders too. Raises UsageError."""
-    if not re.fullmatch(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{LONGEST_STUDY - 1}}}", name):
-        raise UsageError(
-            f"--study {name[:80]!r} is no name of a study",
-            fix=f"up to {LONGEST_STUDY} letters, digits and _ . - of which the first is no . or -, as in --study night",
-        )
-
-
 def _as_file_name(name: str) -> str:
-    """Of an expression what any file system takes, and a hash of the rest, so that two never share a study."""
-    found = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:LONGEST_STUDY]
-    return found if found == name else f"{found}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    """Return an expression as a file name, with a hash where it is not one, so that two never share a study."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")[:LONGEST_STUDY]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _check_data(objective: Objective, workspace: Workspace) -> None:
-    """Refuse an objective that the data have not what it needs."""
+    """Refuse an objective that needs what the data do not have."""
     source = workspace.data_spec.source
     if objective.batch is not Singles and workspace.data.kind == "unpaired":
         unpaired = [name for name in names() if get(name).batch is Singles]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from rich.console import Console
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.runner.compare import compare, plan_units
 from bench.runner.plan import make_plan
 from bench.utils.progress import Progress
@@ -136,8 +136,8 @@ def reproduce(known: Known, results: Path, console: Console) -> None:
             compare(plan, progress)
 
 
-def _request(command: Command, results: Path) -> Request:
-    return Request(
+def _request(command: Command, results: Path) -> RunRequest:
+    return RunRequest(
         losses=command.losses,
         sweep=command.sweep,
         suite="exact",

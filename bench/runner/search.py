@@ -1,18 +1,19 @@
-"""The settings that one objective is tried at: what is searched, and the points or the space of it."""
+"""The search of one objective: its axes, and the grid or the space of the settings that it is tried at."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from optuna.distributions import BaseDistribution
 
 from bench.core.manifest import is_complete
-from bench.core.request import LEARNING_RATE, Request
+from bench.core.request import LEARNING_RATE, SamplerName
 from bench.core.specs import RunSpec, SetSpec
 from bench.errors import UsageError
 from bench.runner.keys import run_spec
 from bench.runner.workspace import Workspace
 from bench.suites.suite import Suite
+from bench.train.sampler import check_stages
 from losses import Objective
 from losses.space import Log, Space
 from sweeps.errors import SweepError
@@ -24,13 +25,28 @@ OWN = "own"
 Point = dict[str, float]
 
 
+class Design(TypedDict, total=False):
+    """What a study is opened with: the points of a grid, or the distributions of a sampler."""
+
+    points: Sequence[Point]
+    distributions: Mapping[str, BaseDistribution]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """The settings that one objective is tried at. ``fixed`` holds values that ``--set`` gave."""
+    """The settings that one objective is tried at.
+
+    Fields:
+        points: the grid; of a sampler as many empty ones as it has trials.
+        params: of each point of the grid, a checked value for every parameter; empty for a sampler.
+        distributions: the space of a sampler; None for the grid.
+        fixed: the values of ``--set``.
+    """
 
     objective: Objective
     axes: tuple[Axis, ...]
     points: tuple[Point, ...]
+    params: tuple[Mapping[str, float], ...]
     distributions: Mapping[str, BaseDistribution] | None
     fixed: Mapping[str, float]
 
@@ -40,22 +56,33 @@ class Search:
         return len(self.points)
 
     @property
-    def design(self) -> dict[str, Any]:
+    def design(self) -> Design:
         """What the study is opened with: the grid, or the space that a sampler draws from."""
         if self.distributions is not None:
             return {"distributions": self.distributions}
         return {"points": self.points}
 
     def spec(self, workspace: Workspace, point: Mapping[str, float], *, seed: int) -> RunSpec:
-        """The run at a point."""
-        values = {**self.fixed, **point}
-        rate = values.pop(LEARNING_RATE, workspace.train.learning_rate)
-        return run_spec(workspace, self.objective, values, learning_rate=rate, seed=seed)
+        """Return the run at a point. Raises ValueError for a point outside the grid with a value out of range."""
+        rate = {**self.fixed, **point}.get(LEARNING_RATE, workspace.train.learning_rate)
+        return run_spec(workspace, self.objective, self._params_at(point), learning_rate=rate, seed=seed)
+
+    def _params_at(self, point: Mapping[str, float]) -> Mapping[str, float]:
+        """Return a checked value for every parameter: those of the grid were checked when it was made."""
+        for known, params in zip(self.points, self.params, strict=False):
+            if known == point:
+                return params
+        return resolved(self.objective, self.fixed, point)
 
 
-def axes_of(request: Request, preset: tuple[str, ...]) -> tuple[Axis, ...]:
-    """What is searched: as typed, else as the protocol that was asked for says."""
-    text = request.sweep or ",".join(preset)
+def resolved(objective: Objective, fixed: Mapping[str, float], point: Mapping[str, float]) -> dict[str, float]:
+    """Return a value for every parameter of an objective at a point. Raises ValueError for one out of range."""
+    return objective.resolve({name: value for name, value in {**fixed, **point}.items() if name != LEARNING_RATE})
+
+
+def axes_of(sweep: str | None, preset: tuple[str, ...]) -> tuple[Axis, ...]:
+    """Return the axes of ``--sweep``, else those of the protocol. Raises UsageError for a text that is not a sweep."""
+    text = sweep or ",".join(preset)
     try:
         return parse_sweep(text) if text else ()
     except SweepError as error:
@@ -67,19 +94,19 @@ def own_axes(objective: Objective, axes: tuple[Axis, ...], *, fixed: Collection[
 
     An objective that has none left is tried at as many learning rates instead.
     """
-    given = {axis.name for axis in axes} | set(fixed)
+    taken = {axis.name for axis in axes} | set(fixed)
     order = [*(["beta"] if "beta" in objective.params else []), *objective.params, LEARNING_RATE]
-    main = next((name for name in order if name not in given), None)
-    found = [Axis(main, axis.values) if axis.name == OWN and main else axis for axis in axes]
-    return tuple(axis for axis in found if axis.name != OWN)
+    main = next((name for name in order if name not in taken), None)
+    replaced = [Axis(main, axis.values) if axis.name == OWN and main else axis for axis in axes]
+    return tuple(axis for axis in replaced if axis.name != OWN)
 
 
 def make_search(
     objective: Objective,
-    request: Request,
     axes: tuple[Axis, ...],
     params: Mapping[str, float],
     *,
+    sampler: SamplerName,
     trials: int,
     suite: Suite,
     steps: int,
@@ -94,11 +121,11 @@ def make_search(
     fixed = {name: value for name, value in params.items() if name in objective.params}
     axes = own_axes(objective, axes, fixed=fixed)
     try:
-        tried = points(axes, spaces=spaces, trials=trials) if axes else ({},)
-        drawn = distributions(axes, spaces) if axes and request.sampler != "grid" else None
-        for point in tried:
-            schedule_of = objective.resolve({k: v for k, v in {**fixed, **point}.items() if k != LEARNING_RATE})
-            objective.reference_schedule(schedule_of).boundaries(steps)
+        grid = points(axes, spaces=spaces, trials=trials) if axes else ({},)
+        drawn = distributions(axes, spaces) if axes and sampler != "grid" else None
+        settings = tuple(resolved(objective, fixed, point) for point in grid)
+        for values in settings:
+            objective.bind(values).schedule.boundaries(steps)
     except SweepError as error:
         raise UsageError(
             f"--sweep {','.join(map(str, axes))}, for {objective.name}: {error.problem}", fix=error.fix
@@ -111,8 +138,8 @@ def make_search(
         raise UsageError(f"{doubled[0]!r} is both swept and set", fix="drop it from --sweep or from --set")
     if drawn is not None:
         # A sampler draws the settings one by one; until then they have names but no values.
-        tried = tuple({} for _ in range(trials))
-    return Search(objective=objective, axes=axes, points=tuple(tried), distributions=drawn, fixed=fixed)
+        grid, settings = tuple({} for _ in range(trials)), ()
+    return Search(objective=objective, axes=axes, points=tuple(grid), params=settings, distributions=drawn, fixed=fixed)
 
 
 def points_text(points: Sequence[Mapping[str, float]]) -> str:
@@ -127,8 +154,10 @@ def points_text(points: Sequence[Mapping[str, float]]) -> str:
 def finished_runs(
     search: Search, workspace: Workspace, *, seeds: Sequence[int], final_seeds: Sequence[int]
 ) -> tuple[int, int]:
-    """Return how many trainings of a search lie whole already: of its settings, and of its fresh seeds, each of which
-    belongs to one setting, whichever was chosen."""
+    """Return how many trainings of a search are finished: of its settings, and of its fresh seeds.
+
+    Each fresh seed belongs to one setting, whichever was chosen.
+    """
 
     def is_there(point: Mapping[str, float], seed: int) -> bool:
         return is_complete(workspace.results / "runs" / search.spec(workspace, dict(point), seed=seed).key)
@@ -151,15 +180,14 @@ def stage_settings(
     if not sets:
         return dict(params)
     names = [name for name, param in objective.params.items() if param.schedule and name.split("_")[-1] == STAGES]
-    found = {**params, **dict.fromkeys(names, float(len(sets)))}
-    fix = f"each set is a stage: stages={len(sets)}, or leave it out"
+    values = {**params, **dict.fromkeys(names, float(len(sets)))}
     for name in names:
-        if params.get(name, found[name]) != found[name]:
-            raise UsageError(f"{name}={params[name]:g}, and --data gives {len(sets)} sets", fix=fix)
+        if name in params:
+            check_stages(f"{name}={params[name]:g}", params[name], sets=len(sets))
         if any(axis.name == name for axis in axes):
-            raise UsageError(f"--sweep {name}: --data gives {len(sets)} sets", fix=fix)
-    own = {name: value for name, value in found.items() if name in objective.params}
-    stages = objective.reference_schedule(own).stages
-    if stages not in (1, len(sets)):
-        raise UsageError(f"{objective.name} has {stages} stages, and --data gives {len(sets)} sets", fix=fix)
-    return found
+            check_stages(f"--sweep {name}", None, sets=len(sets))
+    own = {name: value for name, value in values.items() if name in objective.params}
+    stages = objective.bind(objective.resolve(own)).schedule.stages
+    if stages != 1:
+        check_stages(f"{objective.name} has {stages} stages", stages, sets=len(sets))
+    return values

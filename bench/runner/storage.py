@@ -1,4 +1,4 @@
-"""The storage of a command's studies: opened once a process, its outages waited out, its faults told as ours."""
+"""The storage of a run's studies: one connection a process, with patience for outages, and errors for users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optuna.storages import BaseStorage
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.errors import RunError, UsageError
 from bench.runner.hooks import Hooks
 from sweeps.errors import StorageAwayError, StudyError
@@ -16,7 +16,7 @@ from sweeps.storage import open_storage
 
 @contextmanager
 def storage_faults() -> Iterator[None]:
-    """Tell what is wrong with a storage or a study: RunError where it went away, UsageError otherwise."""
+    """Turn the errors of a storage or a study into RunError where the storage went away, else into UsageError."""
     try:
         yield
     except StorageAwayError as error:
@@ -25,13 +25,13 @@ def storage_faults() -> Iterator[None]:
         raise UsageError(error.problem, fix=error.fix) from error
 
 
-def patience_of(request: Request, hooks: Hooks) -> Patience:
-    """How long this command waits for a storage that is away; whoever is told to stop waits no longer."""
+def patience_of(request: RunRequest, hooks: Hooks) -> Patience:
+    """Return how long this command waits for a storage that is away; a stop ends the wait."""
     return Patience(seconds=request.patience, note=hooks.note, should_stop=hooks.should_stop)
 
 
-def shared_storage(request: Request, hooks: Hooks) -> BaseStorage | None:
-    """The storage that all studies of a command are in, one connection for all; None: each has a journal of its own.
+def shared_storage(request: RunRequest, hooks: Hooks) -> BaseStorage | None:
+    """Return the storage of all studies of a command, one connection for all; None where each has its own journal.
 
     Raises:
         UsageError: it does not open.
@@ -42,8 +42,8 @@ def shared_storage(request: Request, hooks: Hooks) -> BaseStorage | None:
         return open_storage(request.storage, patience=patience_of(request, hooks))
 
 
-def posts_storage(request: Request, hooks: Hooks, shared: BaseStorage | None) -> BaseStorage:
-    """The storage that says what a named study is: the shared one, or a journal in the results folder."""
+def posts_storage(request: RunRequest, hooks: Hooks, shared: BaseStorage | None) -> BaseStorage:
+    """Return the storage with the plans of a named study: the shared one, or a journal in the results folder."""
     if shared is not None:
         return shared
     with storage_faults():
@@ -51,5 +51,5 @@ def posts_storage(request: Request, hooks: Hooks, shared: BaseStorage | None) ->
 
 
 def posts_url(study: str, storage: str | None, results: Path) -> str:
-    """Where a worker that knows a study's name alone finds what it is."""
+    """Return the URL of the storage with the plans of a named study."""
     return storage or f"journal:{results / 'studies' / study / 'journal.log'}"

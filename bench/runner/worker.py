@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.errors import BenchError, UsageError
 from bench.models.matmul import take_route
 from bench.runner.hooks import SIGNALS, Hooks, Stop, hooks_of, stoppable
@@ -35,7 +35,7 @@ class Order:
     """
 
     plan: Plan | None
-    request: Request
+    request: RunRequest
     crew: Workers
     route: str
     retry: Retry | None

@@ -27,12 +27,16 @@ def schedule_of(objective: Objective, spec: RunSpec) -> ReferenceSchedule:
     schedule, sets = objective.bind(spec.params).schedule, spec.data.sets
     if not sets or schedule.stages == 1:
         return schedule
-    if schedule.stages != len(sets):
-        raise UsageError(
-            f"{objective.name} has {schedule.stages} stages, and --data gives {len(sets)} sets",
-            fix=f"each set is a stage: stages={len(sets)}, or leave it out",
-        )
+    check_stages(f"{objective.name} has {schedule.stages} stages", schedule.stages, sets=len(sets))
     return replace(schedule, shares=tuple(each.rows for each in sets))
+
+
+def check_stages(label: str, stages: float | None, *, sets: int) -> None:
+    """Refuse another number of stages than there are data sets; None: a number that is not known. Raises UsageError."""
+    if stages != sets:
+        raise UsageError(
+            f"{label}, and --data gives {sets} sets", fix=f"each set is a stage: stages={sets}, or leave it out"
+        )
 
 
 def step_units(

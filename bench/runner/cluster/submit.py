@@ -59,7 +59,7 @@ def launch_workers(
     Raises:
         UsageError: a name, a resource or a cluster that is none, or submitit is not installed.
     """
-    from bench.runner.plan import check_study_name
+    from bench.core.request import check_study_name
 
     check_study_name(study)
     results = results.absolute()

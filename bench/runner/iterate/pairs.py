@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.errors import UsageError, did_you_mean
-
 Which = Literal["best-worst", "all"]
-WHICH = ("best-worst", "all")
 Comparisons = Mapping[tuple[int, int], float | None]
 """Of completions i < j of a prompt: the probability that i is better, None without a verdict."""
 
@@ -30,12 +27,6 @@ class Made:
     pairs: tuple[Chosen, ...]
     ties: int
     unjudged: int
-
-
-def check_which(which: str) -> None:
-    """Refuse a way to make pairs that there is not. Raises UsageError."""
-    if which not in WHICH:
-        raise UsageError(f"--pairs {which!r}", fix=did_you_mean(which, WHICH))
 
 
 def pairs_by_score(scores: Sequence[float | None], *, which: Which) -> Made:

@@ -1,15 +1,13 @@
-"""The plan of ``bench iterate``: its loops, checked before anything is sampled."""
+"""The loops of a ``bench iterate``, checked before anything is sampled."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from rich.console import Console
 
-from bench.core.request import Request
 from bench.core.specs import RunSpec
 from bench.errors import UsageError
 from bench.runner.iterate.judging import GOLD, Judging, judge_named
-from bench.runner.iterate.pairs import check_which
 from bench.runner.iterate.prompts import fitting, prompts_a_round, training_prompts
 from bench.runner.iterate.request import IterateRequest
 from bench.runner.iterate.round import Loop
@@ -20,13 +18,12 @@ from bench.train.objective_batch import VOCABULARY
 
 
 def prepared(request: IterateRequest, console: Console, *, note: Callable[[str], None]) -> tuple[list[Loop], Judging]:
-    """Return every loop of a request, a loss and a seed each, and who labels their rounds.
+    """Return every loop of a request, a loss and a seed each, and the judge of their rounds.
 
     Raises:
-        UsageError: what was asked for cannot be right.
+        UsageError: a part of the request that cannot be right.
     """
-    check_which(request.pairs)
-    plan = make_plan(_as_run(request), note=note)
+    plan = make_plan(request.run, note=note)
     workspace = plan.workspace
     _check(request, plan)
     judging = Judging(
@@ -35,14 +32,14 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
         judging=SelfJudging(judgements=request.judgements),
         both_orders=request.both_orders,
         seed=0,
-        cache=request.results / FOLDER / "verdicts",
+        cache=request.run.results / FOLDER / "verdicts",
         max_cost=request.max_cost,
         left=lambda: 0,
         console=console,
     )
     if request.both_orders and (judging.judge is None or judging.judge.score is not None):
         raise UsageError(f"--both-orders: judge {judging.name} sees one answer at a time", fix="leave it out")
-    first = replace(workspace, results=request.results / FOLDER / "start")
+    first = replace(workspace, results=request.run.results / FOLDER / "start")
     tokens = workspace.evaluation.tokens
     every = training_prompts(workspace)
     prompts = fitting(every, tokens=tokens, max_length=workspace.train.max_length)
@@ -65,7 +62,7 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
                     objective=search.objective,
                     learning_rate=workspace.train.learning_rate,
                     first=first,
-                    folder=request.results / FOLDER / spec.key,
+                    folder=request.run.results / FOLDER / spec.key,
                     prompts=tuple(prompts),
                     tuning=plan.protocol.model_copy(
                         update={"preset": "iterate", "pairs": None, "seeds": (0,), "final_seeds": (), "trials": 1}
@@ -76,38 +73,24 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
     return loops, judging
 
 
-def _as_run(request: IterateRequest) -> Request:
-    return Request(
-        losses=request.losses,
-        suite=request.suite,
-        model=request.model,
-        data=request.data,
-        trials=1,
-        seeds=0,
-        settings=request.settings,
-        results=request.results,
-        workers=1,
-    )
-
-
 def _check(request: IterateRequest, plan: Plan) -> None:
-    """Refuse what rounds cannot do."""
+    """Refuse a request that cannot be done in rounds."""
     if not plan.workspace.evaluator.samples:
         raise UsageError(
-            f"suite {request.suite} knows every completion, and nothing has to be sampled", fix="--suite sentiment"
+            f"suite {request.run.suite} lists every completion, so none has to be sampled", fix="--suite sentiment"
         )
-    if request.reference not in ("previous", "start"):
-        raise UsageError(f"--reference {request.reference!r}", fix="--reference previous, or start")
     if request.judge == GOLD and plan.workspace.suite.gold_folder is None:
-        raise UsageError(f"suite {request.suite} has no gold reward", fix="--judge reward:FOLDER, lm:FOLDER or api:…")
+        raise UsageError(
+            f"suite {request.run.suite} has no gold reward", fix="--judge reward:FOLDER, lm:FOLDER or api:…"
+        )
     if request.reference == "previous":
         return
     for search in plan.searches:
         objective, params = search.objective, search.spec(plan.workspace, {}, seed=0).params
         if objective.requires & VOCABULARY or not objective.reference_schedule(params).is_frozen:
             raise UsageError(
-                f"--reference start: {objective.name} asks a reference that lives beside the policy, which starts as "
-                "the policy of the round before",
+                f"--reference start: {objective.name} needs a reference in memory beside the policy, and that is a "
+                "copy of the policy of the round before",
                 fix="--reference previous, or an objective with a frozen reference and cached log-probs",
             )
 
@@ -132,6 +115,6 @@ def _spec(request: IterateRequest, plan: Plan, run: RunSpec, judging: Judging, *
         temperature=request.temperature or workspace.evaluation.temperature,
         judge=judging.identity,
         both_orders=request.both_orders,
-        pairs=request.pairs,  # type: ignore[arg-type]  # checked before, with a hint
-        reference=request.reference,  # type: ignore[arg-type]  # likewise
+        pairs=request.pairs,
+        reference=request.reference,
     )

@@ -10,6 +10,8 @@ from bench.runner.iterate.pairs import Which
 VERSION = 1
 FOLDER = "iterations"
 SELF = "self"
+Reference = Literal["previous", "start"]
+"""What a round is tied to: the policy of the round before, or the first start model."""
 
 
 class LoopSpec(Spec):
@@ -34,7 +36,7 @@ class LoopSpec(Spec):
     judge: Annotated[str, Field(description="hash of all that decides its verdicts but a policy's weights")]
     both_orders: bool
     pairs: Which
-    reference: Literal["previous", "start"]
+    reference: Reference
 
     @property
     def key(self) -> str:

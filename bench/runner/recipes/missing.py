@@ -10,7 +10,7 @@ from bench.evaluate.judges.factory import judge_spec
 from bench.evaluate.tasks.documents import is_cached
 from bench.models.hub import in_cache, is_hub_name
 from bench.models.sources import RUN, find_run
-from bench.runner.plan import Intent
+from bench.runner.plan import Draft
 
 OF_THE_SUITE = ("fitted", "start")
 
@@ -28,13 +28,13 @@ class Missing:
         return f"{self.what} {self.name} ({'of the hub, not in its cache here' if self.fetched else 'not here'})"
 
 
-def missing_of(intent: Intent) -> tuple[Missing, ...]:
+def missing_of(draft: Draft) -> tuple[Missing, ...]:
     """Return what is missing: model, data, judges, prompts."""
-    request = intent.request
+    request = draft.request
     found = [*_model(request.model, request.results)]
-    given = [*(request.data or ()), intent.options.validation, intent.options.test]
+    given = [*(request.data or ()), draft.options.validation, draft.options.test]
     for path in filter(None, given):
-        found += _data(path, intent.options.config)
+        found += _data(path, draft.options.config)
     for name in request.judges:
         found += _judge(name)
     if request.prompts is not None and not request.prompts.is_file():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bench.core.specs import SetSpec
-from bench.runner.plan import Intent, searches_of
+from bench.runner.plan import Draft, searches_of
 from bench.runner.recipes.recipe import Estimate
 from bench.runner.search import Search
 from losses import Requires
@@ -68,20 +68,20 @@ class Paper:
         return self.shared + sum(row.training + row.evaluation for row in self.rows)
 
 
-def paper_of(intent: Intent, estimate: Estimate) -> Paper:
-    """Compute what an intent costs. Raises UsageError as ``searches_of``."""
-    data = intent.request.data or ()
+def paper_of(draft: Draft, estimate: Estimate) -> Paper:
+    """Compute what an draft costs. Raises UsageError as ``searches_of``."""
+    data = draft.request.data or ()
     sets = tuple(SetSpec(source=path.name, content="", rows=1) for path in data) if len(data) > 1 else ()
-    rows = tuple(_row(search, intent, estimate) for search in searches_of(intent, sets=sets))
+    rows = tuple(_row(search, draft, estimate) for search in searches_of(draft, sets=sets))
     pair = estimate.prompt + 2 * estimate.answer
-    reads = any(Requires.REFERENCE in objective.requires for objective in intent.objectives)
+    reads = any(Requires.REFERENCE in objective.requires for objective in draft.objectives)
     reference = FORWARD * estimate.parameters * estimate.pairs * pair / PETA if reads else 0.0
     runs = sum(row.runs for row in rows)
-    trained = WEIGHT * (adapter_parameters(intent, estimate) or estimate.parameters)
+    trained = WEIGHT * (adapter_parameters(draft, estimate) or estimate.parameters)
     return Paper(
         rows=rows,
-        shared=reference + 2 * _evaluation(intent, estimate),  # the start model's, on validation and test prompts
-        memory=memory_of(intent, estimate),
+        shared=reference + 2 * _evaluation(draft, estimate),  # the start model's, on validation and test prompts
+        memory=memory_of(draft, estimate),
         disk={
             "reference's log-probs": CACHE * estimate.pairs * 2 * estimate.answer if reads else 0.0,
             "a finished run": trained,
@@ -95,24 +95,24 @@ def hours(work: float, estimate: Estimate) -> float:
     return work * PETA / (estimate.peak * TERA * estimate.share) / 3600
 
 
-def adapter_parameters(intent: Intent, estimate: Estimate) -> float:
+def adapter_parameters(draft: Draft, estimate: Estimate) -> float:
     """How many parameters the LoRA adapters have, roughly; 0 where all weights are trained."""
-    lora = intent.train.lora
+    lora = draft.train.lora
     return 0.0 if lora is None else ADAPTED * estimate.hidden * lora.rank * estimate.layers
 
 
-def memory_of(intent: Intent, estimate: Estimate) -> Memory:
+def memory_of(draft: Draft, estimate: Estimate) -> Memory:
     """What one rank holds while it trains."""
-    sharded = intent.execution.shard == "fsdp2"
-    ranks = intent.execution.processes if sharded else 1
-    adapters = adapter_parameters(intent, estimate)
+    sharded = draft.execution.shard == "fsdp2"
+    ranks = draft.execution.processes if sharded else 1
+    adapters = adapter_parameters(draft, estimate)
     embedded = estimate.vocabulary * estimate.hidden * (1 if estimate.tied else 2)
     layer = (estimate.parameters - embedded) / estimate.layers
     state = WEIGHT * estimate.parameters + STATE * adapters if adapters else STATE * estimate.parameters
-    pairs = min(intent.execution.micro_batch, intent.train.batch // intent.execution.processes)
+    pairs = min(draft.execution.micro_batch, draft.train.batch // draft.execution.processes)
     tokens = pairs * (estimate.prompt + 2 * estimate.answer)
-    kept = KEPT[intent.train.precision]
-    by_token = 4 * estimate.layers + kept if intent.execution.gradient_checkpointing else kept * estimate.layers
+    kept = KEPT[draft.train.precision]
+    by_token = 4 * estimate.layers + kept if draft.execution.gradient_checkpointing else kept * estimate.layers
     return Memory(
         weights=state / ranks,
         transit=4 * (3 * layer + 2 * embedded) if sharded else 0.0,
@@ -121,12 +121,12 @@ def memory_of(intent: Intent, estimate: Estimate) -> Memory:
     )
 
 
-def _row(search: Search, intent: Intent, estimate: Estimate) -> Row:
-    runs = len(search.points) * intent.terms.seeds + intent.finals
-    steps = runs * intent.train.steps
-    tokens = steps * intent.train.batch * (estimate.prompt + 2 * estimate.answer)
-    operations = FORWARD + (INPUTS_ONLY if intent.train.lora is not None else BACKWARD)
-    if intent.execution.gradient_checkpointing:
+def _row(search: Search, draft: Draft, estimate: Estimate) -> Row:
+    runs = len(search.points) * draft.terms.seeds + draft.finals
+    steps = runs * draft.train.steps
+    tokens = steps * draft.train.batch * (estimate.prompt + 2 * estimate.answer)
+    operations = FORWARD + (INPUTS_ONLY if draft.train.lora is not None else BACKWARD)
+    if draft.execution.gradient_checkpointing:
         operations += FORWARD
     if Requires.KL_BASELINE in search.objective.requires:
         operations += FORWARD  # the answers of other prompts
@@ -137,13 +137,13 @@ def _row(search: Search, intent: Intent, estimate: Estimate) -> Row:
         steps=steps,
         tokens=tokens,
         training=operations * estimate.parameters * tokens / PETA,
-        evaluation=runs * _evaluation(intent, estimate),
+        evaluation=runs * _evaluation(draft, estimate),
     )
 
 
-def _evaluation(intent: Intent, estimate: Estimate) -> float:
+def _evaluation(draft: Draft, estimate: Estimate) -> float:
     """One checkpoint's, PFLOP: answers to prompts, each sampled and scored, and held-out pairs; judges not counted."""
-    asked = intent.evaluation
+    asked = draft.evaluation
     answers = SCORED * asked.prompts * (estimate.prompt + asked.tokens)
     held_out = asked.pairs * (estimate.prompt + 2 * estimate.answer)
     return FORWARD * estimate.parameters * (answers + held_out) / PETA

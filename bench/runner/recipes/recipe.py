@@ -1,15 +1,18 @@
-"""Recipes: their fields, and the TOML file that each is read from."""
+"""Recipes: published experiments as options of ``bench run``, read from TOML files."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bench.core.request import RunRequest, Text, fields_where, option_of
 from bench.errors import RunError, UsageError, did_you_mean
 
 HERE = Path(__file__).parent
-Text = Annotated[str, Field(min_length=1)]
+OPTIONS = {option_of(field): field for field in fields_where(recipe=True)}
+"""The options of ``bench run`` that a recipe may set, and their fields."""
 Whole = Annotated[int, Field(gt=0)]
 Amount = Annotated[float, Field(gt=0)]
 
@@ -18,33 +21,6 @@ class Read(BaseModel):
     """Base of what is read here: frozen, no unknown fields, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Options(Read):
-    """Options of ``bench run`` by their own names; None and empty: not given."""
-
-    loss: Text | None = None
-    sweep: Text | None = None
-    suite: Text | None = None
-    model: Text | None = None
-    chat_template: Text | None = None
-    data: tuple[Text, ...] = ()
-    judge: tuple[Text, ...] = ()
-    prompts: Text | None = None
-    protocol: Text | None = None
-    trials: Annotated[int | None, Field(ge=1)] = None
-    seeds: Annotated[int | None, Field(ge=0)] = None
-    set: tuple[Text, ...] = ()
-
-    def under(self, typed: "Options") -> "Options":
-        """Return these options with those that were typed in their place; ``set`` has both, what was typed last."""
-        given = {name: value for name, value in typed.given().items() if name != "set"}
-        return self.model_copy(update={**given, "set": (*self.set, *typed.set)})
-
-    def given(self) -> dict[str, Any]:
-        """The options that say something, by name."""
-        named = {name: getattr(self, name) for name in Options.model_fields}
-        return {name: value for name, value in named.items() if value is not None and value != ()}
 
 
 class Estimate(Read):
@@ -63,20 +39,39 @@ class Estimate(Read):
     share: Annotated[float, Field(gt=0, le=1, description="of the peak that is assumed to be reached")]
 
 
-class Part(Options):
-    """One command of a recipe."""
+class Part(Read):
+    """One command of a recipe: its name, what its cost is computed from, and options of ``bench run`` by their names.
+
+    ``request`` has the options that the file sets, and nothing else; any field with ``Option(recipe=True)`` is allowed.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-    loss: Text
     estimate: Estimate
+    request: RunRequest
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options(cls, values: object) -> object:
+        """Gather the options into ``request``."""
+        if not isinstance(values, Mapping) or "request" in values:
+            return values
+        options = {name: value for name, value in values.items() if name in OPTIONS}
+        rest = {name: value for name, value in values.items() if name not in OPTIONS}
+        if "loss" not in options:
+            raise ValueError("loss is missing")
+        return {**rest, "request": options}
 
     @property
     def command(self) -> list[str]:
         """The words that a person would type."""
         words = ["bench", "run"]
-        for name, value in self.given().items():
-            for each in value if isinstance(value, tuple) else (value,):
-                words += [f"--{name.replace('_', '-')}", str(each)]
+        for option, field in OPTIONS.items():
+            if field not in self.request.model_fields_set:
+                continue
+            value = getattr(self.request, field)
+            values = (",".join(value),) if option == "loss" else value if isinstance(value, tuple) else (value,)
+            for each in values:
+                words += [f"--{option.replace('_', '-')}", str(each)]
         return words
 
 
@@ -92,15 +87,30 @@ class Recipe(Read):
 
     def parts(self, name: str | None) -> tuple[Part, ...]:
         """Return the part of a name, or all for None. Raises UsageError: there is no such part."""
-        found = tuple(part for part in self.part if name in (None, part.name))
-        if not found:
+        parts = tuple(part for part in self.part if name in (None, part.name))
+        if not parts:
             known = [part.name for part in self.part]
             raise UsageError(f"--part {name}: the recipe has no such part", fix=did_you_mean(str(name), known))
-        return found
+        return parts
+
+    def requests(self, typed: RunRequest, *, part: str | None) -> tuple[tuple[Part, RunRequest], ...]:
+        """Return each part, or the one of a name, with its request, in which the typed options replace the recipe's.
+
+        Raises:
+            UsageError: there is no such part.
+        """
+        requests = []
+        for each in self.parts(part):
+            request = typed.over(each.request)
+            if typed.study is not None and len(self.part) > 1:
+                # Two parts may have the same objective on other data, which is another study.
+                request = request.changed({"study": f"{typed.study}-{each.name}"})
+            requests.append((each, request))
+        return tuple(requests)
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that this installation carries."""
+    """Return the names of the recipes of this installation."""
     return sorted(path.stem for path in HERE.glob("*.toml"))
 
 
@@ -115,19 +125,21 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe that a file describes.
 
     Raises:
-        RunError: the file cannot be read, is no TOML, or a field of it is unknown, missing or wrong.
+        RunError: the file cannot be read, is not TOML, or has an unknown, missing or wrong field.
     """
     fix = "correct the file, or install lossbench again"
     try:
         recipe = Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        known = f"; known: {', '.join(Part.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        field = ".".join(str(name) for name in first["loc"] if name != "request")
+        known = f"; known: {', '.join(['name', 'estimate', *OPTIONS])}" if first["type"] == "extra_forbidden" else ""
         raise RunError(f"{path} is damaged: {field}: {first['msg'].lower()}{known}", fix=fix) from error
+    except UsageError as error:  # an option that no request accepts
+        raise RunError(f"{path} is damaged: {error.problem}", fix=fix) from error
     except (OSError, ValueError, RecursionError) as error:  # among them what TOML and UTF-8 refuse
         raise RunError(f"{path} is damaged: {error}", fix=fix) from error
-    called = [part.name for part in recipe.part]
-    if double := next((each for each in called if called.count(each) > 1), None):
-        raise RunError(f"{path} is damaged: part: two are called {double!r}", fix=fix)
+    names = [part.name for part in recipe.part]
+    if double := next((each for each in names if names.count(each) > 1), None):
+        raise RunError(f"{path} is damaged: part: two have the name {double!r}", fix=fix)
     return recipe

@@ -4,11 +4,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.runner.plan import Intent
+from bench.runner.plan import Draft
 from bench.runner.recipes.missing import Missing
 from bench.runner.recipes.paper import GIGA, Paper, hours
 from bench.runner.recipes.recipe import Estimate, Recipe
@@ -46,7 +45,7 @@ def page(name: str, recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
-def paper_table(title: str, intent: Intent, paper: Paper, estimate: Estimate) -> Table:
+def paper_table(title: str, draft: Draft, paper: Paper, estimate: Estimate) -> Table:
     """The plan of one part on paper: a row an objective, the sum below."""
     table = Table(
         "objective",
@@ -58,7 +57,7 @@ def paper_table(title: str, intent: Intent, paper: Paper, estimate: Estimate) ->
         "PFLOP\neval",
         "device\nh",
         box=box.SIMPLE_HEAD,
-        title=f"On paper: {title}, suite {intent.suite.name}",
+        title=f"On paper: {title}, suite {draft.suite.name}",
         caption=f"device h: of {estimate.device}, {estimate.share:.0%} of {estimate.peak:g} TFLOP/s, which is assumed; "
         f"{estimate.parameters:.3g} parameters, {estimate.pairs:,} pairs of {estimate.prompt} + 2 x {estimate.answer} "
         "tokens; judges not counted",
@@ -90,7 +89,7 @@ def paper_table(title: str, intent: Intent, paper: Paper, estimate: Estimate) ->
     return table
 
 
-def paper_lines(intent: Intent, paper: Paper, missing: Sequence[Missing]) -> Iterator[str]:
+def paper_lines(draft: Draft, paper: Paper, missing: Sequence[Missing]) -> Iterator[str]:
     """What stands below the table: memory, disk, what is missing here."""
     memory = paper.memory
     kinds = (
@@ -100,15 +99,10 @@ def paper_lines(intent: Intent, paper: Paper, missing: Sequence[Missing]) -> Ite
         ("a chunk of the head", memory.head),
     )
     told = ", ".join(f"{name} {value / GIGA:,.3g} GB" for name, value in kinds if value)
-    yield f"memory of each of {intent.execution.processes} rank(s): {memory.total / GIGA:,.3g} GB ({told})"
+    yield f"memory of each of {draft.execution.processes} rank(s): {memory.total / GIGA:,.3g} GB ({told})"
     yield "disk: " + ", ".join(f"{name} {value / GIGA:,.3g} GB" for name, value in paper.disk.items() if value)
     yield f"missing on this machine: {'; '.join(map(str, missing)) or 'nothing'}"
 
 
 def _work(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def say(console: Console, text: str) -> None:
-    """Print plain text as it stands."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.data.preferences import read_preferences
 from bench.data.rows import Pair
 from bench.errors import UsageError
@@ -23,7 +23,7 @@ from tests.bench.data.test_formats import FILES, HERE
 
 def plan(results: Path, data: Path, *settings: str, loss: str = "dpo"):
     notes: list[str] = []
-    request = Request(
+    request = RunRequest(
         losses=(loss,), suite="sentiment", data=(data,), settings=settings, results=results, workers=1, resume=False
     )
     return make_plan(request, note=notes.append), notes

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.runner.hooks import hooks_of, stoppable
 from bench.runner.plan import make_plan
 from bench.runner.pool import run_pool
@@ -20,7 +20,7 @@ from bench.utils.progress import Progress
 def main() -> None:
     job = json.loads(sys.argv[1])
     torch.set_num_threads(1)
-    request = Request(
+    request = RunRequest(
         losses=tuple(job["losses"]), sweep=job["sweep"], suite="exact", model=None, data=None, protocol=None,
         trials=None, seeds=job["seeds"], settings=tuple(job["settings"]), results=Path(job["out"]), study=None,
         storage=None, sampler="grid", workers=job["workers"], processes=1, resume=True, loss_files=(),

@@ -1,20 +1,21 @@
 """``bench worker``: what it joins, what it refuses, and that nothing secret or harmful gets into names and files."""
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.core.request import Request
+from bench.cli.worker import worker
+from bench.core.request import RunRequest, check_study_name, fields_where
 from bench.core.results import load_records
 from bench.errors import UsageError
-from bench.runner.plan import check_study_name, make_plan
-from bench.runner.study_manifest import Posted, check_agrees, folder_id, identity_of, post_plan, read_posted, request_of
+from bench.runner.plan import make_plan
+from bench.runner.study_manifest import StoredPlan, check_agrees, folder_id, identity_of, post_plan, read_posted
 from sweeps.posts import posts
 from sweeps.storage import open_storage, redact_url, without_password
 
@@ -24,58 +25,63 @@ STUDY = (
 )  # fmt: skip
 
 
-def request(out: Path, **changes: object) -> Request:
-    base = Request(
+def request(out: Path, **changes: object) -> RunRequest:
+    base = RunRequest(
         losses=("dpo",), sweep="beta=0.1,1.0", suite="exact", seeds=1, settings=("steps=8", "problem.pairs=64"),
         results=out, study="night", workers=1,
     )  # fmt: skip
-    return replace(base, **changes)
+    return base.changed(changes)
 
 
-def posted(out: Path, **changes: object) -> Posted:
+def stored_plan(out: Path, **changes: object) -> StoredPlan:
     storage = open_storage(f"{out}/posts.log")
     post_plan(make_plan(request(out, **changes)), storage)
-    (found,) = read_posted(posts(storage, "night"), study="night")
-    return found
+    (stored,) = read_posted(posts(storage, "night"), study="night")
+    return stored
+
+
+def own(**fields: object) -> RunRequest:
+    """What a worker's command line sets."""
+    return RunRequest.model_validate({"study": "night", "workers": 1, **fields})
 
 
 def test_a_worker_gets_back_the_plan_that_was_posted(tmp_path):
-    found = posted(tmp_path, storage="postgresql://me:hunter2@host/db")
-    plan = make_plan(request_of(found, {"study": "night", "workers": 1}))
-    check_agrees(plan, found)
-    assert identity_of(plan) == found.identity
+    stored = stored_plan(tmp_path, storage="postgresql://me:hunter2@host/db")
+    plan = make_plan(own().over(stored.request))
+    check_agrees(plan, stored)
+    assert identity_of(plan) == stored.identity
     assert "hunter2" not in (tmp_path / "posts.log").read_text()
 
 
 @pytest.mark.parametrize(
-    ("own", "said"),
+    ("fields", "message"),
     [
         ({"settings": ("steps=9",)}, r"protocol.steps is 8 there, 9 here"),
         ({"settings": ("problem.pairs=72",)}, r"data is .+ there, .+ here; "),
     ],
 )
-def test_a_machine_that_would_do_other_work_is_refused_and_each_difference_named(tmp_path, own, said):
-    found = posted(tmp_path)
-    plan = make_plan(request_of(found, {"study": "night", "workers": 1, **own}))
-    with pytest.raises(UsageError, match=said):
-        check_agrees(plan, found)
+def test_a_machine_that_would_do_other_work_is_refused_and_each_difference_named(tmp_path, fields, message):
+    stored = stored_plan(tmp_path)
+    plan = make_plan(own(**fields).over(stored.request))
+    with pytest.raises(UsageError, match=message):
+        check_agrees(plan, stored)
 
 
 def test_a_loss_file_with_other_content_is_refused(tmp_path):
-    found = posted(tmp_path)
-    found.identity["objectives"]["dpo"]["file"] = "0" * 64
-    plan = make_plan(request_of(found, {"study": "night", "workers": 1}))
+    stored = stored_plan(tmp_path)
+    stored.identity["objectives"]["dpo"]["file"] = "0" * 64
+    plan = make_plan(own().over(stored.request))
     with pytest.raises(UsageError, match=r'objectives.dpo.file is "000.+ there, null here'):
-        check_agrees(plan, found)
+        check_agrees(plan, stored)
 
 
 def test_another_results_folder_is_refused(tmp_path):
-    found = posted(tmp_path / "shared")
+    stored = stored_plan(tmp_path / "shared")
     other = tmp_path / "other"
     folder_id(other, make=True)
-    plan = make_plan(request_of(found, {"study": "night", "workers": 1, "results": other}))
+    plan = make_plan(own(results=other).over(stored.request))
     with pytest.raises(UsageError, match="is not the one that study 'night' was opened with"):
-        check_agrees(plan, found)
+        check_agrees(plan, stored)
 
 
 def test_a_folder_keeps_its_identity(tmp_path):
@@ -110,15 +116,62 @@ def test_plain_names_are_names_of_studies(name):
     ],
 )
 def test_what_could_leave_its_folder_is_no_name_of_a_study(name, tmp_path):
-    with pytest.raises(UsageError, match="is no name of a study"):
+    with pytest.raises(UsageError, match="--study must be a plain file name"):
         make_plan(request(tmp_path / "results", study=name))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("given", [{"patience": float("nan")}, {"lease": float("inf")}, {"lease": 0.5}])
-def test_what_is_no_time_is_refused(tmp_path, given):
-    with pytest.raises(UsageError, match="is no number of seconds"):
-        make_plan(request(tmp_path, **given))
+@pytest.mark.parametrize("fields", [{"patience": float("nan")}, {"lease": float("inf")}, {"lease": 0.5}])
+def test_a_time_that_is_not_finite_or_too_short_is_refused(tmp_path, fields):
+    with pytest.raises(UsageError, match=r"--(patience|lease) must be a finite number of seconds ≥ [01] \(got "):
+        request(tmp_path, **fields)
+
+
+def version_1(results: Path) -> dict[str, object]:
+    """A plan as the first version stored it: its names, its order, a field for each."""
+    return {
+        "version": 1,
+        "request": {
+            "losses": ["dpo"], "sweep": "beta=0.1,1.0", "suite": "exact", "model": None, "data": None, "protocol": None,
+            "trials": None, "seeds": 1, "settings": ["steps=8", "problem.pairs=64"], "sampler": "grid", "processes": 1,
+            "loss_files": [], "pruner": "none", "patience": 300.0, "lease": 120.0, "results": str(results),
+            "judges": [], "prompts": None, "chat_template": None,
+        },
+        "identity": {},
+        "folder": "0" * 32,
+    }  # fmt: skip
+
+
+def test_a_plan_is_stored_in_the_form_of_version_1(tmp_path):
+    storage = open_storage(f"{tmp_path}/posts.log")
+    post_plan(make_plan(request(tmp_path)), storage)
+    (content,) = posts(storage, "night").values()
+    old = version_1(tmp_path)
+    assert content.keys() == old.keys()
+    assert content["request"] == old["request"]
+
+
+def test_a_study_of_the_first_version_opens(tmp_path):
+    old = version_1(tmp_path)
+    del old["request"]["chat_template"]  # it came later
+    (stored,) = read_posted({"plan": old}, study="night")
+    joined = own(settings=("execution.micro_batch=2",)).over(stored.request)
+    assert joined == request(tmp_path, settings=("steps=8", "problem.pairs=64", "execution.micro_batch=2"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"version": 2}, {"request": {"losses": ["dpo"], "colour": "red"}}, {"request": {"sampler": "quantum"}}]
+)
+def test_a_study_of_a_later_version_is_refused_with_the_version_to_install(tmp_path, changes):
+    with pytest.raises(UsageError, match="another version of lossbench") as refused:
+        read_posted({"plan": {**version_1(tmp_path), **changes}}, study="night")
+    assert "install the version of lossbench that opened the study" in str(refused.value)
+
+
+def test_a_worker_has_the_options_that_the_request_leaves_to_it():
+    options = set(inspect.signature(worker).parameters) - {"max_trials", "idle", "debug"}
+    names = {"loss_files": "loss_file", "results": "out", "trackers": "tracker"}
+    assert options == {names.get(field, field) for field in fields_where(worker=True)}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.data.tokens import encoded_of
 from bench.errors import UsageError
 from bench.runner.plan import make_plan
@@ -101,7 +101,7 @@ def write(path: Path, prompts) -> Path:
 
 def plan(tmp_path, *losses, data=None, settings=(), sweep=None):
     return make_plan(
-        Request(
+        RunRequest(
             losses=losses, sweep=sweep, suite="sentiment", model=None, data=data, protocol=None, trials=None,
             seeds=None, settings=("train.steps=8", "train.batch=4", *settings), results=tmp_path / "results",
             study=None, storage=None, sampler="grid", workers=1, processes=1, resume=True, loss_files=(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.assets import SUITES
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.errors import UsageError
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.settings import group_records
@@ -47,7 +47,7 @@ def by_rate(tmp_path, data, *settings, **changes):
 
 
 def request(tmp_path, data, *settings, judges=("fitted", "gold"), model=str(MODEL), prompts=None, losses=("dpo",)):
-    return Request(
+    return RunRequest(
         losses=losses, suite="chat", model=model, data=data and (data,), settings=(*SMALL, *settings),
         results=tmp_path / "results", workers=1, judges=judges, prompts=prompts,
     )  # fmt: skip
@@ -188,12 +188,11 @@ def test_what_is_missing_or_wrong_is_refused_before_anything_trains(changes, mes
 
 
 def test_judges_and_prompts_are_refused_by_a_suite_with_its_own(tmp_path, data):
-    from dataclasses import replace
-
     for changes in ({"judges": ("gold",)}, {"judges": (), "prompts": data}):
-        asked = replace(request(tmp_path, data), suite="sentiment", model=None, data=None, settings=(), **changes)
+        bare = {"suite": "sentiment", "model": None, "data": None, "settings": ()}
+        changed = request(tmp_path, data).changed({**bare, **changes})
         with pytest.raises(UsageError, match="suite sentiment has its own reward and prompts"):
-            make_plan(asked)
+            make_plan(changed)
 
 
 def test_lora_is_the_suites_own_and_can_be_turned_off_or_changed(tmp_path, data):

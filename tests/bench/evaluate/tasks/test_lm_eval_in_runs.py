@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.errors import UsageError
 from bench.evaluate.tasks.run import run_lm_eval
 from bench.evaluate.tasks.score import evaluate_tasks
@@ -16,8 +16,8 @@ from bench.runner.run import run
 from tests.bench.evaluate.tasks.documents import write_documents
 
 
-def request(results: Path, *settings: str, suite: str = "sentiment", loss: str = "ipo") -> Request:
-    return Request(
+def request(results: Path, *settings: str, suite: str = "sentiment", loss: str = "ipo") -> RunRequest:
+    return RunRequest(
         losses=(loss,), suite=suite, settings=settings, results=results, sampler="tpe", workers=1, resume=False
     )
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.cli.iterate_command import iterate_command
+from bench.cli.iterate import iterate_command
+from bench.core.request import RunRequest
 from bench.core.results import read_record, verify_results
 from bench.core.samples import Samples, read_samples
 from bench.errors import UsageError
@@ -33,13 +34,15 @@ SETTINGS = (
 
 
 def asked(results: Path, **changes: object) -> IterateRequest:
-    given = {
-        "losses": ("dpo",), "suite": "sentiment", "model": None, "data": None, "settings": SETTINGS, "rounds": 2,
-        "samples": 3, "temperature": None, "prompts": 16, "fresh": False, "judge": "gold", "judgements": 3,
+    run = {"losses": ("dpo",), "settings": SETTINGS, "results": results, "trials": 1, "seeds": 0, "workers": 1}
+    fields = {
+        "rounds": 2, "samples": 3, "temperature": None, "prompts": 16, "fresh": False, "judge": "gold", "judgements": 3,
         "both_orders": False, "pairs": "best-worst", "reference": "previous", "seeds": 1, "max_cost": None,
-        "dry_run": False, "results": results,
+        "dry_run": False,
     }  # fmt: skip
-    return IterateRequest(**{**given, **changes})
+    of_run = {name: value for name, value in changes.items() if name in RunRequest.model_fields and name not in fields}
+    of_loop = {name: value for name, value in changes.items() if name not in of_run}
+    return IterateRequest.model_validate({**fields, **of_loop, "run": RunRequest.model_validate({**run, **of_run})})
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,17 @@ import pytest
 from typer.testing import CliRunner
 
 import bench.cli.entry  # noqa: F401  # registers every command
-from bench.cli import recipes_command as command
+from bench.cli import recipes as command
 from bench.cli.app import app
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.errors import RunError, UsageError
-from bench.runner.plan import intent_of, searches_of
+from bench.runner.plan import draft_plan, searches_of
 from bench.runner.recipes.missing import missing_of
 from bench.runner.recipes.paper import hours, memory_of, paper_of
-from bench.runner.recipes.recipe import HERE, Options, get_recipe, read_recipe, recipe_names
-from bench.runner.recipes.requests import requests_of
-from losses.grammar import split_expressions
+from bench.runner.recipes.recipe import HERE, get_recipe, read_recipe, recipe_names
 
 ROOT = Path(__file__).parents[4]
 PARTS = [(name, part.name) for name in recipe_names() for part in get_recipe(name).part]
-BASE = Request(losses=(), suite="", results=Path("results"))
 
 
 @pytest.fixture(autouse=True)
@@ -34,17 +31,16 @@ def _elsewhere(tmp_path, monkeypatch):
     gc.unfreeze()
 
 
-def request_of(name: str, part: str, typed: Options = Options()) -> Request:  # noqa: B008  # frozen
-    ((_, request),) = requests_of(get_recipe(name), typed, BASE, part=part)
+def request_of(name: str, part: str, typed: RunRequest | None = None) -> RunRequest:
+    ((_, request),) = get_recipe(name).requests(typed or RunRequest(), part=part)
     return request
 
 
-def asked_for(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Request:
+def asked_for(words: list[str], monkeypatch: pytest.MonkeyPatch) -> RunRequest:
     """The request that ``bench run`` makes of words, without carrying it out."""
-    found: list[Request] = []
+    found: list[RunRequest] = []
     monkeypatch.setattr("bench.cli.execute.run_command", lambda request, dry_run: found.append(request))
-    monkeypatch.setattr(command, "run_command", lambda request, dry_run: found.append(request))
-    monkeypatch.setattr(command, "_refuse_missing", lambda asked: None)
+    monkeypatch.setattr(command, "_refuse_missing", lambda requests: None)
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return found[0]
@@ -55,33 +51,33 @@ def test_a_part_is_the_request_that_its_printed_command_is(name, part, monkeypat
     (found,) = get_recipe(name).parts(part)
     typed = asked_for(shlex.split(shlex.join(found.command))[1:], monkeypatch)
     assert typed == asked_for(["run", "--recipe", name, "--part", part], monkeypatch)
-    assert typed.losses == split_expressions(found.loss)
+    assert typed.losses == found.request.losses
 
 
 @pytest.mark.parametrize(("name", "part"), PARTS)
 def test_every_packaged_part_is_planned_without_model_and_data(name, part):
     (found,) = get_recipe(name).parts(part)
-    intent = intent_of(request_of(name, part))
-    paper = paper_of(intent, found.estimate)
-    assert [row.objective for row in paper.rows] == list(split_expressions(found.loss))
+    draft = draft_plan(request_of(name, part))
+    paper = paper_of(draft, found.estimate)
+    assert [row.objective for row in paper.rows] == list(found.request.losses)
     assert all(row.runs >= 1 and row.training > 0 for row in paper.rows)
-    trained = intent.train.steps * intent.train.batch
+    trained = draft.train.steps * draft.train.batch
     assert name in ("smollm2-cpu", "sentiment-quick", "dpo-figure-2") or found.estimate.pairs - 128 < trained
     assert trained <= found.estimate.pairs
-    if intent.suite.model_folder is None and intent.suite.problem is None:  # model and data are the user's
-        assert {each.what for each in missing_of(intent)} >= {"model", "data"}
+    if draft.suite.model_folder is None and draft.suite.problem is None:  # model and data are the user's
+        assert {each.what for each in missing_of(draft)} >= {"model", "data"}
 
 
 def test_the_scan_is_two_models_by_three_losses_by_ten_betas():
     recipe = get_recipe("hf-blog")
     for part in recipe.part:
-        intent = intent_of(request_of("hf-blog", part.name))
-        searches = searches_of(intent, sets=())
+        draft = draft_plan(request_of("hf-blog", part.name))
+        searches = searches_of(draft, sets=())
         assert [len(search.points) for search in searches] == [10, 10, 10]
         betas = [point["beta"] for point in searches[0].points]
         assert betas == [0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-        assert (intent.train.batch, intent.train.learning_rate, intent.train.warmup) == (128, 5e-7, 0.1)
-        assert intent.train.lora is None
+        assert (draft.train.batch, draft.train.learning_rate, draft.train.warmup) == (128, 5e-7, 0.1)
+        assert draft.train.lora is None
     assert len(recipe.part) == 2
 
 
@@ -97,8 +93,8 @@ def test_the_scan_is_two_models_by_three_losses_by_ten_betas():
     ],
 )
 def test_simpo_and_dpo_have_the_published_values(setting, beta, ratio, rate, dpo_rate):
-    simpo = intent_of(request_of("simpo-table", f"{setting}-simpo"))
-    dpo = intent_of(request_of("simpo-table", f"{setting}-dpo"))
+    simpo = draft_plan(request_of("simpo-table", f"{setting}-simpo"))
+    dpo = draft_plan(request_of("simpo-table", f"{setting}-dpo"))
     assert simpo.settings.params == {"beta": beta, "gamma_ratio": ratio}
     assert dpo.settings.params == {"beta": 0.01}
     assert (simpo.train.learning_rate, dpo.train.learning_rate) == (rate, dpo_rate)
@@ -107,7 +103,7 @@ def test_simpo_and_dpo_have_the_published_values(setting, beta, ratio, rate, dpo
 
 
 def test_figure_2_sweeps_the_papers_values_and_chooses_by_reward_and_kl():
-    dpo = intent_of(request_of("dpo-figure-2", "dpo"))
+    dpo = draft_plan(request_of("dpo-figure-2", "dpo"))
     assert [point["beta"] for point in searches_of(dpo, sets=())[0].points] == [0.05, 0.1, 1.0, 5.0]
     assert dpo.evaluation.target == "reward"
     assert (dpo.train.batch, dpo.train.learning_rate) == (64, 1e-6)
@@ -115,18 +111,18 @@ def test_figure_2_sweeps_the_papers_values_and_chooses_by_reward_and_kl():
 
 
 def test_typed_options_go_before_the_recipes_and_settings_are_added_after_them():
-    typed = Options(model="other", seeds=0, set=("lr=1e-6", "data.drop_equal=false"))
+    typed = RunRequest(model="other", seeds=0, settings=("lr=1e-6", "data.drop_equal=false"))
     request = request_of("hf-blog", "zephyr", typed)
     assert (request.model, request.seeds, request.suite) == ("other", 0, "chat")
-    intent = intent_of(request)
-    assert intent.train.learning_rate == 1e-6
-    assert intent.options.drop_equal is False
-    assert intent.train.batch == 128
+    draft = draft_plan(request)
+    assert draft.train.learning_rate == 1e-6
+    assert draft.options.drop_equal is False
+    assert draft.train.batch == 128
 
 
 def test_typed_ranks_go_before_those_of_a_recipe(monkeypatch):
     request = asked_for(["run", "--recipe", "hf-blog", "--part", "zephyr", "--processes", "2"], monkeypatch)
-    assert intent_of(request).request.processes == 2
+    assert draft_plan(request).request.processes == 2
 
 
 def test_parts_that_share_an_objective_have_studies_of_their_own(monkeypatch):
@@ -139,9 +135,9 @@ def test_parts_that_share_an_objective_have_studies_of_their_own(monkeypatch):
 
 def test_memory_on_paper_is_that_of_the_scaling_page():
     (part,) = get_recipe("simpo-table").parts("llama3-instruct-simpo")
-    more = Options(set=("execution.micro_batch=4", "execution.gradient_checkpointing=false"))
-    intent = intent_of(request_of("simpo-table", part.name, more))
-    memory = memory_of(intent, part.estimate)
+    more = RunRequest(settings=("execution.micro_batch=4", "execution.gradient_checkpointing=false"))
+    draft = draft_plan(request_of("simpo-table", part.name, more))
+    memory = memory_of(draft, part.estimate)
     # docs/scaling.md, column «8B, each on 8 of 64 GPUs»: the same model, ranks, micro-batch and lengths
     assert memory.weights / 1e9 == pytest.approx(16.1, rel=0.01)
     assert memory.transit / 1e9 == pytest.approx(11.0, rel=0.01)
@@ -153,8 +149,8 @@ def test_work_is_six_operations_by_parameter_and_token_and_less_for_lora():
     (part,) = get_recipe("smollm2-cpu").parts("chat")
     by_kind = {}
     for lora in ("true", "false"):
-        intent = intent_of(request_of("smollm2-cpu", "chat", Options(set=(f"train.lora={lora}",))))
-        row = paper_of(intent, part.estimate).rows[0]
+        draft = draft_plan(request_of("smollm2-cpu", "chat", RunRequest(settings=(f"train.lora={lora}",))))
+        row = paper_of(draft, part.estimate).rows[0]
         by_kind[lora] = row.training * 1e15 / part.estimate.parameters / row.tokens
         assert row.tokens == row.runs * 30 * 16 * 130
     assert by_kind["false"] == pytest.approx(6)

@@ -14,7 +14,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from bench.cli.status_command import show_status
+from bench.cli.status import show_status
 from bench.core.results import load_records
 from bench.errors import UsageError
 from bench.runner.status.overview import Overview, overview, time_left

@@ -1,11 +1,10 @@
 """The suite exact through the command's own path: same plan, cache, loop and records as every other suite."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.core.request import Request
+from bench.core.request import RunRequest
 from bench.core.results import load_records
 from bench.errors import UsageError
 from bench.report.analysis.settings import group_records
@@ -14,11 +13,10 @@ from bench.runner.plan import make_plan
 from bench.utils.progress import Progress
 
 
-def request(results, **changes) -> Request:
+def request(results, **changes) -> RunRequest:
     settings = ("steps=8", "problem.pairs=256")
-    return replace(
-        Request(losses=("dpo",), suite="exact", seeds=1, settings=settings, results=results, workers=1), **changes
-    )
+    fields = {"losses": ("dpo",), "suite": "exact", "seeds": 1, "settings": settings, "results": results, "workers": 1}
+    return RunRequest.model_validate({**fields, **changes})
 
 
 def run(results, **changes):
