@@ -25,6 +25,38 @@ def test_the_parameter_that_moves_the_target_has_the_larger_share_and_one_that_w
     assert importances(points, [p["lr"] for p in points], seed=0)["lr"] > 0.8
 
 
+def optunas(points, targets, *, seed):
+    from optuna import create_study, create_trial, logging
+    from optuna.distributions import FloatDistribution
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    logging.set_verbosity(logging.WARNING)
+    box = {name: FloatDistribution(min(p[name] for p in points), max(p[name] for p in points)) for name in points[0]}
+    study = create_study(direction="maximize")
+    study.add_trials(
+        create_trial(params=p, distributions=dict(box), value=value) for p, value in zip(points, targets, strict=True)
+    )
+    return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed)))
+
+
+@pytest.mark.parametrize(("trials", "names"), [(12, "beta lr"), (12, "lr beta"), (20, "a b c"), (60, "a b c d")])
+def test_shares_are_those_of_optunas_fanova(trials, names):
+    rng = np.random.default_rng(trials)
+    names = names.split()
+    # a grid on some axes, so that the forest meets ties, and draws on the others
+    points = [{n: float(rng.choice([0.01, 0.1, 1.0, 10.0, rng.uniform()])) for n in names} for _ in range(trials)]
+    targets = [math.log(p[names[0]]) * p[names[1]] + rng.normal() for p in points]
+    assert importances(points, targets, seed=7) == pytest.approx(optunas(points, targets, seed=7), abs=1e-12)
+
+
+def test_trees_of_one_value_have_no_share():
+    """Where two trials are all that differ, many trees see one of them alone; Optuna divides rounding by rounding."""
+    points = [{"beta": 10.0, "lr": lr} for lr in (1.0, 1.0, 0.01)] + [{"beta": 1.0, "lr": 10.0}]
+    shares = importances(points, [0.1, 0.1 + 1e-17, 0.1, -3.0], seed=0)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(0 <= share <= 1 for share in shares.values())
+
+
 def test_equal_seeds_give_equal_shares():
     points = sweep()
     targets = [p["beta"] for p in points]
