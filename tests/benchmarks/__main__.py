@@ -1,4 +1,4 @@
-"""Owns the command line: ``python -m tests.benchmarks steps | sweep | growth | profile | table``."""
+"""Command line of the benchmarks: ``python -m tests.benchmarks steps | sweep | growth | reports | profile | table``."""
 
 import argparse
 import json
@@ -12,9 +12,9 @@ from bench.errors import BenchError, RunError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status: 1 where the two sides disagree or something failed."""
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return int(given.run(given))
+        return int(options.run(options))
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -51,6 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     growth.add_argument("--repeats", type=int, default=4, help="timed steps at each place")
     growth.add_argument("--out", type=Path, default=Path("docs/figures"), help="a folder")
     growth.set_defaults(run=_growth)
+    reports = commands.add_parser(
+        "reports", help="time of tables, figures and page; writes reports.png and reports.csv"
+    )
+    reports.add_argument("--records", type=_counts, default="500,1000,2000,5000")
+    reports.add_argument("--objectives", type=int, default=31)
+    reports.add_argument("--repeats", type=int, default=1)
+    reports.add_argument("--root", type=Path, help="a checkout of another version, to compare")
+    reports.add_argument("--out", type=Path, default=Path("docs/figures"), help="a folder")
+    reports.set_defaults(run=_reports)
     profile = commands.add_parser("profile", help="where the time of our step goes, as a table in Markdown")
     profile.add_argument("--sizes", type=_names, default="1M,5M,25M")
     profile.add_argument("--precisions", type=_names, default="fp32,bf16")
@@ -85,93 +94,110 @@ def _shares(text: str) -> tuple[float, ...]:
     return tuple(map(float, _names(text)))
 
 
-def _steps(given: argparse.Namespace) -> int:
+def _steps(options: argparse.Namespace) -> int:
     from tests.benchmarks.steps import Plan, compare, disagreements
 
     plan = Plan(
-        sizes=given.sizes,
-        objectives=given.objectives,
-        settings=given.settings,
-        steps=given.steps,
-        repeats=given.repeats,
-        seed=given.seed,
-        memory=not given.no_memory,
-        peak_seconds=given.peak_seconds,
-        our_beta=given.our_beta,
+        sizes=options.sizes,
+        objectives=options.objectives,
+        settings=options.settings,
+        steps=options.steps,
+        repeats=options.repeats,
+        seed=options.seed,
+        memory=not options.no_memory,
+        peak_seconds=options.peak_seconds,
+        our_beta=options.our_beta,
     )
     record = compare(plan, note=_note)
-    _write(given.out, record)
+    _write(options.out, record)
     if wrong := disagreements(record):
         raise RunError("\n".join(wrong))
     return 0
 
 
-def _turns(given: argparse.Namespace) -> int:
+def _turns(options: argparse.Namespace) -> int:
     from tests.benchmarks.turns import Job, run_turns
 
-    _write(given.out, run_turns(Job(**given.job)))
+    _write(options.out, run_turns(Job(**options.job)))
     return 0
 
 
-def _alone(given: argparse.Namespace) -> int:
+def _alone(options: argparse.Namespace) -> int:
     from tests.benchmarks.alone import Side, run_side
 
-    _write(given.out, run_side(Side(**given.job)))
+    _write(options.out, run_side(Side(**options.job)))
     return 0
 
 
-def _sweep(given: argparse.Namespace) -> int:
+def _sweep(options: argparse.Namespace) -> int:
     from tests.benchmarks.sweep import Plan, compare, disagreements
 
-    plan = Plan(sizes=given.sizes, betas=given.betas, pairs=given.pairs, setting=given.setting, repeats=given.repeats)
+    plan = Plan(
+        sizes=options.sizes, betas=options.betas, pairs=options.pairs, setting=options.setting, repeats=options.repeats
+    )
     record = compare(plan, note=_note)
-    _write(given.out, record)
+    _write(options.out, record)
     if wrong := disagreements(record):
         raise RunError("\n".join(wrong))
     return 0
 
 
-def _sweep_theirs(given: argparse.Namespace) -> int:
+def _sweep_theirs(options: argparse.Namespace) -> int:
     from tests.benchmarks.sweep import Job, run_theirs
 
-    _write(given.out, run_theirs(Job(**given.job)))
+    _write(options.out, run_theirs(Job(**options.job)))
     return 0
 
 
-def _sweep_ours(given: argparse.Namespace) -> int:
+def _sweep_ours(options: argparse.Namespace) -> int:
     from tests.benchmarks.sweep import Job, run_ours
 
-    _write(given.out, run_ours(Job(**given.job)))
+    _write(options.out, run_ours(Job(**options.job)))
     return 0
 
 
-def _growth(given: argparse.Namespace) -> int:
+def _growth(options: argparse.Namespace) -> int:
     from tests.benchmarks.growth import Plan, measure, write
 
     usual = Plan()
     plan = Plan(
-        pairs=given.pairs or usual.pairs,
-        shares=given.shares or usual.shares,
-        vocabularies=given.vocabularies or usual.vocabularies,
-        trials=given.trials or usual.trials,
-        repeats=given.repeats,
+        pairs=options.pairs or usual.pairs,
+        shares=options.shares or usual.shares,
+        vocabularies=options.vocabularies or usual.vocabularies,
+        trials=options.trials or usual.trials,
+        repeats=options.repeats,
     )
-    for path in write(measure(plan, note=_note), given.out):
+    for path in write(measure(plan, note=_note), options.out):
         _note(f"written: {path}")
     return 0
 
 
-def _profile(given: argparse.Namespace) -> int:
-    from tests.benchmarks.profile import measure, table
+def _reports(options: argparse.Namespace) -> int:
+    from tests.benchmarks.reports import ROOT, measure, write
 
-    print(table(measure(given.sizes, given.precisions, steps=given.steps, note=_note)))
+    timings = measure(
+        options.records,
+        objectives=options.objectives,
+        repeats=options.repeats,
+        root=(options.root or ROOT).resolve(),
+        note=_note,
+    )
+    for path in write(timings, options.out):
+        _note(f"written: {path}")
     return 0
 
 
-def _table(given: argparse.Namespace) -> int:
+def _profile(options: argparse.Namespace) -> int:
+    from tests.benchmarks.profile import measure, table
+
+    print(table(measure(options.sizes, options.precisions, steps=options.steps, note=_note)))
+    return 0
+
+
+def _table(options: argparse.Namespace) -> int:
     from tests.benchmarks.table import update
 
-    update(given.files, given.docs)
+    update(options.files, options.docs)
     return 0
 
 
