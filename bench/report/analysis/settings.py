@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -169,7 +169,7 @@ def _group(members: list[RunRecord]) -> Group:
         data=min(record.spec.data.source for record in members),
         data_content=spec.data.content,
         beta0=members[0].evaluation.beta0,
-        settings=tuple(_marked(setting, chosen) for setting in trained),
+        settings=tuple(setting for setting in (_marked(one, chosen) for one in trained) if setting.every_record),
         start=start,
         differing=_differing(trained),
         tuning=_tuning(members),
@@ -257,11 +257,12 @@ def _marked(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
 def _differing(settings: list[Setting]) -> tuple[str, ...]:
     """Return the training fields, the learning rate aside, that are not the same for all settings."""
     fields: dict[str, set[Any]] = defaultdict(set)
-    names = {name for setting in settings for name, _ in setting.train}
     for setting in settings:
-        for name in names:
-            fields[name].add(dict(setting.train).get(name))
-    return tuple(sorted(name for name, several in fields.items() if len(several) > 1 and name != "learning_rate"))
+        for name, value in setting.train:
+            fields[name].add(value)
+    everywhere = Counter(name for setting in settings for name, _ in setting.train)
+    missing = {name for name, times in everywhere.items() if times < len(settings)}
+    return tuple(sorted(name for name, several in fields.items() if (len(several) > 1 or name in missing) and name != "learning_rate"))
 
 
 def _flat(tree: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
