@@ -52,7 +52,7 @@ def make_records(records: int, *, objectives: int) -> list[RunRecord]:
     runs = [record for record in published if record.spec.objective in names]
     tests = [record for record in runs if record.evaluation.split == "test"]
     sweeps = [record for record in runs if record.evaluation.split != "test"]
-    chosen = [*start, *tests, *sweeps][:records]
+    chosen = [*start, *sweeps, *tests][:records]
     copies = (_copy(record, factor=1 + number / 1000) for number in count(1) for record in sweeps)
     return [*chosen, *islice(copies, records - len(chosen))]
 
@@ -73,7 +73,10 @@ def measure(
         for command in COMMANDS:
             runs = sorted((_run(command, made, root=root) for _ in range(repeats)), key=lambda one: one.seconds)
             timings.append(runs[len(runs) // 2])
-            note(f"{number} records, bench {command}: {timings[-1].seconds:.1f} s, {timings[-1].memory / 1e6:.0f} MB")
+            note(
+                f"{number} records, bench {command}: {timings[-1].seconds:.1f} s, "
+                f"{timings[-1].cpu_seconds:.1f} s of processors, {timings[-1].memory / 1e6:.0f} MB"
+            )
     return timings
 
 

@@ -262,7 +262,13 @@ def _differing(settings: list[Setting]) -> tuple[str, ...]:
             fields[name].add(value)
     everywhere = Counter(name for setting in settings for name, _ in setting.train)
     missing = {name for name, times in everywhere.items() if times < len(settings)}
-    return tuple(sorted(name for name, several in fields.items() if (len(several) > 1 or name in missing) and name != "learning_rate"))
+    return tuple(
+        sorted(
+            name
+            for name, several in fields.items()
+            if (len(several) > 1 or name in missing) and name != "learning_rate"
+        )
+    )
 
 
 def _flat(tree: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
