@@ -143,7 +143,7 @@ class TokenScores(torch.autograd.Function):
             _, to_logits = ctx.head.scores(span, gradients.hidden[place], gradients.weight, gradients.bias)
             kl = d_kl[place] if ctx.head.reference is not None else None
             gradients.add(span, to_logits(Slopes(d_logps[place], kl)))
-        return (*gradients.found(), None)
+        return (*gradients.sums(), None)
 
 
 class FusedLoss(torch.autograd.Function):
@@ -159,7 +159,7 @@ class FusedLoss(torch.autograd.Function):
             value, slopes = loss(number, scores)
             total += value
             gradients.add(span, to_logits(slopes))
-        ctx.gradients = gradients.found()
+        ctx.gradients = gradients.sums()
         return total
 
     @staticmethod
@@ -192,7 +192,7 @@ class _Gradients:
         if self.d_bias is not None:
             self.d_bias += slopes.sum(dim=0, dtype=self.d_bias.dtype)
 
-    def found(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def sums(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         return self.d_hidden, self.d_weight, self.d_bias
 
 

@@ -125,9 +125,9 @@ class Kernels:
         self._call("swiglu_backward", gate.dtype, gate.numel(), gate, up, grad, d_gate, d_up, gate.numel())
         return d_gate, d_up
 
-    def _call(self, name: str, dtype: torch.dtype, size: int, *given: Tensor | float) -> None:
+    def _call(self, name: str, dtype: torch.dtype, size: int, *arguments: Tensor | float) -> None:
         threads = 1 if size < ALONE else torch.get_num_threads()
-        values = (each.data_ptr() if isinstance(each, Tensor) else each for each in given)
+        values = (each.data_ptr() if isinstance(each, Tensor) else each for each in arguments)
         self._calls[name, SUFFIX[dtype]](*values, threads)
 
 
@@ -137,15 +137,15 @@ def kernels() -> Kernels | None:
     if os.environ.get("LOSSBENCH_KERNELS", "").lower() in ("off", "0", "no", "false"):
         return None
     try:
-        found = Kernels(ctypes.CDLL(str(_built())))
-        wrong = _differing(found)
+        candidate = Kernels(ctypes.CDLL(str(_built())))
+        wrong = _differing(candidate)
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         logger.info("no kernels in C: %s; torch computes everything", error)
         return None
     if wrong:
         logger.warning("the kernels in C are not used: %s differ from torch's results", ", ".join(wrong))
         return None
-    return found
+    return candidate
 
 
 def _built() -> Path:
@@ -155,8 +155,14 @@ def _built() -> Path:
         raise OSError("no C compiler (gcc) was found on a Linux machine")
     here = Path(__file__).parent
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    told = [*FLAGS, version, platform.machine(), _processor(), *((here / name).read_text("utf-8") for name in SOURCES)]
-    key = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
+    ingredients = [
+        *FLAGS,
+        version,
+        platform.machine(),
+        _processor(),
+        *((here / name).read_text("utf-8") for name in SOURCES),
+    ]
+    key = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"
     library = folder / f"kernels-{key}.so"
     if not library.exists():
@@ -177,61 +183,65 @@ def _processor() -> str:
 
 
 @torch.no_grad()
-def _differing(found: Kernels) -> list[str]:
+def _differing(candidate: Kernels) -> list[str]:
     """Names of the kernels whose results on a sample are not torch's."""
     generator = torch.Generator().manual_seed(0)
     return sorted(
         {
             name
             for dtype in SUFFIX
-            for name, ours, plain in _samples(found, dtype, generator)
+            for name, ours, plain in _samples(candidate, dtype, generator)
             if not (ours.float() - plain.float()).abs().max() <= EQUAL[dtype] * plain.float().abs().max()
         }
     )
 
 
-def _samples(found: Kernels, dtype: torch.dtype, generator: torch.Generator) -> list[tuple[str, Tensor, Tensor]]:
+def _samples(candidate: Kernels, dtype: torch.dtype, generator: torch.Generator) -> list[tuple[str, Tensor, Tensor]]:
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).mul_(3)
 
     x, weight, grad = drawn(7, 40), drawn(40), drawn(7, 40).to(dtype)
-    normed, inverse = found.norm_forward(x, weight, 1e-5, dtype)
+    normed, inverse = candidate.norm_forward(x, weight, 1e-5, dtype)
     with torch.enable_grad():
         leaves = x.clone().requires_grad_(), weight.clone().requires_grad_()
         plain_norm = torch.nn.functional.rms_norm(leaves[0], (40,), leaves[1], 1e-5)
         slopes = torch.autograd.grad(plain_norm, leaves, grad.float())
-    d_x, d_weight = found.norm_backward(x, weight, inverse, grad)
+    d_x, d_weight = candidate.norm_backward(x, weight, inverse, grad)
     heads, angle = drawn(5, 3, 8).to(dtype), drawn(5, 8)
-    back_and_forth = found.rotate(
-        found.rotate(heads, angle.cos(), angle.cos(), forth=True), angle.cos(), angle.cos(), forth=False
+    back_and_forth = candidate.rotate(
+        candidate.rotate(heads, angle.cos(), angle.cos(), forth=True), angle.cos(), angle.cos(), forth=False
     )
     scale = _turned(_turned(heads.float(), angle.cos(), 1), angle.cos(), -1)
     scores, before = drawn(2, 3, 4, 6).to(dtype), torch.tensor([2, 0])
     seen = torch.arange(6) <= before[:, None, None, None] + torch.arange(4)[:, None]
     plain_p = scores.float().masked_fill(~seen, -torch.inf).softmax(dim=-1)
-    p = found.softmax_tile(scores.clone(), before, (2, 3, 4, 6), None)
+    p = candidate.softmax_tile(scores.clone(), before, (2, 3, 4, 6), None)
     d_p = drawn(2, 3, 4, 6).to(dtype)
     plain_d = torch._softmax_backward_data(d_p.float(), p.float(), -1, torch.float32)
     logits, labels, own = drawn(4, 50).to(dtype), torch.tensor([3, 0, 49, 7]), drawn(4)
     log_p = logits.float().log_softmax(dim=-1)
-    logps, kept = found.head_scores(logits, labels)
+    logps, kept = candidate.head_scores(logits, labels)
     one_hot = torch.nn.functional.one_hot(labels, 50)
     gate, up, d_out = (drawn(6, 9).to(dtype) for _ in range(3))
     with torch.enable_grad():
         pair = gate.float().requires_grad_(), up.float().requires_grad_()
         plain_product = torch.nn.functional.silu(pair[0]) * pair[1]
         d_pair = torch.autograd.grad(plain_product, pair, d_out.float())
-    d_gate, d_up = found.swiglu_backward(gate, up, d_out)
+    d_gate, d_up = candidate.swiglu_backward(gate, up, d_out)
     return [
         ("norm_forward", normed, plain_norm),
         ("norm_backward", d_x, slopes[0]),
         ("norm_backward", d_weight, slopes[1]),
         ("rotate", back_and_forth, scale),
         ("softmax_tile", p, plain_p),
-        ("softmax_backward", found.softmax_backward(p, d_p.clone()), plain_d),
+        ("softmax_backward", candidate.softmax_backward(p, d_p.clone()), plain_d),
         ("head_scores", logps, log_p[torch.arange(4), labels]),
-        ("head_slopes", found.head_slopes(logits.clone(), labels, kept, own), own[:, None] * (one_hot - log_p.exp())),
-        ("swiglu_forward", found.swiglu_forward(gate, up), plain_product),
+        (
+            "head_slopes",
+            candidate.head_slopes(logits.clone(), labels, kept, own),
+            own[:, None] * (one_hot - log_p.exp()),
+        ),
+        ("swiglu_forward", candidate.swiglu_forward(gate, up), plain_product),
         ("swiglu_backward", d_gate, d_pair[0]),
         ("swiglu_backward", d_up, d_pair[1]),
     ]

@@ -48,7 +48,7 @@ def test_the_rounded_folder_holds_the_numbers_of_four_bits(tmp_path, monkeypatch
     four = load_four_bits(folder, TrainSpec(steps=1, batch=1, learning_rate=1e-3), device="cpu")
     ids = torch.tensor([load_tokenizer(folder)("Once upon a time, Lily").input_ids])
     with torch.no_grad():
-        found, expected, start = (model(ids).logits for model in (four, load_model(folder), load_model(STORIES)))
-    assert torch.allclose(found, expected, atol=1e-4)
+        logits, expected, start = (model(ids).logits for model in (four, load_model(folder), load_model(STORIES)))
+    assert torch.allclose(logits, expected, atol=1e-4)
     assert (start - expected).abs().max() > 0.1
     assert model_hash(folder) != model_hash(STORIES)

@@ -61,10 +61,10 @@ def labelled(count=40):
 def test_it_prefers_what_the_preferences_prefer_in_texts_that_it_has_not_seen():
     judge = fitted_judge(labelled(), source="data")
     new = list(zip(answers(KIND, 50, seed=2), answers(RUDE, 50, seed=3), strict=True))
-    said = dict(judge.compare([AnswerPair(instruction="", first=kind, second=rude) for kind, rude in new]))
-    assert np.mean([said[place].first_better for place in range(50)]) > 0.95
+    verdicts = dict(judge.compare([AnswerPair(instruction="", first=kind, second=rude) for kind, rude in new]))
+    assert np.mean([verdicts[place].first_better for place in range(50)]) > 0.95
     turned = dict(judge.compare([AnswerPair(instruction="", first=rude, second=kind) for kind, rude in new]))
-    assert all(turned[place].first_better == 1 - said[place].first_better for place in range(50))
+    assert all(turned[place].first_better == 1 - verdicts[place].first_better for place in range(50))
 
 
 def test_a_text_twice_as_long_is_worth_no_more():
@@ -89,7 +89,9 @@ def test_unpaired_answers_are_fitted_by_their_labels():
 
 
 def test_the_same_preferences_make_the_same_judge_and_others_another_one():
-    one, two, other = (fitted_judge(given, source="data") for given in (labelled(), labelled(), labelled(42)))
+    one, two, other = (
+        fitted_judge(preferences, source="data") for preferences in (labelled(), labelled(), labelled(42))
+    )
     assert one.identity == two.identity != other.identity
     texts = [("", text) for text in answers(KIND, 5, seed=9)]
     assert one.score is not None
@@ -98,8 +100,8 @@ def test_the_same_preferences_make_the_same_judge_and_others_another_one():
 
 
 def test_a_judge_is_fitted_on_a_file_of_any_known_format_and_is_called_as_the_file(tmp_path):
-    given, rows = labelled(), []
-    for prompt, better, worse in zip(given.prompts, given.better, given.worse, strict=True):
+    preferences, rows = labelled(), []
+    for prompt, better, worse in zip(preferences.prompts, preferences.better, preferences.worse, strict=True):
         turns = [{"from": "human", "value": f"question {prompt}"}]
         sides = {"chosen": {"from": "gpt", "value": better}, "rejected": {"from": "gpt", "value": worse}}
         rows.append({"conversations": turns, **sides})
@@ -107,17 +109,17 @@ def test_a_judge_is_fitted_on_a_file_of_any_known_format_and_is_called_as_the_fi
     path.write_text(json.dumps(rows), encoding="utf-8")
     judge = judge_of(judge_spec(f"fitted:{path}"))
     assert judge.name == "kindness"
-    assert judge.identity == fitted_judge(given, source="data").identity
+    assert judge.identity == fitted_judge(preferences, source="data").identity
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("preferences", "message"),
     [
         (Labelled(prompts=[0, 0, 1], better=["a b", "c", "d"], worse=["x", "y", "z"]), "has 2 prompts: too little"),
         (Labelled(prompts=range(9), better=["a b"] * 9, desirable=[True] * 9), "needs wanted and unwanted answers"),
         (Labelled(prompts=range(9), better=["?"] * 9, worse=["!"] * 9), "empty vocabulary"),
     ],
 )
-def test_preferences_that_say_too_little_are_refused(given, message):
+def test_preferences_that_say_too_little_are_refused(preferences, message):
     with pytest.raises(UsageError, match=message):
-        fitted_judge(given, source="data")
+        fitted_judge(preferences, source="data")

@@ -98,7 +98,7 @@ def test_a_stop_string_that_is_a_special_token_ends_a_row(stories):
 def test_a_row_stops_soon_after_its_stop_string(stories):
     model, tokenizer = stories
     steps = []
-    hook = model.model.register_forward_hook(lambda *given: steps.append(1))
+    hook = model.model.register_forward_hook(lambda *arguments: steps.append(1))
     generated(BranchingLM, model, tokenizer, ["Once upon a time"], batch=1, until=["there"], max_gen_toks=200)
     hook.remove()
     assert len(steps) < 40
@@ -120,11 +120,11 @@ def test_more_tokens_than_the_context_holds_are_refused(stories):
         generated(BranchingLM, *stories, ["A"], batch=1, until=[], max_gen_toks=512)
 
 
-def test_every_request_is_told_of_once(stories):
+def test_every_request_is_reported_once(stories):
     model, tokenizer = stories
-    told = []
+    counts = []
     with quiet():
         lm = BranchingLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
-    lm.tell = told.append
+    lm.tell = counts.append
     lm.generate_until(requests(STARTS, until=["."], max_gen_toks=8))
-    assert sum(told) == len(STARTS)
+    assert sum(counts) == len(STARTS)
