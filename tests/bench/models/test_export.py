@@ -94,8 +94,8 @@ def test_a_model_of_a_hub_is_named_with_its_commit(lora, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"source": "run:ffff"}, "no finished run"), ({"source": "model"}, "only runs"), ({"dtype": "int8"}, "float32 or"),
-     ({"kind": "adapter"}, "no adapter: all weights trained")],
+    [({"source": "run:ffff"}, "no finished run"), ({"source": "model"}, "takes a run"),
+     ({"dtype": "int8"}, "float32 or"), ({"kind": "adapter"}, "no adapter: all weights trained")],
 )  # fmt: skip
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(full, tmp_path, options, message):
     arguments = {"source": f"run:{full.spec.key}", "kind": "merged", "dtype": "float32"} | options
@@ -106,7 +106,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(full, tmp_path, o
 
 def test_nothing_is_written_over(full, tmp_path):
     (tmp_path / "mine").write_text("keep")
-    with pytest.raises(UsageError, match="lies there already"):
+    with pytest.raises(UsageError, match="must be a new or empty folder"):
         exported(full, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair
-from bench.evaluate.judges.bradley_terry import Labelled, fitted_judge
+from bench.evaluate.judges.bradley_terry import LabelledAnswers, fitted_judge
 from bench.evaluate.judges.factory import judge_of, judge_spec
 
 KIND, RUDE = ("please", "thanks", "gladly"), ("idiot", "stupid", "shut up")
@@ -51,7 +51,7 @@ def answers(words, count, *, seed):
 
 
 def labelled(count=40):
-    return Labelled(
+    return LabelledAnswers(
         prompts=[place // 2 for place in range(count)],
         better=answers(KIND, count, seed=0),
         worse=answers(RUDE, count, seed=1),
@@ -81,7 +81,7 @@ def test_a_text_twice_as_long_is_worth_no_more():
 def test_unpaired_answers_are_fitted_by_their_labels():
     both = [*answers(KIND, 30, seed=0), *answers(RUDE, 30, seed=1)]
     judge = fitted_judge(
-        Labelled(prompts=list(range(60)), better=both, desirable=[True] * 30 + [False] * 30), source="data"
+        LabelledAnswers(prompts=list(range(60)), better=both, desirable=[True] * 30 + [False] * 30), source="data"
     )
     assert judge.score is not None
     kind, rude = judge.score([("", "thanks please"), ("", "idiot stupid")])
@@ -115,9 +115,15 @@ def test_a_judge_is_fitted_on_a_file_of_any_known_format_and_is_called_as_the_fi
 @pytest.mark.parametrize(
     ("preferences", "message"),
     [
-        (Labelled(prompts=[0, 0, 1], better=["a b", "c", "d"], worse=["x", "y", "z"]), "has 2 prompts: too little"),
-        (Labelled(prompts=range(9), better=["a b"] * 9, desirable=[True] * 9), "needs wanted and unwanted answers"),
-        (Labelled(prompts=range(9), better=["?"] * 9, worse=["!"] * 9), "empty vocabulary"),
+        (
+            LabelledAnswers(prompts=[0, 0, 1], better=["a b", "c", "d"], worse=["x", "y", "z"]),
+            "has 2 prompts: too little",
+        ),
+        (
+            LabelledAnswers(prompts=range(9), better=["a b"] * 9, desirable=[True] * 9),
+            "needs wanted and unwanted answers",
+        ),
+        (LabelledAnswers(prompts=range(9), better=["?"] * 9, worse=["!"] * 9), "empty vocabulary"),
     ],
 )
 def test_preferences_that_say_too_little_are_refused(preferences, message):

@@ -7,12 +7,12 @@ import pytest
 
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import annotate, as_records, judgements_of, orders, outcomes, position_bias
-from bench.evaluate.judges.answers import Paired, paired, read_answers
+from bench.evaluate.judges.answers import PairedAnswers, pair_answers, read_answers
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of, judge_spec
 from bench.evaluate.judges.judgements import read_judgements
-from bench.evaluate.judges.templates import filled, read_words, template_of
+from bench.evaluate.judges.templates import fill_template, read_words, template_of
 from tests.bench.evaluate.judges.models import ANSWERS, MODEL, chat_model, template_file
 
 
@@ -26,7 +26,7 @@ def pairs_of(n=40, **columns):
         "references": tuple("y" * (k % 5 + 1) for k in range(n)),
         "left_out": 0,
     }
-    return Paired(**(defaults | columns))
+    return PairedAnswers(**(defaults | columns))
 
 
 def judge(decide, *, ordered=True, queries=None):
@@ -182,7 +182,7 @@ def test_a_language_model_may_explain_first_and_what_does_not_fit_is_reported(tm
     (_, verdict), (_, fits) = lm.compare([long, AnswerPair(instruction="It was", first=" a", second=" b")])
     assert (verdict.outcome, fits.outcome) == ("failed", "judged")
     assert "exceed" in verdict.text
-    ((_, spoken),) = lm.grade([filled(template, AnswerPair(instruction="It was", first=" a", second=" b"))])
+    ((_, spoken),) = lm.grade([fill_template(template, AnswerPair(instruction="It was", first=" a", second=" b"))])
     assert spoken.text
     with pytest.raises(UsageError, match="apart"):
         judge_of(
@@ -192,7 +192,9 @@ def test_a_language_model_may_explain_first_and_what_does_not_fit_is_reported(tm
 
 def test_what_stands_in_an_answer_is_never_read_as_a_field(tmp_path):
     template = template_of(str(template_file(tmp_path)))
-    ((_, text),) = filled(template, AnswerPair(instruction="{output_2}", first="{instruction}", second="\\1 {x}"))
+    ((_, text),) = fill_template(
+        template, AnswerPair(instruction="{output_2}", first="{instruction}", second="\\1 {x}")
+    )
     assert text == "{output_2}{instruction} and\\1 {x}. In a word, the first one was very"
 
 
@@ -206,7 +208,7 @@ def test_a_verdict_after_an_explanation_is_the_last_one_named():
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("gpt-4", "not a judge"),
+        ("gpt-4", "unknown judge"),
         ("api:gpt-4", "needs a model and an address"),
         ("lm:nowhere", "no such folder"),
         ("none.toml", "cannot be read"),
@@ -235,19 +237,19 @@ def test_answers_are_paired_by_instruction_and_numbered_as_the_baseline_is(tmp_p
     base = [{"instruction": f"q{n}", "output": f"b{n}", "generator": "base"} for n in range(4)]
     mine = [{"instruction": f"q{n}", "output": f"m{n}", "model": "mine"} for n in (3, 1, 7)]
     (first,), (second,) = answers(tmp_path, "base.json", base), answers(tmp_path, "mine.json", mine)
-    pair = paired(second, first)
+    pair = pair_answers(second, first)
     assert (pair.index, pair.outputs, pair.references) == ((1, 3), ("m1", "m3"), ("b1", "b3"))
     assert pair.left_out == 3
     same = [{"instruction": "q", "output": str(n), "model": "mine"} for n in range(3)]
     (repeated,) = answers(tmp_path, "same.json", same)
-    assert paired(repeated, repeated).index == (0, 1, 2)
+    assert pair_answers(repeated, repeated).index == (0, 1, 2)
 
 
 def test_answers_that_cannot_be_paired_are_refused(tmp_path):
     (one,) = answers(tmp_path, "one.json", [{"instruction": "a", "output": "x"}])
     (other,) = answers(tmp_path, "other.json", [{"instruction": "b", "output": "x"}])
     with pytest.raises(UsageError, match="no common question"):
-        paired(one, other)
+        pair_answers(one, other)
     with pytest.raises(UsageError, match="no instruction"):
         answers(tmp_path, "bare.json", [{"index": 0, "output": "x"}])
     with pytest.raises(UsageError, match="no output"):

@@ -9,7 +9,7 @@ from bench.cli.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
 from bench.errors import UsageError
 from bench.evaluate.judges.generate import answer_text
 from bench.evaluate.judges.mt_bench import grade_in, grade_prompts, questions, read_dialogues
-from bench.evaluate.judges.mt_bench_table import Graded, grade_rows
+from bench.evaluate.judges.mt_bench_table import TurnGrade, grade_rows
 from tests.bench.evaluate.judges.models import chat_model
 from tests.bench.evaluate.judges.server import completion, serving
 
@@ -54,13 +54,13 @@ def test_a_grade_is_read_as_fastchat_reads_it(text, grade):
 
 def test_the_error_is_over_questions_not_turns():
     rows = [
-        Graded(judge="j", model="m", question=81 + q, category="writing", turn=t, grade=g, outcome="judged", text="")
+        TurnGrade(judge="j", model="m", question=81 + q, category="writing", turn=t, grade=g, outcome="judged", text="")
         for q, g in enumerate((2.0, 4.0, 6.0))
         for t in (1, 2)
     ]
     (row,) = grade_rows(rows)
-    assert (row["score"], row["turn_1"], row["n"]) == (4.0, 4.0, 6)
-    assert row["standard_error"] == pytest.approx(2 / 3**0.5)
+    assert (row.score, row.turns[0], row.n) == (4.0, 4.0, 6)
+    assert row.standard_error == pytest.approx(2 / 3**0.5)
 
 
 def answers_file(folder, numbers=range(81, 161)):

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import RunError, UsageError
 from bench.evaluate.judges.annotate import annotate, outcomes
-from bench.evaluate.judges.answers import Paired
+from bench.evaluate.judges.answers import PairedAnswers
 from bench.evaluate.judges.base import AnswerPair
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of
@@ -163,7 +163,7 @@ def test_a_server_without_probabilities_is_judged_by_its_words():
 
 
 def test_many_failures_in_a_row_end_it_and_what_was_judged_is_kept(tmp_path):
-    pairs = Paired(
+    pairs = PairedAnswers(
         model="mine", baseline="base", index=tuple(range(40)), instructions=("q",) * 40,
         outputs=tuple(f"a{n}" for n in range(40)), references=("b",) * 40, left_out=0,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from bench.core.samples import SampleRow
 from bench.errors import RunError
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 from bench.evaluate.judges.reward_model import scored_judge
-from bench.evaluate.judges.win_rate import held_out_accuracy, judged, scored
+from bench.evaluate.judges.win_rate import held_out_accuracy, judge_samples, with_rewards
 
 
 def by_number(texts):
@@ -25,7 +25,7 @@ def rows(*texts):
 
 
 def judge_rows(outputs, references, judge=JUDGE, **changes):
-    return judged(
+    return judge_samples(
         judge, outputs, references, **{"task": "judge", "split": "test", "seed": 0, "verdicts": None, **changes}
     )
 
@@ -94,5 +94,5 @@ def test_agreement_with_held_out_labels_counts_ties_half():
 
 
 def test_a_judge_that_scores_gives_samples_their_reward_and_one_that_compares_gives_none():
-    assert [row.gold for row in scored(JUDGE, rows("3", "1"))] == [3.0, 1.0]
-    assert [row.gold for row in scored(silent_on(), rows("3", "1"))] == [None, None]
+    assert [row.gold for row in with_rewards(JUDGE, rows("3", "1"))] == [3.0, 1.0]
+    assert [row.gold for row in with_rewards(silent_on(), rows("3", "1"))] == [None, None]

@@ -166,7 +166,7 @@ def test_a_table_a_file_and_nothing_else_is_printed(data, tmp_path, capfd):
     [
         ({"tasks": []}, "names no task"),
         ({"tasks": ["piqa_local"], "batch_size": "many"}, "must be auto or a whole number"),
-        ({"tasks": ["piqa_local"], "limit": -1.0}, "leaves no document"),
+        ({"tasks": ["piqa_local"], "limit": -1.0}, "--limit must be above 0"),
         ({"tasks": ["piqa_loca"]}, "'piqa_loca' is unknown"),
         ({"tasks": ["piqa_local"]}, "reads its documents from files"),
     ],
