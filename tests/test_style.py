@@ -26,7 +26,6 @@ STILL = {
     "bench/data": 76,
     "bench/errors.py": 1,
     "bench/inspect": 35,
-    "bench/models": 45,
     "bench/report": 96,
     "bench/runner": 87,
     "bench/stats": 8,

@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.evaluate.judges.agreement import Agreement, agreements
 from bench.evaluate.judges.judgements import Judgements, read_judgements
 from bench.evaluate.judges.length_control import LengthControl, read_length_control
-from bench.evaluate.judges.win_rate_table import csv_of, printed, win_rates
+from bench.evaluate.judges.win_rate_table import csv_of, terminal_tables, win_rates
 from bench.utils.files import write_text_whole
 
 
@@ -71,7 +71,7 @@ def tell_win_rates(
     rows, notes = win_rates(judgements, control=control, by_index=by_index, lengths_alone=lengths_alone)
     path = out if out.suffix == ".csv" else out / "judgements.csv"
     write_text_whole(path, csv_of(rows))
-    for table in printed(rows):
+    for table in terminal_tables(rows):
         console.print(table)
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)

@@ -20,9 +20,9 @@ from bench.evaluate.judges.annotate import (
     outcomes,
     position_bias,
     to_ask,
-    unknown,
+    uncached,
 )
-from bench.evaluate.judges.answers import Answers, Paired, paired, read_answers
+from bench.evaluate.judges.answers import Answers, PairedAnswers, pair_answers, read_answers
 from bench.evaluate.judges.base import Cost, Judge, Verdict
 from bench.evaluate.judges.factory import judges_of, tell_cost
 from bench.utils.files import write_text_whole
@@ -91,7 +91,9 @@ def evaluate_judges(request: JudgeRequest) -> None:
     _tell_judges(judges, found, console=console)
 
 
-def _judged(judge: Judge, each: Paired, request: JudgeRequest, *, cache: Path, console: Console) -> list[Annotation]:
+def _judged(
+    judge: Judge, each: PairedAnswers, request: JudgeRequest, *, cache: Path, console: Console
+) -> list[Annotation]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {each.model}", total=None)
         return annotate(
@@ -105,7 +107,7 @@ def _judged(judge: Judge, each: Paired, request: JudgeRequest, *, cache: Path, c
         )
 
 
-def _pairs(request: JudgeRequest) -> list[Paired]:
+def _pairs(request: JudgeRequest) -> list[PairedAnswers]:
     if request.baseline is None:
         raise UsageError("--judge needs the baseline's answers", fix="--baseline FILE (instruction, output)")
     references = read_answers(request.baseline, questions=request.questions)
@@ -119,7 +121,7 @@ def _pairs(request: JudgeRequest) -> list[Paired]:
         raise UsageError("--judge needs answers to judge", fix="--outputs FILE, or a checkpoint as first argument")
     if len({one.model for one in answers}) < len(answers):
         raise UsageError("two files have answers of one model", fix='name them apart in the field "generator"')
-    return [paired(one, baseline) for one in answers]
+    return [pair_answers(one, baseline) for one in answers]
 
 
 def _of_checkpoint(request: JudgeRequest, baseline: Answers) -> Answers:
@@ -139,14 +141,14 @@ def _of_checkpoint(request: JudgeRequest, baseline: Answers) -> Answers:
     return answers
 
 
-def _costs(judge: Judge, pairs: Sequence[Paired], request: JudgeRequest, *, cache: Path) -> Cost | None:
+def _costs(judge: Judge, pairs: Sequence[PairedAnswers], request: JudgeRequest, *, cache: Path) -> Cost | None:
     if judge.cost is None or judge.prompt is None:
         return None
     asked = [pair for each in pairs for _, _, pair in to_ask(judge, each, both=request.both_orders, seed=request.seed)]
-    return judge.cost([judge.prompt(pair) for pair in unknown(judge, asked, cache=cache)], judge.limit)
+    return judge.cost([judge.prompt(pair) for pair in uncached(judge, asked, cache=cache)], judge.limit)
 
 
-def _write(found: Sequence[tuple[Judge, Paired, list[Annotation]]], path: Path, *, console: Console) -> None:
+def _write(found: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], path: Path, *, console: Console) -> None:
     records = [
         record
         for judge, each, made in found
@@ -160,7 +162,7 @@ def _write(found: Sequence[tuple[Judge, Paired, list[Annotation]]], path: Path, 
 
 
 def _tell_judges(
-    judges: Sequence[Judge], found: Sequence[tuple[Judge, Paired, list[Annotation]]], *, console: Console
+    judges: Sequence[Judge], found: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], *, console: Console
 ) -> None:
     """Print of each judge that sees an order: its position bias, what it would not say, and the tokens it took."""
     table = Table(title="how the judges judged", box=box.SIMPLE_HEAD)

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.errors import UsageError
-from bench.evaluate.judges.annotate import remembered
+from bench.evaluate.judges.annotate import cached_verdicts
 from bench.evaluate.judges.base import Cost, Judge, Verdict, stored_fields
-from bench.evaluate.judges.cache import kept, key_of
+from bench.evaluate.judges.cache import key_of, read_verdict
 from bench.evaluate.judges.factory import judges_of, tell_cost
 from bench.evaluate.judges.mt_bench import (
     TEMPERATURES,
@@ -24,7 +24,7 @@ from bench.evaluate.judges.mt_bench import (
     questions,
     read_dialogues,
 )
-from bench.evaluate.judges.mt_bench_table import Graded, csv_of, grade_rows, printed
+from bench.evaluate.judges.mt_bench_table import TurnGrade, csv_of, grade_rows, terminal_table
 from bench.utils.files import write_text_whole
 
 
@@ -81,7 +81,7 @@ def evaluate_mt_bench(request: GradeRequest) -> None:
     rows = grade_rows(graded)
     path = request.out if request.out.suffix == ".csv" else folder / "mt_bench.csv"
     write_text_whole(path, csv_of(rows))
-    console.print(printed(rows))
+    console.print(terminal_table(rows))
     for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
         example = next(row for row in graded if row.grade is None and row.outcome == name)
         console.print(f"  {count} × {name}, e.g. {example.text[:160]}", highlight=False, markup=False)
@@ -89,7 +89,9 @@ def evaluate_mt_bench(request: GradeRequest) -> None:
         console.print(f"  {written}", highlight=False, markup=False, soft_wrap=True)
 
 
-def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: Console | None = None) -> list[Graded]:
+def grades_of(
+    judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: Console | None = None
+) -> list[TurnGrade]:
     """Ask ``judge`` for a grade of each turn of ``dialogue``. Raises RunError: it cannot be asked any more."""
     assert judge.grade is not None
     turns = _turns(dialogue)
@@ -97,7 +99,7 @@ def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: 
     with Progress(console=console, transient=True, disable=console is None or not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {dialogue.model}", total=len(turns))
         shown = [grade_prompts(question, answers, turn=turn) for question, answers, turn in turns]
-        for number, verdict in remembered(judge.grade, f"{judge.identity} grade", shown, cache=cache):
+        for number, verdict in cached_verdicts(judge.grade, f"{judge.identity} grade", shown, cache=cache):
             verdicts[number] = verdict
             bar.advance(task)
     return [
@@ -107,10 +109,10 @@ def grades_of(judge: Judge, dialogue: Dialogue, *, cache: Path | None, console: 
     ]
 
 
-def _graded(judge: Judge, dialogue: Dialogue, question: Question, turn: int, verdict: Verdict) -> Graded:
+def _graded(judge: Judge, dialogue: Dialogue, question: Question, turn: int, verdict: Verdict) -> TurnGrade:
     grade = grade_in(verdict.text) if verdict.outcome == "judged" else None
     outcome = "malformed" if verdict.outcome == "judged" and grade is None else verdict.outcome
-    return Graded(
+    return TurnGrade(
         judge=judge.name,
         model=dialogue.model,
         question=question.number,
@@ -140,7 +142,7 @@ def _cost(judge: Judge, dialogues: Sequence[Dialogue], *, cache: Path) -> Cost |
         for question, answers, turn in _turns(dialogue)
         for messages in [grade_prompts(question, answers, turn=turn)]
     }
-    return judge.cost([messages for key, messages in shown.items() if kept(cache, key) is None], TOKENS)
+    return judge.cost([messages for key, messages in shown.items() if read_verdict(cache, key) is None], TOKENS)
 
 
 def _of_checkpoint(request: GradeRequest, *, folder: Path) -> Dialogue:

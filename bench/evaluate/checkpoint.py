@@ -18,7 +18,7 @@ from bench.data.tokens import Encoded, pairs_in
 from bench.evaluate.gold_reward import Gold
 from bench.evaluate.judges.alpaca_eval import judge_metrics, win_rate
 from bench.evaluate.judges.base import AnswerPair, Judge
-from bench.evaluate.judges.win_rate import held_out_accuracy, judged, scored
+from bench.evaluate.judges.win_rate import held_out_accuracy, judge_samples, with_rewards
 from bench.evaluate.metrics.generation import generation_metrics, per_prompt
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.metrics.preference import preference_metrics
@@ -58,9 +58,9 @@ class Yardstick:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeInputs:
-    """Who judges, and what judges are shown: each prompt's words, and the held-out pairs (preferred answer first).
+    """Judges and their inputs: each prompt's words, and the held-out pairs (preferred answer first).
 
-    The first judge chooses, so that validation asks no other; ``verdicts`` is the folder that keeps what they said.
+    The first judge chooses, so validation uses no other; ``verdicts`` is the folder of verdicts.
     """
 
     judges: Sequence[Judge]
@@ -70,7 +70,7 @@ class JudgeInputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluated:
+class EvaluationResult:
     """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), and one
     sample a prompt."""
 
@@ -81,7 +81,7 @@ class Evaluated:
 
 def evaluate_checkpoint(
     model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str
-) -> Evaluated:
+) -> EvaluationResult:
     """Measure a causal LM as ``spec`` says.
 
     Args:
@@ -92,7 +92,7 @@ def evaluate_checkpoint(
     preferred: dict[str, NDArray[np.float64]] = {}
     target = None
     if yardstick.judge_inputs is not None:
-        rows, judging, target, preferred = _judge_samples(rows, yardstick, yardstick.judge_inputs, spec=spec)
+        rows, judging, target, preferred = _run_judges(rows, yardstick, yardstick.judge_inputs, spec=spec)
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
@@ -110,14 +110,14 @@ def evaluate_checkpoint(
             split=spec.split,
         )
     scores = per_prompt(rows, beta0=spec.beta0, target=target) | preferred
-    return Evaluated(
+    return EvaluationResult(
         metrics=(*metrics, *judging),
         scores={name: values.tolist() for name, values in scores.items()},
         rows=tuple(rows),
     )
 
 
-def _judge_samples(
+def _run_judges(
     rows: Sequence[SampleRow], yardstick: Yardstick, inputs: JudgeInputs, *, spec: EvaluationSpec
 ) -> tuple[list[SampleRow], list[Metric], NDArray[np.float64] | None, dict[str, NDArray[np.float64]]]:
     """Return the samples with the first judge's rewards, all that judges say, the target where it is a win rate, and
@@ -126,21 +126,21 @@ def _judge_samples(
     preferences: dict[str, NDArray[np.float64]] = {}
     target = None
     names = [judge.name for judge in inputs.judges]
-    for place, judge in enumerate(inputs.judges if spec.split == "test" else inputs.judges[:1]):
+    for index, judge in enumerate(inputs.judges if spec.split == "test" else inputs.judges[:1]):
         task = judge_task(judge.name, names)
-        result = judged(
+        result = judge_samples(
             judge, rows, yardstick.baseline, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts
         )
         metrics += result.metrics
         preferences[task] = result.preferences
-        if place == 0 and spec.target == "win_rate":
+        if index == 0 and spec.target == "win_rate":
             target = result.target
         if yardstick.baseline is None and judge.cost is None:
-            # What a judge is worth is said once, of the start model, and only where asking is free.
+            # A judge's accuracy is measured once, with the start model, and only where its verdicts are free.
             metrics += held_out_accuracy(
                 judge, inputs.held_out, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts
             )
-    return scored(inputs.judges[0], rows), metrics, target, preferences
+    return with_rewards(inputs.judges[0], rows), metrics, target, preferences
 
 
 def _gold(rows: Sequence[SampleRow]) -> list[float]:
@@ -179,7 +179,7 @@ def _texts(samples: Samples, yardstick: Yardstick) -> tuple[Sequence[str], Seque
     """Return each sample's prompt and its own text, and the gold reward of both together where there is one."""
     decode = yardstick.tokenizer.batch_decode
     if yardstick.judge_inputs is not None:
-        # A template's words between the turns are no part of what was asked or answered.
+        # A template's words between the turns are part neither of the question nor of the answer.
         answers = decode([list(ids) for ids in samples.completions], skip_special_tokens=True)
         return yardstick.judge_inputs.instructions, [answer.strip() for answer in answers], None
     prompts = decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
@@ -195,7 +195,7 @@ def _texts(samples: Samples, yardstick: Yardstick) -> tuple[Sequence[str], Seque
 def preference(
     model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, reward: str
 ) -> tuple[Metric, ...]:
-    """Held-out pairs: reward accuracy and margin, and how far chosen and rejected moved from the reference."""
+    """Measure held-out pairs: reward accuracy and margin, and how far chosen and rejected moved from the reference."""
     assert yardstick.held_out is not None
     assert yardstick.reference is not None
     pairs = pairs_in(yardstick.held_out.rows)[: spec.pairs]

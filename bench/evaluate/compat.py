@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def import_task_function(text: str) -> Callable[..., object]:
     return _import_fun_from_str(text)
 
 
-def length_control_module() -> Any:
+def length_control_module() -> ModuleType:
     """Return alpaca-eval's module of the length-controlled win rate, whose settings ``GLM_INFO`` are undocumented.
 
     Used: ``GLM_INFO``, ``make_dmatrix_for_model``, ``fit_LogisticRegressionCV``, ``get_is_extreme_changes``

@@ -12,7 +12,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from bench.evaluate.compat import attention_of
-from bench.evaluate.states import bare, head_of, last_state
+from bench.evaluate.states import head_of, last_state
+from bench.models.compat import plain_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,11 +62,11 @@ class RoomyLayer(DynamicLayer):
         return (key_states, value_states) if first else (self.keys, self.values)
 
     def get_seq_length(self) -> int:
-        """Tokens held."""
+        """Return the number of tokens in the layer."""
         return self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Places that the mask has to cover once ``query_length`` tokens are added, and where they begin."""
+        """Return how many columns a mask needs once ``query_length`` tokens are added, and where they begin."""
         return self._capacity(self.length + query_length) if self.length else query_length, 0
 
     def _capacity(self, tokens: int) -> int:
@@ -128,7 +129,7 @@ def decode(
     width = max(len(prompt) for prompt in prompts)
     pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
     fed = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    places = torch.arange(width + steps, device=device)
+    columns = torch.arange(width + steps, device=device)
     cache = _roomy_cache(model, room=width + steps - 1) if padded else DynamicCache(config=model.config)
     rows = torch.arange(len(prompts), device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
@@ -137,8 +138,8 @@ def decode(
         where: dict[str, Tensor] = {}
         if padded:
             # The mask covers the places that are still empty: without it, attention would take them for tokens.
-            where["attention_mask"] = ((places >= pads) & (places < end)).long()
-            where["position_ids"] = (places[end - fed.shape[1] : end] - pads).clamp(min=0)
+            where["attention_mask"] = ((columns >= pads) & (columns < end)).long()
+            where["position_ids"] = (columns[end - fed.shape[1] : end] - pads).clamp(min=0)
         tokens, over = choose(step, rows, last_state(model, fed, cache, where))
         ended |= over
         going = len(rows) - int(ended.sum())
@@ -152,8 +153,8 @@ def decode(
 
 
 def _roomy_cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
-    """Transformers' cache for the model, its plain layers replaced where the attention knows empty places."""
-    causal = bare(model)
+    """Return transformers' cache for the model, its plain layers replaced where the attention knows empty places."""
+    causal = plain_model(model)
     cache = DynamicCache(config=causal.config)
     if attention_of(causal.config.get_text_config(decoder=True)) in ROOMY:
         cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
@@ -161,11 +162,11 @@ def _roomy_cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
 
 
 def takes_padding(model: PreTrainedModel) -> bool:
-    """Whether padding on the left is nothing to the model: it reads positions, and keeps keys and values alone.
+    """Return whether padding on the left is nothing to the model: it reads positions, and keeps keys and values alone.
 
     A recurrent model (Mamba) would read the padding, one without position ids would count it.
     """
-    causal = bare(model)
+    causal = plain_model(model)
     if not {"attention_mask", "position_ids"} <= inspect.signature(causal.forward).parameters.keys():
         return False
     layers = DynamicCache(config=causal.config).layers

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,16 @@ from bench.errors import RunError
 DESCRIPTION = "classifier.json"
 WEIGHTS = "classifier.safetensors"
 FORMAT = 1
+
+
+class Description(TypedDict):
+    """``classifier.json``: how texts become n-grams, the n-grams by column, and SHA-256 by file name."""
+
+    token_pattern: str
+    lowercase: bool
+    ngram_range: list[int]
+    vocabulary: list[str]
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +89,7 @@ def vocabulary_digest(vocabulary: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()
 
 
-def _assemble(folder: Path, description: dict[str, Any]) -> Gold:
+def _assemble(folder: Path, description: Description) -> Gold:
     tensors = _read_weights(folder / WEIGHTS, expected=description["sha256"][WEIGHTS])
     vocabulary = description["vocabulary"]
     if vocabulary_digest(vocabulary) != description["sha256"]["vocabulary"]:
@@ -101,7 +111,7 @@ def _assemble(folder: Path, description: dict[str, Any]) -> Gold:
     )
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _read_description(path: Path) -> Description:
     try:
         read = json.loads(path.read_bytes())
     except OSError as error:
@@ -111,14 +121,19 @@ def _read_description(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict) or read.get("format") != FORMAT:
         stated = read.get("format") if isinstance(read, dict) else None
         raise _damaged(path, f"states format {stated!r}, this version reads format {FORMAT}")
-    fields = ("token_pattern", "lowercase", "ngram_range", "vocabulary", "sha256")
-    absent = [field for field in fields if field not in read]
+    absent = [field for field in Description.__annotations__ if field not in read]
     if absent:
         raise _damaged(path, f"lacks {', '.join(absent)}")
-    return read
+    return Description(
+        token_pattern=read["token_pattern"],
+        lowercase=read["lowercase"],
+        ngram_range=read["ngram_range"],
+        vocabulary=read["vocabulary"],
+        sha256=read["sha256"],
+    )
 
 
-def _read_weights(path: Path, *, expected: str) -> dict[str, NDArray[Any]]:
+def _read_weights(path: Path, *, expected: str) -> dict[str, NDArray[np.generic]]:
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -75,7 +75,7 @@ def sample_with_states(
     batch: int = 256,
     keep: bool = True,
 ) -> tuple[Samples, "Tensor | None"]:
-    """As ``sample``, and the states that the tokens were drawn from, ``[completion tokens, hidden]``, row after row.
+    """Sample as ``sample``; return also the states that tokens were drawn from, ``[completion tokens, hidden]``.
 
     They save whoever needs the model's logits again all but its head. None without ``keep``, where they would take
     more than ``STATES_KEPT`` bytes, and for a model whose logits are more than its output embedding of a state.
@@ -83,13 +83,14 @@ def sample_with_states(
     import torch
 
     from bench.evaluate.decoding import continue_prompts, takes_padding
-    from bench.evaluate.states import bare, is_plain
+    from bench.evaluate.states import is_plain
+    from bench.models.compat import plain_model
 
     _check_prompts(model, prompts, max_tokens=max_tokens)
     # Drawn on the CPU, so that the noise is the same on every device.
     noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     padded, lengths = takes_padding(model), [len(prompt) for prompt in prompts]
-    keep = keep and is_plain(bare(model)) and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
+    keep = keep and is_plain(plain_model(model)) and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
     completions: list[tuple[int, ...]] = [()] * len(prompts)
     states: dict[int, Tensor] = {}
     with torch.no_grad(), evaluating(model):
@@ -115,12 +116,17 @@ def sample_with_states(
     return samples, torch.cat([states[index] for index in range(len(prompts))]) if keep else None
 
 
+def context_length(model: PreTrainedModel) -> float:
+    """Return the longest text that a model reads, in tokens; ∞ where its config does not say."""
+    return getattr(model.config, "max_position_embeddings", None) or math.inf
+
+
 def _hidden(model: PreTrainedModel) -> int:
     return int(model.get_output_embeddings().weight.shape[1])
 
 
 def _check_prompts(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, max_tokens: int) -> None:
-    context = getattr(model.config, "max_position_embeddings", None) or math.inf
+    context = context_length(model)
     for index, prompt in enumerate(prompts):
         if not prompt:
             raise UsageError(f"prompt {index} is empty: there is nothing to continue", fix="start a text with BOS")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from bench.models.compat import plain_model
 from bench.models.logprobs import LOGIT_TRANSFORMS
 
 if TYPE_CHECKING:
@@ -21,21 +22,16 @@ Head = Callable[[Tensor], Tensor]
 """From states ``[positions, …]`` to logits ``[positions, vocabulary]``."""
 
 
-def bare(model: PreTrainedModel) -> PreTrainedModel:
-    """The causal language model below adapters, if there are any."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def final_states(
     model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor | None, *, position_ids: Tensor | None = None
 ) -> Tensor:
-    """What ``head_of`` takes at every position, ``[rows, tokens, …]``.
+    """Return what ``head_of`` takes at every position, ``[rows, tokens, …]``.
 
     Args:
         attention_mask: bool ``[rows, tokens]``, or an additive one ``[rows, 1, tokens, tokens]``; None: all is seen.
         position_ids: where they are not 0, 1, 2, …
     """
-    causal = bare(model)
+    causal = plain_model(model)
     seen = attention_mask.long() if attention_mask is not None and attention_mask.ndim == 2 else attention_mask
     where = {} if position_ids is None else {"position_ids": position_ids}
     if is_plain(causal):
@@ -45,12 +41,12 @@ def final_states(
 
 
 def last_state(model: PreTrainedModel, input_ids: Tensor, cache: Cache, where: Mapping[str, Tensor]) -> Tensor:
-    """What ``head_of`` takes at the last position, ``[rows, …]``; ``cache`` has the tokens before and gets these.
+    """Return what ``head_of`` takes at the last position, ``[rows, …]``; the tokens are added to ``cache``.
 
     Args:
         where: mask and positions, for a model that reads them.
     """
-    causal = bare(model)
+    causal = plain_model(model)
     if is_plain(causal):
         backbone = getattr(causal, causal.base_model_prefix)
         return backbone(input_ids=input_ids, past_key_values=cache, use_cache=True, **where).last_hidden_state[:, -1]
@@ -58,13 +54,13 @@ def last_state(model: PreTrainedModel, input_ids: Tensor, cache: Cache, where: M
 
 
 def head_of(model: PreTrainedModel) -> Head:
-    """The output embedding, or nothing where logits are more than that and ``final_states`` has made them already."""
-    causal = bare(model)
-    return causal.get_output_embeddings() if is_plain(causal) else _as_they_are
+    """Return the output embedding; the identity where ``final_states`` makes logits, which are more than that."""
+    causal = plain_model(model)
+    return causal.get_output_embeddings() if is_plain(causal) else _identity
 
 
 def is_plain(causal: PreTrainedModel) -> bool:
-    """Whether the logits are the output embedding of the last hidden state, and no more."""
+    """Return whether the logits are the output embedding of the last hidden state, and no more."""
     transformed = any(getattr(causal.config, name, None) for name in LOGIT_TRANSFORMS)
     return (
         getattr(causal, causal.base_model_prefix, None) is not None
@@ -73,7 +69,7 @@ def is_plain(causal: PreTrainedModel) -> bool:
     )
 
 
-def _as_they_are(logits: Tensor) -> Tensor:
+def _identity(logits: Tensor) -> Tensor:
     return logits
 
 
@@ -94,5 +90,5 @@ def in_batches(lengths: Sequence[int], *, batch: int) -> Iterator[list[int]]:
 
 
 def positions_at_once(vocabulary: int) -> int:
-    """How many positions' logits are made at once."""
+    """Return how many positions' logits are made at once."""
     return max(1, LOGITS_AT_ONCE // vocabulary)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from bench.errors import UsageError
-from bench.evaluate.states import bare
+from bench.models.compat import plain_model
 
 READERS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
 """Names of the module that reads the hidden neurons, asked for only where the shapes leave several."""
@@ -67,7 +67,7 @@ def anatomy_of(model: Any, *, name: str) -> Anatomy:
     Raises:
         UsageError: the layers or their MLPs cannot be told apart, or add their outputs otherwise.
     """
-    causal = bare(model)
+    causal = plain_model(model)
     prefix = getattr(causal, "base_model_prefix", "")
     backbone = getattr(causal, prefix, None) if prefix else None
     if backbone is None:

@@ -119,5 +119,5 @@ def read_run(run: Path) -> RunSpec:
 
 
 def is_start(folder: Path, spec: RunSpec) -> bool:
-    """Whether a folder holds the start model of a run, by content."""
+    """Return whether a folder holds the start model of a run, by content."""
     return (folder / "config.json").is_file() and model_hash(folder) == spec.model.content

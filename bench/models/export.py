@@ -36,11 +36,11 @@ def export(source: str, to: Path, *, results: Path, kind: Kind, dtype: str, note
             or a full disk.
     """
     if not source.startswith(RUN):
-        raise UsageError(f"export {source!r}: only runs are exported", fix="bench export run:KEY --to FOLDER")
+        raise UsageError(f"bench export takes a run (got {source!r})", fix="bench export run:KEY --to FOLDER")
     if dtype not in DTYPES:
-        raise UsageError(f"--dtype {dtype!r} is unknown", fix=" or ".join(DTYPES))
+        raise UsageError(f"--dtype must be {' or '.join(DTYPES)} (got {dtype!r})", fix=f"--dtype {DTYPES[0]}")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise UsageError(f"--to {to}: something lies there already", fix="name a folder that is not there")
+        raise UsageError(f"--to must be a new or empty folder (got {to}, which holds something)", fix="name another")
     run = find_run(source.removeprefix(RUN), results)
     spec = read_run(run)
     lora = (run / ADAPTER).is_dir()
@@ -59,7 +59,7 @@ def export(source: str, to: Path, *, results: Path, kind: Kind, dtype: str, note
         else:
             _write_merged(run, spec, start, partial, dtype=dtype)
         _write_tokenizer(kept, partial)
-        records = [read_record(place) for place in finished(run, "evals/*")]
+        records = [read_record(evaluation) for evaluation in finished(run, "evals/*")]
         text = card(spec, run.name, records, kind=kind, dtype=dtype, base=model_name(spec))
         (partial / "README.md").write_text(text, encoding="utf-8")
 
@@ -110,7 +110,7 @@ def _write_tokenizer(kept: Path, folder: Path) -> None:
     copy_tokenizer(kept, folder)
     config = folder / "tokenizer_config.json"
     settings = json.loads(config.read_text(encoding="utf-8"))
-    # How it was loaded here is nobody else's business.
+    # How it was loaded on this machine means nothing elsewhere.
     settings = {
         name: value for name, value in settings.items() if name not in ("is_local", "local_files_only", "name_or_path")
     }

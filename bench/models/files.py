@@ -45,7 +45,7 @@ def copy_tokenizer(folder: Path, to: Path) -> None:
 
 
 def same_tokenizer(folder: Path, other: Path) -> bool:
-    """Whether two model folders have one tokenizer, so that token ids of the one are the other's."""
+    """Return whether two model folders have one tokenizer, so that token ids of the one are the other's."""
     one, two = folder / "tokenizer.json", other / "tokenizer.json"
     return one.is_file() and two.is_file() and one.read_bytes() == two.read_bytes()
 

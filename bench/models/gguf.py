@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note, make_sound
 from bench.errors import RunError, UsageError
@@ -51,7 +51,7 @@ def gguf_file(path: Path) -> Path | None:
     return files[0] if files else None
 
 
-def converted(file: Path, *, results: Path, note: Note) -> Path:
+def converted_folder(file: Path, *, results: Path, note: Note) -> Path:
     """Return ``results/models/gguf-<SHA-256 of the file>``, written now if it is not there.
 
     Raises:
@@ -60,7 +60,7 @@ def converted(file: Path, *, results: Path, note: Note) -> Path:
     """
     with file.open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
-            raise UsageError(f"{file} is no GGUF file: it does not begin with GGUF", fix="check the path")
+            raise UsageError(f"{file} is not a GGUF file: it does not begin with GGUF", fix="check the path")
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     folder = results / "models" / f"gguf-{digest[:16]}"
@@ -76,7 +76,7 @@ def converted(file: Path, *, results: Path, note: Note) -> Path:
 def convert(file: Path, folder: Path) -> None:
     """Write the model of a GGUF file to ``folder``: float32 safetensors, config, tokenizer and chat template.
 
-    Raises as ``converted``.
+    Raises as ``converted_folder``.
     """
     fields, numbers = _described(file)
     from bench.utils.isolation import quiet
@@ -100,7 +100,7 @@ def convert(file: Path, folder: Path) -> None:
         _keep_stable(folder / name)
 
 
-def _described(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def _described(file: Path) -> tuple[dict[str, object], dict[str, int]]:
     """Return the file's short fields by name, and how many numbers each tensor has."""
     try:
         from gguf import GGUFReader
@@ -117,8 +117,9 @@ def _described(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise RunError(
             f"GGUF file {file} is damaged: {type(error).__name__}: {str(error)[:300]}", fix="copy or download it again"
         ) from error
-    if int(fields.get("split.count", 1)) > 1:
-        raise UsageError(f"{file} is one of {fields['split.count']} parts", fix="llama-gguf-split --merge FIRST WHOLE")
+    parts = fields.get("split.count", 1)
+    if isinstance(parts, int) and parts > 1:
+        raise UsageError(f"{file} is one of {parts} parts", fix="llama-gguf-split --merge FIRST WHOLE")
     if scaled := sorted(set(SCALED_ROTARY) & set(numbers)):
         raise UsageError(
             f"{file} scales its rotary frequencies ({scaled[0]}), which transformers leaves out when it reads GGUF",
@@ -166,7 +167,7 @@ def _check_weights(model: "PreTrainedModel", numbers: dict[str, int], file: Path
         )
 
 
-def _set_splits(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, Any], file: Path) -> None:
+def _set_splits(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, object], file: Path) -> None:
     """Make the tokenizer part a text as the file says (``tokenizer.ggml.pre``): transformers knows few of the names."""
     from tokenizers import pre_tokenizers
 
@@ -189,7 +190,7 @@ def _set_splits(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, Any], fi
         )
 
 
-def _check_tokenizer(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, Any], file: Path) -> None:
+def _check_tokenizer(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, object], file: Path) -> None:
     """Refuse a tokenizer that is not what the file says: its text must come back, and BOS begin it or not."""
     problem = None
     bos, eos = (fields.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))

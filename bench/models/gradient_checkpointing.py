@@ -14,7 +14,7 @@ from bench.models.compat import layer_class_names, plain_model
 def checkpointed(
     causal: nn.Module, *, within: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> Iterator[None]:
-    """For the block's time let each layer of a model keep its inputs only (arXiv 1604.06174).
+    """Let each layer of a model keep its inputs only in the block (arXiv 1604.06174).
 
     The numbers stay the same: a layer's second pass is its first one again, random numbers included. Transformers' own
     switch does nothing outside of its training mode, which a policy is not in (dropout).
@@ -41,7 +41,7 @@ def checkpointed(
 
 
 def layers_of(causal: nn.Module) -> list[nn.Module]:
-    """The modules that transformers never splits over devices: a model's layers. Empty for a model without any."""
+    """Return a model's layers, the modules that transformers never splits over devices; empty where it has none."""
     base = plain_model(causal)
     names = layer_class_names(base)
     return [module for module in base.modules() if type(module).__name__ in names]

@@ -9,7 +9,7 @@ from bench.errors import UsageError
 NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?")
 COMMIT = re.compile("[0-9a-f]{40}")
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model"]
-"""Files of a model that are asked for: no pickles, no code."""
+"""Files of a model to download: no pickles, no code."""
 UNWANTED = ["*/*", "consolidated*.safetensors"]
 """Folders of other formats, and the same weights a second time under names of their maker's own."""
 MAIN = "main"
@@ -23,17 +23,17 @@ class Snapshot(NamedTuple):
 
 
 def is_hub_name(source: str) -> bool:
-    """Whether ``source`` may name a model on a hub; what is a file or folder here never does."""
+    """Return whether ``source`` may name a model on a hub; what is a file or folder here never does."""
     return NAME.fullmatch(source) is not None and not source.lower().endswith(".gguf") and not Path(source).exists()
 
 
 def snapshot(source: str) -> Snapshot:
     """Return the snapshot that ``OWNER/NAME[@REVISION]`` names: from the cache if it is there, else from the hub.
 
-    A branch or tag is asked of the hub, where it answers, since it may have moved; a commit never moves.
+    A branch or tag is resolved by the hub, where it answers, since it may have moved; a commit never moves.
 
     Raises:
-        UsageError: it is neither in the cache nor on the hub, or the hub gives it to nobody or to others only.
+        UsageError: it is neither in the cache nor on the hub, or the hub denies access.
     """
     from bench.utils.isolation import hub_answers, quiet
 
@@ -57,7 +57,7 @@ def snapshot(source: str) -> Snapshot:
 
 
 def in_cache(source: str) -> bool:
-    """Whether the cache has a snapshot of ``OWNER/NAME[@REVISION]``, whole; no hub is asked."""
+    """Return whether the cache has a snapshot of ``OWNER/NAME[@REVISION]``, whole; without the hub."""
     match = NAME.fullmatch(source)
     return match is not None and _cached(match["repo"], match["revision"] or MAIN) is not None
 

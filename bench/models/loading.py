@@ -20,7 +20,7 @@ def save_checkpoint(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
 
 
 def context_of(folder: Path) -> int | None:
-    """The longest text that the model of a folder can read, tokens; None where its config does not say."""
+    """Return the longest text that the model of a folder can read, tokens; None where its config does not say."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return config.get("max_position_embeddings")
 
@@ -61,7 +61,7 @@ def find_model(source: str) -> Path:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 over names and contents of weights, config and tokenizer: paths and other files do not enter."""
+    """Return the SHA-256 of names and contents of weights, config and tokenizer: paths and other files do not enter."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in HASHED for path in folder.glob(pattern)}):
         digest.update(path.name.encode() + b"\0")
@@ -73,7 +73,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """Load the folder's own tokenizer; a missing pad token becomes EOS (it is masked out everywhere)."""
     from transformers import AutoTokenizer
 
-    _know_own_kind(folder)
+    _register_table_model(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -104,7 +104,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
 
     from bench.models.packed.pointwise import quicken
 
-    _know_own_kind(folder)
+    _register_table_model(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -132,7 +132,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
     return model.eval()
 
 
-def _know_own_kind(folder: Path) -> None:
+def _register_table_model(folder: Path) -> None:
     """Register the table of logits (``table_model``) with transformers, where the folder holds one."""
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
@@ -145,7 +145,7 @@ def _know_own_kind(folder: Path) -> None:
 
 
 def _cpu_attention(folder: Path) -> str | None:
-    """``eager`` for a short context, else None: the library's choice."""
+    """Return ``eager`` for a short context, else None: the library's choice."""
     from transformers import AutoConfig
 
     context = getattr(

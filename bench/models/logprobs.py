@@ -11,8 +11,8 @@ from bench.data.collate import Padded, TokenRow, collate_rows
 from bench.models.compat import plain_model
 from bench.models.gradient_checkpointing import checkpointed
 from bench.models.packed.forward import frozen_scores, fused_loss, token_scores, why_padded
-from bench.models.packed.head import ChunkLoss, Span
-from bench.models.packed.layout import Layout, pack
+from bench.models.packed.head import ChunkLoss
+from bench.models.packed.layout import Layout, Span, pack
 from bench.models.packed.pointwise import quicken
 from bench.models.token_stats import Confidence, confidence, log_collision, relative_entropy, token_kl, token_logps
 
@@ -27,8 +27,8 @@ class TokenScores(NamedTuple):
     """What a model says of completion tokens; each ``[rows, width]``, 0 where ``mask`` is False.
 
     logps: log π(y_t | x, y_<t), nats, float32. collision: log Σ_v π(v)², without gradient. kl: KL(π_ref ‖ π) over the
-    vocabulary, nats. The last two are None unless they were asked for. confidence: of the completion tokens in order,
-    not spread; None unless it was asked for.
+    vocabulary, nats. The last two are None unless requested. confidence: of the completion tokens in order,
+    not spread; None unless requested.
     """
 
     logps: Tensor
@@ -38,7 +38,7 @@ class TokenScores(NamedTuple):
     confidence: Confidence | None = None
 
 
-class Frozen(NamedTuple):
+class ReferenceScores(NamedTuple):
     """The reference on a batch: log-probs ``[rows, width]``; where the whole vocabulary is needed, its logits at any
     span of completion tokens ``[tokens, vocabulary]``, and its entropy ``[rows, width]``."""
 
@@ -83,7 +83,7 @@ class CompletionLogProbs(Module):
         fused: tuple[Sequence[Span], ChunkLoss] | None = None,
         watch: bool = False,
     ) -> "TokenScores | Tensor":
-        """Return the log-prob of each completion token, and what else was asked for.
+        """Return the log-prob of each completion token, and what else was requested.
 
         The vocabulary projection runs on completion positions only: prompts and padding never meet it.
 
@@ -108,21 +108,7 @@ class CompletionLogProbs(Module):
                     watch=watch,
                     checkpointing=self.checkpointing,
                 )
-            scores = token_scores(
-                self.model,
-                laid,
-                collision=collision,
-                reference_logits=reference_logits,
-                watch=watch,
-                checkpointing=self.checkpointing,
-            )
-            return TokenScores(
-                logps=spread(scores.logps, laid.mask),
-                mask=laid.mask,
-                collision=None if scores.collision is None else spread(scores.collision, laid.mask),
-                kl=None if scores.kl is None else spread(scores.kl, laid.mask),
-                confidence=scores.confidence,
-            )
+            return self._packed_scores(laid, collision=collision, reference_logits=reference_logits, watch=watch)
         mask = laid.mask
         with checkpointed(self.model) if self.checkpointing else nullcontext():
             logits = completion_logits(self.model, laid.ids, laid.attended, mask)
@@ -136,9 +122,28 @@ class CompletionLogProbs(Module):
             confidence=confidence(logits, labels) if watch else None,
         )
 
+    def _packed_scores(
+        self, layout: Layout, *, collision: bool, reference_logits: Callable[[Span], Tensor] | None, watch: bool
+    ) -> TokenScores:
+        scores = token_scores(
+            self.model,
+            layout,
+            collision=collision,
+            reference_logits=reference_logits,
+            watch=watch,
+            checkpointing=self.checkpointing,
+        )
+        return TokenScores(
+            logps=spread(scores.logps, layout.mask),
+            mask=layout.mask,
+            collision=None if scores.collision is None else spread(scores.collision, layout.mask),
+            kl=None if scores.kl is None else spread(scores.kl, layout.mask),
+            confidence=scores.confidence,
+        )
+
     @no_grad()
-    def frozen(self, laid: Laid, *, vocabulary: bool) -> Frozen:
-        """What this model says as a reference: log-probs, and with ``vocabulary`` its logits and their entropy."""
+    def frozen(self, laid: Laid, *, vocabulary: bool) -> ReferenceScores:
+        """Return the reference's log-probs on a batch, and with ``vocabulary`` its logits and their entropy."""
         if isinstance(laid, Layout):
             logps, entropy, logits_at = frozen_scores(self.model, laid, entropy=vocabulary)
         else:
@@ -146,7 +151,7 @@ class CompletionLogProbs(Module):
             logps = token_logps(logits, laid.ids[:, 1:][laid.mask])
             entropy = relative_entropy(logits) if vocabulary else None
             logits_at = lambda span: logits[slice(*span)]  # noqa: E731
-        return Frozen(
+        return ReferenceScores(
             logps=spread(logps, laid.mask),
             logits=logits_at if vocabulary else None,
             entropy=None if entropy is None else spread(entropy, laid.mask),
@@ -171,7 +176,7 @@ def spread(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def completion_logits(model: Module, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
-    """Logits at the positions that predict completion tokens, ``[completion tokens, vocabulary]``, rows in order.
+    """Return logits where completion tokens are predicted, ``[completion tokens, vocabulary]``, rows in order.
 
     Args:
         mask: bool ``[rows, tokens − 1]``: ``completion_mask[:, 1:]``.

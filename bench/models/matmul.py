@@ -39,12 +39,12 @@ def take_fastest_route() -> Route:
 
 
 def current_route() -> str:
-    """The route that float32 matrix products take now."""
+    """Return the route that float32 matrix products take now."""
     return str(torch.backends.mkldnn.matmul.fp32_precision)  # type: ignore[attr-defined]  # made at run time
 
 
 def choose(default: Probe, other: Probe) -> Route:
-    """The other route where it is float32 and clearly faster, else the default."""
+    """Return the other route where it is float32 and clearly faster, else the default."""
     exact, fast = other.error < TOLERANCE, other.seconds * GAIN < default.seconds
     return other.route if exact and fast else default.route
 

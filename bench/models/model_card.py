@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from bench.core.record import RunRecord
 from bench.core.specs import RunSpec
 
-SHOWN = ("gold_reward", "kl", "target", "length", "win_rate", "lc_win_rate", "reward_accuracy", "acc", "acc_norm")
+LEADING = ("gold_reward", "kl", "target", "length", "win_rate", "lc_win_rate", "reward_accuracy", "acc", "acc_norm")
 """Metrics that come first in the card's table, as far as they were measured."""
 
 
@@ -76,7 +76,7 @@ def _lora(spec: RunSpec) -> str:
 def _measured(records: Sequence[RunRecord]) -> list[str]:
     rows = []
     for record in sorted(records, key=lambda each: (each.evaluation.split, each.evaluation_key)):
-        metrics = sorted(record.metrics, key=lambda m: SHOWN.index(m.name) if m.name in SHOWN else len(SHOWN))
+        metrics = sorted(record.metrics, key=lambda m: LEADING.index(m.name) if m.name in LEADING else len(LEADING))
         for metric in metrics:
             error = "" if metric.stderr is None else f"{metric.stderr:.4g}"
             cells = (_cell(metric.task), metric.split, _cell(metric.name), f"{metric.value:.4g}", error, metric.n)

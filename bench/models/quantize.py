@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note, make_sound
 from bench.core.specs import Execution, LoraSpec, TrainSpec
@@ -42,14 +42,14 @@ def check_quantize(lora: LoraSpec | None, execution: Execution) -> None:
         raise UsageError(f"{option}: weights of four bits are not sharded", fix="--set execution.shard=ddp")
 
 
-def rounded(folder: Path, *, results: Path, note: Note) -> Path:
+def rounded_folder(folder: Path, *, results: Path, note: Note) -> Path:
     """Return the folder of the model with every linear layer but the head rounded to nf4, in float32.
 
     Training in four bits computes with exactly these numbers, so reference, evaluation and merging take them too.
     """
-    place = results / "models" / f"nf4-{model_hash(folder)[:16]}"
-    make_sound(place, lambda partial: _round(folder, partial), note=note)
-    return place
+    target = results / "models" / f"nf4-{model_hash(folder)[:16]}"
+    make_sound(target, lambda partial: _round(folder, partial), note=note)
+    return target
 
 
 def load_four_bits(folder: Path, train: TrainSpec, *, device: "torch.device") -> "PreTrainedModel":
@@ -90,8 +90,8 @@ def _round(folder: Path, partial: Path) -> None:
     copy_tokenizer(folder, partial)
 
 
-def _layers(model: "PreTrainedModel") -> dict[str, Any]:
-    """The weights of linear layers by name, but for the head's."""
+def _layers(model: "PreTrainedModel") -> dict[str, "torch.Tensor"]:
+    """Return the weights of linear layers by name, but for the head's."""
     import torch
 
     head = model.get_output_embeddings()
@@ -113,7 +113,9 @@ def _check_same(model: "PreTrainedModel", folder: Path) -> None:
         with safe_open(path, framework="pt") as file:
             for name in sorted(layers.keys() & set(file.keys())):
                 weight = layers[name]
-                dequantized = dequantize_4bit(weight.data, weight.quant_state).to("cpu", torch.float32)
+                dequantized = dequantize_4bit(weight.data, getattr(weight, "quant_state", None)).to(
+                    "cpu", torch.float32
+                )
                 if not torch.equal(dequantized, file.get_tensor(name).float()):
                     raise RunError(
                         f"{name} in four bits is not what {folder} holds",

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -31,7 +30,7 @@ VERSION = 2
 
 
 def row_digest(row: TokenRow) -> bytes:
-    """16 bytes that name a (prompt, completion) by its token ids and the border between them."""
+    """Return 16 bytes that name a (prompt, completion) by its token ids and the border between them."""
     prompt, completion = row
     text = f"{','.join(map(str, prompt))}|{','.join(map(str, completion))}"
     return hashlib.sha256(text.encode()).digest()[:16]
@@ -62,8 +61,8 @@ class ReferenceLogProbs:
         positions = torch.tensor([self._position(row) for row in rows])
         starts, counts = self.offsets[positions], self.offsets[positions + 1] - self.offsets[positions]
         before = counts.cumsum(0) - counts
-        places = torch.arange(int(counts.sum())) + (starts - before).repeat_interleave(counts)
-        flat = self.values[places].to(mask.device)
+        indices = torch.arange(int(counts.sum())) + (starts - before).repeat_interleave(counts)
+        flat = self.values[indices].to(mask.device)
         return flat.new_zeros(mask.shape).masked_scatter(mask, flat)
 
     def _position(self, row: TokenRow) -> int:
@@ -76,12 +75,12 @@ class ReferenceLogProbs:
         return position
 
     def merged(self, other: "ReferenceLogProbs") -> "ReferenceLogProbs":
-        """Both caches as one."""
+        """Return both caches as one."""
         shift, base = len(self.index), int(self.offsets[-1])
         return ReferenceLogProbs(
             values=torch.cat([self.values, other.values]),
             offsets=torch.cat([self.offsets, other.offsets[1:] + base]),
-            index={**{digest: place + shift for digest, place in other.index.items()}, **self.index},
+            index={**{digest: position + shift for digest, position in other.index.items()}, **self.index},
         )
 
 
@@ -109,7 +108,7 @@ def open_reference(
     Args:
         folder: ``results/reference``. An entry whose bytes do not match its manifest is made again.
         load: gives the reference model; called only when something has to be computed.
-        note: told what is being done, in a few words.
+        note: called with what is being done, in a few words.
     """
     entry = folder / reference_key(rows, model=model_content, precision=precision)
     if is_complete(entry):
@@ -180,11 +179,11 @@ def compute(
     precision: str,
     batch: int,
 ) -> list[Tensor]:
-    """Per-token log-probs of each row under ``model``; rows of like length, or of one prompt, share a batch."""
+    """Return each row's per-token log-probs under ``model``; rows of like length, or of one prompt, share a batch."""
     device = next(model.parameters()).device
 
-    def alike(place: int) -> tuple[object, ...]:
-        prompt, completion = rows[place]
+    def alike(position: int) -> tuple[object, ...]:
+        prompt, completion = rows[position]
         return (len(prompt), prompt) if model.packed else (len(prompt) + len(completion),)
 
     order = sorted(range(len(rows)), key=alike)
@@ -205,7 +204,7 @@ def _read(entry: Path) -> ReferenceLogProbs:
         raise RunError(
             f"reference cache {entry} cannot be read: {error}", fix="remove that folder and run again"
         ) from error
-    index = {bytes(row.tolist()): place for place, row in enumerate(tensors["rows"])}
+    index = {bytes(row.tolist()): position for position, row in enumerate(tensors["rows"])}
     return ReferenceLogProbs(values=tensors["values"], offsets=tensors["offsets"], index=index)
 
 
@@ -218,16 +217,18 @@ def read_references(entries: Sequence[Path]) -> ReferenceLogProbs:
 
 
 def reference_cost(folder: Path, *, model: str) -> float:
-    """Seconds spent on all entries of a model, shared by every run on it."""
-    return sum(
-        about["seconds"] for about in map(_about, folder.glob("[!.]*/about.json")) if about.get("model") == model
-    )
+    """Return the seconds spent on all entries of a model, shared by every run on it."""
+    entries = (_seconds(path, model=model) for path in folder.glob("[!.]*/about.json"))
+    return sum(seconds for seconds in entries if seconds is not None)
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """What an entry says of itself; nothing where it is being replaced or is damaged: it is made again when needed."""
+def _seconds(path: Path, *, model: str) -> float | None:
+    """Return the seconds that an entry took; None for another model, and while an entry is replaced or damaged."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) and isinstance(about.get("seconds"), int | float) else {}
+        return None
+    if not isinstance(about, dict) or about.get("model") != model:
+        return None
+    seconds = about.get("seconds")
+    return seconds if isinstance(seconds, int | float) else None

@@ -13,7 +13,7 @@ from bench.core.specs import RunSpec
 from bench.errors import BenchError, UsageError
 from bench.models.adapters import ADAPTER, CHECKPOINT, START, is_start, merged_run, read_run
 from bench.models.chat_templates.apply import OWN, templated
-from bench.models.gguf import converted, gguf_file
+from bench.models.gguf import converted_folder, gguf_file
 from bench.models.hub import is_hub_name, snapshot
 from bench.models.loading import find_model
 
@@ -41,7 +41,7 @@ def find_source(source: str, *, results: Path, chat_template: str | None = None,
         source: a folder, a GGUF file or a folder with one, ``run:KEY`` for what another run trained, or
             ``OWNER/NAME[@REVISION]`` for a model on a hub.
         chat_template: another one than the model's own, by name or file; None and ``own``: that one.
-        note: told what was made, and where.
+        note: called with what was made, and where.
 
     Raises:
         UsageError: there is no such model, or it is none that is read. RunError: a damaged file, a full disk.
@@ -50,7 +50,7 @@ def find_source(source: str, *, results: Path, chat_template: str | None = None,
     if source.startswith(RUN):
         folder = run_model(find_run(source.removeprefix(RUN), results), results=results, note=note)
     elif (file := gguf_file(Path(source))) is not None:
-        folder = converted(file, results=results, note=note)
+        folder = converted_folder(file, results=results, note=note)
     elif is_hub_name(source):
         hub_snapshot = snapshot(source)
         folder, name = find_model(str(hub_snapshot.folder)), hub_snapshot.source
@@ -88,7 +88,7 @@ def find_run(key: str, results: Path) -> Path:
         )
     if len(folders) > 1:
         raise UsageError(
-            f"model 'run:{key}' fits {len(folders)} runs", fix=f"one of: {', '.join(p.name for p in folders[:5])}"
+            f"model 'run:{key}' matches {len(folders)} runs", fix=f"one of: {', '.join(p.name for p in folders[:5])}"
         )
     return folders[0]
 

@@ -1,11 +1,9 @@
 """Tabular policy: a table of logits as a causal LM of transformers, which can represent any distribution."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, pad
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, Cache, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 END = 0
@@ -13,7 +11,7 @@ END = 0
 
 
 def node_count(symbols: int, length: int) -> int:
-    """Sequences of fewer than ``length`` symbols, the empty one included."""
+    """Return sequences of fewer than ``length`` symbols, the empty one included."""
     return sum(symbols**depth for depth in range(length))
 
 
@@ -28,7 +26,7 @@ class TableConfig(PretrainedConfig):
 
     model_type = MODEL_TYPE
 
-    def __init__(self, *, contexts: int = 2, symbols: int = 1, length: int = 1, **common: Any) -> None:
+    def __init__(self, *, contexts: int = 2, symbols: int = 1, length: int = 1, **common: object) -> None:
         self.contexts = contexts
         self.symbols = symbols
         self.length = length
@@ -60,7 +58,7 @@ class TableModel(PreTrainedModel, GenerationMixin):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        past_key_values: Any = None,
+        past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         return_dict: bool | None = None,
@@ -86,23 +84,23 @@ class TableModel(PreTrainedModel, GenerationMixin):
                 f"{input_ids.shape[1]} tokens; prompt and completion have at most {self.config.max_position_embeddings}"
             )
         keep = min(logits_to_keep or fed, fed)
-        rows = embedding(self._places(input_ids)[:, -keep:], self.table.flatten(0, 1))
+        rows = embedding(self._table_rows(input_ids)[:, -keep:], self.table.flatten(0, 1))
         return CausalLMOutputWithPast(
             logits=pad(rows, (0, self.config.contexts), value=NEVER), past_key_values=past_key_values
         )
 
-    def _places(self, input_ids: Tensor) -> Tensor:
-        """Row of the flat table at each position ``[rows, tokens]``: context and number of the prefix so far."""
+    def _table_rows(self, input_ids: Tensor) -> Tensor:
+        """Return the flat table's row at each position ``[rows, tokens]``: context and number of the prefix so far."""
         nodes = self.table.shape[1]
         prefixes = [torch.zeros_like(input_ids[:, 0])]
-        for place in range(1, input_ids.shape[1]):
-            prefixes.append(prefixes[-1] * self.config.symbols + input_ids[:, place])
+        for index in range(1, input_ids.shape[1]):
+            prefixes.append(prefixes[-1] * self.config.symbols + input_ids[:, index])
         # A whole completion is no prefix: what stands there is never read.
         within = torch.stack(prefixes, dim=1).clamp_(max=nodes - 1)
         return (input_ids[:, :1] - self.config.symbols - 1) * nodes + within
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: the table starts uniform."""
+        """Change nothing: the table starts uniform."""
 
 
 def register() -> None:

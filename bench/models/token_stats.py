@@ -32,23 +32,23 @@ def concatenate(parts: list[Confidence]) -> Confidence:
 
 
 def token_logps(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-softmax of ``[tokens, vocabulary]`` picked at ``labels [tokens]``, in float32 whatever the dtype given."""
+    """Return the log-softmax of ``[tokens, vocabulary]`` at ``labels [tokens]``, in float32 whatever the dtype."""
     logits = logits.float()
     return logits.gather(-1, labels[:, None]).squeeze(-1) - logsumexp(logits, dim=-1)
 
 
 def log_collision(logits: Tensor) -> Tensor:
-    """log Σ_v π(v)² for ``[tokens, vocabulary]``, in float32 and without gradient."""
+    """Return log Σ_v π(v)² for ``[tokens, vocabulary]``, in float32 and without gradient."""
     return logsumexp(2 * logits.detach().float().log_softmax(dim=-1), dim=-1)
 
 
 def token_kl(reference_logits: Tensor, logits: Tensor) -> Tensor:
-    """KL(π_ref ‖ π) in nats for ``[tokens, vocabulary]`` of both, in float32; the gradient is the policy's."""
+    """Return KL(π_ref ‖ π) in nats for ``[tokens, vocabulary]`` of both, in float32; the gradient is the policy's."""
     log_q = reference_logits.detach().float().log_softmax(dim=-1)
     return (log_q.exp() * (log_q - logits.float().log_softmax(dim=-1))).sum(dim=-1)
 
 
 def relative_entropy(logits: Tensor) -> Tensor:
-    """Entropy of ``[tokens, vocabulary]`` as a share of the largest, log |V|: 0 to 1, in float32."""
+    """Return entropy of ``[tokens, vocabulary]`` as a share of the largest, log |V|: 0 to 1, in float32."""
     log_p = logits.float().log_softmax(dim=-1)
     return -(log_p.exp() * log_p).sum(dim=-1) / math.log(logits.shape[-1])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.record import START, Metric, RunRecord
 from bench.core.samples import read_samples
 from bench.core.specs import EvaluationSpec, RunSpec
-from bench.evaluate.checkpoint import Evaluated, Yardstick
+from bench.evaluate.checkpoint import EvaluationResult, Yardstick
 from bench.runner.reference import Note, open_rows
 from bench.runner.workspace import Workspace
 from bench.suites.protocol import TrainedBy
@@ -27,7 +27,7 @@ def measure(
     evaluation: EvaluationSpec,
     baseline: RunRecord | None,
     note: Note,
-) -> Evaluated:
+) -> EvaluationResult:
     """Return every metric that ``evaluation`` names for a checkpoint of ``spec``, or for the start model.
 
     Args:

@@ -8,7 +8,7 @@ from bench.data.table import data_folder, write_encoded
 from bench.data.tokens import Encoded
 from bench.errors import escape_unprintable
 from bench.models.loading import find_model, load_tokenizer, model_hash
-from bench.models.quantize import check_quantize, rounded
+from bench.models.quantize import check_quantize, rounded_folder
 from bench.models.sources import Source, find_source, with_template
 from bench.runner.workspace import Workspace
 from bench.suites.build.assets import check_assets
@@ -89,7 +89,7 @@ def _start_model(
         folder, name = find_source(inputs.model, results=results, chat_template=inputs.chat_template, note=note)
     check_quantize(train.lora, execution)
     if train.lora is not None and train.lora.quantize is not None:
-        folder = rounded(folder, results=results, note=note)
+        folder = rounded_folder(folder, results=results, note=note)
     return folder, ModelSpec(source=escape_unprintable(name), content=model_hash(folder))
 
 

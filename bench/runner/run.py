@@ -15,7 +15,7 @@ from bench.core.results import read_record
 from bench.core.samples import write_samples
 from bench.core.specs import EvaluationSpec, RunSpec
 from bench.errors import RunError
-from bench.evaluate.checkpoint import Evaluated
+from bench.evaluate.checkpoint import EvaluationResult
 from bench.models.adapters import load_trained
 from bench.models.matmul import current_route
 from bench.models.packed.kernels import kernels
@@ -179,7 +179,7 @@ def _evaluate(
         # Only now: another worker may well have measured the start model while this run trained.
         baseline = run(first, start_spec(first), evaluation.split, hooks, tuning=tuning)
     started, meter = time.monotonic(), evaluation_meter(workspace)
-    found = Evaluated()
+    found = EvaluationResult()
     if trained["status"] == "completed":
         start = workspace.start_model
         model = start if spec.objective == START else load_trained(job.run, start, spec=spec)
@@ -219,7 +219,7 @@ def _evaluate(
     track_record(record, results=workspace.results, trackers=hooks.trackers)
 
 
-def _task_versions(workspace: Workspace, found: Evaluated) -> dict[str, str]:
+def _task_versions(workspace: Workspace, found: EvaluationResult) -> dict[str, str]:
     """The version of each task and group of lm-eval that was measured; of a run without metrics there is none."""
     tasks = workspace.tasks if workspace.evaluator.samples and found.metrics else None
     return {} if tasks is None else dict(tasks.versions)

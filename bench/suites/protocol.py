@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bench.data.sets import Split
     from bench.data.tokens import Encoded, Ids
-    from bench.evaluate.checkpoint import Evaluated, JudgeInputs, Yardstick
+    from bench.evaluate.checkpoint import EvaluationResult, JudgeInputs, Yardstick
     from bench.evaluate.gold_reward import Gold
 
 HELD_OUT_SPLITS = ("validation", "test")
@@ -78,13 +78,13 @@ class Evaluator(Protocol):
 
     def score(
         self, model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, trained_by: TrainedBy
-    ) -> Evaluated:
+    ) -> EvaluationResult:
         """Return the scores that the target needs; also called for models in training."""
         ...
 
     def measure(
         self, model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, trained_by: TrainedBy
-    ) -> Evaluated:
+    ) -> EvaluationResult:
         """Return every metric of a finished checkpoint."""
         ...
 

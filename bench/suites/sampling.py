@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.specs import EvaluationSpec
-from bench.evaluate.checkpoint import Evaluated, JudgeInputs, Yardstick, evaluate_checkpoint
+from bench.evaluate.checkpoint import EvaluationResult, JudgeInputs, Yardstick, evaluate_checkpoint
 from bench.evaluate.gold_reward import Gold, load_gold
 from bench.suites.protocol import TrainedBy
 
@@ -36,7 +36,7 @@ class SamplingEvaluator:
 
     def score(
         self, model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, trained_by: TrainedBy
-    ) -> Evaluated:
+    ) -> EvaluationResult:
         """Return everything that ``spec`` and ``yardstick`` ask for."""
         return evaluate_checkpoint(model, yardstick, spec=spec, reward=trained_by.reward)
 

@@ -20,9 +20,10 @@ from torch import Tensor
 from bench.core.specs import Execution, RunSpec
 from bench.data.collate import TokenRow
 from bench.data.tokens import pairs_in, singles_in
-from bench.models.logprobs import CompletionLogProbs, Frozen, lay, spread
+from bench.models.logprobs import CompletionLogProbs, ReferenceScores, lay, spread
 from bench.models.packed.forward import chunk_tokens
-from bench.models.packed.head import Scores, Slopes, Span
+from bench.models.packed.head import Scores, Slopes
+from bench.models.packed.layout import Span
 from bench.models.token_stats import Confidence
 from bench.train import objective_batch
 from bench.train.sampler import Unit
@@ -197,7 +198,9 @@ def _chunked(units: Sequence[Unit], *, tokens: int) -> Iterator[list[Unit]]:
         yield chunk
 
 
-def _completion(scores: Scores, mask: Tensor, known: Frozen | None, rows: slice, requires: Requires) -> Completion:
+def _completion(
+    scores: Scores, mask: Tensor, known: ReferenceScores | None, rows: slice, requires: Requires
+) -> Completion:
     mask = mask[:, : int(mask.sum(dim=1).max())]
     width = mask.shape[1]
     entropy = known.entropy if known is not None and Requires.ENTROPY in requires else None

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from bench.data.collate import TokenRow
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
-from bench.models.logprobs import CompletionLogProbs, Frozen, Laid, lay
+from bench.models.logprobs import CompletionLogProbs, Laid, ReferenceScores, lay
 from bench.models.reference_cache import ReferenceLogProbs
 from bench.models.token_stats import Confidence
 from losses import Completion, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch, mapped
 
-ReferenceSource = Callable[[Sequence[TokenRow], Laid], Frozen]
+ReferenceSource = Callable[[Sequence[TokenRow], Laid], ReferenceScores]
 """(rows, the same laid out) → the reference on them."""
 VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
@@ -31,7 +31,7 @@ class ScoredRows(NamedTuple):
 
 def cached_source(reference: ReferenceLogProbs) -> ReferenceSource:
     """Read the reference from its cache."""
-    return lambda rows, laid: Frozen(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
+    return lambda rows, laid: ReferenceScores(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
 
 
 def live_source(model: CompletionLogProbs, *, vocabulary: bool) -> ReferenceSource:

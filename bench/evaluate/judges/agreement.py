@@ -67,10 +67,10 @@ def _shared(
     keys = _questions([side[name] for side in (mine, theirs) for name in models])
     if not models or keys is None:
         return None
-    places = {key: place for place, key in enumerate(dict.fromkeys(key for row in keys for key in row))}
-    tables = np.full((2 * len(models), len(places)), np.nan)
+    columns = {key: column for column, key in enumerate(dict.fromkeys(key for row in keys for key in row))}
+    tables = np.full((2 * len(models), len(columns)), np.nan)
     for row, (side, name) in enumerate((side, name) for side in (mine, theirs) for name in models):
-        tables[row, [places[key] for key in keys[row]]] = side[name].preferences
+        tables[row, [columns[key] for key in keys[row]]] = side[name].preferences
     return tables[: len(models)], tables[len(models) :]
 
 

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,6 @@ class JudgeResult:
     wins: int
     ties: int
     mean_length: float
-    reference_length: float
 
 
 def win_rate(
@@ -73,13 +71,15 @@ def win_rate(
             f"pair {pair} has the scores {output_scores[pair]}, {reference_scores[pair]}: not finite numbers"
         )
     preferences = 0.5 + 0.5 * np.sign(difference)
-    return preferred(instructions=instructions, outputs=outputs, references=references, preferences=preferences)
+    return preference_win_rate(
+        instructions=instructions, outputs=outputs, references=references, preferences=preferences
+    )
 
 
-def preferred(
+def preference_win_rate(
     *, instructions: Sequence[str], outputs: Sequence[str], references: Sequence[str], preferences: Array
 ) -> JudgeResult:
-    """Return the win rates that ``alpaca_eval.evaluate`` makes of judged pairs (equal texts tie, whatever was said).
+    """Return the win rates that ``alpaca_eval.evaluate`` makes of judged pairs. It makes equal texts a tie.
 
     Args:
         preferences: probability that the output is better, ``[pairs]``, at least one.
@@ -87,10 +87,9 @@ def preferred(
     Raises:
         RunError: alpaca-eval failed, or left a pair without a label.
     """
-    row, annotations = _through_alpaca_eval(
+    row, recorded = _through_alpaca_eval(
         outputs, references, instructions=instructions, labels=1.0 + np.asarray(preferences, dtype=np.float64)
     )
-    recorded = np.array([float(annotation["preference"] or math.nan) for annotation in annotations]) - 1.0
     if len(recorded) != len(outputs) or np.isnan(recorded).any():
         raise RunError("alpaca-eval left pairs without a label", fix="check that alpaca-eval 0.6.6 is installed")
     lengths = np.array([len(text) for text in outputs], dtype=np.float64)
@@ -106,20 +105,19 @@ def preferred(
         wins=int(row["n_wins"]),
         ties=int(row["n_draws"]),
         mean_length=float(lengths.mean()),
-        reference_length=float(reference_lengths.mean()),
     )
 
 
 def _through_alpaca_eval(
     outputs: Sequence[str], references: Sequence[str], *, instructions: Sequence[str], labels: Array
-) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
-    """Return the leaderboard's row and the annotations of ``alpaca_eval.evaluate``.
+) -> tuple[Mapping[str, float], Array]:
+    """Return the leaderboard's row of ``alpaca_eval.evaluate``, and the preferences that it recorded, NaN where none.
 
     Pairs are matched by a ``row`` number: instructions may repeat, and alpaca-eval would pair each with each. The
     number is also the whole prompt, which the completion function looks the label up by.
     """
 
-    def complete(prompts: Sequence[str]) -> dict[str, list[Any]]:
+    def complete(prompts: Sequence[str]) -> dict[str, list[float]]:
         return {"completions": [float(labels[int(prompt)]) for prompt in prompts]}
 
     def table(texts: Sequence[str], generator: str) -> list[dict[str, str]]:
@@ -166,7 +164,8 @@ def _through_alpaca_eval(
                 f"alpaca-eval failed: {type(error).__name__}: {error}",
                 fix="check that alpaca-eval 0.6.6 and setuptools<81 are installed",
             ) from error
-    return leaderboard.loc["policy"].to_dict(), annotations
+    preferences = np.array([float(annotation["preference"] or math.nan) for annotation in annotations]) - 1.0
+    return leaderboard.loc["policy"].to_dict(), preferences
 
 
 def _as_label(completion: float) -> list[float]:
@@ -215,7 +214,7 @@ def length_controlled_values(preferences: Array, length_difference: Array) -> Ar
 
 
 def _uncontrollable(preferences: Array, length_difference: Array) -> bool:
-    """Whether there is nothing to control for, or an intercept would run to ±∞: the rate stays as it is."""
+    """Return whether there is nothing to control for, or an intercept would run to ±∞: the rate stays as it is."""
     return len(preferences) < 2 or float(length_difference.std(ddof=1)) == 0.0 or preferences.mean() in (0.0, 1.0)
 
 

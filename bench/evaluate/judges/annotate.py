@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from bench.evaluate.judges.answers import Paired
+from bench.evaluate.judges.answers import PairedAnswers
 from bench.evaluate.judges.base import AnswerPair, Judge, Messages, Outcome, Verdict
-from bench.evaluate.judges.cache import keep, kept, key_of
+from bench.evaluate.judges.cache import key_of, read_verdict, store_verdict
 from bench.evaluate.judges.judgements import Judgements, distinct_texts
 
+Query = TypeVar("Query", AnswerPair, Messages)
 FIRST = ("baseline", "model")
 """Whose answer is shown first: the place in a question's verdicts."""
 
@@ -39,7 +40,7 @@ class Annotation:
 class Bias:
     """How often the answer shown first wins, in percent (50: no bias), over ``n`` verdicts, with standard error.
 
-    ``turned``: share of questions asked in both orders whose winner changed with it; NaN where none was.
+    ``turned``: share of questions judged in both orders whose winner changed with the order; NaN where none was.
     """
 
     first: float
@@ -48,9 +49,9 @@ class Bias:
     turned: float
 
 
-def orders(pairs: Paired, *, ordered: bool, both: bool, seed: int) -> list[tuple[str, ...]]:
+def orders(pairs: PairedAnswers, *, ordered: bool, both: bool, seed: int) -> list[tuple[str, ...]]:
     """Return who is shown first in each question: a coin by seed and content, so that a question's order depends on
-    nothing but itself; both where asked for; the baseline where the order is nothing to the judge."""
+    nothing but itself; both on request; the baseline where the order cannot matter."""
     if not ordered:
         return [FIRST[:1]] * len(pairs.outputs)
     if both:
@@ -60,7 +61,7 @@ def orders(pairs: Paired, *, ordered: bool, both: bool, seed: int) -> list[tuple
     ]
 
 
-def to_ask(judge: Judge, pairs: Paired, *, both: bool, seed: int) -> list[tuple[int, str, AnswerPair]]:
+def to_ask(judge: Judge, pairs: PairedAnswers, *, both: bool, seed: int) -> list[tuple[int, str, AnswerPair]]:
     """Return (row, who is first, what is shown) of all that ``judge`` must be shown; equal answers are ties unasked."""
     queries = []
     for row, firsts in enumerate(orders(pairs, ordered=judge.ordered, both=both, seed=seed)):
@@ -76,7 +77,7 @@ def to_ask(judge: Judge, pairs: Paired, *, both: bool, seed: int) -> list[tuple[
 
 def annotate(
     judge: Judge,
-    pairs: Paired,
+    pairs: PairedAnswers,
     *,
     both: bool = False,
     seed: int = 0,
@@ -87,16 +88,16 @@ def annotate(
 
     Args:
         both: ask in both orders, and take the mean; without one of the two there is no verdict.
-        cache: folder of verdicts that were given before. What is asked anew is kept there as it comes.
-        progress: told how many of how many are done.
+        cache: folder of earlier verdicts. New ones are kept there as they come.
+        progress: called with how many of how many are done.
 
     Raises:
-        RunError: the judge cannot be asked any more (what was judged is in ``cache``).
+        RunError: the judge stopped answering (earlier verdicts are in ``cache``).
     """
     wanted = to_ask(judge, pairs, both=both, seed=seed)
     verdicts: list[dict[str, Verdict]] = [{} for _ in pairs.outputs]
     queries = [pair for _, _, pair in wanted]
-    for done, (number, verdict) in enumerate(remembered(judge.compare, judge.identity, queries, cache=cache), 1):
+    for done, (number, verdict) in enumerate(cached_verdicts(judge.compare, judge.identity, queries, cache=cache), 1):
         row, first, _ = wanted[number]
         verdicts[row][first] = verdict
         if progress is not None:
@@ -104,34 +105,34 @@ def annotate(
     return [_annotation(pairs, row, by_first) for row, by_first in enumerate(verdicts)]
 
 
-def remembered(
-    ask: Callable[[Sequence[Any]], Iterator[tuple[int, Verdict]]],
+def cached_verdicts(
+    ask: Callable[[Sequence[Query]], Iterator[tuple[int, Verdict]]],
     identity: str,
-    queries: Sequence[AnswerPair] | Sequence[Messages],
+    queries: Sequence[Query],
     *,
     cache: Path | None,
 ) -> Iterator[tuple[int, Verdict]]:
-    """Yield the kept verdicts, then the new ones as they come; these are kept. What occurs twice is asked once."""
+    """Yield the kept verdicts, then new ones as they come, and keep these. Equal queries are sent once."""
     keys = [key_of(identity, one) for one in queries]
     new: dict[str, list[int]] = {}
     for number, key in enumerate(keys):
-        known = kept(cache, key) if cache is not None else None
+        known = read_verdict(cache, key) if cache is not None else None
         if known is not None:
             yield number, known
         else:
             new.setdefault(key, []).append(number)
-    places = list(new.values())
-    for place, verdict in ask([queries[numbers[0]] for numbers in places]) if places else ():
+    distinct = list(new.values())
+    for index, verdict in ask([queries[numbers[0]] for numbers in distinct]) if distinct else ():
         if cache is not None:
-            keep(cache, keys[places[place][0]], verdict)
-        for number in places[place]:
+            store_verdict(cache, keys[distinct[index][0]], verdict)
+        for number in distinct[index]:
             yield number, verdict
 
 
-def unknown(judge: Judge, queries: Sequence[AnswerPair], *, cache: Path | None) -> list[AnswerPair]:
+def uncached(judge: Judge, queries: Sequence[AnswerPair], *, cache: Path | None) -> list[AnswerPair]:
     """Return what is not in the cache, once each: what asking would cost."""
     distinct = {key_of(judge.identity, pair): pair for pair in queries}
-    return [pair for key, pair in distinct.items() if cache is None or kept(cache, key) is None]
+    return [pair for key, pair in distinct.items() if cache is None or read_verdict(cache, key) is None]
 
 
 def position_bias(annotations: Iterable[Annotation]) -> Bias:
@@ -175,7 +176,7 @@ def judgements_of(annotations: Sequence[Annotation], *, judge: str, model: str, 
     )
 
 
-def as_records(annotations: Sequence[Annotation], *, judge: str, model: str, baseline: str) -> list[dict[str, Any]]:
+def as_records(annotations: Sequence[Annotation], *, judge: str, model: str, baseline: str) -> list[dict[str, object]]:
     """Return annotations as alpaca-eval stores them, and what it does not store: the verdict of each order."""
     return [
         {
@@ -196,10 +197,10 @@ def as_records(annotations: Sequence[Annotation], *, judge: str, model: str, bas
     ]
 
 
-def _annotation(pairs: Paired, row: int, verdicts: Mapping[str, Verdict]) -> Annotation:
+def _annotation(pairs: PairedAnswers, row: int, verdicts: Mapping[str, Verdict]) -> Annotation:
     chances = [_for_the_model(first, verdict) for first, verdict in verdicts.items()]
     known = [chance for chance in chances if chance is not None]
-    same = not verdicts  # equal answers, which nobody was asked about
+    same = not verdicts  # equal answers are not judged
     return Annotation(
         index=pairs.index[row],
         instruction=pairs.instructions[row],

@@ -3,13 +3,15 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
 
+Record = dict[str, Any]
+"""One record of a JSON file: only the reader that asks for a field knows its type."""
 FORMS = "JSON or JSON lines (also .gz), each record with output, and instruction or index"
 
 
@@ -24,7 +26,7 @@ class Answers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paired:
+class PairedAnswers:
     """A model's answers beside the baseline's, question for question; ``left_out``: questions only one has."""
 
     model: str
@@ -38,7 +40,7 @@ class Paired:
 
 def in_order(
     instructions: Sequence[str], outputs: Sequence[str], references: Sequence[str], *, model: str, baseline: str
-) -> Paired:
+) -> PairedAnswers:
     """Return answers that stand beside each other already, numbered from 0.
 
     Raises:
@@ -46,7 +48,7 @@ def in_order(
     """
     if not len(instructions) == len(outputs) == len(references):
         raise ValueError(f"{len(instructions)} instructions, {len(outputs)} outputs, {len(references)} references")
-    return Paired(
+    return PairedAnswers(
         model=model,
         baseline=baseline,
         index=tuple(range(len(instructions))),
@@ -87,14 +89,17 @@ def read_answers(path: Path, *, questions: Path | None = None) -> list[Answers]:
     return [_answers(name, rows, path=path) for name, rows in models.items()]
 
 
-def paired(answers: Answers, baseline: Answers) -> Paired:
+def pair_answers(answers: Answers, baseline: Answers) -> PairedAnswers:
     """Put a model's answers beside the baseline's: by instruction, or by number where an instruction repeats.
 
     Raises:
         UsageError: they have no question in common, or a number has two instructions.
     """
     unique = all(len(set(side.instructions)) == len(side.instructions) for side in (answers, baseline))
-    keys: Any = (lambda side: side.instructions) if unique else (lambda side: side.index)
+
+    def keys(side: Answers) -> Sequence[Hashable]:
+        return side.instructions if unique else side.index
+
     known = dict(zip(keys(baseline), range(len(baseline.outputs)), strict=True))
     both = [(row, known[key]) for row, key in enumerate(keys(answers)) if key in known]
     if not both:
@@ -110,7 +115,7 @@ def paired(answers: Answers, baseline: Answers) -> Paired:
             )
     # numbered as in the baseline's file, so that all models share the numbers
     both.sort(key=lambda rows: baseline.index[rows[1]])
-    return Paired(
+    return PairedAnswers(
         model=answers.model,
         baseline=baseline.model,
         index=tuple(baseline.index[theirs] for _, theirs in both),
@@ -121,7 +126,7 @@ def paired(answers: Answers, baseline: Answers) -> Paired:
     )
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[Record]:
     """Read a JSON list of records, or one record a line. Raises UsageError."""
     return parsed_records(text_of(path, called=str(path), forms=FORMS), path=path)
 
@@ -144,7 +149,7 @@ def text_of(path: Path, *, called: str, forms: str) -> str:
         raise UsageError(f"{called}: damaged ({error})", fix=forms) from error
 
 
-def parsed_records(text: str, *, path: Path) -> list[dict[str, Any]]:
+def parsed_records(text: str, *, path: Path) -> list[Record]:
     """Return the records in ``text``, as ``read_records``. Raises UsageError."""
     try:
         if text.lstrip().startswith("["):

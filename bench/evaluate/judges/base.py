@@ -25,10 +25,10 @@ class AnswerPair:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the judge said of one pair.
+    """A judge's verdict on one pair.
 
     ``first_better``: probability that the first answer shown is the better one; None unless ``outcome`` is judged.
-    ``outcome``: refused: the judge would not say; malformed: it said something else; failed: it could not be asked.
+    ``outcome``: refused: the judge declined; malformed: it answered something else; failed: it did not answer.
     ``text``: its words, or why it failed. ``mass``: probability of either answer together, None where it is unknown.
     """
 

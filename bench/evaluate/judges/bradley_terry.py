@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Judge
 from bench.evaluate.judges.reward_model import scored_judge
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 Array = NDArray[np.float64]
 VERSION = 1
@@ -23,7 +27,7 @@ NAME = "fitted"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
+class LabelledAnswers:
     """What a reward is fitted on: answers, and for each prompt (by a number of its own) which of them are preferred.
 
     ``worse`` is empty where answers stand alone; ``desirable`` then says of each whether it is wanted.
@@ -35,7 +39,7 @@ class Labelled:
     desirable: Sequence[bool] = ()
 
 
-def fitted_judge(labelled: Labelled, *, source: str, name: str = NAME) -> Judge:
+def fitted_judge(labelled: LabelledAnswers, *, source: str, name: str = NAME) -> Judge:
     """Return a judge by a reward r(answer), nats, with P(a ≻ b) = σ(r(a) − r(b)) fitted to preferences.
 
     r is linear in the answer's words and pairs of words (TF-IDF, sublinear, length 1), so that length as such is worth
@@ -71,7 +75,7 @@ def judge_fitted_on(path: Path, *, name: str | None = None) -> Judge:
     prompts = [numbers.setdefault(json.dumps(row.prompt), len(numbers)) for row in rows]
     pairs = [row for row in rows if isinstance(row, Pair)]
     singles = [row for row in rows if not isinstance(row, Pair)]
-    labelled = Labelled(
+    labelled = LabelledAnswers(
         prompts=prompts,
         better=[words_of(row.chosen).strip() for row in pairs] or [words_of(row.completion).strip() for row in singles],
         worse=[words_of(row.rejected).strip() for row in pairs],
@@ -80,7 +84,7 @@ def judge_fitted_on(path: Path, *, name: str | None = None) -> Judge:
     return fitted_judge(labelled, source=str(path), name=name or path.name.partition(".")[0])
 
 
-def _fit(labelled: Labelled, *, source: str, name: str) -> tuple[Any, Array]:
+def _fit(labelled: LabelledAnswers, *, source: str, name: str) -> tuple["TfidfVectorizer", Array]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_features=2**16)
@@ -98,7 +102,7 @@ def _fit(labelled: Labelled, *, source: str, name: str) -> tuple[Any, Array]:
     return vectorizer, _weights(rows, labels, chosen, mirrored=bool(labelled.worse))
 
 
-def _weights(rows: Any, labels: Array, strength: float, *, mirrored: bool) -> Array:
+def _weights(rows: "csr_matrix", labels: Array, strength: float, *, mirrored: bool) -> Array:
     from scipy.sparse import vstack
     from sklearn.linear_model import LogisticRegression
 
@@ -108,7 +112,7 @@ def _weights(rows: Any, labels: Array, strength: float, *, mirrored: bool) -> Ar
     return np.asarray(model.fit(rows, labels).coef_[0], dtype=np.float64)
 
 
-def _likelihood(rows: Any, labels: Array, groups: NDArray[np.int64], strength: float, mirrored: bool) -> float:
+def _likelihood(rows: "csr_matrix", labels: Array, groups: NDArray[np.int64], strength: float, mirrored: bool) -> float:
     """Return the held-out log-likelihood over ``FOLDS`` parts that share no prompt."""
     from sklearn.model_selection import GroupKFold
 

@@ -18,7 +18,7 @@ def key_of(identity: str, query: AnswerPair | Messages) -> str:
     ).hexdigest()
 
 
-def kept(folder: Path, key: str) -> Verdict | None:
+def read_verdict(folder: Path, key: str) -> Verdict | None:
     """Return the verdict kept under ``key``; None where there is none, or a file that is not whole."""
     try:
         stored = json.loads(_path(folder, key).read_bytes())
@@ -27,8 +27,8 @@ def kept(folder: Path, key: str) -> Verdict | None:
         return None
 
 
-def keep(folder: Path, key: str, verdict: Verdict) -> None:
-    """Keep a verdict, whole or not at all. One that failed is not kept: it is asked for again.
+def store_verdict(folder: Path, key: str, verdict: Verdict) -> None:
+    """Keep a verdict, whole or not at all. One that failed is not kept: it is requested again.
 
     Raises RunError: it cannot be written.
     """

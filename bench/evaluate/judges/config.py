@@ -1,7 +1,7 @@
 """Settings of one judge: ``JudgeSpec``."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,4 +38,4 @@ class JudgeSpec(BaseModel):
     price_in: float | None = Field(default=None, ge=0.0)
     price_out: float | None = Field(default=None, ge=0.0)
     tokenizer: Path | None = None
-    extra: dict[str, Any] = Field(default_factory=dict)
+    extra: dict[str, object] = Field(default_factory=dict)

@@ -48,7 +48,7 @@ def judge_spec(text: str) -> JudgeSpec:
         return JudgeSpec.model_validate({"kind": name} | kind.fields(rest))
     if text.endswith(".toml"):
         return _from_file(Path(text))
-    raise UsageError(f"--judge {text!r}: not a judge", fix=FORMS)
+    raise UsageError(f"--judge: unknown judge {text!r}", fix=FORMS)
 
 
 def judge_of(spec: JudgeSpec) -> Judge:

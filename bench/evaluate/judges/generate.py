@@ -49,7 +49,7 @@ def answer_text(
     from bench.models.sources import resolve_model
 
     if temperature < 0:
-        raise UsageError(f"--temperature {temperature}: below 0", fix="0 takes the likeliest token")
+        raise UsageError(f"--temperature must be at least 0 (got {temperature})", fix="0 takes the likeliest token")
     folder = resolve_model(source, results=results)
     tokenizer, model = load_tokenizer(folder), load_model(folder)
     if torch.cuda.is_available():

@@ -1,9 +1,9 @@
 """Stored judgements, read from CSV or alpaca-eval's JSON and validated."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ FORMS = "CSV (.csv, .csv.gz) or JSON (a list of records, or one a line), as alpa
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judgements:
-    """What one judge said of one model beside one baseline, a row each question.
+    """One judge's judgements of one model beside one baseline, a row each question.
 
     ``preferences``: probability that the model's answer is the better one, NaN where there is no judgement, ``[rows]``.
     ``index``: the question's number, rising; None where the file has none. Lengths in characters, NaN where unknown,
@@ -124,16 +124,16 @@ def _distinct(
     """Return which rows to keep: the first of those that judge the same texts. Without texts or number: all."""
     names = [name for name in ("instruction", "output_1", "output_2") if name in rows]
     if index is not None:
-        keys: Sequence[Any] = index.tolist()
+        keys: Sequence[Hashable] = index.tolist()
     elif "instruction" in names:
         keys = list(rows[names].astype(str).itertuples(index=False, name=None))
     else:
         return np.ones(len(rows), dtype=bool)
-    first: dict[Any, int] = {}
+    first: dict[Hashable, int] = {}
     for row, key in enumerate(keys):
         other = first.setdefault(key, row)
         if not np.array_equal(preferences[row], preferences[other], equal_nan=True):
-            named = key if index is not None else repr(key[0][:60])
+            named = key if index is not None else repr(str(rows["instruction"].iloc[row])[:60])
             raise UsageError(
                 f"{where}: question {named} has two judgements, {preferences[other] + 1} and {preferences[row] + 1}",
                 fix="keep one of them; name two judges apart in the column annotator, or give a file for each",

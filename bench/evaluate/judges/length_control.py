@@ -4,7 +4,8 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ class LengthControl:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Controlled:
-    """A length-controlled win rate and its standard error, in percent; NaN for both where it cannot be told.
+class ControlledRate:
+    """A length-controlled win rate and its standard error, in percent; NaN for both where they are unknown.
 
     ``extreme``: alpaca-eval's own warning, that it is too far from the raw one to be trusted.
     """
@@ -44,7 +45,7 @@ class Controlled:
     extreme: bool = False
 
 
-UNKNOWN = Controlled(rate=math.nan, stderr=math.nan)
+UNKNOWN = ControlledRate(rate=math.nan, stderr=math.nan)
 
 
 def read_length_control(difficulty: Path, gamed: Path) -> LengthControl:
@@ -77,7 +78,7 @@ def read_length_control(difficulty: Path, gamed: Path) -> LengthControl:
     return LengthControl(difficulty=values, gamed=games[[*wanted, "instruction_difficulty"]])
 
 
-def length_controlled(judgements: Judgements, control: LengthControl, *, by_index: bool = False) -> Controlled:
+def length_controlled(judgements: Judgements, control: LengthControl, *, by_index: bool = False) -> ControlledRate:
     """Return the length-controlled win rate of AlpacaEval 2 (arXiv 2404.04475).
 
     alpaca-eval's own ``make_dmatrix_for_model`` and ``fit_LogisticRegressionCV`` do the work; its entry function would
@@ -93,7 +94,7 @@ def length_controlled(judgements: Judgements, control: LengthControl, *, by_inde
     """
     where = f"model {judgements.model!r}"
     if judgements.model == judgements.baseline:
-        return Controlled(rate=50.0, stderr=0.0)
+        return ControlledRate(rate=50.0, stderr=0.0)
     if not judgements.judged.any():
         return UNKNOWN
     difference = judgements.baseline_lengths - judgements.lengths
@@ -113,7 +114,7 @@ def length_controlled(judgements: Judgements, control: LengthControl, *, by_inde
             fix="check that alpaca-eval 0.6.6 and a scikit-learn that it knows are installed",
         ) from error
     spread = float(predicted.std(ddof=1)) / math.sqrt(len(predicted)) if len(predicted) > 1 else math.nan
-    return Controlled(rate=100.0 * float(predicted.mean()), stderr=100.0 * spread, extreme=extreme)
+    return ControlledRate(rate=100.0 * float(predicted.mean()), stderr=100.0 * spread, extreme=extreme)
 
 
 def _difficulties(judgements: Judgements, control: LengthControl, *, by_index: bool, where: str) -> Array:
@@ -166,7 +167,7 @@ def _fit(features: "DataFrame", gamed: "DataFrame", *, raw: float) -> tuple[Arra
     return predicted, bool(official.get_is_extreme_changes(raw, 100.0 * predicted.mean()))
 
 
-def _official() -> Any:
+def _official() -> ModuleType:
     from bench.utils.isolation import quiet, same_environment
 
     with quiet(), same_environment():

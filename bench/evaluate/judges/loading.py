@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 
 def local_causal(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -42,7 +47,9 @@ def model_identity(folder: Path) -> str:
     return model_hash(folder)
 
 
-def _loaded(folder: Path, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _loaded(
+    folder: Path, kind: type[AutoModelForCausalLM | AutoModelForSequenceClassification]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
 
     from bench.models.loading import find_model, load_tokenizer

@@ -13,7 +13,8 @@ from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Judge, Messages, Verdict
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.loading import local_causal, model_identity
-from bench.evaluate.judges.templates import Template, filled, prompt_ids, read_words, template_of
+from bench.evaluate.judges.templates import Template, fill_template, prompt_ids, read_words, template_of
+from bench.evaluate.sampling import context_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,7 +35,7 @@ def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
 
     def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
         for number, pair in enumerate(pairs):
-            ids = prompt_ids(tokenizer, filled(template, pair))
+            ids = prompt_ids(tokenizer, fill_template(template, pair))
             if tokens is not None:
                 yield number, _by_probability(model, ids, tokens)
             else:
@@ -98,7 +99,7 @@ def _spoken(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: lis
 
 
 def _too_long(model: PreTrainedModel, ids: list[int], *, more: int) -> Verdict | None:
-    context = getattr(model.config, "max_position_embeddings", None) or math.inf
+    context = context_length(model)
     if len(ids) + more <= context:
         return None
     return Verdict(

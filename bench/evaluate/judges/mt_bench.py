@@ -5,10 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
-from bench.evaluate.judges.answers import read_records
+from bench.evaluate.judges.answers import Record, read_records
 from bench.evaluate.judges.base import Messages
 
 FOLDER = Path(__file__).parent / "data" / "mt_bench"
@@ -113,7 +112,7 @@ def pair_prompt() -> Messages:
     return (("system", prompt["system_prompt"]), ("user", text))
 
 
-def _turns(record: Mapping[str, Any]) -> tuple[str, str] | None:
+def _turns(record: Record) -> tuple[str, str] | None:
     turns = record.get("turns")
     if turns is None and isinstance(record.get("choices"), list) and record["choices"]:
         turns = record["choices"][0].get("turns")
@@ -126,5 +125,5 @@ def _prompt(name: str) -> dict[str, str]:
     return next(record for record in _stored("judge_prompts.jsonl") if record["name"] == name)
 
 
-def _stored(name: str) -> list[dict[str, Any]]:
+def _stored(name: str) -> list[Record]:
     return [json.loads(line) for line in (FOLDER / name).read_text(encoding="utf-8").split("\n") if line]

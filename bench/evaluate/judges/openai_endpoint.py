@@ -7,23 +7,27 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.errors import RunError, UsageError
 from bench.evaluate.judges.base import AnswerPair, Cost, Judge, Messages, Verdict
 from bench.evaluate.judges.config import JudgeSpec
-from bench.evaluate.judges.templates import Template, filled, read_words, template_of
+from bench.evaluate.judges.templates import Template, fill_template, read_words, template_of
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletion
 
 TOP = 5
 """As many probabilities of a first token as OpenAI's interface and AlpacaEval's judge ask for."""
 IN_A_ROW = 10
 """So many failed requests one after the other end the command: the next ones would fail too."""
 CHARACTERS = 4.0
-"""Characters a token where nobody counts tokens: OpenAI's own rule of thumb for English."""
+"""Characters a token where there is no tokenizer: OpenAI's own rule of thumb for English."""
 
 
 def endpoint_judge(spec: JudgeSpec) -> Judge:
-    """Return a model behind ``spec.url`` as judge. Nothing is asked yet.
+    """Return a model behind ``spec.url`` as judge. No request is sent yet.
 
     Raises:
         UsageError: no model or address, or the environment variable of the key is not set.
@@ -35,14 +39,14 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
     limit = spec.max_tokens or template.tokens
 
     def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
-        prompts = [filled(template, pair) for pair in pairs]
+        prompts = [fill_template(template, pair) for pair in pairs]
         chances = spec.logprobs and template.direct
         ask = _Request(client, spec=spec, limit=limit, chances=chances)
-        yield from _all(prompts, lambda messages: _verdict(ask(messages), template), spec=spec)
+        yield from _verdicts(prompts, lambda messages: _verdict(ask(messages), template), spec=spec)
 
     def grade(prompts: Sequence[Messages]) -> Iterator[tuple[int, Verdict]]:
         ask = _Request(client, spec=spec, limit=spec.max_tokens or 1024, chances=False)
-        yield from _all(prompts, lambda messages: _words(ask(messages)), spec=spec)
+        yield from _verdicts(prompts, lambda messages: _words(ask(messages)), spec=spec)
 
     parts = ["api", spec.url, spec.model, template.messages, template.answers, limit, spec.logprobs, spec.temperature]
     return Judge(
@@ -52,12 +56,12 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
         compare=compare,
         grade=grade,
         cost=lambda prompts, tokens: _cost(prompts, tokens, spec=spec),
-        prompt=lambda pair: filled(template, pair),
+        prompt=lambda pair: fill_template(template, pair),
         limit=limit,
     )
 
 
-def _client(spec: JudgeSpec) -> Any:
+def _client(spec: JudgeSpec) -> "OpenAI":
     from openai import Omit, OpenAI
 
     # A key goes only where the user sends it: none is taken from the environment unasked.
@@ -80,12 +84,13 @@ def _client(spec: JudgeSpec) -> Any:
 
 
 class _Request:
-    """One way to ask; whether the server gives probabilities is found out on the way."""
+    """A request without its messages; it learns from the server's first error that there are no probabilities."""
 
-    def __init__(self, client: Any, *, spec: JudgeSpec, limit: int, chances: bool) -> None:
-        self._client, self._spec, self._limit, self._chances = client, spec, limit, chances
+    def __init__(self, client: "OpenAI", *, spec: JudgeSpec, limit: int, chances: bool) -> None:
+        self._create: Callable[..., ChatCompletion] = client.chat.completions.create
+        self._spec, self._limit, self._chances = spec, limit, chances
 
-    def __call__(self, messages: Messages) -> Any:
+    def __call__(self, messages: Messages) -> "ChatCompletion":
         from openai import BadRequestError, UnprocessableEntityError
 
         try:
@@ -96,9 +101,9 @@ class _Request:
             self._chances = False  # this server has none: its words are read instead
             return self._send(messages, chances=False)
 
-    def _send(self, messages: Messages, *, chances: bool) -> Any:
+    def _send(self, messages: Messages, *, chances: bool) -> "ChatCompletion":
         extra = {"logprobs": True, "top_logprobs": TOP} if chances else {}
-        return self._client.chat.completions.create(
+        return self._create(
             model=self._spec.model,
             messages=[{"role": role, "content": text} for role, text in messages],
             temperature=self._spec.temperature,
@@ -108,7 +113,7 @@ class _Request:
         )
 
 
-def _all(
+def _verdicts(
     prompts: Sequence[Messages], ask: Callable[[Messages], Verdict], *, spec: JudgeSpec
 ) -> Iterator[tuple[int, Verdict]]:
     """Ask all, ``spec.concurrency`` at a time; yield each prompt's number with its verdict, as they come.
@@ -123,12 +128,12 @@ def _all(
 
     failed = 0
     with ThreadPoolExecutor(max_workers=spec.concurrency) as pool:
-        places = {pool.submit(one, messages): number for number, messages in enumerate(prompts)}
+        numbers = {pool.submit(one, messages): number for number, messages in enumerate(prompts)}
         try:
-            for future in as_completed(places):
+            for future in as_completed(numbers):
                 verdict = future.result()
                 assert verdict is not None
-                yield places[future], verdict
+                yield numbers[future], verdict
                 failed = failed + 1 if verdict.outcome == "failed" else 0
                 if failed >= IN_A_ROW:
                     raise RunError(
@@ -144,7 +149,7 @@ def _with_retry(messages: Messages, ask: Callable[[Messages], Verdict], *, spec:
     import openai
 
     fatal = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
-    # the client repeats what failed on the way; an answer that is no JSON is asked for once more here
+    # the client repeats what failed on the way; an answer that is not JSON is requested once more here
     for last in (False, True):
         try:
             return ask(messages)
@@ -168,7 +173,7 @@ def _with_retry(messages: Messages, ask: Callable[[Messages], Verdict], *, spec:
     raise AssertionError("the second try returns or raises")
 
 
-def _verdict(response: Any, template: Template) -> Verdict:
+def _verdict(response: "ChatCompletion", template: Template) -> Verdict:
     words = _words(response)
     if words.outcome != "judged":
         return words
@@ -185,8 +190,8 @@ def _verdict(response: Any, template: Template) -> Verdict:
     )
 
 
-def _words(response: Any) -> Verdict:
-    """Return what was said; refused where the server or the model says so, or says nothing of its own accord."""
+def _words(response: "ChatCompletion") -> Verdict:
+    """Return the response's words; refused where server or model say so, or where the model ends without words."""
     choice = response.choices[0]
     message, usage = choice.message, response.usage
     text = message.content or ""
@@ -203,7 +208,7 @@ def _words(response: Any) -> Verdict:
     )
 
 
-def _chances(response: Any, template: Template) -> tuple[float, float] | None:
+def _chances(response: "ChatCompletion", template: Template) -> tuple[float, float] | None:
     """Return P(first answer) among the two and their mass, from the first token's probabilities; None without them."""
     logprobs = getattr(response.choices[0], "logprobs", None)
     if not template.direct or logprobs is None or not logprobs.content:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from bench.core.assets import SUITES
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
+from bench.evaluate.sampling import context_length
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Score = Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]]
@@ -56,7 +58,7 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
     templated = getattr(tokenizer, "chat_template", None) is not None
 
     def score(texts: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
-        return np.array([_score_one(model, _ids(tokenizer, text, *pair, templated=templated)) for pair in texts])
+        return np.array([_score_one(model, _input_ids(tokenizer, text, *pair, templated=templated)) for pair in texts])
 
     identity = "\0".join(("reward", model_identity(folder), "" if templated else text, str(soft)))
     return scored_judge(name or folder.name, score, identity=identity, soft=soft)
@@ -87,21 +89,24 @@ def _verdict(difference: float, *, soft: bool) -> Verdict:
     return Verdict(first_better=0.5 + 0.5 * float(np.sign(difference)))
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, instruction: str, answer: str, *, templated: bool) -> Any:
+def _input_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, instruction: str, answer: str, *, templated: bool
+) -> Tensor:
+    """Return the token ids of an instruction and its answer, ``[1, tokens]``."""
     if templated:
         messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": answer}]
-        return tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
+        encoded = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt")
+        return encoded["input_ids"]
     head, _, tail = text.partition("{instruction}")
     whole = head.replace("{output}", answer) + instruction + tail.replace("{output}", answer)
-    return tokenizer(whole, return_tensors="pt")
+    return tokenizer(whole, return_tensors="pt")["input_ids"]
 
 
-def _score_one(model: PreTrainedModel, ids: Any) -> float:
+def _score_one(model: PreTrainedModel, input_ids: Tensor) -> float:
     import torch
 
-    context = getattr(model.config, "max_position_embeddings", None) or math.inf
-    if ids["input_ids"].shape[1] > context:
+    if input_ids.shape[1] > context_length(model):
         return math.nan
     with torch.no_grad():
-        logits = model(input_ids=ids["input_ids"].to(model.device)).logits[0].float()
+        logits = model(input_ids=input_ids.to(model.device)).logits[0].float()
     return float(logits[0] if len(logits) == 1 else logits[1] - logits[0])

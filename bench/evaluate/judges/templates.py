@@ -6,7 +6,7 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Messages, Verdict
@@ -36,7 +36,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[i
         return list(_templated(tokenizer, joined))
 
 
-def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> Any:
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
     return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
 
 
@@ -103,7 +103,7 @@ def template_of(name: str, *, answers: tuple[str, str] | None = None) -> Templat
     )
 
 
-def filled(template: Template, pair: AnswerPair) -> Messages:
+def fill_template(template: Template, pair: AnswerPair) -> Messages:
     """Return the messages for one pair. What stands in an answer is never read as a field."""
     values = {"instruction": pair.instruction, "output_1": pair.first, "output_2": pair.second}
     return tuple((role, FIELDS.sub(lambda m: values[m.group(1)], text)) for role, text in template.messages)
@@ -127,9 +127,9 @@ def _last(text: str, template: Template) -> float | None:
     values = {template.answers[0]: 1.0, template.answers[1]: 0.0}
     if template.tie is not None:
         values[template.tie] = 0.5
-    places = {text.rfind(word): value for word, value in values.items()}
-    last = max(places)
-    return None if last < 0 else places[last]
+    offsets = {text.rfind(word): value for word, value in values.items()}
+    last = max(offsets)
+    return None if last < 0 else offsets[last]
 
 
 def _alpaca_eval() -> str:

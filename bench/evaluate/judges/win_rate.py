@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bench.core.record import Metric
 from bench.core.samples import SampleRow
 from bench.errors import RunError
-from bench.evaluate.judges.alpaca_eval import judge_metrics, length_controlled_values, preferred
+from bench.evaluate.judges.alpaca_eval import judge_metrics, length_controlled_values, preference_win_rate
 from bench.evaluate.judges.annotate import Annotation, annotate
 from bench.evaluate.judges.answers import in_order
 from bench.evaluate.judges.base import AnswerPair, Judge
@@ -21,16 +21,19 @@ EVEN = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """One judge's word on a checkpoint: metrics, and for each prompt the probability that its sample is better, and its
-    part of the length-controlled rate, percent; without a verdict, the mean of the others."""
+class JudgedSamples:
+    """One judge's results on a checkpoint.
+
+    ``preferences``: probability that a prompt's sample is better, ``[prompts]``. ``target``: its part of the
+    length-controlled rate, percent, ``[prompts]``. Both are the mean of the others where there is no verdict.
+    """
 
     metrics: tuple[Metric, ...]
     preferences: NDArray[np.float64]
     target: NDArray[np.float64]
 
 
-def judged(
+def judge_samples(
     judge: Judge,
     rows: Sequence[SampleRow],
     baseline: Sequence[SampleRow] | None,
@@ -39,27 +42,29 @@ def judged(
     split: str,
     seed: int,
     verdicts: Path | None,
-) -> Judged:
+) -> JudgedSamples:
     """Ask a judge which of two answers is better, the sample or the start model's, prompt by prompt.
 
     Which one is shown first is a coin of ``seed`` and the texts. A prompt without a verdict counts in no rate, and in
     the target with the rate itself; ``unjudged_share`` says how many these are.
 
     Args:
-        baseline: the start model's samples of the same prompts; None: these are its own, and nothing is asked.
-        verdicts: folder of verdicts given before; what is asked anew is kept there.
+        baseline: the start model's samples of the same prompts; None: these are its own, and no judge is asked.
+        verdicts: folder of earlier verdicts; new ones are kept there.
 
     Raises:
-        RunError: the judge cannot be asked, says nothing of any answer, or alpaca-eval failed.
+        RunError: the judge does not answer, gives no verdict on any answer, or alpaca-eval failed.
     """
     if baseline is None:
         measured = {name: (np.full(len(rows), EVEN), True) for name in ("win_rate", "lc_win_rate")}
         even = np.full(len(rows), EVEN)
-        return Judged(metrics=mean_metrics(measured, task=task, split=split), preferences=even / 100.0, target=even)
+        return JudgedSamples(
+            metrics=mean_metrics(measured, task=task, split=split), preferences=even / 100.0, target=even
+        )
     instructions, answers = [row.prompt for row in rows], [row.text for row in rows]
     pairs = in_order(instructions, answers, [row.text for row in baseline], model="policy", baseline="start")
     made = annotate(judge, pairs, seed=seed, cache=verdicts)
-    known = [place for place, one in enumerate(made) if one.preference is not None]
+    known = [index for index, one in enumerate(made) if one.preference is not None]
     unjudged = np.array([float(one.preference is None) for one in made])
     missing = mean_metrics({"unjudged_share": (unjudged, False)}, task=task, split=split)
     if not known:
@@ -67,10 +72,10 @@ def judged(
             f"judge {judge.name} gave no verdict on any of {len(rows)} answers, e.g. {_example(made)}",
             fix="look at what it said, and take another judge with --judge",
         )
-    rates, preferences, target = _rates([made[place] for place in known], task=task, split=split)
+    rates, preferences, target = _rates([made[index] for index in known], task=task, split=split)
     filled = {name: np.full(len(rows), each.mean()) for name, each in (("p", preferences), ("t", target))}
     filled["p"][known], filled["t"][known] = preferences, target
-    return Judged(metrics=(*rates, *missing), preferences=filled["p"], target=filled["t"])
+    return JudgedSamples(metrics=(*rates, *missing), preferences=filled["p"], target=filled["t"])
 
 
 def _example(made: Sequence[Annotation]) -> str:
@@ -82,7 +87,7 @@ def _rates(
     made: Sequence[Annotation], *, task: str, split: str
 ) -> tuple[list[Metric], NDArray[np.float64], NDArray[np.float64]]:
     preferences = np.array([one.preference for one in made], dtype=np.float64)
-    result = preferred(
+    result = preference_win_rate(
         instructions=[one.instruction for one in made],
         outputs=[one.output for one in made],
         references=[one.reference for one in made],
@@ -96,10 +101,10 @@ def _rates(
 def held_out_accuracy(
     judge: Judge, pairs: Sequence[AnswerPair], *, task: str, split: str, seed: int, verdicts: Path | None
 ) -> tuple[Metric, ...]:
-    """How often a judge agrees with the labels of held-out pairs, a tie counting half: what its word is worth here.
+    """Return how often a judge agrees with the labels of held-out pairs, a tie counting half.
 
     Args:
-        pairs: instruction, the preferred answer (first) and the other one; none: nothing is asked, nothing returned.
+        pairs: instruction, the preferred answer (first) and the other one; none: nothing is returned.
     """
     if not pairs:
         return ()
@@ -112,7 +117,7 @@ def held_out_accuracy(
     return mean_metrics({"held_out_accuracy": (agreed, True)}, task=task, split=split)
 
 
-def scored(judge: Judge, rows: Sequence[SampleRow]) -> list[SampleRow]:
+def with_rewards(judge: Judge, rows: Sequence[SampleRow]) -> list[SampleRow]:
     """Return the samples with a judge's reward as their gold reward, where it gives one to every sample."""
     if judge.score is None:
         return list(rows)

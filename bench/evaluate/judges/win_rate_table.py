@@ -1,7 +1,5 @@
 """Table of win rates, one row for each judge and model: values, CSV, terminal."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,13 +9,14 @@ from rich import box
 from rich.table import Table
 
 from bench.evaluate.judges.alpaca_eval import length_controlled as by_lengths
+from bench.evaluate.judges.csv_text import csv_text
 from bench.evaluate.judges.judgements import Judgements
-from bench.evaluate.judges.length_control import BASELINE, UNKNOWN, Controlled, LengthControl, length_controlled
+from bench.evaluate.judges.length_control import BASELINE, UNKNOWN, ControlledRate, LengthControl, length_controlled
 
 
 @dataclass(frozen=True, kw_only=True)
 class WinRate:
-    """One model beside the baseline, in percent (50: as good as it); NaN where a number cannot be told.
+    """One model beside the baseline, in percent (50: as good as it); NaN where a number is unknown.
 
     ``n``: judged questions; ``missing``: questions without a judgement. ``avg_length``: characters of all its answers.
     """
@@ -74,22 +73,16 @@ def win_rates(
 
 def csv_of(rows: Sequence[WinRate]) -> str:
     """Return the rows as CSV, with every digit; NaN is empty."""
-    text = io.StringIO()
-    names = [field.name for field in fields(WinRate)]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({name: "" if value != value else value for name, value in asdict(row).items()})
-    return text.getvalue()
+    return csv_text(map(asdict, rows), columns=[field.name for field in fields(WinRate)])
 
 
-def printed(rows: Sequence[WinRate]) -> list[Table]:
+def terminal_tables(rows: Sequence[WinRate]) -> list[Table]:
     """Return a table for the terminal of each judge: win rates ± one standard error."""
     judges = list(dict.fromkeys(row.judge for row in rows))
-    return [_printed_one([row for row in rows if row.judge == judge], title=judge) for judge in judges]
+    return [_terminal_table([row for row in rows if row.judge == judge], title=judge) for judge in judges]
 
 
-def _printed_one(rows: Sequence[WinRate], *, title: str) -> Table:
+def _terminal_table(rows: Sequence[WinRate], *, title: str) -> Table:
     table = Table(title=f"win rates, judged by {title}", box=box.SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
     for name in ("n", "win rate %", "LC %", "length", "ties", "missing"):
@@ -109,7 +102,7 @@ def _printed_one(rows: Sequence[WinRate], *, title: str) -> Table:
 
 def _row(
     judgements: Judgements, *, control: LengthControl | None, by_index: bool, lengths_alone: bool
-) -> tuple[WinRate, Controlled]:
+) -> tuple[WinRate, ControlledRate]:
     judged = judgements.preferences[judgements.judged]
     if control is not None:
         controlled, how = length_controlled(judgements, control, by_index=by_index), "alpaca_eval"
@@ -135,13 +128,13 @@ def _row(
     return row, controlled
 
 
-def _by_lengths(judgements: Judgements) -> Controlled:
+def _by_lengths(judgements: Judgements) -> ControlledRate:
     difference = (judgements.lengths - judgements.baseline_lengths)[judgements.judged]
     rate, error = by_lengths(judgements.preferences[judgements.judged], difference)
-    return Controlled(rate=rate, stderr=error)
+    return ControlledRate(rate=rate, stderr=error)
 
 
-def _notes(judgements: Judgements, row: WinRate, controlled: Controlled) -> list[str]:
+def _notes(judgements: Judgements, row: WinRate, controlled: ControlledRate) -> list[str]:
     notes = []
     if row.missing:
         notes.append(

@@ -51,7 +51,7 @@ def sequence_kl(
 
 
 def _kl_of_states(states: Sequence[Tensor], heads: Sequence[Head], *, at_once: int) -> Tensor:
-    """KL(policy ‖ reference) at each position, float64 ``[positions]``, from the states of both."""
+    """Return KL(policy ‖ reference) at each position, float64 ``[positions]``, from the states of both."""
     pieces = zip(*(each.split(at_once) for each in states), strict=True)
     kl = torch.cat([_token_kl(heads[0](p), heads[1](q)) for p, q in pieces])
     return kl.double().clamp(min=0.0)  # rounding alone can take a KL of zero below it

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from bench.evaluate.tasks.local_tasks import BUILDERS
+from bench.evaluate.tasks.local_tasks import BUILDERS, DataFiles, TaskConfig
 from bench.utils.isolation import hub_answers, offline
 
 FILES = (*set(BUILDERS.values()), "csv", "text", "pandas")
@@ -13,8 +13,8 @@ FILES = (*set(BUILDERS.values()), "csv", "text", "pandas")
 Problem = Literal["unknown", "data", "network", "unsafe code", "model", "package", "download", "remote code"]
 
 
-def data_problems(config: Mapping[str, Any]) -> Iterator[tuple[Problem, str, str]]:
-    """What there is to say of where a task's documents come from."""
+def data_problems(config: TaskConfig) -> Iterator[tuple[Problem, str, str]]:
+    """Yield problems and notices about where a task's documents come from."""
     path, arguments = config.get("dataset_path"), dict(config.get("dataset_kwargs") or {})
     if config.get("is_class") or config.get("custom_dataset") or not isinstance(path, str) or not path:
         if not hub_answers():
@@ -40,13 +40,13 @@ def data_problems(config: Mapping[str, Any]) -> Iterator[tuple[Problem, str, str
         )
 
 
-def is_local(config: Mapping[str, Any]) -> bool:
-    """Whether a task's documents need no network."""
+def is_local(config: TaskConfig) -> bool:
+    """Return whether a task's documents need no network."""
     return not config.get("is_class") and not config.get("custom_dataset") and not list(data_problems(config))
 
 
-def flat(files: Any) -> Iterator[str]:
-    """Every name in a task's ``data_files``."""
+def flat(files: DataFiles) -> Iterator[str]:
+    """Yield every name in a task's ``data_files``."""
     if isinstance(files, str):
         yield files
     elif isinstance(files, Mapping):
@@ -58,18 +58,18 @@ def flat(files: Any) -> Iterator[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether there is a file of that name or pattern."""
+    """Return whether there is a file of that name or pattern."""
     path = Path(name)
     return path.exists() or any(path.parent.glob(path.name))
 
 
 def is_cached(path: str, name: str | None, revision: str | None) -> bool:
-    """Whether ``datasets`` finds a data set of the hub without the hub."""
+    """Return whether ``datasets`` finds a data set of the hub without the hub."""
     import datasets
 
     with offline():
         try:
             datasets.load_dataset_builder(path, name=name, revision=revision)
-        except Exception:  # it says in many ways that there is none
+        except Exception:  # it raises many kinds of errors where there is none
             return False
     return True

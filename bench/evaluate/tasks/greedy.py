@@ -13,6 +13,9 @@ from bench.evaluate.decoding import decode, takes_padding
 from bench.evaluate.sampling import PADDING, batches
 from bench.evaluate.states import head_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 PLAIN = (None, 0, 1, False)
 """Values of a generation setting that change nothing."""
 CHANGING = (
@@ -22,12 +25,7 @@ CHANGING = (
     *("exponential_decay_length_penalty", "remove_invalid_values", "watermarking_config", "constraints", "max_time"),
     *("prompt_lookup_num_tokens", "dola_layers"),
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 """Settings of a model's own ``generation_config`` that change or end a greedy continuation."""
-
-
 LOOK = 4
 """Tokens after which texts are looked at: to decode them at each one would take as long as a small model's step."""
 
@@ -42,7 +40,7 @@ class Until:
 
 
 def is_plain_greedy(model: PreTrainedModel) -> bool:
-    """Whether a model's own generation settings leave greedy decoding what it is: the likeliest token each time."""
+    """Return whether a model's own generation settings do not change greedy decoding: the likeliest token each time."""
     config = model.generation_config
     return all(getattr(config, name, None) in PLAIN for name in CHANGING)
 
@@ -55,7 +53,7 @@ def continue_greedily(
     *,
     tokenizer: PreTrainedTokenizerBase,
     batch: int,
-    tell: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> list[str]:
     """Return the likeliest continuation of each prompt, token by token, as text without special tokens.
 
@@ -65,7 +63,7 @@ def continue_greedily(
     Args:
         prompts: token ids, at least one each.
         batch: rows in one forward pass at most; half of them where they do not fit the memory, and so on.
-        tell: called with the number of prompts that were just finished.
+        progress: called with the number of prompts that were just finished.
     """
     padded = takes_padding(model)
     texts = [""] * len(prompts)
@@ -81,9 +79,9 @@ def continue_greedily(
             parts += [part[: len(part) // 2], part[len(part) // 2 :]]
             continue
         for index, text in zip(part, continued, strict=True):
-            ends = [place + len(stop) for stop in until.stops if (place := text.find(stop)) >= 0]
+            ends = [start + len(stop) for stop in until.stops if (start := text.find(stop)) >= 0]
             texts[index] = text[: min(ends, default=len(text))]
-        tell(len(part))
+        progress(len(part))
     return texts
 
 
@@ -119,8 +117,10 @@ def _continue(
 def _stopped(
     drawn: Sequence[list[int]], rows: Sequence[int], until: Until, tokenizer: PreTrainedTokenizerBase
 ) -> list[int]:
-    """Rows whose text has a stop string. Only the end of a text is new: a character has four bytes at most, and a token
-    one at least."""
+    """Return rows whose text has a stop string.
+
+    Only a text's end is new: a character has at most four bytes, and a token one at least.
+    """
     if not until.stops or not rows:
         return []
     new = 4 * max(map(len, until.stops)) + LOOK + 8

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from bench.evaluate.tasks.local_tasks import data_folder
 from bench.evaluate.tasks.preflight import Finding, Reader, findings, refuse
 from bench.evaluate.tasks.search import find_tasks
 from bench.utils.isolation import offline, quiet, same_environment, same_generators
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import Task
+    from lm_eval.tasks.manager import TaskDict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class Seeds:
 
     @staticmethod
     def all(seed: int) -> "Seeds":
-        """One seed for everything."""
+        """Return seeds that are all the same."""
         return Seeds(python=seed, numpy=seed, torch=seed, fewshot=seed)
 
 
@@ -51,7 +55,7 @@ class ReadyTasks:
     """
 
     names: tuple[str, ...]
-    loaded: dict[str, Any]
+    loaded: "TaskDict"
     own: bool
     limit: float | None
     seeds: Seeds
@@ -86,7 +90,7 @@ def ready_tasks(
         UsageError: a task that cannot be run (``bench.evaluate.tasks.preflight``). RunError: lm-eval failed.
     """
     if limit is not None and limit <= 0:
-        raise UsageError(f"a limit of {limit:g} leaves no document", fix="a number, or a share between 0 and 1")
+        raise UsageError(f"--limit must be above 0 (got {limit:g})", fix="a number of documents, or a share of them")
     with quiet(), same_environment(), same_generators(), tempfile.TemporaryDirectory() as scratch:
         source = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
         notices = tuple(findings(source, reader or Reader()))
@@ -114,14 +118,14 @@ def ready_tasks(
     )
 
 
-def _keep_documents(task: Any) -> None:
+def _keep_documents(task: "Task") -> None:
     """Prepare a task's documents once: lm-eval does it again each time that it asks for them or for their number."""
     for split in ("training_docs", "validation_docs", "test_docs"):
         setattr(task, split, lru_cache(maxsize=1)(getattr(task, split)))
 
 
-def _set_examples(task: Any, override: int | None) -> None:
-    """As simple_evaluate does: what a task sets to 0 itself stays 0, and where nobody says anything it is 0."""
+def _set_examples(task: "Task", override: int | None) -> None:
+    """Set the number of examples as simple_evaluate does: a task's own 0 stays, and without any setting it is 0."""
     configured = task.get_config("num_fewshot")
     if override is not None and configured != 0:
         task.set_config(key="num_fewshot", value=override)
@@ -129,16 +133,16 @@ def _set_examples(task: Any, override: int | None) -> None:
         task.set_config(key="num_fewshot", value=0)
 
 
-def _versions(loaded: Mapping[str, Any]) -> dict[str, str]:
+def _versions(loaded: "TaskDict") -> dict[str, str]:
     tasks = {name: task.VERSION for name, task in loaded["tasks"].items()}
     groups = {name: group.version for name, group in (loaded.get("groups") or {}).items()}
     return {name: "none" if version is None else str(version) for name, version in (tasks | groups).items()}
 
 
-def _emptied(task: Any) -> Callable[..., None]:
-    """Stands in for ``build_all_requests``: takes the answers of the last model off the requests that there are."""
+def _emptied(task: "Task") -> Callable[..., None]:
+    """Return a replacement for ``build_all_requests`` that removes the last model's answers from the requests."""
 
-    def requests(**settings: Any) -> None:
+    def requests(**settings: object) -> None:
         for request in task.instances:
             request.resps, request.filtered_resps = [], {}
 
@@ -146,13 +150,13 @@ def _emptied(task: Any) -> Callable[..., None]:
 
 
 def hub(own: bool) -> contextlib.AbstractContextManager[None]:
-    """No hub access where all tasks lie in files."""
+    """Return a context without hub access where all tasks are files."""
     return offline() if own else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def failing(tasks: Sequence[str]) -> Iterator[None]:
-    """Tell what lm-eval raises as ours."""
+    """Raise what lm-eval raises as a RunError."""
     try:
         yield
     except BenchError:

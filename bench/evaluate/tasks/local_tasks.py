@@ -2,10 +2,10 @@
 
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench.errors import UsageError
 from bench.evaluate.compat import load_task_yaml
@@ -14,27 +14,31 @@ OWN = Path(__file__).parent / "definitions"
 DATA = "LOSSBENCH_EVAL_DATA"
 """The environment variable that names the folder of documents where no option does."""
 BUILDERS = {".arrow": "arrow", ".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+TaskConfig = dict[str, Any]
+"""Settings of a task as its YAML file has them: lm-eval fixes neither their names nor their types."""
+DataFiles: TypeAlias = "str | Sequence[DataFiles] | Mapping[str, DataFiles] | None"
+"""``data_files`` of a task: a name or pattern, or a list or a mapping by split of them."""
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
 
 def data_folder(option: Path | None) -> Path | None:
-    """The folder of documents: the given one, else that of the environment, None where neither says."""
+    """Return the folder of documents: the option's, else the environment's, None where neither is set."""
     named = os.environ.get(DATA)
     return option if option is not None or not named else Path(named)
 
 
 def own_definitions() -> dict[str, Path]:
-    """The package's task files by name; ``blimp_local`` stands for a group and all its tasks."""
+    """Return the package's task files by name; ``blimp_local`` stands for a group and all its tasks."""
     return {path.stem: path for path in sorted(OWN.glob("*.yaml"))}
 
 
 def owner(name: str) -> str | None:
-    """Which of the package's files defines a task, None where none does."""
+    """Return which of the package's files defines a task, None where none does."""
     return name if name in own_definitions() else "blimp_local" if _blimp_set(name) is not None else None
 
 
 def own_names() -> list[str]:
-    """Every task and group that the package defines."""
+    """Return every task and group that the package defines."""
     return sorted((*own_definitions(), *(f"blimp_{name}_local" for name in _blimp_sets())))
 
 
@@ -80,10 +84,8 @@ def write_own(definition: str, folder: Path, *, data: Path | None) -> list[Path]
     return [*written, _write(folder, definition, {"include": str(theirs), "group": definition, "task": members})]
 
 
-def _located(
-    theirs: Path, files: Sequence[Path], *, data: Path, folder: str, stem: str | None = None
-) -> dict[str, Any]:
-    """What lm-eval's file ``theirs`` has to say differently for its documents to come from ``files``.
+def _located(theirs: Path, files: Sequence[Path], *, data: Path, folder: str, stem: str | None = None) -> TaskConfig:
+    """Return the settings that differ from lm-eval's file ``theirs`` so that its documents come from ``files``.
 
     Args:
         stem: what a split's files are called where that is not the split's name.
@@ -126,15 +128,15 @@ def _located(
 
 
 def _files(data: Path, folder: str) -> Iterator[Path]:
-    """Files of documents that lie anywhere below a folder of that name."""
-    for place, folders, names in os.walk(data.resolve(), followlinks=True):
+    """Yield the files of documents anywhere below a folder of that name."""
+    for parent, folders, names in os.walk(data.resolve(), followlinks=True):
         folders.sort()
-        if folder in Path(place).relative_to(data.resolve().parent).parts:
-            yield from (Path(place) / name for name in sorted(names) if Path(name).suffix in BUILDERS)
+        if folder in Path(parent).relative_to(data.resolve().parent).parts:
+            yield from (Path(parent) / name for name in sorted(names) if Path(name).suffix in BUILDERS)
 
 
 def _of_split(files: Sequence[Path], split: str) -> list[Path]:
-    """``…/validation/….arrow``, ``validation.jsonl``, ``validation-00000-of-00001.parquet``; no list of shards."""
+    """Return a split's files: ``…/validation/….arrow``, ``validation.jsonl``, ``validation-00000-of-00001.parquet``."""
     return [
         path
         for path in files
@@ -145,7 +147,7 @@ def _of_split(files: Sequence[Path], split: str) -> list[Path]:
 
 
 def _unpacked(data: Path, folder: str, scratch: Path) -> list[Path]:
-    """BLiMP's files; from an archive of them where they are not there themselves."""
+    """Return BLiMP's files; from an archive of them where they are not there themselves."""
     files = list(_files(data, folder))
     archive = next(iter(sorted(data.rglob(f"{folder}*.tar.gz"))), None)
     if files or archive is None:
@@ -157,7 +159,7 @@ def _unpacked(data: Path, folder: str, scratch: Path) -> list[Path]:
     return list(_files(target, folder))
 
 
-def _write(folder: Path, name: str, content: dict[str, Any]) -> Path:
+def _write(folder: Path, name: str, content: TaskConfig) -> Path:
     import yaml  # type: ignore[import-untyped]
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ def _write(folder: Path, name: str, content: dict[str, Any]) -> Path:
 
 
 def lm_eval_tasks() -> Path:
-    """lm-eval's folder of tasks, found without importing it: that takes a second."""
+    """Return lm-eval's folder of tasks without importing lm-eval, which takes a second."""
     spec = find_spec("lm_eval")
     assert spec is not None
     assert spec.origin is not None
@@ -186,8 +188,8 @@ def _blimp_set(name: str) -> str | None:
     return middle if middle in _blimp_sets() else None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """What a task's file says; functions (``!function``) by name, included files not read.
+def read_yaml(path: Path) -> TaskConfig:
+    """Read a task's file; functions (``!function``) stay names, included files are not read.
 
     Raises:
         UsageError: it cannot be read.

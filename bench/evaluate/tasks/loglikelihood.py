@@ -12,8 +12,9 @@ from transformers.cache_utils import DynamicLayer
 
 from bench.evaluate.compat import attention_of
 from bench.evaluate.decoding import ROOMY, takes_padding
-from bench.evaluate.states import bare, final_states, head_of, in_batches, positions_at_once
+from bench.evaluate.states import final_states, head_of, in_batches, positions_at_once
 from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
+from bench.models.compat import plain_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,16 +30,16 @@ def loglikelihoods(
     *,
     max_length: int,
     batch: int,
-    tell: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[tuple[float, bool]]:
-    """Log-prob of each continuation given its context (nats), and whether each of its tokens is the likeliest.
+    """Return each continuation's log-prob given its context (nats), and whether each of its tokens is the likeliest.
 
     Args:
         requests: tokens of context and continuation, at least one each. What is longer than the model's context loses
             its beginning, as in lm-eval.
         max_length: the model's context in tokens; a branching row has no more of them either.
         batch: rows in one forward pass at most.
-        tell: called with the number of requests that were just answered.
+        progress: called with the number of requests that were just answered.
     """
     # The last token is never read: nothing follows it.
     read = [(context + continuation)[-(max_length + 1) :][:-1] for context, continuation in requests]
@@ -50,15 +51,15 @@ def loglikelihoods(
         log_probs, likeliest = _score(model, [rows[i] for i in part], tokens)
         logps.index_add_(0, tokens[0], log_probs.double())
         greedy[tokens[0][~likeliest]] = False
-        if tell is not None:
-            tell(sum(len(rows[i].members) for i in part))
+        if progress is not None:
+            progress(sum(len(rows[i].members) for i in part))
     return list(zip(logps.tolist(), greedy.tolist(), strict=True))
 
 
 def _scored_tokens(rows: Sequence[Branching], continuations: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """For each token of each continuation: its request, the place that predicts it (row × width + place), its id."""
+    """Return of each continuation's token its request, the index that predicts it (row × width + column), its id."""
     width = max(row.tokens for row in rows)
-    requests, places, targets = [], [], []
+    requests, indices, targets = [], [], []
     for number, row in enumerate(rows):
         trunk = len(row.trunk)
         for member, own, start in zip(row.members, row.branches, row.starts(), strict=True):
@@ -66,17 +67,17 @@ def _scored_tokens(rows: Sequence[Branching], continuations: Sequence[list[int]]
             end = trunk + len(own)  # one past the place in the sequence that predicts the last token
             along = range(end - len(wanted), end)
             requests += [member] * len(wanted)
-            places += [number * width + (at if at < trunk else start + at - trunk) for at in along]
+            indices += [number * width + (at if at < trunk else start + at - trunk) for at in along]
             targets += wanted
-    return torch.tensor(requests), torch.tensor(places), torch.tensor(targets)
+    return torch.tensor(requests), torch.tensor(indices), torch.tensor(targets)
 
 
 def _score(
     model: PreTrainedModel, rows: Sequence[Branching], tokens: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Log-prob of each token that is asked for, and whether it is the likeliest, on the CPU."""
-    _, places, targets = tokens
-    used, which = places.unique(return_inverse=True)
+    """Return each requested token's log-prob, and whether it is the likeliest, on the CPU."""
+    _, indices, targets = tokens
+    used, which = indices.unique(return_inverse=True)
     states = _states(model, rows).flatten(0, 1)[used.to(model.device)]
     at_once, head = positions_at_once(model.config.vocab_size), head_of(model)
     order = which.argsort(stable=True)
@@ -104,11 +105,11 @@ def _states(model: PreTrainedModel, rows: Sequence[Branching]) -> Tensor:
 
 @torch.no_grad()
 def reads_branches(model: PreTrainedModel) -> bool:
-    """Whether a branching row gives the model's states of plain rows: tried on a few tokens.
+    """Return whether a branching row gives the model's states of plain rows: tried on a few tokens.
 
     Not so for a model with a sliding window, a recurrent one, or one whose attention knows no mask of its own.
     """
-    causal = bare(model)
+    causal = plain_model(model)
     config = causal.config
     if config.is_encoder_decoder or not takes_padding(model):
         return False

@@ -25,7 +25,7 @@ class Branching:
         return len(self.trunk) + sum(map(len, self.branches))
 
     def starts(self) -> list[int]:
-        """Where each branch begins in the row."""
+        """Return where each branch begins in the row."""
         offsets = [len(self.trunk)]
         for branch in self.branches[:-1]:
             offsets.append(offsets[-1] + len(branch))
@@ -62,11 +62,11 @@ def branch(sequences: Sequence[Ids], *, longest: int) -> list[Branching]:
 
 
 def _common(one: Ids, other: Ids) -> int:
-    """How many tokens both begin with."""
+    """Return how many tokens both begin with."""
     length = min(len(one), len(other))
     if one[:length] == other[:length]:
         return length
-    return next(place for place in range(length) if one[place] != other[place])
+    return next(index for index in range(length) if one[index] != other[index])
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Layout:
     segments: Tensor
 
     def mask(self, dtype: torch.dtype) -> Tensor | None:
-        """The additive mask ``[rows, 1, tokens, tokens]``: a branch sees the trunk and itself. None: plain rows."""
+        """Return the additive mask ``[rows, 1, tokens, tokens]``: a branch sees trunk and itself. None: plain rows."""
         if int(self.segments.max()) <= 1:
             return None
         reader, read = self.segments[:, :, None], self.segments[:, None, :]
-        places = torch.arange(self.ids.shape[1], device=self.ids.device)
-        seen = ((read == 0) | (read == reader)) & (places[:, None] >= places)
+        columns = torch.arange(self.ids.shape[1], device=self.ids.device)
+        seen = ((read == 0) | (read == reader)) & (columns[:, None] >= columns)
         return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)[
             :, None
         ]

@@ -2,15 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.errors import UsageError
 from bench.evaluate.compat import import_task_function
 from bench.evaluate.tasks.documents import Problem, data_problems, exists, flat
-from bench.evaluate.tasks.local_tasks import data_folder, read_yaml
+from bench.evaluate.tasks.local_tasks import TaskConfig, data_folder, read_yaml
 from bench.evaluate.tasks.search import TaskSource, find_tasks
 from bench.utils.isolation import quiet, same_environment
 
@@ -19,12 +18,12 @@ TABLE = "lossbench_table"
 NEW_TOKENS = 256
 """What lm-eval lets a model generate where a task says nothing."""
 NOTICES = ("download", "remote code")
-"""What is told, and stops nothing."""
+"""Problems that are reported and stop nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing about a task that was asked for, and what to do about it. Of a group, with how many of its tasks."""
+    """A problem or notice about a requested task, and its fix; of a group, with the number of its tasks."""
 
     task: str
     problem: Problem
@@ -46,7 +45,7 @@ class Reader:
 
 
 def reader_of(folder: Path) -> Reader:
-    """What a checkpoint's config says of the tasks that it can do."""
+    """Return what a checkpoint's config says of the tasks that it can do."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     inner = config.get("text_config") or config
     names = ("n_positions", "max_position_embeddings", "n_ctx")
@@ -59,9 +58,9 @@ def preflight(
 ) -> tuple[Finding, ...]:
     """Say what is wrong with tasks of lm-eval before anything is trained or loaded. Empty: all can be run.
 
-    Nothing is downloaded. Where the hub would be needed it is asked once whether it is there, for five seconds at most,
-    and not at all with ``HF_HUB_OFFLINE=1``. Tasks that are plain files in ``include`` cost milliseconds; others some
-    seconds, for lm-eval is imported and its list of tasks read.
+    Nothing is downloaded. Where the hub is needed, it is probed once, for five seconds at most, and not at all with
+    ``HF_HUB_OFFLINE=1``. Tasks that are plain files in ``include`` cost milliseconds; others some seconds, for lm-eval
+    is imported and its list of tasks read.
 
     Args:
         data: the folder of documents of the package's own tasks; None: that of the environment.
@@ -87,7 +86,7 @@ def refuse(checked: Sequence[Finding]) -> None:
 
 
 def findings(source: TaskSource, reader: Reader) -> Iterator[Finding]:
-    """What is to be said of tasks that were looked up."""
+    """Yield problems and notices about tasks that were looked up."""
     for name, (text, fix) in source.absent.items():
         yield Finding(task=name, problem="unknown" if "unknown" in text else "data", text=text, fix=fix)
     for name, leaves in source.leaves.items():
@@ -100,7 +99,7 @@ def findings(source: TaskSource, reader: Reader) -> Iterator[Finding]:
             yield Finding(task=name, problem=problem, text=f"task {name}{many} {text}", fix=fix)
 
 
-def _of_task(config: Mapping[str, Any], reader: Reader) -> Iterator[tuple[Problem, str, str]]:
+def _of_task(config: TaskConfig, reader: Reader) -> Iterator[tuple[Problem, str, str]]:
     if config.get("missing"):
         yield "unknown", "has a member that lm-eval does not know", "correct the group's file"
         return
@@ -130,14 +129,14 @@ def _of_task(config: Mapping[str, Any], reader: Reader) -> Iterator[tuple[Proble
     yield from data_problems(config)
 
 
-def new_tokens(settings: Mapping[str, Any]) -> int:
-    """How many tokens a task's generation settings ask for."""
+def new_tokens(settings: TaskConfig) -> int:
+    """Return how many tokens a task's generation settings ask for."""
     names = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
     return int(next((settings[name] for name in names if settings.get(name) is not None), NEW_TOKENS))
 
 
-def missing_package(config: Mapping[str, Any]) -> str | None:
-    """What importing a task's functions lacks; None: nothing, or they cannot be told apart."""
+def missing_package(config: TaskConfig) -> str | None:
+    """Return which package the import of a task's functions lacks; None: none, or other errors."""
     for value in config.values():
         if isinstance(value, str) and value.startswith("/") and "\n" not in value:
             try:
@@ -150,8 +149,8 @@ def missing_package(config: Mapping[str, Any]) -> str | None:
 
 
 def _plainly_there(tasks: Sequence[str], include: Path | None) -> bool:
-    """Whether every task is a plain file below ``include`` whose data lie beside it: seen without lm-eval."""
-    known: dict[str, tuple[Path, dict[str, Any]]] = {}
+    """Return whether every task is a plain file below ``include`` with its data beside it, without lm-eval."""
+    known: dict[str, tuple[Path, TaskConfig]] = {}
     for path in sorted(include.rglob("*.yaml")) if include is not None else ():
         read = read_yaml(path)
         if isinstance(read.get("task"), str):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bench.core.record import Metric
 from bench.errors import RunError
@@ -13,6 +13,7 @@ from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators,
 from bench.utils.isolation import quiet, same_environment, same_generators
 
 if TYPE_CHECKING:
+    from lm_eval.result_schema import EvalResults
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -37,9 +38,9 @@ def lm_eval_results(
     tasks: ReadyTasks,
     *,
     batch: int | str = 64,
-    tell: Callable[[int], None] | None = None,
-) -> Mapping[str, Any]:
-    """What ``lm_eval.evaluate`` gives for tasks on a model: ``results``, ``groups``, ``n-samples``, ``configs``, …
+    progress: Callable[[int], None] | None = None,
+) -> EvalResults:
+    """Return what ``lm_eval.evaluate`` gives for a model: ``results``, ``groups``, ``n-samples``, ``configs``, …
 
     The numbers are those of ``lm_eval.simple_evaluate``, which loads the tasks anew for each call, builds their
     requests again, and asks the system for its packages and for git's.
@@ -50,7 +51,7 @@ def lm_eval_results(
 
     Args:
         batch: rows in one forward pass at most; ``auto``: as many as pay.
-        tell: called with the number of requests that were just answered.
+        progress: called with the number of requests that were just answered.
 
     Raises:
         RunError: lm-eval failed.
@@ -63,7 +64,7 @@ def lm_eval_results(
         with hub(tasks.own), failing(tasks.names), templates_compiled_once():
             seed_generators(tasks.seeds)
             lm = BranchingLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch)
-            lm.tell = tell or lm.tell
+            lm.progress = progress or lm.progress
             results = evaluate(
                 lm=lm,
                 task_dict=tasks.loaded,
@@ -76,8 +77,11 @@ def lm_eval_results(
     return results
 
 
-def metrics_of(results: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """Lm-eval's numbers as metrics. It keys a number "metric,filter" and its standard error "metric_stderr,filter"."""
+def metrics_of(results: EvalResults) -> tuple[Metric, ...]:
+    """Return lm-eval's numbers as metrics.
+
+    Its key of a number is "metric,filter", that of its standard error "metric_stderr,filter".
+    """
     metrics = []
     for task, values in results["results"].items():
         counted = results.get("n-samples", {}).get(task, {}).get("effective", values.get("sample_len", 0))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -18,11 +18,32 @@ from bench.errors import UsageError
 from bench.utils.process import quiet_libraries
 
 if TYPE_CHECKING:
+    from lm_eval.result_schema import EvalResults
     from transformers import PreTrainedModel
 
     from bench.evaluate.tasks.load import ReadyTasks
 
 FILE = "tasks.json"
+
+
+class TaskScore(TypedDict):
+    """One number of lm-eval, as ``FILE`` stores it.
+
+    ``n``: documents scored, of the ``of`` that there are. ``differs``: what sets the task apart from lm-eval's.
+    """
+
+    task: str
+    version: str
+    n_shot: int | None
+    split: str | None
+    filter: str
+    metric: str
+    value: float
+    stderr: float | None
+    n: int
+    of: int | None
+    higher_is_better: bool | None
+    differs: str | None
 
 
 def evaluate_tasks(
@@ -53,7 +74,7 @@ def evaluate_tasks(
         data: the folder of documents of the package's own tasks (``hellaswag_local``); None: that of the environment.
 
     Raises:
-        UsageError: a checkpoint, task or option that cannot be right, said before anything is computed. RunError: a
+        UsageError: an invalid checkpoint, task or option, before anything is computed. RunError: a
             file that cannot be read, or lm-eval failed.
     """
     quiet_libraries()
@@ -62,10 +83,12 @@ def evaluate_tasks(
     batch = _batch(batch_size)
     if out is not None and out.suffix not in ("", ".json"):
         raise UsageError(
-            f"--out {out}: tasks are written as JSON", fix=f"--out {out.with_suffix('.json')}, or a folder"
+            f"--out must be a .json file or a folder (got {out}): tasks are written as JSON",
+            fix=f"--out {out.with_suffix('.json')}",
         )
     from bench.evaluate.tasks.load import ready_tasks
     from bench.evaluate.tasks.preflight import reader_of
+    from bench.models.loading import model_hash
     from bench.models.sources import resolve_model
 
     folder = resolve_model(checkpoint, results=results)
@@ -85,11 +108,7 @@ def evaluate_tasks(
         console.print(note, highlight=False, markup=False)
     if out is None:
         return
-    from bench.models.loading import model_hash
-    from bench.utils.environment import environment
-    from bench.utils.files import write_text_whole
-
-    content = {
+    settings = {
         "checkpoint": checkpoint,
         "model_content": model_hash(folder),
         "tasks": list(ready.names),
@@ -101,15 +120,21 @@ def evaluate_tasks(
         "lm_eval": version("lm_eval"),
         "by_hand": by_hand(folder, tasks, include=include, num_fewshot=num_fewshot, limit=limit),
         "seconds": {"prepare": round(prepared - started, 3), "evaluate": round(done - prepared, 3)},
-        "results": rows,
-        "environment": environment(),
     }
     target = out if out.suffix == ".json" else out / FILE
-    write_text_whole(target, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    _write_scores(target, settings, rows)
     console.print(f"  {target}", highlight=False, markup=False, soft_wrap=True)
 
 
-def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Console) -> list[dict[str, Any]]:
+def _write_scores(path: Path, settings: Mapping[str, object], rows: Sequence[TaskScore]) -> None:
+    from bench.utils.environment import environment
+    from bench.utils.files import write_text_whole
+
+    content = {**settings, "results": rows, "environment": environment()}
+    write_text_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Console) -> list[TaskScore]:
     """Load a checkpoint, in float32, and return its scores as ``result_rows``, with progress on ``console``.
 
     Raises:
@@ -130,16 +155,16 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
     total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
     with Progress(console, total=total, unit="requests") as progress:
         results = lm_eval_results(
-            model, tokenizer, ready, batch=batch, tell=lambda count: progress.advance(count, "lm-eval")
+            model, tokenizer, ready, batch=batch, progress=lambda count: progress.advance(count, "lm-eval")
         )
     return result_rows(results, ready.versions)
 
 
-def result_rows(results: Mapping[str, Any], versions: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Every number of lm-eval as a row: groups before their tasks, as lm-eval orders them."""
+def result_rows(results: EvalResults, versions: Mapping[str, str]) -> list[TaskScore]:
+    """Return every number of lm-eval as a row: groups before their tasks, as lm-eval orders them."""
     from bench.evaluate.tasks.run import metrics_of
 
-    rows = []
+    rows: list[TaskScore] = []
     for metric in metrics_of(results):
         name, _, filtered = metric.name.partition(",")
         config = results["configs"].get(metric.task, {})
@@ -165,8 +190,8 @@ def result_rows(results: Mapping[str, Any], versions: Mapping[str, str]) -> list
     return rows
 
 
-def result_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The rows for a terminal."""
+def result_table(rows: Sequence[TaskScore]) -> Table:
+    """Return the rows as a table for the terminal."""
     table = Table(box=None, pad_edge=False)
     for name, justify in (("task", "left"), ("version", "right"), ("shots", "right"), ("metric", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -183,7 +208,7 @@ def result_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 def by_hand(
     folder: Path, tasks: Sequence[str], *, include: Path | None, num_fewshot: int | None, limit: float | None
 ) -> str:
-    """The command of lm-eval itself for the same numbers; the package's own tasks have to be written out for it."""
+    """Return lm-eval's own command for the same numbers; it needs the package's own tasks as written files."""
     words = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32", "--tasks", *tasks]
     for option, value in (("include_path", include), ("num_fewshot", num_fewshot), ("limit", limit)):
         if value is not None:

@@ -4,13 +4,25 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from bench.errors import UsageError
-from bench.evaluate.tasks.local_tasks import lm_eval_tasks, own_names, owner, read_yaml, write_own
+from bench.evaluate.tasks.local_tasks import (
+    DataFiles,
+    TaskConfig,
+    lm_eval_tasks,
+    own_names,
+    owner,
+    read_yaml,
+    write_own,
+)
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 WILD = "*?["
 DEFINED = re.compile(r"^[\"']?(?:task|group)[\"']?:[ \t]*[\"']?([^\s\"'\[{|>#]+)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE)
@@ -18,18 +30,29 @@ TAGS = re.compile(r"^[\"']?tag[\"']?:(.*(?:\n[ \t]*-.*)*)", re.MULTILINE)
 """What a task's file calls itself, and its tags as one text."""
 
 
+class IndexEntry(Protocol):
+    """A task, group or tag in the index of lm-eval's task manager."""
+
+    kind: Enum
+    cfg: TaskConfig | None
+    tags: Collection[str]
+
+
+Index = Mapping[str, IndexEntry]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TaskSource:
-    """What was asked for, as lm-eval's task manager takes it.
+    """Requested tasks, as lm-eval's task manager takes them.
 
     ``names``: of tasks, groups and tags that there are; ``leaves``: for each of them its tasks' settings by name,
     functions unread; ``absent``: why there is nothing, for each other name, as (what is wrong, what to do).
     """
 
     names: tuple[str, ...]
-    leaves: Mapping[str, Mapping[str, dict[str, Any]]]
+    leaves: Mapping[str, Mapping[str, TaskConfig]]
     absent: Mapping[str, tuple[str, str]]
-    manager: Any
+    manager: "TaskManager"
 
 
 def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None, scratch: Path) -> TaskSource:
@@ -66,7 +89,7 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
     wanted = [name for name in requested if name not in absent]
     if any(_is_open(name, manager.task_index) for name in wanted):
         manager = _with_lm_evals_own(wanted, manager, folders)
-    leaves: dict[str, dict[str, dict[str, Any]]] = {}
+    leaves: dict[str, dict[str, TaskConfig]] = {}
     for name in wanted:
         matches = [name] if name in manager.task_index else sorted(n for n in manager.all_tasks if fnmatch(n, name))
         leaves |= {match: dict(_leaves(match, manager.task_index)) for match in matches}
@@ -79,7 +102,7 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
 
 
 def local_tasks(include: Path | None) -> dict[str, Path]:
-    """The YAML file of each task below ``include``."""
+    """Return the YAML file of each task below ``include``."""
     paths = {}
     for path in sorted(include.rglob("*.yaml")) if include is not None else ():
         task = read_yaml(path).get("task")
@@ -89,7 +112,7 @@ def local_tasks(include: Path | None) -> dict[str, Path]:
 
 
 def _from_file(source: str, scratch: Path, absent: dict[str, tuple[str, str]]) -> str:
-    """The name that a task's own file gives it."""
+    """Return the name that a task's own file gives it."""
     path = Path(source)
     if not path.is_file():
         absent[source] = (f"lm-eval task file {source} does not exist", "give a YAML file, or a task's name")
@@ -120,29 +143,29 @@ def _wrap(path: Path, scratch: Path, *, always: bool = False) -> None:
     target.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
-def _absolute(files: Any, folder: Path) -> Any:
+def _absolute(files: DataFiles, folder: Path) -> DataFiles:
     if isinstance(files, str):
         beside = folder / files
         return files if "://" in files or not (beside.exists() or any(folder.glob(files))) else str(beside)
-    if isinstance(files, dict):
+    if isinstance(files, Mapping):
         return {split: _absolute(names, folder) for split, names in files.items()}
-    return [_absolute(names, folder) for names in files]
+    return [_absolute(names, folder) for names in files or ()]
 
 
 def _means(pattern: str, own: str) -> bool:
-    """Whether one of the package's own tasks is asked for; a pattern has to say so, for they need a folder of data."""
+    """Return whether a pattern means the package's task ``own``; it must end in _local, as ``own`` needs data files."""
     return fnmatch(own, pattern) and pattern.endswith("_local")
 
 
-def _is_open(name: str, index: Mapping[str, Any]) -> bool:
-    """Whether only lm-eval's own tasks can say what a name is."""
+def _is_open(name: str, index: Index) -> bool:
+    """Return whether only lm-eval's own tasks can say what a name is."""
     if any(letter in name for letter in WILD):
         return not any(_means(name, own) for own in own_names())
     return name not in index or any(config.get("missing") for _, config in _leaves(name, index))
 
 
-def _leaves(name: str, index: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every task below a task, group or tag, with its settings; ``missing`` where there is none of that name."""
+def _leaves(name: str, index: Index) -> Iterator[tuple[str, TaskConfig]]:
+    """Yield every task below a task, group or tag, with its settings; ``missing`` where no task has the name."""
     entry = index.get(name)
     if entry is None:
         yield name, {"missing": True}
@@ -155,7 +178,7 @@ def _leaves(name: str, index: Mapping[str, Any]) -> Iterator[tuple[str, dict[str
         yield name, {**(entry.cfg or {}), "is_class": entry.kind.name == "PY_TASK"}
 
 
-def _members(group: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _members(group: TaskConfig, index: Index) -> Iterator[tuple[str, TaskConfig]]:
     for member in group.get("task") or ():
         if isinstance(member, str):
             yield from _leaves(member, index)
@@ -167,8 +190,8 @@ def _members(group: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[tup
             yield from _leaves(name, index) if name in index or "dataset_path" not in member else [(name, member)]
 
 
-def _with_lm_evals_own(names: Sequence[str], local: Any, folders: Sequence[Path]) -> Any:
-    """A task manager that knows lm-eval's own tasks of these names too.
+def _with_lm_evals_own(names: Sequence[str], local: "TaskManager", folders: Sequence[Path]) -> "TaskManager":
+    """Return a task manager that knows lm-eval's own tasks of these names too.
 
     To index all fifteen thousand takes many seconds, so only the folders that define these are read, and all of them
     where that is not enough: for a tag, or a group of tasks from many folders.
@@ -193,7 +216,7 @@ def _like(pattern: str) -> Callable[[str], bool]:
 
 @lru_cache(maxsize=1)
 def _listed() -> tuple[Mapping[str, Path], frozenset[str]]:
-    """The folder of each task and group of lm-eval, and its tags: from the text of its files, which takes a second."""
+    """Return the folder of each task and group of lm-eval, and its tags, by reading its files: about a second."""
     home = lm_eval_tasks()
     defined: dict[str, Path] = {}
     tags: set[str] = set()

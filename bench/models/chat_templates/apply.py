@@ -42,14 +42,14 @@ def templated(folder: Path, template: str, *, results: Path, note: Note) -> Path
         # A dialogue is encoded without the tokenizer's own special tokens, so the template has to write it.
         text = "{{- bos_token -}}" + text
     key = hashlib.sha256(f"{model_hash(folder)} {text}".encode()).hexdigest()[:16]
-    place = results / "models" / f"templated-{key}"
+    target = results / "models" / f"templated-{key}"
 
     def write(partial: Path) -> None:
         _fill(folder, partial, text)
         check_template(load_tokenizer(partial), template)
 
-    make_sound(place, write, note=note)
-    return place
+    make_sound(target, write, note=note)
+    return target
 
 
 def read_template(template: str) -> str:
@@ -98,9 +98,9 @@ def _fill(folder: Path, partial: Path, text: str) -> None:
     (partial / FILE).write_text(text, encoding="utf-8")
 
 
-def _link(weights: Path, place: Path) -> None:
+def _link(weights: Path, target: Path) -> None:
     """Give a file a second name, or copy it where the file system cannot."""
     try:
-        os.link(weights, place)
+        os.link(weights, target)
     except OSError:
-        shutil.copyfile(weights, place)
+        shutil.copyfile(weights, target)

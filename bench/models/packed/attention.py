@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from bench.models.compat import attention_function, softmax_backward
+from bench.models.packed.context import Context
 from bench.models.packed.kernels import LONGEST, kernels
 from bench.models.packed.layout import Layout
 from bench.models.packed.tiles import Tile, Tiling, tile_layout
@@ -39,7 +40,7 @@ def packed_attention(model: "PreTrainedModel", layout: Layout, tilings: Tilings)
 
 
 def _no_mask(*args: object, **kwargs: object) -> None:
-    """The layout is the mask."""
+    """Return no mask: the layout is the mask."""
 
 
 def _attend(
@@ -54,7 +55,7 @@ def _attend(
     sliding_window: int | None = None,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """Attention of ``query [1, heads, tokens, size]`` on ``key`` and ``value``, whose heads may be fewer."""
+    """Return attention of ``query [1, heads, tokens, size]`` on ``key`` and ``value``, whose heads may be fewer."""
     layout, tilings = _current.get()
     if torch.is_autocast_enabled(query.device.type):
         lower = torch.get_autocast_dtype(query.device.type)
@@ -66,16 +67,27 @@ def _attend(
     return PackedAttention.apply(query, key, value, tilings[kind], scale), None
 
 
+class AttentionContext(Context, Protocol):
+    """What the forward pass leaves to the backward pass, besides tensors."""
+
+    tiling: Tiling
+    scale: float
+    heads: int
+    key_heads: int
+
+
 class PackedAttention(torch.autograd.Function):
     """softmax(scale · q kᵀ + bias) v, tile after tile. Heads that share a key stand below each other in its product."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, tiling: Tiling, scale: float) -> Tensor:
+    def forward(
+        ctx: AttentionContext, query: Tensor, key: Tensor, value: Tensor, tiling: Tiling, scale: float
+    ) -> Tensor:
         """Return ``[1, tokens, heads, size]`` for ``query [1, heads, tokens, size]``."""
         _, heads, tokens, size = query.shape
         key_heads = key.shape[1]
         flat_q, flat_k, flat_v = _flat(query), _flat(key), _flat(value)
-        out = query.new_empty(tiling.query_places, value.shape[-1])
+        out = query.new_empty(tiling.query_slots, value.shape[-1])
         saved: list[Tensor] = []
         start = 0
         for tile in tiling.tiles:
@@ -84,21 +96,21 @@ class PackedAttention(torch.autograd.Function):
             k = flat_k.index_select(0, tile.keys).view(blocks * key_heads, long, size)
             v = flat_v.index_select(0, tile.keys).view(blocks * key_heads, long, -1)
             p = _probabilities(torch.bmm(q, k.mT), tile, (blocks, heads, wide, long))
-            places = out[start : start + blocks * heads * wide]
-            torch.bmm(p, v, out=places.view(blocks * key_heads, -1, v.shape[-1]))
-            start += len(places)
+            rows = out[start : start + blocks * heads * wide]
+            torch.bmm(p, v, out=rows.view(blocks * key_heads, -1, v.shape[-1]))
+            start += len(rows)
             saved += (q, k, v, p)
         ctx.save_for_backward(*saved)
         ctx.tiling, ctx.scale, ctx.heads, ctx.key_heads = tiling, scale, heads, key_heads
         return out.index_select(0, tiling.query_home).view(1, tokens, heads, -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: AttentionContext, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of query, key and value."""
         saved, tiling = ctx.saved_tensors, ctx.tiling
         size, flat = saved[0].shape[-1], grad.reshape(-1, grad.shape[-1])
-        d_query = grad.new_empty(tiling.query_places, size)
-        d_key, d_value = grad.new_empty(tiling.key_places, size), grad.new_empty(tiling.key_places, grad.shape[-1])
+        d_query = grad.new_empty(tiling.query_slots, size)
+        d_key, d_value = grad.new_empty(tiling.key_slots, size), grad.new_empty(tiling.key_slots, grad.shape[-1])
         query_start = key_start = 0
         for number, tile in enumerate(tiling.tiles):
             q, k, v, p = saved[4 * number : 4 * number + 4]
@@ -123,7 +135,7 @@ class PackedAttention(torch.autograd.Function):
 
 
 def _probabilities(scores: Tensor, tile: Tile, shape: tuple[int, int, int, int]) -> Tensor:
-    """Softmax over the keys that each query sees; ``scores`` is used up."""
+    """Return the softmax over the keys that each query sees; ``scores`` is used up."""
     fast = kernels()
     if fast is not None and shape[-1] <= LONGEST and fast.takes(scores):
         return fast.softmax_tile(scores, tile.before, shape, tile.window)
@@ -132,7 +144,7 @@ def _probabilities(scores: Tensor, tile: Tile, shape: tuple[int, int, int, int])
 
 
 def _by_scores(slopes: Tensor, p: Tensor) -> Tensor:
-    """The derivative by the scores from that by the probabilities ``p``; ``slopes`` is used up."""
+    """Return the derivative by the scores from that by the probabilities ``p``; ``slopes`` is used up."""
     fast = kernels()
     if fast is not None and fast.takes(slopes, p):
         return fast.softmax_backward(p, slopes)
@@ -140,19 +152,19 @@ def _by_scores(slopes: Tensor, p: Tensor) -> Tensor:
 
 
 def _flat(values: Tensor) -> Tensor:
-    """``[1, heads, tokens, size]`` as ``[tokens · heads, size]``: as it lies in memory after a projection."""
+    """Return ``[1, heads, tokens, size]`` as ``[tokens · heads, size]``: the order in memory after a projection."""
     return values[0].transpose(0, 1).reshape(-1, values.shape[-1])
 
 
 def _heads(values: Tensor, heads: int) -> Tensor:
-    """``[tokens · heads, size]`` as ``[1, heads, tokens, size]``."""
+    """Return ``[tokens · heads, size]`` as ``[1, heads, tokens, size]``."""
     return values.view(-1, heads, values.shape[-1]).transpose(0, 1)[None]
 
 
-def _summed(places: Tensor, tiling: Tiling) -> Tensor:
-    """What each key got from every block that sees it."""
+def _summed(rows: Tensor, tiling: Tiling) -> Tensor:
+    """Sum what each key got from every block that sees it."""
     first, *later = tiling.key_homes
-    total = places.index_select(0, first)
+    total = rows.index_select(0, first)
     for homes in later:
-        total[: len(homes)] += places.index_select(0, homes)
+        total[: len(homes)] += rows.index_select(0, homes)
     return total

@@ -12,9 +12,9 @@ from bench.data.collate import TokenRow
 from bench.models.compat import plain_model, takes_attention_functions
 from bench.models.gradient_checkpointing import checkpointed
 from bench.models.packed.attention import Tilings, packed_attention
-from bench.models.packed.head import ChunkLoss, FusedLoss, Head, Scores, Span, TokenScores
+from bench.models.packed.head import ChunkLoss, FusedLoss, Head, HeadScores, Scores
 from bench.models.packed.last_layer import only_read_tokens
-from bench.models.packed.layout import Layout, pack
+from bench.models.packed.layout import Layout, Span, pack
 from bench.models.packed.pointwise import quick_rotary
 from bench.models.token_stats import Confidence
 
@@ -88,7 +88,7 @@ def why_padded(model: nn.Module, padded_logps: Callable[[Sequence[TokenRow]], Te
 
 
 def hidden_states(parts: ModelParts, layout: Layout, *, checkpointing: bool = False) -> Tensor:
-    """The last hidden state at the tokens that predict a completion token, ``[completion tokens, size]``.
+    """Return the last hidden state at the tokens that predict a completion token, ``[completion tokens, size]``.
 
     With ``checkpointing`` each layer keeps its inputs alone, and is computed again in the backward pass.
     """
@@ -120,7 +120,7 @@ def token_scores(
     watch: bool = False,
     checkpointing: bool = False,
 ) -> Scores:
-    """What the policy says of every completion token. Gradients flow through log-probs and KL.
+    """Return the policy's scores of every completion token. Gradients flow through log-probs and KL.
 
     Args:
         collision, reference_logits, watch: whether the log-collision, the KL from a reference and the policy's
@@ -130,7 +130,7 @@ def token_scores(
     spans = chunks(layout, parts.head.out_features)
     head = _head(parts, layout, spans, collision=collision, reference=reference_logits, watch=watch)
     hidden = hidden_states(parts, layout, checkpointing=checkpointing)
-    logps, kl, far, entropy, top1 = TokenScores.apply(hidden, parts.head.weight, parts.head.bias, head)
+    logps, kl, far, entropy, top1 = HeadScores.apply(hidden, parts.head.weight, parts.head.bias, head)
     return Scores(
         logps=logps,
         kl=kl if reference_logits is not None else None,
@@ -150,11 +150,11 @@ def fused_loss(
     watch: bool = False,
     checkpointing: bool = False,
 ) -> Tensor:
-    """The sum of the chunks' losses, a scalar whose gradient is at hand already.
+    """Return the sum of the chunks' losses, a scalar whose gradient is computed already.
 
     Args:
         spans: the chunks as spans of completion tokens.
-        watch: whether the loss is told the policy's confidence, too.
+        watch: whether the loss gets the policy's confidence, too.
     """
     parts = _parts(model)
     head = _head(parts, layout, spans, collision=collision, reference=reference_logits, watch=watch)
@@ -166,9 +166,9 @@ def fused_loss(
 def frozen_scores(
     model: nn.Module, layout: Layout, *, entropy: bool
 ) -> tuple[Tensor, Tensor | None, Callable[[Span], Tensor]]:
-    """What a reference says: log-probs, entropy where it is wanted (as a share of the largest), and its logits.
+    """Return a reference's log-probs, its entropy where wanted (as a share of the largest), and its logits.
 
-    The first two are ``[completion tokens]``; the logits are computed for a span when they are asked for.
+    The first two are ``[completion tokens]``; the logits are computed for a span on request.
     """
     parts = _parts(model)
     hidden = hidden_states(parts, layout)
@@ -186,13 +186,13 @@ def frozen_scores(
 
 
 def chunks(layout: Layout, vocabulary: int) -> list[Span]:
-    """Spans of completion tokens whose logits are few enough to be held at once."""
+    """Return spans of completion tokens whose logits are few enough to be held at once."""
     count, tokens = len(layout.labels), chunk_tokens(vocabulary)
     return [(start, min(start + tokens, count)) for start in range(0, count, tokens)]
 
 
 def chunk_tokens(vocabulary: int) -> int:
-    """How many completion tokens a chunk of the head has."""
+    """Return how many completion tokens a chunk of the head has."""
     return max(FEWEST, LOGITS_AT_ONCE // vocabulary)
 
 

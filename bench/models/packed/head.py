@@ -7,20 +7,19 @@ back (four).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from bench.models.packed.context import Context
 from bench.models.packed.kernels import kernels
+from bench.models.packed.layout import Span
 from bench.models.token_stats import Confidence, concatenate, confidence
-
-Span = tuple[int, int]
-"""Half-open span of completion tokens, or of rows."""
 
 
 class Scores(NamedTuple):
-    """What the policy says of a chunk's completion tokens, each ``[tokens]``, float32; None where it was not asked for.
+    """What the policy says of a chunk's completion tokens, each ``[tokens]``, float32; None where it is not wanted.
 
     logps: log π(y_t | x, y_<t), nats. kl: KL(π_ref ‖ π) over the vocabulary, nats. collision: log Σ_v π(v)².
     confidence: what is watched, and no loss sees.
@@ -43,6 +42,8 @@ ToLogits = Callable[[Slopes], Tensor]
 """Slopes of a chunk's loss → its derivative by the logits, ``[tokens, vocabulary]``."""
 ChunkLoss = Callable[[int, Scores], tuple[Tensor, Slopes]]
 """(number of the chunk, what the policy says of it) → its loss, a scalar, and the slopes."""
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""Of hidden states, weight and bias; None where none is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Head:
     watch: bool = False
 
     def scores(self, span: Span, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Scores, ToLogits]:
-        """Scores of a chunk, and the way from their slopes to those of its logits; that may be gone once."""
+        """Return a chunk's scores, and the function from their slopes to those of its logits; call it once."""
         logits = torch.mm(hidden, weight.T) if bias is None else torch.addmm(bias, hidden, weight.T)
         labels = self.labels[slice(*span)]
         watched = confidence(logits, labels) if self.watch else None
@@ -105,11 +106,19 @@ class Head:
         )
 
 
-class TokenScores(torch.autograd.Function):
+class ScoresContext(Context, Protocol):
+    """What the forward pass of ``HeadScores`` leaves to the backward pass, besides tensors."""
+
+    head: Head
+
+
+class HeadScores(torch.autograd.Function):
     """Scores of all completion tokens; the chunks are computed again on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: ScoresContext, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head
+    ) -> tuple[Tensor, ...]:
         """Return log-probs, KL, log-collision, entropy and top-1 of all tokens; empty where they are not wanted."""
         h, w, b = _cast(hidden, head), _cast(weight, head), None if bias is None else _cast(bias, head)
         scores = [head.scores(span, h[slice(*span)], w, b)[0] for span in head.spans]
@@ -134,23 +143,31 @@ class TokenScores(torch.autograd.Function):
         return logps, kl, collision, entropy, top1
 
     @staticmethod
-    def backward(ctx: Any, d_logps: Tensor, d_kl: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: ScoresContext, d_logps: Tensor, d_kl: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of hidden states, weight and bias."""
         hidden, weight, bias = ctx.saved_tensors
         gradients = _Gradients(hidden, weight, bias, ctx.head, ctx.needs_input_grad)
         for span in ctx.head.spans:
-            place = slice(*span)
-            _, to_logits = ctx.head.scores(span, gradients.hidden[place], gradients.weight, gradients.bias)
-            kl = d_kl[place] if ctx.head.reference is not None else None
-            gradients.add(span, to_logits(Slopes(d_logps[place], kl)))
-        return (*gradients.found(), None)
+            tokens = slice(*span)
+            to_logits = ctx.head.scores(span, gradients.hidden[tokens], gradients.weight, gradients.bias)[1]
+            kl = d_kl[tokens] if ctx.head.reference is not None else None
+            gradients.add(span, to_logits(Slopes(d_logps[tokens], kl)))
+        return (*gradients.sums(), None)
+
+
+class LossContext(Context, Protocol):
+    """Gradients that the forward pass of ``FusedLoss`` leaves to the backward pass."""
+
+    gradients: Gradients | None
 
 
 class FusedLoss(torch.autograd.Function):
     """The sum of the chunks' losses; their gradients are taken on the way forward, and only scaled on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head, loss: ChunkLoss) -> Tensor:
+    def forward(
+        ctx: LossContext, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head, loss: ChunkLoss
+    ) -> Tensor:
         """Return the sum of the losses; the gradients are there by then."""
         gradients = _Gradients(hidden, weight, bias, head, ctx.needs_input_grad)
         total = hidden.new_zeros((), dtype=torch.float32)
@@ -159,13 +176,14 @@ class FusedLoss(torch.autograd.Function):
             value, slopes = loss(number, scores)
             total += value
             gradients.add(span, to_logits(slopes))
-        ctx.gradients = gradients.found()
+        ctx.gradients = gradients.sums()
         return total
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: LossContext, scale: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of hidden states, weight and bias."""
         gradients, ctx.gradients = ctx.gradients, None
+        assert gradients is not None
         return (*(None if each is None else each.mul_(scale) for each in gradients), None, None)
 
 
@@ -181,18 +199,18 @@ class _Gradients:
 
     def add(self, span: Span, slopes: Tensor) -> None:
         d_logits = slopes.to(self.hidden.dtype)
-        place = slice(*span)
+        tokens = slice(*span)
         if self.d_hidden is not None:
-            self.d_hidden[place] = d_logits @ self.weight
+            self.d_hidden[tokens] = d_logits @ self.weight
         if self.d_weight is not None:
             if d_logits.dtype == self.d_weight.dtype:
-                self.d_weight.addmm_(d_logits.T, self.hidden[place])
+                self.d_weight.addmm_(d_logits.T, self.hidden[tokens])
             else:
-                self.d_weight += d_logits.T @ self.hidden[place]
+                self.d_weight += d_logits.T @ self.hidden[tokens]
         if self.d_bias is not None:
             self.d_bias += slopes.sum(dim=0, dtype=self.d_bias.dtype)
 
-    def found(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def sums(self) -> Gradients:
         return self.d_hidden, self.d_weight, self.d_bias
 
 

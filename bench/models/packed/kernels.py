@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.models.compat import softmax_backward
+
 logger = logging.getLogger(__name__)
 SOURCES = ("kernels.c", "kernels.h")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared")
@@ -57,21 +59,21 @@ class Kernels:
 
     @staticmethod
     def takes(*tensors: Tensor) -> bool:
-        """Whether these can be given to a kernel together: of one type that it knows, each in one piece."""
+        """Return whether a kernel takes these together: of one type that it knows, each contiguous."""
         dtype = tensors[0].dtype
         return dtype in SUFFIX and all(
             x.device.type == "cpu" and x.dtype == dtype and x.is_contiguous() for x in tensors
         )
 
     def norm_forward(self, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """RMS norm of float32 ``x [..., size]`` as ``dtype``, and 1/rms ``[..., 1]``."""
+        """Return the RMS norm of float32 ``x [..., size]`` as ``dtype``, and 1/rms ``[..., 1]``."""
         size = x.shape[-1]
         out, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(*x.shape[:-1], 1)
         self._call("norm_forward", dtype, x.numel(), x, weight, out, inverse, inverse.numel(), size, eps)
         return out, inverse
 
     def norm_backward(self, x: Tensor, weight: Tensor, inverse: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives by ``x`` and ``weight``."""
+        """Return derivatives by ``x`` and ``weight``."""
         size = x.shape[-1]
         d_x, partial = torch.empty_like(x), x.new_zeros(torch.get_num_threads(), size)
         rows = inverse.numel()
@@ -79,7 +81,7 @@ class Kernels:
         return d_x, partial.sum(dim=0)
 
     def rotate(self, x: Tensor, cos: Tensor, sin: Tensor, *, forth: bool) -> Tensor:
-        """``x [tokens, heads, size]`` rotated by float32 ``cos`` and ``sin`` ``[tokens, size]``, forth or back."""
+        """Rotate ``x [tokens, heads, size]`` by float32 ``cos`` and ``sin`` ``[tokens, size]``, forth or back."""
         out = torch.empty_like(x)
         self._call("rotate", x.dtype, x.numel(), x, cos, sin, out, *x.shape, 1.0 if forth else -1.0)
         return out
@@ -87,7 +89,7 @@ class Kernels:
     def softmax_tile(
         self, scores: Tensor, before: Tensor, shape: tuple[int, int, int, int], window: int | None
     ) -> Tensor:
-        """In place: softmax of ``scores``, by shape ``[blocks, heads, queries, keys]``, over the keys that are seen.
+        """Take in place the softmax of ``scores [blocks, heads, queries, keys]`` over the keys that are seen.
 
         Args:
             before: keys before a block's first query, int64 ``[blocks]``.
@@ -96,67 +98,73 @@ class Kernels:
         return scores
 
     def softmax_backward(self, p: Tensor, slopes: Tensor) -> Tensor:
-        """In place: the derivative by the scores from that by the probabilities."""
+        """Compute in place the derivative by the scores from that by the probabilities."""
         length = p.shape[-1]
         self._call("softmax_backward", p.dtype, p.numel(), p, slopes, p.numel() // length, length)
         return slopes
 
     def head_scores(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Log-probs of ``labels [tokens]`` under ``logits [tokens, vocabulary]``, and what ``head_slopes`` needs."""
+        """Return log-probs of ``labels [tokens]`` by ``logits [tokens, vocabulary]``; what ``head_slopes`` needs."""
         logps, tops, rest = (torch.empty(len(labels), dtype=torch.float32) for _ in range(3))
         self._call("head_scores", logits.dtype, logits.numel(), logits, labels, logps, tops, rest, *logits.shape)
         return logps, (tops, rest)
 
     def head_slopes(self, logits: Tensor, labels: Tensor, kept: tuple[Tensor, Tensor], slopes: Tensor) -> Tensor:
-        """In place: logits become the derivative of the loss by them; ``slopes`` is that by the log-probs."""
+        """Replace logits by the derivative of the loss by them; ``slopes`` is that by the log-probs."""
         slopes = slopes.contiguous()
         self._call("head_slopes", logits.dtype, logits.numel(), logits, labels, *kept, slopes, *logits.shape)
         return logits
 
     def swiglu_forward(self, gate: Tensor, up: Tensor) -> Tensor:
-        """silu(gate) · up."""
+        """Return silu(gate) · up."""
         out = torch.empty_like(gate)
         self._call("swiglu_forward", gate.dtype, gate.numel(), gate, up, out, gate.numel())
         return out
 
     def swiglu_backward(self, gate: Tensor, up: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives by ``gate`` and ``up``."""
+        """Return derivatives by ``gate`` and ``up``."""
         d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
         self._call("swiglu_backward", gate.dtype, gate.numel(), gate, up, grad, d_gate, d_up, gate.numel())
         return d_gate, d_up
 
-    def _call(self, name: str, dtype: torch.dtype, size: int, *given: Tensor | float) -> None:
+    def _call(self, name: str, dtype: torch.dtype, size: int, *arguments: Tensor | float) -> None:
         threads = 1 if size < ALONE else torch.get_num_threads()
-        values = (each.data_ptr() if isinstance(each, Tensor) else each for each in given)
+        values = (each.data_ptr() if isinstance(each, Tensor) else each for each in arguments)
         self._calls[name, SUFFIX[dtype]](*values, threads)
 
 
 @cache
 def kernels() -> Kernels | None:
-    """The kernels, or None where they are unwanted, cannot be built, or do not give torch's results."""
+    """Return the kernels, or None where they are unwanted, cannot be built, or do not give torch's results."""
     if os.environ.get("LOSSBENCH_KERNELS", "").lower() in ("off", "0", "no", "false"):
         return None
     try:
-        found = Kernels(ctypes.CDLL(str(_built())))
-        wrong = _differing(found)
+        candidate = Kernels(ctypes.CDLL(str(_built())))
+        wrong = _differing(candidate)
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         logger.info("no kernels in C: %s; torch computes everything", error)
         return None
     if wrong:
         logger.warning("the kernels in C are not used: %s differ from torch's results", ", ".join(wrong))
         return None
-    return found
+    return candidate
 
 
 def _built() -> Path:
-    """The library for this machine and these sources, built if it is not there. Raises OSError without a compiler."""
+    """Return the library for this machine and these sources, built if absent. Raises OSError without a compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or sys.platform != "linux":
-        raise OSError("no C compiler (gcc) was found on a Linux machine")
+        raise OSError("the kernels need Linux and a C compiler (gcc)")
     here = Path(__file__).parent
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    told = [*FLAGS, version, platform.machine(), _processor(), *((here / name).read_text("utf-8") for name in SOURCES)]
-    key = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
+    ingredients = [
+        *FLAGS,
+        version,
+        platform.machine(),
+        _processor(),
+        *((here / name).read_text("utf-8") for name in SOURCES),
+    ]
+    key = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"
     library = folder / f"kernels-{key}.so"
     if not library.exists():
@@ -170,75 +178,79 @@ def _built() -> Path:
 
 
 def _processor() -> str:
-    """What the compiler looks at for -march=native."""
+    """Return what the compiler looks at for -march=native."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
 
 
 @torch.no_grad()
-def _differing(found: Kernels) -> list[str]:
-    """Names of the kernels whose results on a sample are not torch's."""
+def _differing(candidate: Kernels) -> list[str]:
+    """Return names of the kernels whose results on a sample are not torch's."""
     generator = torch.Generator().manual_seed(0)
     return sorted(
         {
             name
             for dtype in SUFFIX
-            for name, ours, plain in _samples(found, dtype, generator)
+            for name, ours, plain in _samples(candidate, dtype, generator)
             if not (ours.float() - plain.float()).abs().max() <= EQUAL[dtype] * plain.float().abs().max()
         }
     )
 
 
-def _samples(found: Kernels, dtype: torch.dtype, generator: torch.Generator) -> list[tuple[str, Tensor, Tensor]]:
+def _samples(candidate: Kernels, dtype: torch.dtype, generator: torch.Generator) -> list[tuple[str, Tensor, Tensor]]:
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).mul_(3)
 
     x, weight, grad = drawn(7, 40), drawn(40), drawn(7, 40).to(dtype)
-    normed, inverse = found.norm_forward(x, weight, 1e-5, dtype)
+    normed, inverse = candidate.norm_forward(x, weight, 1e-5, dtype)
     with torch.enable_grad():
         leaves = x.clone().requires_grad_(), weight.clone().requires_grad_()
         plain_norm = torch.nn.functional.rms_norm(leaves[0], (40,), leaves[1], 1e-5)
         slopes = torch.autograd.grad(plain_norm, leaves, grad.float())
-    d_x, d_weight = found.norm_backward(x, weight, inverse, grad)
+    d_x, d_weight = candidate.norm_backward(x, weight, inverse, grad)
     heads, angle = drawn(5, 3, 8).to(dtype), drawn(5, 8)
-    back_and_forth = found.rotate(
-        found.rotate(heads, angle.cos(), angle.cos(), forth=True), angle.cos(), angle.cos(), forth=False
+    back_and_forth = candidate.rotate(
+        candidate.rotate(heads, angle.cos(), angle.cos(), forth=True), angle.cos(), angle.cos(), forth=False
     )
     scale = _turned(_turned(heads.float(), angle.cos(), 1), angle.cos(), -1)
     scores, before = drawn(2, 3, 4, 6).to(dtype), torch.tensor([2, 0])
     seen = torch.arange(6) <= before[:, None, None, None] + torch.arange(4)[:, None]
     plain_p = scores.float().masked_fill(~seen, -torch.inf).softmax(dim=-1)
-    p = found.softmax_tile(scores.clone(), before, (2, 3, 4, 6), None)
+    p = candidate.softmax_tile(scores.clone(), before, (2, 3, 4, 6), None)
     d_p = drawn(2, 3, 4, 6).to(dtype)
-    plain_d = torch._softmax_backward_data(d_p.float(), p.float(), -1, torch.float32)
+    plain_d = softmax_backward(d_p.float(), p.float())
     logits, labels, own = drawn(4, 50).to(dtype), torch.tensor([3, 0, 49, 7]), drawn(4)
     log_p = logits.float().log_softmax(dim=-1)
-    logps, kept = found.head_scores(logits, labels)
+    logps, kept = candidate.head_scores(logits, labels)
     one_hot = torch.nn.functional.one_hot(labels, 50)
     gate, up, d_out = (drawn(6, 9).to(dtype) for _ in range(3))
     with torch.enable_grad():
         pair = gate.float().requires_grad_(), up.float().requires_grad_()
         plain_product = torch.nn.functional.silu(pair[0]) * pair[1]
         d_pair = torch.autograd.grad(plain_product, pair, d_out.float())
-    d_gate, d_up = found.swiglu_backward(gate, up, d_out)
+    d_gate, d_up = candidate.swiglu_backward(gate, up, d_out)
     return [
         ("norm_forward", normed, plain_norm),
         ("norm_backward", d_x, slopes[0]),
         ("norm_backward", d_weight, slopes[1]),
         ("rotate", back_and_forth, scale),
         ("softmax_tile", p, plain_p),
-        ("softmax_backward", found.softmax_backward(p, d_p.clone()), plain_d),
+        ("softmax_backward", candidate.softmax_backward(p, d_p.clone()), plain_d),
         ("head_scores", logps, log_p[torch.arange(4), labels]),
-        ("head_slopes", found.head_slopes(logits.clone(), labels, kept, own), own[:, None] * (one_hot - log_p.exp())),
-        ("swiglu_forward", found.swiglu_forward(gate, up), plain_product),
+        (
+            "head_slopes",
+            candidate.head_slopes(logits.clone(), labels, kept, own),
+            own[:, None] * (one_hot - log_p.exp()),
+        ),
+        ("swiglu_forward", candidate.swiglu_forward(gate, up), plain_product),
         ("swiglu_backward", d_gate, d_pair[0]),
         ("swiglu_backward", d_up, d_pair[1]),
     ]
 
 
 def _turned(x: Tensor, values: Tensor, sign: int) -> Tensor:
-    """``x [tokens, heads, size]`` rotated with ``values`` as cos and as sin, by the formula."""
+    """Rotate ``x [tokens, heads, size]`` with ``values`` as cos and as sin, by the formula."""
     values, half = values[:, None], x.shape[-1] // 2
     crossed = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
     if sign > 0:

@@ -6,7 +6,6 @@ nothing but the final norm. It works on each token by itself, so for all others 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,14 +14,14 @@ from bench.models.packed.layout import Layout
 
 @contextmanager
 def only_read_tokens(backbone: nn.Module, layout: Layout) -> Iterator[None]:
-    """For the block's time let the MLP of the last layer work on ``layout.read`` only; zeros stand elsewhere."""
+    """Let the last layer's MLP work on ``layout.read`` only in the block; it gives zeros elsewhere."""
     mlp = last_mlp(backbone)
     if mlp is None:
         yield
         return
     own, replaced = mlp.forward, vars(mlp).get("forward")
 
-    def forward(x: Tensor) -> Any:
+    def forward(x: Tensor) -> object:
         output = own(x.index_select(1, layout.read))
         if not isinstance(output, Tensor):  # a mixture of experts that returns more than that
             return own(x)
@@ -39,7 +38,7 @@ def only_read_tokens(backbone: nn.Module, layout: Layout) -> Iterator[None]:
 
 
 def last_mlp(backbone: nn.Module) -> nn.Module | None:
-    """The MLP of the last layer, where a model's layers are a list and have one by this name."""
+    """Return the MLP of the last layer, where a model's layers are a list and have one by this name."""
     layers = getattr(backbone, "layers", None)
     mlp = getattr(layers[-1], "mlp", None) if isinstance(layers, nn.ModuleList) and len(layers) else None
     return mlp if isinstance(mlp, nn.Module) else None

@@ -11,7 +11,7 @@ from bench.data.collate import TokenRow
 from bench.errors import RunError
 
 Span = tuple[int, int]
-"""Half-open span of tokens."""
+"""Half-open span of tokens, or of rows."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,9 +51,9 @@ def pack(rows: Sequence[TokenRow], *, device: torch.device | str = "cpu") -> Lay
     if not rows or any(not prompt or not completion for prompt, completion in rows):
         raise RunError("a packed batch needs rows, each with a prompt and a completion", fix="remove the empty rows")
     members: dict[tuple[int, ...], list[int]] = {}
-    for place, (prompt, _) in enumerate(rows):
-        members.setdefault(prompt, []).append(place)
-    fed = {prompt: [place for place in places if len(rows[place][1]) > 1] for prompt, places in members.items()}
+    for row, (prompt, _) in enumerate(rows):
+        members.setdefault(prompt, []).append(row)
+    fed = {prompt: [row for row in indices if len(rows[row][1]) > 1] for prompt, indices in members.items()}
     order = sorted(members, key=lambda prompt: -len(fed[prompt]))
     ids: list[int] = []
     positions: list[int] = []
@@ -77,7 +77,7 @@ def pack(rows: Sequence[TokenRow], *, device: torch.device | str = "cpu") -> Lay
         ids=torch.tensor([ids], device=device),
         positions=torch.tensor([positions], device=device),
         prompts=tuple(prompts),
-        completions=tuple(tuple(spans[place] for place in fed[prompt]) for prompt in order),
+        completions=tuple(tuple(spans[row] for row in fed[prompt]) for prompt in order),
         sources=torch.tensor(sources, device=device),
         read=torch.tensor(sorted(set(sources)), device=device),
         labels=torch.tensor([token for _, completion in rows for token in completion], device=device),

@@ -9,25 +9,28 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from bench.models.packed.context import Context
 from bench.models.packed.kernels import SUFFIX, Kernels, kernels
 
 EQUAL = 1e-5
 """Largest difference, relative to the largest entry, at which two results count as the same."""
 ROTARY = "apply_rotary_pos_emb"
 """The function's name in every modelling file that has it."""
+Rotation = Callable[..., tuple[Tensor, Tensor]]
+"""``ROTARY`` of a modelling file: (q, k, cos, sin, …) → q and k, rotated."""
 
 
 class RMSNorm(torch.autograd.Function):
     """x · w / √(mean x² + ε) over the last dimension (arXiv 1910.07467, equation 4)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Context, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         """Return the normed ``x [..., size]`` as ``dtype``."""
         fast = kernels()
         if fast is not None and fast.takes(x, weight) and dtype in SUFFIX:
@@ -39,7 +42,7 @@ class RMSNorm(torch.autograd.Function):
         return (x * inverse).mul_(weight).to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of ``x`` and ``weight``."""
         x, weight, inverse = ctx.saved_tensors
         fast = kernels()
@@ -59,13 +62,13 @@ class Rotary(torch.autograd.Function):
     """x · cos + rotate_half(x) · sin (arXiv 2104.09864, equation 34, halves in place of neighbours)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Context, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return the rotated ``x [..., tokens, size]``; ``cos`` and ``sin`` broadcast against it."""
         ctx.save_for_backward(cos, sin)
         return _rotated(x, cos, sin, forth=True)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of ``x``: rotated back."""
         cos, sin = ctx.saved_tensors
         return _rotated(grad, cos, sin, forth=False), None, None
@@ -85,35 +88,44 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor, *, forth: bool) -> Tensor:
     return out
 
 
+class SwiGLUContext(Context, Protocol):
+    """The kernels that the forward pass used, for the backward pass."""
+
+    fast: Kernels
+
+
 class SwiGLU(torch.autograd.Function):
     """silu(gate) · up (arXiv 2002.05202, equation 6, without its products)."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor, fast: Kernels) -> Tensor:
+    def forward(ctx: SwiGLUContext, gate: Tensor, up: Tensor, fast: Kernels) -> Tensor:
         """Return the product; ``gate`` and ``up`` are alike."""
         ctx.save_for_backward(gate, up)
         ctx.fast = fast
         return fast.swiglu_forward(gate, up)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: SwiGLUContext, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of ``gate`` and ``up``."""
-        return *ctx.fast.swiglu_backward(*ctx.saved_tensors, grad.contiguous()), None
+        gate, up = ctx.saved_tensors
+        return *ctx.fast.swiglu_backward(gate, up, grad.contiguous()), None
 
 
 def rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
-    """What transformers' ``apply_rotary_pos_emb`` gives, for ``q`` and ``k`` that are rotated whole."""
+    """Return what transformers' ``apply_rotary_pos_emb`` gives, for ``q`` and ``k`` that are rotated whole."""
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
     return Rotary.apply(q, cos, sin), Rotary.apply(k, cos, sin)
 
 
 @cache
-def _instead_of(own: Callable[..., Any]) -> Callable[..., Any]:
-    """``rotary`` where ``own`` does the same; it is still asked for heads of which only a part is rotated."""
+def _instead_of(own: Rotation) -> Rotation:
+    """Return ``rotary`` where ``own`` does the same; ``own`` still rotates heads that it rotates in part."""
     if not _same_rotary(own):
         return own
 
-    def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *more: Any, **named: Any) -> Any:
+    def rotated(
+        q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *more: object, **named: object
+    ) -> tuple[Tensor, Tensor]:
         whole = q.shape[-1] == cos.shape[-1] and not more and not named
         return rotary(q, k, cos, sin) if whole else own(q, k, cos, sin, *more, **named)
 
@@ -173,7 +185,7 @@ class _QuickMLP(_Quick):
         return self.down_proj(SwiGLU.apply(gate, up, fast))
 
 
-def _eps(norm: nn.Module) -> Any:
+def _eps(norm: nn.Module) -> object:
     return getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
 
 
@@ -212,8 +224,8 @@ def _sample(size: int, like: Tensor) -> Tensor:
 
 @contextmanager
 def quick_rotary(model: nn.Module) -> Iterator[None]:
-    """For the block's time let a model's file rotate with ``rotary``, where that is what its own function does."""
-    before: dict[str, Callable[..., Any]] = {name: vars(sys.modules[name])[ROTARY] for name in _files(model)}
+    """Let a model's file rotate with ``rotary`` in the block, where its own function does the same."""
+    before: dict[str, Rotation] = {name: vars(sys.modules[name])[ROTARY] for name in _files(model)}
     for name, own in before.items():
         setattr(sys.modules[name], ROTARY, _instead_of(own))
     try:
@@ -224,7 +236,7 @@ def quick_rotary(model: nn.Module) -> Iterator[None]:
 
 
 def _files(model: nn.Module) -> tuple[str, ...]:
-    """Names of the modelling files that a model's parts are from and that have ``ROTARY``; looked up once."""
+    """Return the names of the modelling files of a model's parts that have ``ROTARY``; looked up once."""
     if model not in _files_of:
         names = {type(module).__module__ for module in model.modules()}
         _files_of[model] = tuple(name for name in sorted(names) if ROTARY in vars(sys.modules[name]))
@@ -234,7 +246,7 @@ def _files(model: nn.Module) -> tuple[str, ...]:
 _files_of: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
 
 
-def _same_rotary(own: Callable[..., Any]) -> bool:
+def _same_rotary(own: Rotation) -> bool:
     x = torch.linspace(-2, 3, 2 * 3 * 8).view(1, 2, 3, 8)
     angle = torch.linspace(0, 3, 3 * 8).view(1, 3, 8)
     try:

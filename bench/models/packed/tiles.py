@@ -22,7 +22,7 @@ class Block(NamedTuple):
 
     @property
     def queries(self) -> Span:
-        """The tokens that look."""
+        """Span of the tokens that attend."""
         return self.prompt if self.completion is None else self.completion
 
     @property
@@ -43,7 +43,7 @@ class Tile:
 
     Fields:
         shape: blocks, queries a block, keys a block; shorter blocks are filled up.
-        queries: for each place the row of ``[tokens · heads, size]``, in the order blocks, heads, queries.
+        queries: for each slot the row of ``[tokens · heads, size]``, in the order blocks, heads, queries.
         keys: the same of the keys' heads.
         alive: 1 where a query is a token, 0 where it fills up, ``[blocks, 1, queries, 1]``.
         before: keys before the first query of a block, ``[blocks]``.
@@ -61,11 +61,11 @@ class Tile:
     def bias(self) -> Tensor:
         """0 where a query sees a key, −∞ elsewhere, ``[blocks, 1, queries, keys]``."""
         _, wide, long = self.shape
-        place = self.before[:, None, None] + torch.arange(wide, device=self.before.device)[:, None]
+        position = self.before[:, None, None] + torch.arange(wide, device=self.before.device)[:, None]
         column = torch.arange(long, device=self.before.device)
-        seen = column <= place
+        seen = column <= position
         if self.window is not None:
-            seen &= place - column < self.window
+            seen &= position - column < self.window
         return torch.zeros(seen.shape, dtype=self.alive.dtype, device=seen.device).masked_fill_(~seen, -torch.inf)[
             :, None
         ]
@@ -73,12 +73,12 @@ class Tile:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Tiling:
-    """All tiles of a layout, and the way back from their places to the tokens.
+    """All tiles of a layout, and the way back from their slots to the tokens.
 
     Fields:
-        tiles: they make two long lists of places, one of queries and one of keys.
-        query_home: the place of each (token, head) as a query, ``[tokens · heads]``.
-        key_homes: places of each (token, head) as a key; the first holds all tokens, each later one only so many of
+        tiles: they make two long lists of slots, one of queries and one of keys.
+        query_home: the slot of each (token, head) as a query, ``[tokens · heads]``.
+        key_homes: slots of each (token, head) as a key; the first holds all tokens, each later one only so many of
             the first tokens as are seen from yet another block.
         query_places, key_places: the lengths of the two lists.
     """
@@ -86,8 +86,8 @@ class Tiling:
     tiles: tuple[Tile, ...]
     query_home: Tensor
     key_homes: tuple[Tensor, ...]
-    query_places: int
-    key_places: int
+    query_slots: int
+    key_slots: int
 
 
 def tile_layout(layout: Layout, *, heads: int, key_heads: int, window: int | None, dtype: torch.dtype) -> Tiling:
@@ -99,16 +99,16 @@ def tile_layout(layout: Layout, *, heads: int, key_heads: int, window: int | Non
     device = layout.ids.device
     tiles: list[Tile] = []
     tiled: list[_TiledBlock] = []
-    query_places = key_places = 0
+    query_slots = key_slots = 0
     for blocks in _alike(layout):
         wide, long = (max(block.size[side] for block in blocks) for side in (0, 1))
         tiled += [
-            _TiledBlock(block, query_places + number * heads * wide, wide, key_places + number * key_heads * long, long)
+            _TiledBlock(block, query_slots + number * heads * wide, wide, key_slots + number * key_heads * long, long)
             for number, block in enumerate(blocks)
         ]
         tiles.append(_tile(blocks, wide, long, heads, key_heads, window=window, dtype=dtype, device=device))
-        query_places += len(blocks) * heads * wide
-        key_places += len(blocks) * key_heads * long
+        query_slots += len(blocks) * heads * wide
+        key_slots += len(blocks) * key_heads * long
     by_token = sorted(tiled, key=lambda each: each.block.queries)
     query_home = _homes([(each.query, each.wide, each.block.size[0]) for each in by_token], heads)
     own = _homes([(each.key + each.block.before, each.long, each.block.size[0]) for each in by_token], key_heads)
@@ -121,13 +121,13 @@ def tile_layout(layout: Layout, *, heads: int, key_heads: int, window: int | Non
         tiles=tuple(tiles),
         query_home=query_home.to(device),
         key_homes=(own.to(device), *later),
-        query_places=query_places,
-        key_places=key_places,
+        query_slots=query_slots,
+        key_slots=key_slots,
     )
 
 
 class _TiledBlock(NamedTuple):
-    """A block with its first place as queries and as keys, and the width of a head's places in each list."""
+    """A block with its first slot as queries and as keys, and the width of a head's slots in each list."""
 
     block: Block
     query: int
@@ -137,7 +137,7 @@ class _TiledBlock(NamedTuple):
 
 
 def _alike(layout: Layout) -> list[list[Block]]:
-    """All blocks in tiles that waste little: sorted by size, cut where a tile would waste more."""
+    """Return all blocks in tiles that waste little: sorted by size, cut where a tile would waste more."""
     blocks = [Block(prompt, None) for prompt in layout.prompts]
     blocks += [
         Block(prompt, completion)
@@ -190,16 +190,16 @@ def _tile(
     )
 
 
-def _rows(places: Tensor, heads: int) -> Tensor:
-    """Rows of ``[tokens · heads]`` in the order blocks, heads, places."""
-    return (places[:, None] * heads + torch.arange(heads)[:, None]).flatten()
+def _rows(tokens: Tensor, heads: int) -> Tensor:
+    """Return rows of ``[tokens · heads]`` in the order blocks, heads, tokens."""
+    return (tokens[:, None] * heads + torch.arange(heads)[:, None]).flatten()
 
 
 def _homes(runs: Sequence[tuple[int, int, int]], heads: int) -> Tensor:
-    """Places of runs of tokens, one run after another, ``[tokens · heads]``.
+    """Return the slots of runs of tokens, one run after another, ``[tokens · heads]``.
 
     Args:
-        runs: the place of a run's first token under the first head, the width of a head's places, tokens.
+        runs: the slot of a run's first token under the first head, the width of a head's slots, tokens.
     """
     firsts, widths, counts = torch.tensor(runs, dtype=torch.int64).view(-1, 3).unbind(dim=1)
     run = torch.arange(len(counts)).repeat_interleave(counts)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RunError
-from bench.evaluate.judges.annotate import annotate, outcomes, position_bias, to_ask, unknown
-from bench.evaluate.judges.answers import Paired, in_order
+from bench.evaluate.judges.annotate import annotate, outcomes, position_bias, to_ask, uncached
+from bench.evaluate.judges.answers import PairedAnswers, in_order
 from bench.evaluate.judges.base import Cost, Judge, Verdict
-from bench.evaluate.judges.cache import keep, kept, key_of
+from bench.evaluate.judges.cache import key_of, read_verdict, store_verdict
 from bench.runner.iterate.samples import Sampled
 from bench.utils.files import write_bytes_whole, write_text_whole
 
@@ -70,13 +70,13 @@ def by_score(
     for number, start in enumerate(range(0, len(asked), CHUNK)):
         part = asked[start : start + CHUNK]
         keys = [key_of(f"score {identity}", (("user", prompt), ("assistant", text))) for prompt, text in part]
-        known = [kept(cache, key) if cache is not None else None for key in keys]
+        known = [read_verdict(cache, key) if cache is not None else None for key in keys]
         # A chunk is scored whole: what is drawn for one answer depends on its place among the others.
         verdicts = score(part, number) if None in known else known
         for one, key, before, verdict in zip(part, keys, known, verdicts, strict=True):
             assert verdict is not None
             if cache is not None and before is None:
-                keep(cache, key, verdict)
+                store_verdict(cache, key, verdict)
             found[one] = before or verdict
         progress(len(found), len(asked))
     scores = {one: _score(verdict) for one, verdict in found.items()}
@@ -139,7 +139,7 @@ def cost_of_comparing(judge: Judge, sampled: Sequence[Sampled], *, both: bool, s
     if judge.cost is None or judge.prompt is None:
         return None
     asked = [pair for _, _, pair in to_ask(judge, _paired(sampled), both=both, seed=seed)]
-    return judge.cost([judge.prompt(pair) for pair in unknown(judge, asked, cache=cache)], judge.limit)
+    return judge.cost([judge.prompt(pair) for pair in uncached(judge, asked, cache=cache)], judge.limit)
 
 
 def write_labels(folder: Path, labels: Sequence[Labels], about: About) -> None:
@@ -181,7 +181,7 @@ def _places(sampled: Sequence[Sampled]) -> list[tuple[int, int, int]]:
     ]
 
 
-def _paired(sampled: Sequence[Sampled]) -> Paired:
+def _paired(sampled: Sequence[Sampled]) -> PairedAnswers:
     places = _places(sampled)
     return in_order(
         [sampled[row].prompt for row, _, _ in places],

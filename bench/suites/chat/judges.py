@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.data.tokens import Encoded, pairs_in, singles_in
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Judge
-from bench.evaluate.judges.bradley_terry import Labelled, fitted_judge
+from bench.evaluate.judges.bradley_terry import LabelledAnswers, fitted_judge
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of, judges_of
 from bench.suites.chat.held_out import answer_texts
@@ -56,15 +56,15 @@ def target_of(requested: Target, judges: Sequence[Judge]) -> Target:
     return requested
 
 
-def _labelled(train: Encoded, tokenizer: PreTrainedTokenizerBase) -> Labelled:
+def _labelled(train: Encoded, tokenizer: PreTrainedTokenizerBase) -> LabelledAnswers:
     pairs, singles = pairs_in(train.rows), singles_in(train.rows)
     if pairs:
-        return Labelled(
+        return LabelledAnswers(
             prompts=[pair.group for pair in pairs],
             better=answer_texts([pair.chosen_ids for pair in pairs], tokenizer),
             worse=answer_texts([pair.rejected_ids for pair in pairs], tokenizer),
         )
-    return Labelled(
+    return LabelledAnswers(
         prompts=[single.group for single in singles],
         better=answer_texts([single.completion_ids for single in singles], tokenizer),
         desirable=[single.desirable for single in singles],

@@ -13,7 +13,7 @@ from bench.core.record import Metric
 from bench.core.samples import SampleRow
 from bench.core.specs import EvaluationSpec
 from bench.errors import UsageError
-from bench.evaluate.checkpoint import Evaluated
+from bench.evaluate.checkpoint import EvaluationResult
 from bench.evaluate.metrics.aggregate import Measured, mean_metrics
 from bench.evaluate.sampling import evaluating
 from bench.models.logprobs import completion_logits
@@ -43,7 +43,7 @@ def evaluate_exact(
     spec: EvaluationSpec,
     reward: str,
     params: Mapping[str, float],
-) -> Evaluated:
+) -> EvaluationResult:
     """Measure a causal LM on the contexts of ``spec.split``, ``spec.prompts`` of them at most.
 
     Task "generation" has what sampling would estimate: ``gold_reward`` E[r*], ``kl`` KL(π‖π_ref), ``target``
@@ -75,7 +75,7 @@ def evaluate_exact(
         name: (values, True if name in ("gold_reward", "target") else None) for name, values in scores.items()
     }
     beta = params.get("beta") if reward == "log_ratio" else None
-    return Evaluated(
+    return EvaluationResult(
         metrics=(
             *mean_metrics(measured, task="generation", split=spec.split),
             *_frontier_metrics(scores, log_ref, gold, split=spec.split),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.record import Metric
 from bench.core.specs import EvaluationSpec
-from bench.evaluate.checkpoint import Evaluated, Yardstick, preference
+from bench.evaluate.checkpoint import EvaluationResult, Yardstick, preference
 from bench.evaluate.metrics.aggregate import mean_metrics
 from bench.suites.exact.evaluate import TASK, evaluate_exact, policy_logps
 from bench.suites.exact.measures import frontier_curve, kl
@@ -39,7 +39,7 @@ class ExactEvaluator:
 
     def score(
         self, model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, trained_by: TrainedBy
-    ) -> Evaluated:
+    ) -> EvaluationResult:
         """Return expectations over all completions."""
         return evaluate_exact(
             model,
@@ -52,7 +52,7 @@ class ExactEvaluator:
 
     def measure(
         self, model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, trained_by: TrainedBy
-    ) -> Evaluated:
+    ) -> EvaluationResult:
         """Return ``score``, the distance to the objective's own optimum, and the metrics of held-out pairs."""
         evaluated = self.score(model, yardstick, spec=spec, trained_by=trained_by)
         metrics = [*evaluated.metrics, *self._distance_to_own(model, trained_by, split=spec.split)]

@@ -86,7 +86,7 @@ def test_score_equals_scikit_learns_pipeline(tmp_path: Path) -> None:
         token_pattern=r"\w+(?:'\w+)?|[!?]", ngram_range=(1, 2), sublinear_tf=True, min_df=2
     )
     features = vectorizer.fit_transform(texts)
-    fitted = linear.LogisticRegression(C=3.0).fit(features, ["good" in given for given in texts])
+    fitted = linear.LogisticRegression(C=3.0).fit(features, ["good" in text for text in texts])
     gold = load_gold(
         write_gold(
             tmp_path,
@@ -119,7 +119,7 @@ def _drop_vocabulary(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (_truncate, "SHA-256"),
         (lambda folder: (folder / WEIGHTS).unlink(), "cannot be read"),
@@ -134,11 +134,11 @@ def _drop_vocabulary(folder: Path) -> None:
         (_drop_vocabulary, "lacks vocabulary"),
     ],
 )
-def test_damaged_files_are_refused_with_the_file_and_the_fault(tmp_path: Path, damage: object, told: str) -> None:
+def test_damaged_files_are_refused_with_the_file_and_the_fault(tmp_path: Path, damage: object, message: str) -> None:
     folder = write_gold(tmp_path / "gold", ["bad", "good", "x"], [1.0, 1.0, 1.0], [-1.0, 1.0, 0.0], 0.0)
     load_gold(folder)
     damage(folder)
-    with pytest.raises(RunError, match=told) as raised:
+    with pytest.raises(RunError, match=message) as raised:
         load_gold(folder)
     assert str(folder) in raised.value.problem
     assert raised.value.fix

@@ -78,12 +78,12 @@ def test_the_room_for_keys_and_values_grows_in_blocks_and_keeps_what_it_holds():
     layer, plain = RoomyLayer(37), DynamicLayer()
     for tokens in (5, 1, 1, 12, 1, 16, 1):
         states = torch.randn(2, 3, tokens, 4), torch.randn(2, 3, tokens, 2)
-        expected_places, held = layer.get_mask_sizes(tokens)[0], layer.get_seq_length() + tokens
-        for found, expected in zip(layer.update(*states), plain.update(*states), strict=True):
-            assert found.shape[-2] == expected_places
-            assert torch.equal(found[:, :, :held], expected)
-            assert not found[:, :, held:].any()
-        assert layer.get_seq_length() == held
+        expected_places, tokens_after = layer.get_mask_sizes(tokens)[0], layer.get_seq_length() + tokens
+        for states_after, expected in zip(layer.update(*states), plain.update(*states), strict=True):
+            assert states_after.shape[-2] == expected_places
+            assert torch.equal(states_after[:, :, :tokens_after], expected)
+            assert not states_after[:, :, tokens_after:].any()
+        assert layer.get_seq_length() == tokens_after
     assert layer.keys.shape[-2] == 37
 
 

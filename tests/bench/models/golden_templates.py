@@ -36,13 +36,13 @@ def ids_of(tokenizer, template: str | None) -> dict[str, list[int]]:
 
 
 if __name__ == "__main__":
-    found = {}
+    golden = {}
     for name, folder in (("stories260K", HERE / "stories260K"), ("SmolLM2", Path(sys.argv[1]))):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         begin = "{{- bos_token -}}" if tokenizer("a").input_ids[0] == tokenizer.bos_token_id else ""
-        found[name] = {
+        golden[name] = {
             each: ids_of(tokenizer, begin + (TEMPLATES / f"{each}.jinja").read_text(encoding="utf-8")) for each in NAMES
         }
         if tokenizer.chat_template is not None:
-            found[name]["own"] = ids_of(tokenizer, None)
-    (HERE / "golden_templates.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+            golden[name]["own"] = ids_of(tokenizer, None)
+    (HERE / "golden_templates.json").write_text(json.dumps(golden) + "\n", encoding="utf-8")

@@ -21,8 +21,8 @@ def lm_eval(arguments: str, folder: Path, task: Path) -> dict:
     command += ["--device", "cpu", "--output_path", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(next(folder.rglob("results*.json")).read_text())
-    return {name.partition(",")[0]: value for name, value in found["results"][task.stem].items() if "acc" in name}
+    results = json.loads(next(folder.rglob("results*.json")).read_text())
+    return {name.partition(",")[0]: value for name, value in results["results"][task.stem].items() if "acc" in name}
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         folded = adapted.merge_and_unload()
         three = folded(ids).logits
     weights, theirs = plain.state_dict(), folded.state_dict()
-    said = {
+    report = {
         "ids": ids[0].tolist(),
         "same_ids": other("Once upon a time, Lily had 2 cats.").input_ids == ids[0].tolist(),
         "template": other.chat_template == tokenizer.chat_template,
@@ -51,7 +51,7 @@ def main() -> None:
         "merged": lm_eval(f"pretrained={merged}", folder / "merged", task),
         "adapter": lm_eval(f"pretrained={base},peft={adapter},tokenizer={adapter}", folder / "adapter", task),
     }
-    print(json.dumps(said))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

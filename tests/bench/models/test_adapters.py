@@ -56,9 +56,9 @@ def test_the_model_of_start_and_adapter_is_that_of_a_merged_checkpoint_to_the_bi
     _, model = run_loop(spec)
     save_trained(model, tiny_tokenizer(), tmp_path, spec=spec, start=tmp_path)
     save_checkpoint(copy.deepcopy(model), tiny_tokenizer(), tmp_path / "merged")
-    found = load_trained(tmp_path, start, spec=spec)
-    assert same(found, load_model(tmp_path / "merged"))
-    assert not same(found, start)
+    trained = load_trained(tmp_path, start, spec=spec)
+    assert same(trained, load_model(tmp_path / "merged"))
+    assert not same(trained, start)
     assert same(start, tiny_model())
 
 
@@ -80,31 +80,31 @@ def test_a_run_keeps_an_adapter_that_peft_reads_and_no_weights_of_its_start(whol
     ]  # fmt: skip
     assert not (whole.run / "checkpoint").exists()
     assert is_complete(whole.run)
-    said = json.loads((whole.run / "adapter" / "adapter_config.json").read_text())
-    assert said["base_model_name_or_path"] == str(whole.model)
-    assert (said["r"], said["lora_alpha"], said["inference_mode"]) == (4, 16.0, True)
-    assert said["target_modules"] == sorted(said["target_modules"])
+    settings = json.loads((whole.run / "adapter" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == str(whole.model)
+    assert (settings["r"], settings["lora_alpha"], settings["inference_mode"]) == (4, 16.0, True)
+    assert settings["target_modules"] == sorted(settings["target_modules"])
     theirs = PeftModel.from_pretrained(load_model(whole.model), whole.run / "adapter").merge_and_unload()
     assert same(theirs, load_trained(whole.run, load_model(whole.model), spec=whole.spec))
 
 
 def test_run_key_is_the_merged_model_and_made_once(finished):
-    told = []
+    notes = []
     key = f"run:{finished.spec.key[:8]}"
-    folder = resolve_model(key, results=finished.results, note=told.append)
+    folder = resolve_model(key, results=finished.results, note=notes.append)
     assert folder == finished.results / "models" / f"merged-{finished.spec.key}"
     assert same(load_model(folder), load_trained(finished.run, load_model(finished.model), spec=finished.spec))
     assert load_tokenizer(folder).get_vocab() == load_tokenizer(finished.model).get_vocab()
     assert verify_folder(folder, stage="prepare") == []
-    assert resolve_model(key, results=finished.results, note=told.append) == folder
-    assert len(told) == 1
+    assert resolve_model(key, results=finished.results, note=notes.append) == folder
+    assert len(notes) == 1
     content = model_hash(folder)
     (folder / "model.safetensors").write_bytes(b"damage")
-    resolve_model(key, results=finished.results, note=told.append)
+    resolve_model(key, results=finished.results, note=notes.append)
     assert model_hash(folder) == content
 
 
-def test_the_start_model_is_found_by_its_content_where_it_was_prepared_and_nothing_else_is_taken(finished):
+def test_the_start_model_is_recognised_by_its_content_where_it_was_prepared_and_nothing_else_is_taken(finished):
     key = f"run:{finished.spec.key}"
     kept = finished.results / "models" / "prepared-before"
     kept.parent.mkdir()

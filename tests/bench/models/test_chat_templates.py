@@ -43,11 +43,11 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory):
-    given = Path(os.environ.get("LOSSBENCH_SMOLLM2", "nowhere"))
-    if not given.is_dir():
+    folder = Path(os.environ.get("LOSSBENCH_SMOLLM2", "nowhere"))
+    if not folder.is_dir():
         pytest.skip("LOSSBENCH_SMOLLM2 names no folder with SmolLM2-135M-Instruct as GGUF")
     results = tmp_path_factory.mktemp("smollm2")
-    return resolve_model(str(given), results=results), results
+    return resolve_model(str(folder), results=results), results
 
 
 def spelled(name, *, folder=STORIES, results):
@@ -113,22 +113,22 @@ def test_the_template_of_smollm2_on_a_small_tokenizer_with_its_markers(tmp_path)
     assert (prompt[0], answer[-1]) == (tokenizer.bos_token_id, tokenizer.eos_token_id)
     assert answer.count(tokenizer.eos_token_id) == 1
     assert default_system(tokenizer) == SMOLLM2_SYSTEM
-    (told,) = habits(tokenizer)
-    assert "system prompt" in told
+    (note,) = habits(tokenizer)
+    assert "system prompt" in note
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_named_templates_bring_no_system_prompt_cut_white_space_and_end_in_eos(name, tmp_path):
-    (told,) = habits(spelled(name, results=tmp_path))
-    assert "white space around the messages of the user and the assistant" in told
+    (note,) = habits(spelled(name, results=tmp_path))
+    assert "white space around the messages of the user and the assistant" in note
 
 
-def test_a_template_without_eos_is_told_of(tmp_path):
+def test_a_template_without_eos_is_reported(tmp_path):
     file = tmp_path / "mine.jinja"
     file.write_text("{% for m in messages %}\n{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
                     "{% if add_generation_prompt %}\nassistant:{% endif %}")  # fmt: skip
-    (told,) = habits(spelled(str(file), results=tmp_path))
-    assert "without EOS" in told
+    (note,) = habits(spelled(str(file), results=tmp_path))
+    assert "without EOS" in note
 
 
 def test_the_folder_has_the_same_weights_and_another_content(tmp_path):
@@ -145,11 +145,11 @@ def test_the_folder_has_the_same_weights_and_another_content(tmp_path):
 
 
 def test_a_template_replaces_the_one_of_the_tokenizers_settings(tmp_path):
-    given = tmp_path / "given"
-    shutil.copytree(STORIES, given)
-    said = json.loads((given / "tokenizer_config.json").read_text())
-    (given / "tokenizer_config.json").write_text(json.dumps({**said, "chat_template": "old {{ messages }}"}))
-    tokenizer = spelled("plain", folder=given, results=tmp_path)
+    folder = tmp_path / "model"
+    shutil.copytree(STORIES, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": "old {{ messages }}"}))
+    tokenizer = spelled("plain", folder=folder, results=tmp_path)
     assert (
         tokenizer.apply_chat_template([*PROMPT, *ANSWER], return_dict=False)
         == GOLDEN["stories260K"]["plain"]["dialogue"]
@@ -166,10 +166,10 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("said", BROKEN)
-def test_a_template_that_cannot_part_question_and_answer_is_refused(said, tmp_path):
-    (tmp_path / "broken.jinja").write_text(BROKEN[said])
-    with pytest.raises(UsageError, match=said):
+@pytest.mark.parametrize("message", BROKEN)
+def test_a_template_that_cannot_part_question_and_answer_is_refused(message, tmp_path):
+    (tmp_path / "broken.jinja").write_text(BROKEN[message])
+    with pytest.raises(UsageError, match=message):
         spelled(str(tmp_path / "broken.jinja"), results=tmp_path)
     assert not list((tmp_path / "models").glob("*"))
 
@@ -180,17 +180,17 @@ def test_an_unknown_template_is_refused_with_the_names(tmp_path):
 
 
 def test_a_run_sees_the_template_in_its_data_its_model_and_its_notes(tmp_path):
-    suite, told = get_suite("sentiment"), []
+    suite, notes = get_suite("sentiment"), []
     rows = [
         {"prompt": [{"role": "user", "content": f"{i} cats?"}], "chosen": [ANSWER[0]],
          "rejected": [{"role": "assistant", "content": "No."}]}
         for i in range(20)
     ]  # fmt: skip
     (tmp_path / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    brought = UserInputs(model=str(STORIES), data=(tmp_path / "chat.jsonl",), chat_template="plain")
+    inputs = UserInputs(model=str(STORIES), data=(tmp_path / "chat.jsonl",), chat_template="plain")
     opened = open_workspace(
-        suite, brought, results=tmp_path, train=suite.train, evaluation=suite.evaluation, execution=Execution(),
-        note=told.append,
+        suite, inputs, results=tmp_path, train=suite.train, evaluation=suite.evaluation, execution=Execution(),
+        note=notes.append,
     )  # fmt: skip
     assert opened.model.parent == tmp_path / "models"
     assert opened.model_spec.content == model_hash(opened.model) != model_hash(STORIES)
@@ -199,4 +199,4 @@ def test_a_run_sees_the_template_in_its_data_its_model_and_its_notes(tmp_path):
     texts = {opened.tokenizer.decode(list(row.prompt_ids)) for row in opened.data.pairs}
     assert texts < {f"<s> \n\nHuman: {i} cats?\n\nAssistant:" for i in range(20)}
     assert {opened.tokenizer.decode(list(row.rejected_ids)) for row in opened.data.pairs} == {"No.<s>"}
-    assert any("white space" in line for line in told)
+    assert any("white space" in line for line in notes)

@@ -74,9 +74,9 @@ def test_the_card_says_what_was_done_and_leaves_the_licence_to_the_user(lora, tm
     for kind, library in (("merged", "transformers"), ("adapter", "peft")):
         text = (exported(lora, tmp_path / kind, kind=kind) / "README.md").read_text(encoding="utf-8")
         _, header, body = text.split("---\n", 2)
-        said = yaml.safe_load(header)
-        assert (said["library_name"], said["base_model"]) == (library, "model")
-        assert "license" not in said
+        settings = yaml.safe_load(header)
+        assert (settings["library_name"], settings["base_model"]) == (library, "model")
+        assert "license" not in settings
         contents = (lora.spec.data.content, lora.spec.model.content, lora.spec.key)
         for value in ("| parameters | beta = 0.1", "| steps, batch | 3, 8 |", "rank 4", *contents):
             assert value in body
@@ -93,20 +93,20 @@ def test_a_model_of_a_hub_is_named_with_its_commit(lora, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [({"given": "run:ffff"}, "no finished run"), ({"given": "model"}, "only runs"), ({"dtype": "int8"}, "float32 or"),
-     ({"kind": "adapter"}, "no adapter: all weights trained")],
+    ("options", "message"),
+    [({"source": "run:ffff"}, "no finished run"), ({"source": "model"}, "takes a run"),
+     ({"dtype": "int8"}, "float32 or"), ({"kind": "adapter"}, "no adapter: all weights trained")],
 )  # fmt: skip
-def test_what_cannot_be_exported_is_told_and_leaves_nothing(full, tmp_path, options, said):
-    asked = {"given": f"run:{full.spec.key}", "kind": "merged", "dtype": "float32"} | options
-    with pytest.raises(UsageError, match=said):
-        export(asked.pop("given"), tmp_path / "to", results=full.results, note=lambda text: None, **asked)
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(full, tmp_path, options, message):
+    arguments = {"source": f"run:{full.spec.key}", "kind": "merged", "dtype": "float32"} | options
+    with pytest.raises(UsageError, match=message):
+        export(arguments.pop("source"), tmp_path / "to", results=full.results, note=lambda text: None, **arguments)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_over(full, tmp_path):
     (tmp_path / "mine").write_text("keep")
-    with pytest.raises(UsageError, match="lies there already"):
+    with pytest.raises(UsageError, match="must be a new or empty folder"):
         exported(full, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
@@ -118,8 +118,8 @@ def test_a_fresh_environment_gives_the_same_logits_and_lm_evals_numbers(tmp_path
     ``LOSSBENCH_EXPORT`` names a run as RESULTS/runs/KEY; else a small one is trained.
     """
     python = Path(os.environ.get("LOSSBENCH_FRESH_PYTHON") or fresh(tmp_path / "environment"))
-    given = os.environ.get("LOSSBENCH_EXPORT")
-    if given is None:
+    run_folder = os.environ.get("LOSSBENCH_EXPORT")
+    if run_folder is None:
         environment = {**os.environ, "OMP_NUM_THREADS": "2"}
         command = [sys.executable, "-m", "bench", "run", "--loss", "dpo", "--out", str(tmp_path / "results")]
         for value in ("lora.rank=4", "steps=8", "batch=4", "prompts=8", "tokens=8", "evaluation.pairs=8", "lm_eval=[]"):
@@ -127,7 +127,7 @@ def test_a_fresh_environment_gives_the_same_logits_and_lm_evals_numbers(tmp_path
         subprocess.run([*command, "--seeds", "0", "--workers", "1"], check=True, env=environment, capture_output=True)
         (run,) = (path.parent for path in (tmp_path / "results" / "runs").glob("*/adapter"))
     else:
-        run = Path(given)
+        run = Path(run_folder)
     results = run.parents[1]
     merged, adapter = tmp_path / "merged", tmp_path / "adapter"
     for folder, kind in ((merged, "merged"), (adapter, "adapter")):
@@ -135,9 +135,11 @@ def test_a_fresh_environment_gives_the_same_logits_and_lm_evals_numbers(tmp_path
     base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
     task = tmp_path / "tasks" / "pairs_here.yaml"
     task.parent.mkdir()
-    said = (SUITE / "blimp" / "blimp.yaml").read_text()
+    definition = (SUITE / "blimp" / "blimp.yaml").read_text()
     task.write_text(
-        said.replace("task: blimp", "task: pairs_here").replace("test: blimp.jsonl", f"test: {SUITE}/blimp/blimp.jsonl")
+        definition.replace("task: blimp", "task: pairs_here").replace(
+            "test: blimp.jsonl", f"test: {SUITE}/blimp/blimp.jsonl"
+        )
     )
     (tmp_path / "outside").mkdir()
     script = tmp_path / "outside" / "outside.py"
@@ -149,17 +151,17 @@ def test_a_fresh_environment_gives_the_same_logits_and_lm_evals_numbers(tmp_path
         capture_output=True, text=True, cwd=script.parent, env=environment | {"HF_HUB_OFFLINE": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    report = json.loads(done.stdout.splitlines()[-1])
     evaluate_tasks(str(merged), tasks=["pairs_here"], include=task.parent, limit=40, out=tmp_path / "ours.json")
     rows = json.loads((tmp_path / "ours.json").read_text())["results"]
     ours = {row["metric"]: row["value"] for row in rows}
-    print(json.dumps(found), ours)
-    assert found["same_ids"]
-    assert found["template"]
-    assert found["weights_equal"]
-    assert found["trained"] > 100 * found["adapter_differs"]
-    assert found["adapter_differs"] < 1e-3
-    assert found["merged"]["acc"] == found["adapter"]["acc"] == pytest.approx(ours["acc"], abs=1e-12)
+    print(json.dumps(report), ours)
+    assert report["same_ids"]
+    assert report["template"]
+    assert report["weights_equal"]
+    assert report["trained"] > 100 * report["adapter_differs"]
+    assert report["adapter_differs"] < 1e-3
+    assert report["merged"]["acc"] == report["adapter"]["acc"] == pytest.approx(ours["acc"], abs=1e-12)
 
 
 def fresh(folder: Path) -> Path:

@@ -64,41 +64,41 @@ def logits(model, ids):
 
 def test_the_model_of_a_file_in_float32_says_what_the_original_says(stories, tmp_path):
     folder = resolve_model(str(stories), results=tmp_path)
-    found, original = load_model(folder), load_model(STORIES)
+    converted, original = load_model(folder), load_model(STORIES)
     ids = load_tokenizer(STORIES)(TEXTS[0]).input_ids
-    assert torch.equal(logits(found, ids), logits(original, ids))
+    assert torch.equal(logits(converted, ids), logits(original, ids))
     assert folder.parent == tmp_path / "models"
     assert folder.name.startswith("gguf-")
 
 
 def test_a_tokenizer_of_scores_gives_the_same_ids_and_texts(stories, tmp_path):
-    found = load_tokenizer(resolve_model(str(stories), results=tmp_path))
+    converted = load_tokenizer(resolve_model(str(stories), results=tmp_path))
     original = load_tokenizer(STORIES)
     for text in TEXTS[:1] + TEXTS[2:]:
-        assert found(text).input_ids == original(text).input_ids, text
-        assert found.decode(found(text).input_ids, skip_special_tokens=True) == text
+        assert converted(text).input_ids == original(text).input_ids, text
+        assert converted.decode(converted(text).input_ids, skip_special_tokens=True) == text
 
 
 def test_a_tokenizer_of_merges_parts_digits_as_the_file_says(chatty, tmp_path):
     file, _, original = chatty
-    found = load_tokenizer(resolve_model(str(file), results=tmp_path))
+    converted = load_tokenizer(resolve_model(str(file), results=tmp_path))
     for text in [*TEXTS, "<|im_start|>user\nHi<|im_end|>\n"]:
-        assert found(text).input_ids == original(text).input_ids, text
-        assert found.decode(found(text).input_ids) == text
-    assert [found(name).input_ids for name in ("<|im_start|>", "<|im_end|>")] == [[1], [2]]
-    assert found.eos_token_id == 2
+        assert converted(text).input_ids == original(text).input_ids, text
+        assert converted.decode(converted(text).input_ids) == text
+    assert [converted(name).input_ids for name in ("<|im_start|>", "<|im_end|>")] == [[1], [2]]
+    assert converted.eos_token_id == 2
     # Digits make a difference here: without them the two spaces before 12 would be parted.
-    found.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    assert found(TEXTS[1]).input_ids != original(TEXTS[1]).input_ids
+    converted.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    assert converted(TEXTS[1]).input_ids != original(TEXTS[1]).input_ids
 
 
 def test_a_chat_template_comes_along(chatty, tmp_path):
     file, model, original = chatty
     folder = resolve_model(str(file.parent), results=tmp_path)
-    found = load_tokenizer(folder)
+    converted = load_tokenizer(folder)
     dialogue = [{"role": "user", "content": "Hi 12"}]
     assert (folder / "chat_template.jinja").read_text(encoding="utf-8") == TEMPLATE
-    assert found.apply_chat_template(dialogue) == original.apply_chat_template(dialogue)
+    assert converted.apply_chat_template(dialogue) == original.apply_chat_template(dialogue)
     weights = load_model(folder).state_dict()
     assert weights.keys() == model.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
@@ -108,32 +108,32 @@ def test_eight_bits_become_the_numbers_that_they_stand_for(chatty, tmp_path):
     _, model, tokenizer = chatty
     file = tmp_path / "eight.gguf"
     write_llama(file, model, tokenizer, kind="gpt2", pre="smollm", eight_bits=True)
-    found = load_model(resolve_model(str(file), results=tmp_path))
+    converted = load_model(resolve_model(str(file), results=tmp_path))
     stored = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(file).tensors}
     down = torch.tensor(stored["blk.1.ffn_down.weight"])
-    assert torch.equal(found.model.layers[1].mlp.down_proj.weight, down)
+    assert torch.equal(converted.model.layers[1].mlp.down_proj.weight, down)
     assert not torch.equal(down, model.model.layers[1].mlp.down_proj.weight)
     assert torch.allclose(down, model.model.layers[1].mlp.down_proj.weight, atol=1e-3)
 
 
 def test_a_file_is_converted_once_and_always_to_the_same(chatty, tmp_path):
-    file, told = chatty[0], []
-    one = resolve_model(str(file), results=tmp_path / "a", note=told.append)
-    again = resolve_model(str(file), results=tmp_path / "a", note=told.append)
+    file, notes = chatty[0], []
+    one = resolve_model(str(file), results=tmp_path / "a", note=notes.append)
+    again = resolve_model(str(file), results=tmp_path / "a", note=notes.append)
     other = resolve_model(str(file), results=tmp_path / "b")
     assert one == again
-    assert len(told) == 1
+    assert len(notes) == 1
     assert model_hash(one) == model_hash(other)
 
 
 def test_a_damaged_conversion_is_made_again(chatty, tmp_path):
-    file, told = chatty[0], []
+    file, notes = chatty[0], []
     folder = resolve_model(str(file), results=tmp_path)
     before = model_hash(folder)
     (folder / "tokenizer.json").write_text("{}")
-    resolve_model(str(file), results=tmp_path, note=told.append)
+    resolve_model(str(file), results=tmp_path, note=notes.append)
     assert model_hash(folder) == before
-    assert "damaged" in told[0]
+    assert "damaged" in notes[0]
 
 
 @pytest.mark.parametrize("length", [3, 5, 60, 3000, 40_000])
@@ -179,14 +179,14 @@ def test_several_files_in_a_folder_have_to_be_chosen_from(chatty, tmp_path):
 
 
 def test_smollm2_answers_a_question(tmp_path):
-    given = Path(os.environ.get("LOSSBENCH_SMOLLM2", "nowhere"))
-    if not given.is_dir():
+    folder = Path(os.environ.get("LOSSBENCH_SMOLLM2", "nowhere"))
+    if not folder.is_dir():
         pytest.skip("LOSSBENCH_SMOLLM2 names no folder with SmolLM2-135M-Instruct as GGUF")
-    folder = resolve_model(str(given), results=tmp_path)
+    folder = resolve_model(str(folder), results=tmp_path)
     tokenizer, model = load_tokenizer(folder), load_model(folder)
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (1, 2)
     assert tokenizer("Hello").input_ids[0] != 1
     question = [{"role": "user", "content": "What is the capital of France?"}]
     ids = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    said = model.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids.input_ids.shape[1] :]
-    assert tokenizer.decode(said) == "The capital of France is Paris.<|im_end|>"
+    output = model.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids.input_ids.shape[1] :]
+    assert tokenizer.decode(output) == "The capital of France is Paris.<|im_end|>"

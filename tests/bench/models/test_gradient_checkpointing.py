@@ -16,18 +16,18 @@ def kept(model, *, packed, checkpointing):
     scored = CompletionLogProbs(copy.deepcopy(model), packed=packed, checkpointing=checkpointing)
     assert scored.packed is packed
     weights = {p.untyped_storage().data_ptr() for p in scored.parameters()}
-    held: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            held[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         scores = scored(scored.lay(ROWS, pad_id=1))
     scores.logps.exp().sum().backward()
-    return scores.logps.detach(), {name: p.grad for name, p in scored.named_parameters()}, sum(held.values())
+    return scores.logps.detach(), {name: p.grad for name, p in scored.named_parameters()}, sum(sizes.values())
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,14 @@ WEIGHTS = "model.safetensors"
 NAMES = ("config.json", "tokenizer.json", "tokenizer_config.json", WEIGHTS)
 
 
-def find(given, home, *, endpoint="http://127.0.0.1:9", offline=False):
+def find(source, home, *, endpoint="http://127.0.0.1:9", offline=False):
     """What another process with this cache finds."""
     environment = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": str(int(offline))}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
         environment.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-c", FIND, given, str(home / "results")],
+        [sys.executable, "-c", FIND, source, str(home / "results")],
         capture_output=True, text=True, timeout=120, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -62,7 +62,7 @@ def fill(home: Path, commit: str, *, ref: str | None = "main", more: dict[str, b
     return snapshot
 
 
-def test_a_cached_model_is_found_offline_with_the_commit_that_it_is_of(tmp_path):
+def test_a_cached_model_is_resolved_offline_with_its_commit(tmp_path):
     snapshot = fill(tmp_path, COMMIT)
     folder, name = find("tiny/stories", tmp_path, offline=True)
     assert (Path(folder), name) == (snapshot, f"tiny/stories@{COMMIT}")
@@ -74,42 +74,42 @@ def test_a_commit_is_taken_as_it_is_and_another_is_not_made_up(tmp_path):
     other = fill(tmp_path, OTHER, ref="v2")
     assert find(f"tiny/stories@{OTHER}", tmp_path, offline=True) == [str(other), f"tiny/stories@{OTHER}"]
     assert find("tiny/stories@v2", tmp_path, offline=True) == [str(other), f"tiny/stories@{OTHER}"]
-    kind, said = find(f"tiny/stories@{'a' * 40}", tmp_path, offline=True)
+    kind, message = find(f"tiny/stories@{'a' * 40}", tmp_path, offline=True)
     assert kind == "UsageError"
-    assert "no model of that name in the hub's cache" in said
+    assert "no model of that name in the hub's cache" in message
 
 
-def test_without_a_cache_and_without_a_network_it_is_said_what_to_do(tmp_path):
-    kind, said = find("tiny/stories", tmp_path)
+def test_without_a_cache_and_without_a_network_the_message_names_the_fix(tmp_path):
+    kind, message = find("tiny/stories", tmp_path)
     assert kind == "UsageError"
-    assert "the hub cannot be reached" in said
-    assert "hf download" in said
+    assert "the hub cannot be reached" in message
+    assert "hf download" in message
 
 
 def test_a_cached_model_with_code_of_its_own_is_refused(tmp_path):
     config = json.loads((STORIES / "config.json").read_text()) | {"auto_map": {"AutoModel": "evil.Model"}}
     fill(tmp_path, COMMIT, more={"config.json": json.dumps(config).encode()})
-    kind, said = find("tiny/stories", tmp_path, offline=True)
+    kind, message = find("tiny/stories", tmp_path, offline=True)
     assert kind == "UsageError"
-    assert "never run" in said
+    assert "never run" in message
 
 
 @pytest.mark.parametrize(
-    ("given", "is_one"),
+    ("source", "is_one"),
     [("org/name", True), ("org/name@v1.0", True), ("org/na.me@" + COMMIT, True), ("name", False), ("a/b/c", False),
      ("./org/name", False), ("../name", False), ("org/name.gguf", False), ("org/", False), ("tests/load", False),
      ("/org/name", False), ("org/name@", False)],
 )  # fmt: skip
-def test_what_may_be_a_name_on_a_hub(given, is_one, monkeypatch):
+def test_what_may_be_a_name_on_a_hub(source, is_one, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[3])
-    assert is_hub_name(given) == is_one
+    assert is_hub_name(source) == is_one
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
     """The hub's three questions: which commit, which files, and their content."""
 
     files: dict[str, bytes]
-    asked: list[str]
+    requests: list[str]
 
     def log_message(self, *arguments):
         """Say nothing."""
@@ -122,7 +122,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     def answer(self, *, body):
         path = self.path.partition("?")[0]
-        type(self).asked.append(path)
+        type(self).requests.append(path)
         if path in ("/api/models/tiny/stories", "/api/models/tiny/stories/revision/main"):
             self.send(json.dumps({"id": "tiny/stories", "sha": COMMIT, "siblings": []}).encode(), {}, body)
         elif path == f"/api/models/tiny/stories/tree/{COMMIT}":
@@ -159,7 +159,7 @@ def hub():
             "pytorch_model.bin": b"a pickle", "modeling_evil.py": b"print('no')", "onnx/model.safetensors": b"other",
             "consolidated.safetensors": b"twice", "README.md": b"a card",
         }  # fmt: skip
-        asked: ClassVar[list[str]] = []
+        requests: ClassVar[list[str]] = []
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Own)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -174,11 +174,11 @@ def test_a_model_is_fetched_from_the_hub_once_and_pickles_and_code_never(tmp_pat
     assert name == f"tiny/stories@{COMMIT}"
     assert sorted(path.name for path in Path(folder).iterdir()) == sorted(NAMES)
     assert model_hash(Path(folder)) == model_hash(STORIES)
-    assert not [path for path in own.asked if path.endswith((".bin", ".py", ".md")) or "onnx" in path]
+    assert not [path for path in own.requests if path.endswith((".bin", ".py", ".md")) or "onnx" in path]
     assert find("tiny/stories", tmp_path, offline=True) == [folder, name]
-    own.asked.clear()
+    own.requests.clear()
     assert find(f"tiny/stories@{COMMIT}", tmp_path, endpoint=endpoint) == [folder, name]
-    assert own.asked == []
-    kind, said = find("tiny/absent", tmp_path, endpoint=endpoint)
+    assert own.requests == []
+    kind, message = find("tiny/absent", tmp_path, endpoint=endpoint)
     assert kind == "UsageError"
-    assert "the hub says" in said
+    assert "the hub says" in message

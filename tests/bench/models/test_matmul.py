@@ -31,10 +31,10 @@ def test_a_route_is_taken_only_where_it_is_float32_and_clearly_faster(error: flo
 
 def test_a_probe_measures_and_puts_the_setting_back() -> None:
     before = current_route()
-    found = probe("bf16")
+    measured = probe("bf16")
     assert current_route() == before
-    assert found.seconds > 0
-    assert 0 < found.error < 1e-2  # bfloat16 at worst
+    assert measured.seconds > 0
+    assert 0 < measured.error < 1e-2  # bfloat16 at worst
 
 
 def test_products_on_the_route_that_is_taken_are_float32() -> None:

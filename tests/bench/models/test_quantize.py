@@ -9,7 +9,7 @@ from bench.core.request import apply
 from bench.core.specs import Execution, LoraSpec, TrainSpec
 from bench.errors import UsageError
 from bench.models.loading import load_model, load_tokenizer, model_hash
-from bench.models.quantize import check_quantize, load_four_bits, rounded
+from bench.models.quantize import check_quantize, load_four_bits, rounded_folder
 from tests.bench.conftest import tiny_spec
 from tests.bench.evaluate.tasks.documents import STORIES
 
@@ -44,11 +44,11 @@ def test_the_rounded_folder_holds_the_numbers_of_four_bits(tmp_path, monkeypatch
     modules = pytest.importorskip("bitsandbytes.nn.modules", reason="the extra qlora is not installed")
     # On some CPUs bitsandbytes packs the weights again for kernels of its own, in bfloat16.
     monkeypatch.setattr(modules, "has_avx512bf16", lambda: False)
-    folder = rounded(STORIES, results=tmp_path, note=lambda text: None)
+    folder = rounded_folder(STORIES, results=tmp_path, note=lambda text: None)
     four = load_four_bits(folder, TrainSpec(steps=1, batch=1, learning_rate=1e-3), device="cpu")
     ids = torch.tensor([load_tokenizer(folder)("Once upon a time, Lily").input_ids])
     with torch.no_grad():
-        found, expected, start = (model(ids).logits for model in (four, load_model(folder), load_model(STORIES)))
-    assert torch.allclose(found, expected, atol=1e-4)
+        logits, expected, start = (model(ids).logits for model in (four, load_model(folder), load_model(STORIES)))
+    assert torch.allclose(logits, expected, atol=1e-4)
     assert (start - expected).abs().max() > 0.1
     assert model_hash(folder) != model_hash(STORIES)

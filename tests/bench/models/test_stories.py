@@ -14,7 +14,7 @@ TEXTS = ["Lily's mom said, \"Let's go!\"", "  two spaces ", "7 é ü 中", "line
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_begins_with_the_begin_token_and_is_given_back_whole(text):
+def test_a_text_begins_with_the_begin_token_and_decodes_to_itself(text):
     tokenizer = load_tokenizer(STORIES)
     ids = tokenizer(text).input_ids
     assert ids[0] == tokenizer.bos_token_id == tokenizer.eos_token_id == 1
@@ -31,9 +31,9 @@ def test_the_story_costs_little_more_than_a_nat_a_token():
 
 
 def test_the_folder_is_what_the_conversion_gives(tmp_path):
-    given = Path(os.environ.get("LOSSBENCH_EVAL_DATA", "nowhere")) / "stories260K"
-    if not given.is_dir():
+    folder = Path(os.environ.get("LOSSBENCH_EVAL_DATA", "nowhere")) / "stories260K"
+    if not folder.is_dir():
         pytest.skip("LOSSBENCH_EVAL_DATA has no stories260K with the files of llama2.c")
-    convert(given / "stories260K.bin", given / "tok512.bin", tmp_path)
+    convert(folder / "stories260K.bin", folder / "tok512.bin", tmp_path)
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (STORIES / name).read_bytes()

@@ -179,7 +179,7 @@ def test_a_rung_is_scored_by_the_win_rate_on_fewer_prompts(tmp_path, data):
         ({"model": None}, "suite chat has no model of its own"),
         ({"data": None}, "suite chat has no preferences of its own"),
         ({"judges": ("fitted", "fitted")}, "two judges are called 'fitted'"),
-        ({"judges": ("fited",)}, "--judge 'fited': not a judge"),
+        ({"judges": ("fited",)}, "--judge: unknown judge 'fited'"),
     ],
 )
 def test_what_is_missing_or_wrong_is_refused_before_anything_trains(changes, message, tmp_path, data):

@@ -43,33 +43,33 @@ def test_judges_of_one_opinion_agree_and_opposed_ones_disagree():
 
 def test_one_question_in_which_two_models_change_places_shows_in_tau():
     first, second = judge("x", APART), judge("y", (0.3, 0.1, 0.5, 0.7, 0.9), seed=1)
-    (found,) = agreements([*first, *second])
-    assert found.tau == pytest.approx(0.8)  # one of ten pairs is turned round
+    (agreement,) = agreements([*first, *second])
+    assert agreement.tau == pytest.approx(0.8)  # one of ten pairs is turned round
 
 
 def test_the_interval_is_wide_where_models_are_close_and_is_the_same_each_time():
     close = (0.49, 0.495, 0.5, 0.505, 0.51)
     judges = [*judge("x", close, questions=100), *judge("y", close, questions=100, seed=1)]
-    (found,) = agreements(judges)
-    assert found.high - found.low > 0.8
-    assert agreements(judges) == [found]
+    (agreement,) = agreements(judges)
+    assert agreement.high - agreement.low > 0.8
+    assert agreements(judges) == [agreement]
 
 
 def test_without_numbers_of_questions_there_is_an_order_but_no_interval():
     first, second = judge("x", APART, numbered=False), judge("y", APART, seed=1)
-    (found,) = agreements([*first, *second])
-    assert found.tau == 1.0
-    assert math.isnan(found.low)
-    assert found.shared == 0
+    (agreement,) = agreements([*first, *second])
+    assert agreement.tau == 1.0
+    assert math.isnan(agreement.low)
+    assert agreement.shared == 0
 
 
-def test_questions_are_told_apart_by_their_texts_where_there_are_no_numbers():
+def test_questions_are_matched_by_their_texts_where_there_are_no_numbers():
     texts = tuple(f"question {n}" for n in range(400))
-    first = [replace(given, instructions=texts) for given in judge("x", APART, numbered=False)]
+    first = [replace(judged, instructions=texts) for judged in judge("x", APART, numbered=False)]
     # the other judge has them in another order
     second = [
-        replace(given, instructions=texts[::-1], preferences=given.preferences[::-1], index=None)
-        for given in judge("y", APART, seed=1)
+        replace(judged, instructions=texts[::-1], preferences=judged.preferences[::-1], index=None)
+        for judged in judge("y", APART, seed=1)
     ]
     numbered = agreements([*judge("x", APART), *judge("y", APART, seed=1)])
     assert agreements([*first, *second])[0].same == numbered[0].same
@@ -79,7 +79,7 @@ def test_questions_are_told_apart_by_their_texts_where_there_are_no_numbers():
 def test_missing_judgements_and_models_that_one_judge_lacks_are_left_out():
     first, second = judge("x", APART), judge("y", APART, seed=1)
     first[0].preferences[:] = math.nan
-    (found,) = agreements([*first, *second[:-1]])
-    assert (found.models, found.tau, found.shared) == (4, 1.0, 1200)
+    (agreement,) = agreements([*first, *second[:-1]])
+    assert (agreement.models, agreement.tau, agreement.shared) == (4, 1.0, 1200)
     (single,) = agreements([first[1], second[1]])
     assert math.isnan(single.tau)

@@ -104,7 +104,7 @@ def test_the_same_command_samples_the_same_answers_and_reads_verdicts_from_disk(
     assert {path: path.stat().st_mtime_ns for path in (files["out"] / "verdicts").rglob("*.json")} == kept
 
 
-def test_what_it_costs_is_printed_and_limited_before_anything_is_asked(tmp_path, files, capsys):
+def test_the_cost_is_printed_and_limited_before_any_request(tmp_path, files, capsys):
     with serving(lambda body, number: (200, completion("m"))) as server:
         (tmp_path / "api.toml").write_text(
             f'kind = "api"\nmodel = "m"\nurl = "{server.url}"\nprice_in = 1000.0\nprice_out = 1000.0\n'

@@ -7,17 +7,17 @@ import pytest
 
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import annotate, as_records, judgements_of, orders, outcomes, position_bias
-from bench.evaluate.judges.answers import Paired, paired, read_answers
+from bench.evaluate.judges.answers import PairedAnswers, pair_answers, read_answers
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of, judge_spec
 from bench.evaluate.judges.judgements import read_judgements
-from bench.evaluate.judges.templates import filled, read_words, template_of
+from bench.evaluate.judges.templates import fill_template, read_words, template_of
 from tests.bench.evaluate.judges.models import ANSWERS, MODEL, chat_model, template_file
 
 
 def pairs_of(n=40, **columns):
-    given = {
+    defaults = {
         "model": "mine",
         "baseline": "base",
         "index": tuple(range(n)),
@@ -26,16 +26,16 @@ def pairs_of(n=40, **columns):
         "references": tuple("y" * (k % 5 + 1) for k in range(n)),
         "left_out": 0,
     }
-    return Paired(**(given | columns))
+    return PairedAnswers(**(defaults | columns))
 
 
-def judge(decide, *, ordered=True, asked=None):
+def judge(decide, *, ordered=True, queries=None):
     """A judge that decides by a function of the pair, and writes down what it was shown."""
 
     def compare(pairs):
         for number, pair in enumerate(pairs):
-            if asked is not None:
-                asked.append(pair)
+            if queries is not None:
+                queries.append(pair)
             yield number, decide(pair)
 
     return Judge(name="own", identity="own-1", ordered=ordered, compare=compare)
@@ -49,7 +49,7 @@ def always_first(pair):
     return Verdict(first_better=0.75)
 
 
-def test_the_preference_is_for_the_model_in_whatever_order_it_was_shown():
+def test_the_preference_is_for_the_model_in_either_order():
     pairs = pairs_of()
     wanted = [0.5 + 0.5 * np.sign(len(a) - len(b)) for a, b in zip(pairs.outputs, pairs.references, strict=True)]
     for both, seed in ((False, 0), (False, 1), (True, 0)):
@@ -57,7 +57,7 @@ def test_the_preference_is_for_the_model_in_whatever_order_it_was_shown():
         assert [one.preference for one in made] == wanted
 
 
-def test_a_judge_that_always_takes_the_first_is_found_out_and_both_orders_take_its_bias_away():
+def test_the_bias_of_a_judge_that_always_takes_the_first_is_measured_and_both_orders_cancel_it():
     pairs = pairs_of(400)
     coin = annotate(judge(always_first), pairs)
     assert position_bias(coin).first == 75.0
@@ -79,34 +79,36 @@ def test_the_coin_is_fair_goes_by_seed_and_content_and_nothing_else():
     assert [row[0] for row in orders(part, ordered=True, both=False, seed=0)] == first[5:15]
 
 
-def test_equal_answers_tie_without_being_asked_about():
-    asked = []
-    made = annotate(judge(always_first, asked=asked), pairs_of(4, outputs=("a", "b", "c", "d"), references=("a",) * 4))
+def test_equal_answers_tie_without_a_query():
+    queries = []
+    made = annotate(
+        judge(always_first, queries=queries), pairs_of(4, outputs=("a", "b", "c", "d"), references=("a",) * 4)
+    )
     assert made[0].preference == 0.5
-    assert len(asked) == 3
+    assert len(queries) == 3
 
 
-def test_a_verdict_is_asked_for_once_and_read_from_disk_afterwards(tmp_path):
-    asked = []
+def test_a_verdict_is_requested_once_and_read_from_disk_afterwards(tmp_path):
+    queries = []
     pairs = pairs_of(30, instructions=("q",) * 30)  # what occurs twice is one question
-    first = annotate(judge(longer, asked=asked), pairs, both=True, cache=tmp_path)
-    count = len(asked)
+    first = annotate(judge(longer, queries=queries), pairs, both=True, cache=tmp_path)
+    count = len(queries)
     distinct = {(a, b) for a, b in zip(pairs.outputs, pairs.references, strict=True)}
     assert count == 2 * len(distinct)
-    again = annotate(judge(longer, asked=asked), pairs, both=True, cache=tmp_path)
-    assert len(asked) == count
+    again = annotate(judge(longer, queries=queries), pairs, both=True, cache=tmp_path)
+    assert len(queries) == count
     assert again == first
-    annotate(judge(longer, asked=asked), pairs_of(30, instructions=("r",) * 30), both=True, cache=tmp_path)
-    assert len(asked) == 2 * count
+    annotate(judge(longer, queries=queries), pairs_of(30, instructions=("r",) * 30), both=True, cache=tmp_path)
+    assert len(queries) == 2 * count
 
 
-def test_half_a_file_in_the_cache_is_asked_again_and_failures_are_never_kept(tmp_path):
-    asked = []
-    annotate(judge(longer, asked=asked), pairs_of(5), cache=tmp_path)
+def test_half_a_file_in_the_cache_is_requested_again_and_failures_are_never_kept(tmp_path):
+    queries = []
+    annotate(judge(longer, queries=queries), pairs_of(5), cache=tmp_path)
     (path, *_) = sorted(tmp_path.rglob("*.json"))
     path.write_bytes(path.read_bytes()[:9])
-    annotate(judge(longer, asked=asked), pairs_of(5), cache=tmp_path)
-    assert len(asked) == 6
+    annotate(judge(longer, queries=queries), pairs_of(5), cache=tmp_path)
+    assert len(queries) == 6
     failing = judge(lambda pair: Verdict(first_better=None, outcome="failed"))
     annotate(failing, pairs_of(5, instructions=("f",) * 5), cache=tmp_path / "none")
     assert not list(tmp_path.glob("none/*"))
@@ -120,8 +122,8 @@ def test_refusals_stay_without_preference_and_are_counted():
     made = annotate(judge(moody), pairs_of(10))
     assert [one.index for one in made if one.preference is None] == [3]
     assert outcomes(made) == {"judged": 9, "refused": 1}
-    given = judgements_of(made, judge="own", model="mine", baseline="base")
-    assert given.judged.sum() == 9
+    judgements = judgements_of(made, judge="own", model="mine", baseline="base")
+    assert judgements.judged.sum() == 9
 
 
 def test_annotations_on_disk_give_the_table_that_those_in_memory_give(tmp_path):
@@ -172,7 +174,7 @@ def test_a_reward_model_prefers_what_it_scores_higher(tmp_path):
         judge_of(judge_spec(f"reward:{MODEL}"))  # a causal LM has no head for scores
 
 
-def test_a_language_model_may_explain_first_and_what_does_not_fit_is_told(tmp_path):
+def test_a_language_model_may_explain_first_and_what_does_not_fit_is_reported(tmp_path):
     folder = chat_model(tmp_path / "model")
     template = template_of(str(template_file(tmp_path)), answers=ANSWERS)
     lm = judge_of(JudgeSpec(kind="lm", folder=folder, template=str(template_file(tmp_path)), answers=ANSWERS))
@@ -180,7 +182,7 @@ def test_a_language_model_may_explain_first_and_what_does_not_fit_is_told(tmp_pa
     (_, verdict), (_, fits) = lm.compare([long, AnswerPair(instruction="It was", first=" a", second=" b")])
     assert (verdict.outcome, fits.outcome) == ("failed", "judged")
     assert "exceed" in verdict.text
-    ((_, spoken),) = lm.grade([filled(template, AnswerPair(instruction="It was", first=" a", second=" b"))])
+    ((_, spoken),) = lm.grade([fill_template(template, AnswerPair(instruction="It was", first=" a", second=" b"))])
     assert spoken.text
     with pytest.raises(UsageError, match="apart"):
         judge_of(
@@ -190,7 +192,9 @@ def test_a_language_model_may_explain_first_and_what_does_not_fit_is_told(tmp_pa
 
 def test_what_stands_in_an_answer_is_never_read_as_a_field(tmp_path):
     template = template_of(str(template_file(tmp_path)))
-    ((_, text),) = filled(template, AnswerPair(instruction="{output_2}", first="{instruction}", second="\\1 {x}"))
+    ((_, text),) = fill_template(
+        template, AnswerPair(instruction="{output_2}", first="{instruction}", second="\\1 {x}")
+    )
     assert text == "{output_2}{instruction} and\\1 {x}. In a word, the first one was very"
 
 
@@ -202,9 +206,9 @@ def test_a_verdict_after_an_explanation_is_the_last_one_named():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("source", "message"),
     [
-        ("gpt-4", "not a judge"),
+        ("gpt-4", "unknown judge"),
         ("api:gpt-4", "needs a model and an address"),
         ("lm:nowhere", "no such folder"),
         ("none.toml", "cannot be read"),
@@ -216,12 +220,12 @@ def test_a_verdict_after_an_explanation_is_the_last_one_named():
         ("kind =", "not TOML"),
     ],
 )
-def test_a_judge_that_cannot_be_is_refused_with_its_reason(tmp_path, given, message):
-    if "=" in given:
-        (tmp_path / "judge.toml").write_text(given)
-        given = str(tmp_path / "judge.toml")
+def test_a_judge_that_cannot_be_is_refused_with_its_reason(tmp_path, source, message):
+    if "=" in source:
+        (tmp_path / "judge.toml").write_text(source)
+        source = str(tmp_path / "judge.toml")
     with pytest.raises(UsageError, match=message):
-        judge_of(judge_spec(given))
+        judge_of(judge_spec(source))
 
 
 def answers(folder, name, records):
@@ -233,19 +237,19 @@ def test_answers_are_paired_by_instruction_and_numbered_as_the_baseline_is(tmp_p
     base = [{"instruction": f"q{n}", "output": f"b{n}", "generator": "base"} for n in range(4)]
     mine = [{"instruction": f"q{n}", "output": f"m{n}", "model": "mine"} for n in (3, 1, 7)]
     (first,), (second,) = answers(tmp_path, "base.json", base), answers(tmp_path, "mine.json", mine)
-    found = paired(second, first)
-    assert (found.index, found.outputs, found.references) == ((1, 3), ("m1", "m3"), ("b1", "b3"))
-    assert found.left_out == 3
+    pair = pair_answers(second, first)
+    assert (pair.index, pair.outputs, pair.references) == ((1, 3), ("m1", "m3"), ("b1", "b3"))
+    assert pair.left_out == 3
     same = [{"instruction": "q", "output": str(n), "model": "mine"} for n in range(3)]
     (repeated,) = answers(tmp_path, "same.json", same)
-    assert paired(repeated, repeated).index == (0, 1, 2)
+    assert pair_answers(repeated, repeated).index == (0, 1, 2)
 
 
 def test_answers_that_cannot_be_paired_are_refused(tmp_path):
     (one,) = answers(tmp_path, "one.json", [{"instruction": "a", "output": "x"}])
     (other,) = answers(tmp_path, "other.json", [{"instruction": "b", "output": "x"}])
     with pytest.raises(UsageError, match="no common question"):
-        paired(one, other)
+        pair_answers(one, other)
     with pytest.raises(UsageError, match="no instruction"):
         answers(tmp_path, "bare.json", [{"index": 0, "output": "x"}])
     with pytest.raises(UsageError, match="no output"):
@@ -253,5 +257,5 @@ def test_answers_that_cannot_be_paired_are_refused(tmp_path):
     with pytest.raises(UsageError, match="twice"):
         answers(tmp_path, "twice.json", [{"index": 0, "instruction": "a", "output": "x"}] * 2)
     (tmp_path / "set.jsonl").write_text('{"index": 0, "instruction": "a"}\n')
-    (told,) = read_answers(tmp_path / "bare.json", questions=tmp_path / "set.jsonl")
-    assert told.instructions == ("a",)
+    (mine,) = read_answers(tmp_path / "bare.json", questions=tmp_path / "set.jsonl")
+    assert mine.instructions == ("a",)

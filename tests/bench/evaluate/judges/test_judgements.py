@@ -18,12 +18,12 @@ from tests.bench.evaluate.judges.data import judgements
 def read(folder, table, name="judgements.csv"):
     path = folder / name
     table.to_csv(path, index=False)
-    (given,) = read_judgements(path)
-    return given
+    (judged,) = read_judgements(path)
+    return judged
 
 
-def row_of(given):
-    (row,), notes = win_rates([given], control=None)
+def row_of(judged):
+    (row,), notes = win_rates([judged], control=None)
     return row, notes
 
 
@@ -59,9 +59,9 @@ def test_texts_give_the_lengths_that_columns_of_lengths_would(tmp_path):
     texts = table.drop(columns=["len_output_1", "len_output_2"]).assign(
         output_1=["é" * n for n in table["len_output_1"]], output_2=["€" * n for n in table["len_output_2"]]
     )
-    given, plain = read(tmp_path, texts), read(tmp_path, table)
-    assert np.array_equal(given.lengths, plain.lengths)
-    assert np.array_equal(given.baseline_lengths, plain.baseline_lengths)
+    judged, plain = read(tmp_path, texts), read(tmp_path, table)
+    assert np.array_equal(judged.lengths, plain.lengths)
+    assert np.array_equal(judged.baseline_lengths, plain.baseline_lengths)
 
 
 def test_the_order_of_the_rows_changes_nothing(tmp_path):
@@ -72,7 +72,7 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path):
     assert np.array_equal(there.lengths, back.lengths)
 
 
-def test_a_missing_judgement_is_shown_and_counts_nowhere(tmp_path):
+def test_a_missing_judgement_is_reported_and_counts_nowhere(tmp_path):
     table = judgements(questions=10)
     table.loc[4:6, "preference"] = math.nan
     table.loc[7, "preference"] = -1.0  # off the scale: alpaca-eval leaves it out too
@@ -89,7 +89,7 @@ def test_without_any_judgement_there_is_no_win_rate_and_no_failure(tmp_path):
     assert math.isnan(row.standard_error)
 
 
-def test_a_repeated_row_counts_once_and_is_shown(tmp_path):
+def test_a_repeated_row_counts_once_and_is_reported(tmp_path):
     table = judgements()
     row, notes = row_of(read(tmp_path, pd.concat([table, table.iloc[5:9]])))
     assert row == row_of(read(tmp_path, table))[0]
@@ -100,9 +100,9 @@ def test_two_judgements_of_one_question_are_refused(tmp_path):
     table = judgements()
     with pytest.raises(UsageError, match=r"question 5 has two judgements.*\n.*annotator"):
         read(tmp_path, pd.concat([table, table.iloc[5:6].assign(preference=1.25)]))
-    told = table.drop(columns="index").assign(instruction=[f"question {n}" for n in range(len(table))])
+    texts = table.drop(columns="index").assign(instruction=[f"question {n}" for n in range(len(table))])
     with pytest.raises(UsageError, match="two judgements"):
-        read(tmp_path, pd.concat([told, told.iloc[5:6].assign(preference=1.25)]))
+        read(tmp_path, pd.concat([texts, texts.iloc[5:6].assign(preference=1.25)]))
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,18 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name, content, message):
         read_judgements(tmp_path / name)
 
 
-def test_several_models_and_judges_in_one_file_are_told_apart(tmp_path):
+def test_several_models_and_judges_in_one_file_are_kept_apart(tmp_path):
     tables = [judgements(model=model, judge=judge) for judge in ("x", "y") for model in ("a", "b", "c")]
     pd.concat(tables).to_csv(tmp_path / "all.csv", index=False)
-    found = unique_names([tmp_path / "all.csv"])
-    assert [(given.judge, given.model) for given in found] == [(j, m) for j in "xy" for m in "abc"]
+    tables = unique_names([tmp_path / "all.csv"])
+    assert [(judged.judge, judged.model) for judged in tables] == [(j, m) for j in "xy" for m in "abc"]
 
 
 def test_one_judge_in_two_files_is_two_judges(tmp_path):
     for name in ("a.csv", "b.csv"):
         judgements().to_csv(tmp_path / name, index=False)
-    found = unique_names([tmp_path / "a.csv", tmp_path / "b.csv"])
-    assert len({given.judge for given in found}) == 2
+    tables = unique_names([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert len({judged.judge for judged in tables}) == 2
     with pytest.raises(UsageError, match="twice"):
         unique_names([tmp_path / "a.csv", tmp_path / "a.csv"])
 

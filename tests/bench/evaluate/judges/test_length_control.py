@@ -96,7 +96,7 @@ def control(tmp_path):
     return read_length_control(*length_control(tmp_path))
 
 
-def given(folder, table):
+def read(folder, table):
     table.to_csv(folder / "judgements.csv", index=False)
     return read_judgements(folder / "judgements.csv")[0]
 
@@ -105,14 +105,14 @@ def test_length_control_takes_away_what_length_alone_earned(tmp_path, control):
     table = judgements()
     longer = table["len_output_1"] + np.arange(60) * 40 - 300  # longer on the whole, and it wins where it is longer
     won = np.where(longer > table["len_output_1"] + 300, 1.9, 1.2)
-    stored = given(tmp_path, table.assign(len_output_2=longer, preference=won))
+    stored = read(tmp_path, table.assign(len_output_2=longer, preference=won))
     assert 100 * stored.preferences.mean() - length_controlled(stored, control).rate > 5
 
 
 def test_position_and_number_differ_only_where_questions_are_absent(tmp_path, control):
-    whole = given(tmp_path, judgements())
+    whole = read(tmp_path, judgements())
     assert length_controlled(whole, control) == length_controlled(whole, control, by_index=True)
-    holed = given(tmp_path, judgements().drop(index=[3, 20, 21]))
+    holed = read(tmp_path, judgements().drop(index=[3, 20, 21]))
     assert length_controlled(holed, control) != length_controlled(holed, control, by_index=True)
     assert any("--join" in note for note in win_rates([holed], control=control)[1])
     assert not win_rates([whole], control=None)[1]
@@ -120,24 +120,24 @@ def test_position_and_number_differ_only_where_questions_are_absent(tmp_path, co
 
 
 def test_nothing_to_control_and_few_rows_still_give_a_number(tmp_path, control):
-    alike = given(tmp_path, judgements(len_output_1=100, len_output_2=100))
-    one = given(tmp_path, judgements(questions=1))
-    certain = given(tmp_path, judgements(preference=2.0))
+    alike = read(tmp_path, judgements(len_output_1=100, len_output_2=100))
+    one = read(tmp_path, judgements(questions=1))
+    certain = read(tmp_path, judgements(preference=2.0))
     for case in (alike, one, certain):
         assert 0 < length_controlled(case, control).rate < 100
     assert math.isnan(length_controlled(one, control).stderr)
 
 
 def test_the_baseline_beside_itself_is_at_fifty_and_no_judgement_gives_no_number(tmp_path, control):
-    assert length_controlled(given(tmp_path, judgements(model="base")), control).rate == 50.0
-    assert math.isnan(length_controlled(given(tmp_path, judgements(preference=math.nan)), control).rate)
+    assert length_controlled(read(tmp_path, judgements(model="base")), control).rate == 50.0
+    assert math.isnan(length_controlled(read(tmp_path, judgements(preference=math.nan)), control).rate)
 
 
 def test_unknown_questions_and_unknown_lengths_are_refused(tmp_path, control):
     with pytest.raises(UsageError, match="question 79 is unknown"):
-        length_controlled(given(tmp_path, judgements(questions=80)), control)
+        length_controlled(read(tmp_path, judgements(questions=80)), control)
     with pytest.raises(UsageError, match="length of both answers"):
-        length_controlled(given(tmp_path, judgements(len_output_2=math.nan)), control)
+        length_controlled(read(tmp_path, judgements(len_output_2=math.nan)), control)
 
 
 def test_one_file_without_the_other_or_the_two_swapped_are_refused(tmp_path):
@@ -152,7 +152,7 @@ def test_one_file_without_the_other_or_the_two_swapped_are_refused(tmp_path):
 
 def test_files_as_pandas_writes_them_and_gamed_rows_without_judgement_are_read(tmp_path):
     difficulty, gamed = length_control(tmp_path)
-    stored = given(tmp_path, judgements())
+    stored = read(tmp_path, judgements())
     plain = length_controlled(stored, read_length_control(difficulty, gamed))
     pd.read_csv(difficulty)[["instruction_difficulty"]].to_csv(difficulty)
     pd.read_csv(gamed).drop(columns="instruction_difficulty").to_csv(gamed, index=False)
@@ -171,5 +171,5 @@ def test_scikit_learns_settings_are_left_as_they_were(tmp_path, control):
     import sklearn
 
     before = sklearn.get_config()
-    length_controlled(given(tmp_path, judgements()), control)
+    length_controlled(read(tmp_path, judgements()), control)
     assert sklearn.get_config() == before

@@ -9,20 +9,20 @@ from bench.cli.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
 from bench.errors import UsageError
 from bench.evaluate.judges.generate import answer_text
 from bench.evaluate.judges.mt_bench import grade_in, grade_prompts, questions, read_dialogues
-from bench.evaluate.judges.mt_bench_table import Graded, grade_rows
+from bench.evaluate.judges.mt_bench_table import TurnGrade, grade_rows
 from tests.bench.evaluate.judges.models import chat_model
 from tests.bench.evaluate.judges.server import completion, serving
 
 
 def test_there_are_eighty_questions_in_eight_categories_and_thirty_with_a_reference():
-    found = questions()
-    assert [question.number for question in found] == list(range(81, 161))
-    assert set(pd.Series([question.category for question in found]).value_counts()) == {10}
-    assert len({question.category for question in found}) == 8
-    assert [question.number for question in found if question.reference] == list(range(101, 131))
+    all_questions = questions()
+    assert [question.number for question in all_questions] == list(range(81, 161))
+    assert set(pd.Series([question.category for question in all_questions]).value_counts()) == {10}
+    assert len({question.category for question in all_questions}) == 8
+    assert [question.number for question in all_questions if question.reference] == list(range(101, 131))
 
 
-def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_turns():
+def test_the_prompt_has_question_answer_and_reference_and_of_turn_two_both_turns():
     answers = ("FIRST {question}", "SECOND \\1")
     for question in questions():
         (_, one), (_, two) = (grade_prompts(question, answers, turn=turn)[1] for turn in (1, 2))
@@ -37,7 +37,7 @@ def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_t
 
 
 @pytest.mark.parametrize(
-    ("said", "grade"),
+    ("text", "grade"),
     [
         ("Good. Rating: [[7]]", 7.0),
         ("Rating: [[8.5]] and not [[2]]", 8.5),
@@ -48,19 +48,19 @@ def test_the_judge_is_shown_question_answer_and_reference_and_of_turn_two_both_t
         ("", None),
     ],
 )
-def test_a_grade_is_read_as_fastchat_reads_it(said, grade):
-    assert grade_in(said) == grade
+def test_a_grade_is_read_as_fastchat_reads_it(text, grade):
+    assert grade_in(text) == grade
 
 
 def test_the_error_is_over_questions_not_turns():
     rows = [
-        Graded(judge="j", model="m", question=81 + q, category="writing", turn=t, grade=g, outcome="judged", text="")
+        TurnGrade(judge="j", model="m", question=81 + q, category="writing", turn=t, grade=g, outcome="judged", text="")
         for q, g in enumerate((2.0, 4.0, 6.0))
         for t in (1, 2)
     ]
     (row,) = grade_rows(rows)
-    assert (row["score"], row["turn_1"], row["n"]) == (4.0, 4.0, 6)
-    assert row["standard_error"] == pytest.approx(2 / 3**0.5)
+    assert (row.score, row.turns[0], row.n) == (4.0, 4.0, 6)
+    assert row.standard_error == pytest.approx(2 / 3**0.5)
 
 
 def answers_file(folder, numbers=range(81, 161)):
@@ -70,7 +70,7 @@ def answers_file(folder, numbers=range(81, 161)):
     return path
 
 
-def test_grades_of_a_real_endpoint_become_a_table_and_are_not_asked_for_twice(tmp_path):
+def test_grades_of_a_real_endpoint_become_a_table_and_are_not_requested_twice(tmp_path):
     def answer(body, number):
         text = body["messages"][1]["content"]
         if "a99" in text:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import RunError, UsageError
 from bench.evaluate.judges.annotate import annotate, outcomes
-from bench.evaluate.judges.answers import Paired
+from bench.evaluate.judges.answers import PairedAnswers
 from bench.evaluate.judges.base import AnswerPair
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of
@@ -26,7 +26,7 @@ def verdicts(server, pairs=(PAIR,), **fields):
     return dict(judge_at(server, **fields).compare(list(pairs)))
 
 
-def said(text, **more):
+def response(text, **more):
     return lambda body, number: (200, completion(text, **more))
 
 
@@ -38,17 +38,17 @@ def test_the_words_m_and_capital_m_name_the_first_and_the_second_answer():
         ("The best model is: M.", 0.0),
         ("<think>M or m?</think>\nM", 0.0),
     ):
-        with serving(said(text)) as server:
+        with serving(response(text)) as server:
             assert verdicts(server)[0].first_better == value
 
 
 def test_probabilities_of_the_first_token_are_the_verdict_where_the_server_gives_them():
     chances = {"M": -0.5, "m": -1.5, "x": -3.0}
-    with serving(said("M", chances=chances)) as server:
-        found = verdicts(server)[0]
+    with serving(response("M", chances=chances)) as server:
+        verdict = verdicts(server)[0]
         assert server.bodies[0]["top_logprobs"] == 5
-    assert found.first_better == pytest.approx(1 / (1 + 2.718281828459045))
-    assert found.mass == pytest.approx(0.6065306 + 0.2231301)
+    assert verdict.first_better == pytest.approx(1 / (1 + 2.718281828459045))
+    assert verdict.mass == pytest.approx(0.6065306 + 0.2231301)
     # AlpacaEval's own judge is asked what AlpacaEval asks
     prompt = server.bodies[0]["messages"]
     assert [message["role"] for message in prompt] == ["system", "user"]
@@ -88,32 +88,32 @@ def test_an_endpoint_says_what_the_same_model_says_in_this_process(tmp_path):
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_fails_on_the_way_is_asked_again(status):
+def test_a_request_that_fails_is_repeated(status):
     with serving(lambda body, number: (status, {}) if number < 2 else (200, completion("m"))) as server:
         assert verdicts(server)[0].first_better == 1.0
         assert len(server.bodies) == 3
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_a_server_that_only_fails_is_told_by_its_error_and_not_asked_for_ever(status):
+def test_a_server_that_only_fails_is_reported_by_its_error_and_retried_a_few_times_only(status):
     with serving(lambda body, number: (status, {"error": {"message": "too busy"}})) as server:
-        found = verdicts(server)[0]
+        verdict = verdicts(server)[0]
         assert len(server.bodies) == 3
-    assert (found.outcome, found.first_better) == ("failed", None)
-    assert "too busy" in found.text
+    assert (verdict.outcome, verdict.first_better) == ("failed", None)
+    assert "too busy" in verdict.text
 
 
-def test_a_server_that_hangs_is_given_up_after_the_timeout():
+def test_a_server_that_hangs_is_abandoned_after_the_timeout():
     with serving(lambda body, number: ("hang", None)) as server:
         started = time.monotonic()
-        found = verdicts(server, timeout=0.3, retries=0)[0]
+        verdict = verdicts(server, timeout=0.3, retries=0)[0]
         assert time.monotonic() - started < 10
-    assert found.outcome == "failed"
-    assert "Timeout" in found.text
+    assert verdict.outcome == "failed"
+    assert "Timeout" in verdict.text
 
 
 @pytest.mark.parametrize("content", [b'{"choices": [', b"<html>gateway</html>", b'{"choices": []}', b"[]", b"null"])
-def test_an_answer_that_is_none_is_asked_for_once_more_and_then_counted(content):
+def test_a_malformed_response_is_requested_once_more_and_then_counted(content):
     with serving(lambda body, number: (200, content)) as server:
         assert verdicts(server)[0].outcome == "failed"
         assert len(server.bodies) == 2
@@ -134,10 +134,10 @@ def test_an_answer_that_is_none_is_asked_for_once_more_and_then_counted(content)
         (completion("", finish="length"), "malformed"),
     ],
 )
-def test_refusals_and_answers_beside_the_question_are_told_apart_and_never_become_a_preference(answer, outcome):
+def test_refusals_and_irrelevant_answers_are_distinguished_and_never_become_a_preference(answer, outcome):
     with serving(lambda body, number: (200, answer)) as server:
-        found = verdicts(server)[0]
-    assert (found.outcome, found.first_better) == (outcome, None)
+        verdict = verdicts(server)[0]
+    assert (verdict.outcome, verdict.first_better) == (outcome, None)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -150,20 +150,20 @@ def test_a_wrong_key_address_or_model_stops_at_once(status):
     assert len(server.bodies) <= 6
 
 
-def test_a_server_without_probabilities_is_asked_for_words():
+def test_a_server_without_probabilities_is_judged_by_its_words():
     def answer(body, number):
         if "logprobs" in body:
             return 400, {"error": {"message": "logprobs is not supported"}}
         return 200, completion("M")
 
     with serving(answer) as server:
-        found = verdicts(server, [PAIR] * 3, concurrency=1)
-        assert [found[n].first_better for n in range(3)] == [0.0] * 3
+        by_number = verdicts(server, [PAIR] * 3, concurrency=1)
+        assert [by_number[n].first_better for n in range(3)] == [0.0] * 3
         assert len(server.bodies) == 4  # it is found out once
 
 
 def test_many_failures_in_a_row_end_it_and_what_was_judged_is_kept(tmp_path):
-    pairs = Paired(
+    pairs = PairedAnswers(
         model="mine", baseline="base", index=tuple(range(40)), instructions=("q",) * 40,
         outputs=tuple(f"a{n}" for n in range(40)), references=("b",) * 40, left_out=0,
     )  # fmt: skip
@@ -178,13 +178,13 @@ def test_many_failures_in_a_row_end_it_and_what_was_judged_is_kept(tmp_path):
             annotate(judge, pairs, cache=tmp_path / "cache")
         assert len(list((tmp_path / "cache").rglob("*.json"))) == 20
         broken.set()
-        asked = len(server.bodies)
+        before = len(server.bodies)
         again = annotate(judge, pairs, cache=tmp_path / "cache")
-        assert len(server.bodies) - asked == 20
+        assert len(server.bodies) - before == 20
     assert outcomes(again) == {"judged": 40}
 
 
-def test_as_many_are_asked_at_once_as_allowed_and_no_more():
+def test_concurrent_requests_reach_the_limit_and_never_exceed_it():
     def answer(body, number):
         time.sleep(0.05)
         return 200, completion("m")
@@ -198,7 +198,7 @@ def test_the_key_is_sent_where_it_was_meant_for_and_nothing_else_of_the_environm
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
     monkeypatch.setenv("MY_KEY", "sk-mine")
-    with serving(said("m")) as server:
+    with serving(response("m")) as server:
         verdicts(server)
         verdicts(server, key_env="MY_KEY")
     headers = [{name.lower(): value for name, value in sent.items()} for sent in server.headers]
@@ -215,8 +215,8 @@ def test_the_key_is_sent_where_it_was_meant_for_and_nothing_else_of_the_environm
     assert judge_at(server, key_env="MY_KEY").identity == first
 
 
-def test_the_cost_is_known_before_anything_is_asked():
-    with serving(said("m")) as server:
+def test_the_cost_is_known_before_any_request():
+    with serving(response("m")) as server:
         judge = judge_at(server, price_in=10.0, price_out=30.0, max_tokens=4)
         prompts = [judge.prompt(PAIR)] * 3
         cost = judge.cost(prompts, judge.limit)

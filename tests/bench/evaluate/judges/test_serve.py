@@ -28,9 +28,9 @@ def served(tmp_path_factory):
             pytest.skip(f"transformers serve needs {name}")
     folder = tmp_path_factory.mktemp("served")
     model = chat_model(folder / "model")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     command = [sys.executable, "-W", "ignore", "-m", "transformers.cli.transformers", "serve", str(model)]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

@@ -7,7 +7,7 @@ from bench.core.samples import SampleRow
 from bench.errors import RunError
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 from bench.evaluate.judges.reward_model import scored_judge
-from bench.evaluate.judges.win_rate import held_out_accuracy, judged, scored
+from bench.evaluate.judges.win_rate import held_out_accuracy, judge_samples, with_rewards
 
 
 def by_number(texts):
@@ -24,29 +24,29 @@ def rows(*texts):
     ]
 
 
-def asked(outputs, references, judge=JUDGE, **changes):
-    return judged(
+def judge_rows(outputs, references, judge=JUDGE, **changes):
+    return judge_samples(
         judge, outputs, references, **{"task": "judge", "split": "test", "seed": 0, "verdicts": None, **changes}
     )
 
 
 def test_the_win_rate_is_of_the_sample_over_the_start_models_answer_to_the_same_prompt():
-    found = asked(rows("3", "1", "2", "9"), rows("1", "3", "2", "0"))
-    metrics = {metric.name: metric.value for metric in found.metrics}
-    assert found.preferences.tolist() == [1.0, 0.0, 0.5, 1.0]
+    result = judge_rows(rows("3", "1", "2", "9"), rows("1", "3", "2", "0"))
+    metrics = {metric.name: metric.value for metric in result.metrics}
+    assert result.preferences.tolist() == [1.0, 0.0, 0.5, 1.0]
     assert metrics["win_rate"] == pytest.approx(62.5)
     assert metrics["unjudged_share"] == 0.0
-    assert found.target.mean() == pytest.approx(metrics["lc_win_rate"])
+    assert result.target.mean() == pytest.approx(metrics["lc_win_rate"])
 
 
-def test_the_start_model_has_half_of_all_wins_and_nobody_is_asked():
+def test_the_start_model_has_half_of_all_wins_without_any_query():
     def never(pairs):
         raise AssertionError("asked")
 
     judge = Judge(name="never", identity="never", ordered=False, compare=never)
-    found = asked(rows("3", "1"), None, judge)
-    assert {metric.name: metric.value for metric in found.metrics} == {"win_rate": 50.0, "lc_win_rate": 50.0}
-    assert found.target.tolist() == [50.0, 50.0]
+    result = judge_rows(rows("3", "1"), None, judge)
+    assert {metric.name: metric.value for metric in result.metrics} == {"win_rate": 50.0, "lc_win_rate": 50.0}
+    assert result.target.tolist() == [50.0, 50.0]
 
 
 def silent_on(*words):
@@ -59,27 +59,27 @@ def silent_on(*words):
     return Judge(name="silent", identity="silent", ordered=False, compare=compare)
 
 
-def test_a_prompt_without_a_verdict_counts_in_no_rate_and_is_told():
-    found = asked(rows("a", "b", "c"), rows("x", "y", "z"), silent_on("b"))
-    metrics = {metric.name: (metric.value, metric.n) for metric in found.metrics}
+def test_a_prompt_without_a_verdict_counts_in_no_rate_and_is_reported():
+    result = judge_rows(rows("a", "b", "c"), rows("x", "y", "z"), silent_on("b"))
+    metrics = {metric.name: (metric.value, metric.n) for metric in result.metrics}
     assert metrics["unjudged_share"] == (pytest.approx(1 / 3), 3)
     assert metrics["win_rate"] == (100.0, 2)
-    assert found.preferences.tolist() == [1.0, 1.0, 1.0]
+    assert result.preferences.tolist() == [1.0, 1.0, 1.0]
 
 
 def test_a_judge_that_says_nothing_at_all_ends_the_evaluation_with_its_words():
     with pytest.raises(RunError, match=r"judge silent gave no verdict on any of 2 answers, e.g. refused: 'no'"):
-        asked(rows("a", "b"), rows("x", "y"), silent_on("a", "b"))
+        judge_rows(rows("a", "b"), rows("x", "y"), silent_on("a", "b"))
 
 
-def test_verdicts_are_kept_and_not_asked_for_again(tmp_path):
-    first = asked(rows("3", "1"), rows("1", "3"), verdicts=tmp_path)
+def test_verdicts_are_kept_and_not_requested_again(tmp_path):
+    first = judge_rows(rows("3", "1"), rows("1", "3"), verdicts=tmp_path)
 
     def never(pairs):
         raise AssertionError("asked")
 
     again = Judge(name="other", identity=JUDGE.identity, ordered=False, compare=never)
-    assert asked(rows("3", "1"), rows("1", "3"), again, verdicts=tmp_path).preferences.tolist() == (
+    assert judge_rows(rows("3", "1"), rows("1", "3"), again, verdicts=tmp_path).preferences.tolist() == (
         first.preferences.tolist()
     )
 
@@ -94,5 +94,5 @@ def test_agreement_with_held_out_labels_counts_ties_half():
 
 
 def test_a_judge_that_scores_gives_samples_their_reward_and_one_that_compares_gives_none():
-    assert [row.gold for row in scored(JUDGE, rows("3", "1"))] == [3.0, 1.0]
-    assert [row.gold for row in scored(silent_on(), rows("3", "1"))] == [None, None]
+    assert [row.gold for row in with_rewards(JUDGE, rows("3", "1"))] == [3.0, 1.0]
+    assert [row.gold for row in with_rewards(silent_on(), rows("3", "1"))] == [None, None]

@@ -26,13 +26,13 @@ def test_the_targets_standard_error_is_of_the_difference_of_each_prompt():
         row(completion_ids=(0,), ended=True, gold=4, kl=6),
     ]
     metrics = generation_metrics(rows, beta0=0.5, split="test")
-    found = {metric.name: metric for metric in metrics}
+    by_name = {metric.name: metric for metric in metrics}
     assert {(metric.task, metric.split, metric.n) for metric in metrics} == {("generation", "test", 4)}
-    assert (found["target"].value, found["target"].stderr) == (1.0, 0.0)
+    assert (by_name["target"].value, by_name["target"].stderr) == (1.0, 0.0)
     # var(1, 2, 3, 4) = 5/3, over n = 4.
-    assert found["gold_reward"].stderr == pytest.approx(math.sqrt(5 / 3 / 4))
-    assert (found["kl"].value, found["length"].value, found["ended_share"].value) == (3.0, 7 / 4, 0.5)
-    assert found["distinct_1"].value == 3 / 7
+    assert by_name["gold_reward"].stderr == pytest.approx(math.sqrt(5 / 3 / 4))
+    assert (by_name["kl"].value, by_name["length"].value, by_name["ended_share"].value) == (3.0, 7 / 4, 0.5)
+    assert by_name["distinct_1"].value == 3 / 7
 
 
 def test_one_row_has_no_standard_error_and_none_is_refused():

@@ -80,8 +80,8 @@ def test_kl_from_the_states_of_sampling_is_that_from_states_computed_anew(name, 
     samples, states = sample_with_states(model, PROMPTS, max_tokens=12, temperature=1.0, seed=0, eos_id=0)
     assert samples == draw(model)
     assert states.shape == (sum(map(len, samples.completions)), 16)
-    found, anew = (sequence_kl(model, reference, samples, batch=3, states=each) for each in (states, None))
-    torch.testing.assert_close(found, anew, rtol=1e-4, atol=1e-5)
+    from_states, anew = (sequence_kl(model, reference, samples, batch=3, states=each) for each in (states, None))
+    torch.testing.assert_close(from_states, anew, rtol=1e-4, atol=1e-5)
 
 
 def test_states_that_would_take_too_much_memory_are_not_kept(policy, monkeypatch):

@@ -27,21 +27,21 @@ def values(chosen, rejected, kind="log_ratio"):
 
 def test_the_start_model_is_at_one_half_because_ties_count_half():
     start = side([-3, -5, -7], [-3, -5, -7], [1, 2, 3])
-    found = values(start, side([-1, -9, -4], [-1, -9, -4], [1, 2, 3]))
-    assert found["accuracy"].value == 0.5
-    assert {found[name].value for name in ("margin", "chosen_shift", "rejected_shift")} == {0.0}
+    metrics = values(start, side([-1, -9, -4], [-1, -9, -4], [1, 2, 3]))
+    assert metrics["accuracy"].value == 0.5
+    assert {metrics[name].value for name in ("margin", "chosen_shift", "rejected_shift")} == {0.0}
 
 
 def test_values_of_a_worked_example():
     # Log-ratios: chosen −2, +1; rejected −6, +3. Margins: 4, −2.
-    found = values(side([-12, -9], [-10, -10], [4, 2]), side([-16, -7], [-10, -10], [2, 3]))
-    assert found["accuracy"].value == 0.5
-    assert found["margin"].value == 1.0
-    assert found["margin"].stderr == pytest.approx(3.0)  # standard deviation √18, over √2
-    assert found["chosen_shift"].value == -0.5
-    assert found["rejected_shift"].value == -1.5
-    assert found["chosen_shift_per_token"].value == pytest.approx((-2 / 4 + 1 / 2) / 2)
-    assert found["accuracy"].n == 2
+    metrics = values(side([-12, -9], [-10, -10], [4, 2]), side([-16, -7], [-10, -10], [2, 3]))
+    assert metrics["accuracy"].value == 0.5
+    assert metrics["margin"].value == 1.0
+    assert metrics["margin"].stderr == pytest.approx(3.0)  # standard deviation √18, over √2
+    assert metrics["chosen_shift"].value == -0.5
+    assert metrics["rejected_shift"].value == -1.5
+    assert metrics["chosen_shift_per_token"].value == pytest.approx((-2 / 4 + 1 / 2) / 2)
+    assert metrics["accuracy"].n == 2
 
 
 def test_each_kind_of_reward_ranks_by_its_own_definition():
@@ -72,9 +72,9 @@ def test_one_pair_has_no_standard_error():
 
 
 def test_a_diverged_policy_shows_as_nan_and_not_as_an_accuracy_of_zero():
-    found = values(side([math.nan, -1], [-1, -1], [1, 1]), side([-1, -2], [-1, -1], [1, 1]))
-    assert math.isnan(found["margin"].value)
-    assert math.isnan(found["accuracy"].value)
+    metrics = values(side([math.nan, -1], [-1, -1], [1, 1]), side([-1, -2], [-1, -1], [1, 1]))
+    assert math.isnan(metrics["margin"].value)
+    assert math.isnan(metrics["accuracy"].value)
 
 
 def test_faulty_input_is_refused():

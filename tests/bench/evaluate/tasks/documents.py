@@ -23,10 +23,10 @@ WORDS = [
 
 def real_data() -> Path:
     """The folder of real documents, which are not ours to hand on."""
-    given = os.environ.get("LOSSBENCH_EVAL_DATA")
-    if not given:
+    folder = os.environ.get("LOSSBENCH_EVAL_DATA")
+    if not folder:
         pytest.skip("LOSSBENCH_EVAL_DATA names no folder with HellaSwag, ARC, PIQA and WinoGrande")
-    return Path(given)
+    return Path(folder)
 
 
 def write_documents(folder: Path, *, count: int = 24) -> Path:

@@ -42,7 +42,7 @@ def generated(kind, model, tokenizer, contexts, *, batch, **settings):
 def test_the_text_is_the_one_that_llama2c_prints(stories):
     model, tokenizer = stories
     until = Until(max_tokens=256, ends=frozenset([1]), stops=())
-    texts = continue_greedily(model, [[1], [1]], until, tokenizer=tokenizer, batch=2, tell=lambda count: None)
+    texts = continue_greedily(model, [[1], [1]], until, tokenizer=tokenizer, batch=2, progress=lambda count: None)
     assert texts == [(STORIES / "golden.txt").read_text(encoding="utf-8")] * 2
 
 
@@ -77,7 +77,7 @@ def test_every_kind_of_model_generates_as_lm_evals_own(name, request, make_llama
     small = lambda ids: [token % 13 for token in ids]  # noqa: E731
     prompts = [small(range(1, length)) for length in (3, 9, 9, 5, 14)]
     until = Until(max_tokens=20, ends=frozenset([0]), stops=())
-    ours = continue_greedily(model, prompts, until, tokenizer=tokenizer, batch=4, tell=lambda count: None)
+    ours = continue_greedily(model, prompts, until, tokenizer=tokenizer, batch=4, progress=lambda count: None)
     theirs = []
     for prompt in prompts:
         with torch.no_grad():
@@ -98,7 +98,7 @@ def test_a_stop_string_that_is_a_special_token_ends_a_row(stories):
 def test_a_row_stops_soon_after_its_stop_string(stories):
     model, tokenizer = stories
     steps = []
-    hook = model.model.register_forward_hook(lambda *given: steps.append(1))
+    hook = model.model.register_forward_hook(lambda *arguments: steps.append(1))
     generated(BranchingLM, model, tokenizer, ["Once upon a time"], batch=1, until=["there"], max_gen_toks=200)
     hook.remove()
     assert len(steps) < 40
@@ -120,11 +120,11 @@ def test_more_tokens_than_the_context_holds_are_refused(stories):
         generated(BranchingLM, *stories, ["A"], batch=1, until=[], max_gen_toks=512)
 
 
-def test_every_request_is_told_of_once(stories):
+def test_every_request_is_reported_once(stories):
     model, tokenizer = stories
-    told = []
+    counts = []
     with quiet():
         lm = BranchingLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
-    lm.tell = told.append
+    lm.progress = counts.append
     lm.generate_until(requests(STARTS, until=["."], max_gen_toks=8))
-    assert sum(told) == len(STARTS)
+    assert sum(counts) == len(STARTS)

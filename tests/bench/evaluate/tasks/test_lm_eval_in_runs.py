@@ -73,7 +73,7 @@ def test_a_run_records_what_a_later_evaluation_of_its_checkpoint_gives(data, tmp
     )
     workspace, (search,) = plan.workspace, plan.searches
     hooks = hooks_of(plan, advance=lambda units, text: None, note=lambda text: None, stop=Stop())
-    spec = run_spec(workspace, search.objective, {"beta": 2.0}, learning_rate=1e-3, seed=0)
+    spec = run_spec(workspace, search.objective, {"beta": 2.0, "gamma_ratio": 0.5}, learning_rate=1e-3, seed=0)
     record = run(workspace, spec, "validation", hooks, tuning=plan.protocol)
     assert record.provenance["lm_eval_tasks"] == {"blimp": "1.0", "piqa_local": "1.0"}
     assert record.evaluation.lm_eval_limit == 12

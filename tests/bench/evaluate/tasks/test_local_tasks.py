@@ -43,15 +43,15 @@ def test_the_group_of_blimp_has_the_members_of_lm_evals_own(data, tmp_path):
     assert set(ours["task"]) <= set(own_names())
 
 
-def test_splits_are_found_however_they_are_stored(data, tmp_path):
-    found = {}
+def test_splits_are_read_however_they_are_stored(data, tmp_path):
+    splits = {}
     for name in ("hellaswag_local", "arc_easy_local", "arc_challenge_local", "winogrande_local"):
         (path,) = write_own(name, tmp_path, data=data)
         task = load_yaml(path, resolve_func=False)
         files = task["dataset_kwargs"]["data_files"]
-        found[name] = (task["dataset_path"], {k: [Path(f).name for f in those] for k, those in files.items()})
+        splits[name] = (task["dataset_path"], {k: [Path(f).name for f in those] for k, those in files.items()})
     shard = "data-00000-of-00001.arrow"
-    assert found == {
+    assert splits == {
         "hellaswag_local": ("arrow", {"validation": [shard]}),
         "arc_easy_local": ("arrow", {"validation": [shard], "test": [shard]}),
         "arc_challenge_local": ("parquet", {"test": ["test-00000-of-00001.parquet"]}),

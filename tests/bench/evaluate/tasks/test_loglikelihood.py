@@ -24,14 +24,18 @@ def requests(count: int = 40, *, longest: int = 20) -> list[tuple[None, list[int
 
     contexts = [[0], *(tokens(longest) for _ in range(count // 4))]
     contexts += [[*context, 1, 2] for context in contexts[:3]]
-    found = [(None, context, tokens(draw.choice([1, 1, 9]))) for context in contexts for _ in range(draw.randint(1, 5))]
-    return [*found, found[3]]
+    requests = [
+        (None, context, tokens(draw.choice([1, 1, 9]))) for context in contexts for _ in range(draw.randint(1, 5))
+    ]
+    return [*requests, requests[3]]
 
 
-def both(model, tokenizer, asked):
+def both(model, tokenizer, requests):
     with quiet():
         own, ours = (kind(pretrained=model, tokenizer=tokenizer, batch_size=8) for kind in (HFLM, BranchingLM))
-        return own._loglikelihood_tokens(asked, disable_tqdm=True), ours._loglikelihood_tokens(asked, disable_tqdm=True)
+        return own._loglikelihood_tokens(requests, disable_tqdm=True), ours._loglikelihood_tokens(
+            requests, disable_tqdm=True
+        )
 
 
 @pytest.mark.parametrize("name", ["policy", "gpt2", "eager", "sliding", "bloom", "recurrent"])
@@ -51,7 +55,7 @@ def test_minimal_pairs_on_the_start_model_have_the_numbers_of_lm_evals_own_model
     assert [x for _, x in ours] == [x for _, x in own]
 
 
-def test_a_greedy_continuation_is_told_from_others(policy, tokenizer):
+def test_a_greedy_continuation_is_distinguished_from_others(policy, tokenizer):
     with torch.no_grad():
         best = int(policy(torch.tensor([[0, 5]])).logits[0, -1].argmax())
     _, ours = both(policy, tokenizer, [(None, [0, 5], [token]) for token in range(VOCAB)])
@@ -81,11 +85,11 @@ def test_a_question_is_read_once_for_all_its_continuations(policy, tokenizer):
     ("name", "reads"),
     [("policy", True), ("gpt2", True), ("eager", True), ("sliding", False), ("bloom", False), ("recurrent", False)],
 )
-def test_models_that_cannot_read_branches_are_found_out(name, reads, request):
+def test_models_that_cannot_read_branches_are_detected(name, reads, request):
     assert reads_branches(request.getfixturevalue(name)) == reads
 
 
-def test_a_model_that_misreads_its_positions_is_found_out_by_trying(policy):
+def test_a_model_that_misreads_its_positions_is_detected_by_trying(policy):
     class Shifted(torch.nn.Module):
         def __init__(self, inner):
             super().__init__()

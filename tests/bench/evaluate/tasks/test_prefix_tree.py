@@ -10,10 +10,12 @@ SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_si
 
 
 @given(sequences=SEQUENCES, longest=st.integers(9, 30))
-def test_every_sequence_is_in_one_row_whole_and_rows_are_no_longer_than_asked_for(sequences, longest):
+def test_every_sequence_is_in_one_row_whole_and_no_row_exceeds_the_limit(sequences, longest):
     rows = branch(sequences, longest=longest)
-    found = {member: [*row.trunk, *own] for row in rows for member, own in zip(row.members, row.branches, strict=True)}
-    assert [found[number] for number in range(len(sequences))] == sequences
+    rebuilt = {
+        member: [*row.trunk, *own] for row in rows for member, own in zip(row.members, row.branches, strict=True)
+    }
+    assert [rebuilt[number] for number in range(len(sequences))] == sequences
     assert sum(len(row.members) for row in rows) == len(sequences)
     assert all(row.tokens <= longest for row in rows)
 

@@ -60,10 +60,10 @@ def test_tasks_on_files_have_no_problem(tmp_path):
 
 
 def test_each_problem_is_named():
-    found = problems(
+    by_task = problems(
         "hellasag", "mmlu", "humaneval", "mmmu_val", "gsm8k", "piqa_local", reader=Reader(context=256, kind="llama")
     )
-    assert found == {
+    assert by_task == {
         ("hellasag", "unknown"),
         ("mmlu", "network"),
         *{("humaneval", kind) for kind in ("unsafe code", "network", "model")},
@@ -78,10 +78,10 @@ def test_an_unknown_name_gets_close_ones():
         refuse(preflight(["hellasag"], include=None))
 
 
-def test_of_a_group_the_number_of_tasks_is_told():
-    (found,) = preflight(["mmlu"], include=None)
-    assert found.text.startswith("task mmlu (57 of its 57 tasks) needs a network: its data (cais/mmlu)")
-    assert found.stops
+def test_of_a_group_the_number_of_tasks_is_reported():
+    (finding,) = preflight(["mmlu"], include=None)
+    assert finding.text.startswith("task mmlu (57 of its 57 tasks) needs a network: its data (cais/mmlu)")
+    assert finding.stops
 
 
 def test_a_task_that_generates_fits_a_model_of_more_context():
@@ -97,32 +97,32 @@ def test_a_table_of_logits_can_do_none(tmp_path):
 
 def test_absent_data_files_are_named(tmp_path):
     (tmp_path / "mine.yaml").write_text(TASK)
-    (found,) = preflight(["mine"], include=tmp_path)
-    assert (found.problem, found.text) == ("data", "task mine reads items.jsonl, which does not exist")
+    (finding,) = preflight(["mine"], include=tmp_path)
+    assert (finding.problem, finding.text) == ("data", "task mine reads items.jsonl, which does not exist")
 
 
-def test_code_that_asks_for_trust_is_told_and_stops_nothing(tmp_path):
+def test_code_that_asks_for_trust_is_reported_and_stops_nothing(tmp_path):
     (tmp_path / "items.jsonl").write_text('{"good": "a", "bad": "b"}\n')
     (tmp_path / "mine.yaml").write_text(
         TASK.replace("data_files: {test: items.jsonl}", "data_files: {test: items.jsonl}, trust_remote_code: true")
         + "process_docs: !function code.process\n"
     )
     (tmp_path / "code.py").write_text("def process(documents):\n    return documents\n")
-    (found,) = preflight(["mine"], include=tmp_path)
-    assert (found.problem, found.stops) == ("remote code", False)
-    refuse([found])
+    (finding,) = preflight(["mine"], include=tmp_path)
+    assert (finding.problem, finding.stops) == ("remote code", False)
+    refuse([finding])
 
 
 def test_a_package_that_a_tasks_functions_need_is_named(tmp_path):
     (tmp_path / "items.jsonl").write_text('{"good": "a", "bad": "b"}\n')
     (tmp_path / "mine.yaml").write_text(TASK + "process_docs: !function code_of_mine.process\n")
     (tmp_path / "code_of_mine.py").write_text("import no_such_package_at_all\ndef process(d):\n    return d\n")
-    (found,) = preflight(["mine"], include=tmp_path)
-    assert found.problem == "package"
-    assert "no_such_package_at_all" in found.text
+    (finding,) = preflight(["mine"], include=tmp_path)
+    assert finding.problem == "package"
+    assert "no_such_package_at_all" in finding.text
 
 
-def test_a_hub_that_hangs_is_waited_for_no_longer_than_said(monkeypatch):
+def test_a_hub_that_hangs_is_awaited_until_the_timeout_only(monkeypatch):
     hung = threading.Event()
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr(isolation, "REACH_SECONDS", 0.2)
@@ -138,10 +138,10 @@ def test_a_pattern_means_the_packages_own_tasks_only_where_it_says_so():
     assert problems("winogra*_local") == {("winogra*_local", "data")}
 
 
-def test_where_the_hub_answers_a_download_is_told_and_stops_nothing(monkeypatch):
+def test_where_the_hub_answers_a_download_is_reported_and_stops_nothing(monkeypatch):
     monkeypatch.setattr(task_data, "hub_answers", lambda: True)
-    (found,) = preflight(["hellaswag"], include=None)
-    assert (found.problem, found.stops) == ("download", False)
+    (finding,) = preflight(["hellaswag"], include=None)
+    assert (finding.problem, finding.stops) == ("download", False)
 
 
 @pytest.mark.slow

@@ -134,8 +134,8 @@ def plain(model, tokenizer, folder, tasks, *, seed):
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    given = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
-    for task in given:
+    official = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))]
+    for task in official:
         files = task["dataset_kwargs"]["data_files"]
         task["dataset_kwargs"] = {
             "data_files": {split: str(folder / name) for split, name in files.items()},
@@ -144,7 +144,7 @@ def plain(model, tokenizer, folder, tasks, *, seed):
     with quiet(), same_generators():
         return simple_evaluate(
             model=HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=4),
-            tasks=[task for task in given if task["task"] in tasks],
+            tasks=[task for task in official if task["task"] in tasks],
             task_manager=TaskManager(include_defaults=False),
             log_samples=False, random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed,
             fewshot_random_seed=seed,

@@ -74,8 +74,8 @@ def written(data, tmp_path_factory) -> Path:
 
 
 def ours(checkpoint: Path, tasks, tmp_path, **settings) -> dict:
-    evaluate_tasks(str(checkpoint), tasks=tasks, out=tmp_path / "found.json", **settings)
-    return json.loads((tmp_path / "found.json").read_text())
+    evaluate_tasks(str(checkpoint), tasks=tasks, out=tmp_path / "scores.json", **settings)
+    return json.loads((tmp_path / "scores.json").read_text())
 
 
 def theirs(checkpoint: Path, tasks, include: Path, **settings) -> dict:
@@ -90,9 +90,9 @@ def theirs(checkpoint: Path, tasks, include: Path, **settings) -> dict:
         )  # fmt: skip
 
 
-def agree(found: dict, expected: dict, *, closeness: float = 0.0) -> int:
+def agree(scores: dict, expected: dict, *, closeness: float = 0.0) -> int:
     """Hold every number against lm-eval's; return how many there are."""
-    for row in found["results"]:
+    for row in scores["results"]:
         key = f"{row['metric']},{row['filter']}"
         error = expected["results"][row["task"]].get(f"{row['metric']}_stderr,{row['filter']}")
         assert row["value"] == pytest.approx(expected["results"][row["task"]][key], rel=closeness, abs=closeness), row
@@ -106,50 +106,50 @@ def agree(found: dict, expected: dict, *, closeness: float = 0.0) -> int:
         if row["task"] in expected["n-samples"]:
             assert {"effective": row["n"], "original": row["of"]} == expected["n-samples"][row["task"]]
     numbers = [k for values in expected["results"].values() for k in values if "," in k and "_stderr" not in k]
-    assert len(found["results"]) == len(numbers)
+    assert len(scores["results"]) == len(numbers)
     return len(numbers)
 
 
 def test_multiple_choice_has_the_numbers_of_lm_eval_by_hand(data, written, tmp_path):
-    found = ours(SENTIMENT, [",".join(MULTIPLE_CHOICE)], tmp_path, data=data)
-    assert agree(found, theirs(SENTIMENT, MULTIPLE_CHOICE, written)) == 9
-    assert found["by_hand"].startswith(
+    scores = ours(SENTIMENT, [",".join(MULTIPLE_CHOICE)], tmp_path, data=data)
+    assert agree(scores, theirs(SENTIMENT, MULTIPLE_CHOICE, written)) == 9
+    assert scores["by_hand"].startswith(
         f"lm_eval --model hf --model_args pretrained={SENTIMENT},dtype=float32 --tasks hella"
     )
 
 
 def test_few_shots_and_a_limit_mean_what_they_mean_to_lm_eval(data, written, tmp_path):
     tasks = ("piqa_local", "winogrande_local", "arc_easy_local")
-    found = ours(STORIES, tasks, tmp_path, data=data, num_fewshot=2, limit=0.5, batch_size="3")
-    agree(found, theirs(STORIES, tasks, written, num_fewshot=2, limit=0.5))
-    assert {(row["n"], row["of"], row["n_shot"]) for row in found["results"]} == {(12, 24, 2)}
-    assert {row["differs"] for row in found["results"]} == {
+    scores = ours(STORIES, tasks, tmp_path, data=data, num_fewshot=2, limit=0.5, batch_size="3")
+    agree(scores, theirs(STORIES, tasks, written, num_fewshot=2, limit=0.5))
+    assert {(row["n"], row["of"], row["n_shot"]) for row in scores["results"]} == {(12, 24, 2)}
+    assert {row["differs"] for row in scores["results"]} == {
         f"few-shot examples from {split}, without the document, for want of train" for split in ("test", "validation")
     }
 
 
 def test_a_group_has_the_numbers_of_its_tasks_and_its_own(data, written, tmp_path):
-    found = ours(STORIES, ["blimp_local"], tmp_path, data=data, limit=4)
-    assert agree(found, theirs(STORIES, ["blimp_local"], written, limit=4)) == 68
-    group = next(row for row in found["results"] if row["task"] == "blimp_local")
+    scores = ours(STORIES, ["blimp_local"], tmp_path, data=data, limit=4)
+    assert agree(scores, theirs(STORIES, ["blimp_local"], written, limit=4)) == 68
+    group = next(row for row in scores["results"] if row["task"] == "blimp_local")
     assert (group["n"], group["version"]) == (67 * 4, "2.0")
 
 
 def test_generation_has_the_numbers_of_lm_eval_by_hand(data, written, tmp_path):
-    found = ours(STORIES, ["gsm8k_short"], tmp_path, include=written, limit=4, batch_size="auto")
-    assert agree(found, theirs(STORIES, ["gsm8k_short"], written, limit=4)) == 2
-    assert found["results"][0]["n_shot"] == 5
+    scores = ours(STORIES, ["gsm8k_short"], tmp_path, include=written, limit=4, batch_size="auto")
+    assert agree(scores, theirs(STORIES, ["gsm8k_short"], written, limit=4)) == 2
+    assert scores["results"][0]["n_shot"] == 5
 
 
 def test_rolling_log_likelihoods_have_the_numbers_of_lm_eval_by_hand(written, tmp_path):
-    found = ours(STORIES, ["stories"], tmp_path, include=written)
-    assert agree(found, theirs(STORIES, ["stories"], written), closeness=1e-6) == 2
-    assert found["results"][0]["version"] == "3.5"
+    scores = ours(STORIES, ["stories"], tmp_path, include=written)
+    assert agree(scores, theirs(STORIES, ["stories"], written), closeness=1e-6) == 2
+    assert scores["results"][0]["version"] == "3.5"
 
 
 def test_names_may_be_patterns_and_files(data, written, tmp_path):
-    found = ours(STORIES, ["arc_*_local", str(written / "stories.yaml")], tmp_path, data=data, limit=2)
-    assert {row["task"] for row in found["results"]} == {"arc_easy_local", "arc_challenge_local", "stories"}
+    scores = ours(STORIES, ["arc_*_local", str(written / "stories.yaml")], tmp_path, data=data, limit=2)
+    assert {row["task"] for row in scores["results"]} == {"arc_easy_local", "arc_challenge_local", "stories"}
 
 
 def test_a_table_a_file_and_nothing_else_is_printed(data, tmp_path, capfd):
@@ -157,7 +157,7 @@ def test_a_table_a_file_and_nothing_else_is_printed(data, tmp_path, capfd):
     printed = capfd.readouterr()
     assert printed.out.splitlines()[0].split() == ["task", "version", "shots", "metric", "value", "±", "stderr", "n"]
     assert printed.out.splitlines()[1].split()[:4] == ["piqa_local", "1.0", "0", "acc"]
-    assert "found.json" in printed.out
+    assert "scores.json" in printed.out
     assert printed.err == ""
 
 
@@ -166,21 +166,21 @@ def test_a_table_a_file_and_nothing_else_is_printed(data, tmp_path, capfd):
     [
         ({"tasks": []}, "names no task"),
         ({"tasks": ["piqa_local"], "batch_size": "many"}, "must be auto or a whole number"),
-        ({"tasks": ["piqa_local"], "limit": -1.0}, "leaves no document"),
+        ({"tasks": ["piqa_local"], "limit": -1.0}, "--limit must be above 0"),
         ({"tasks": ["piqa_loca"]}, "'piqa_loca' is unknown"),
         ({"tasks": ["piqa_local"]}, "reads its documents from files"),
     ],
 )
-def test_what_cannot_be_right_is_said_before_anything_is_computed(settings, message, tmp_path, monkeypatch):
+def test_invalid_options_are_refused_before_anything_is_computed(settings, message, tmp_path, monkeypatch):
     monkeypatch.delenv("LOSSBENCH_EVAL_DATA", raising=False)
     monkeypatch.setattr("bench.models.loading.load_model", None)
     with pytest.raises(UsageError, match=message):
-        evaluate_tasks(str(STORIES), out=tmp_path / "found.json", **settings)
-    assert not (tmp_path / "found.json").exists()
+        evaluate_tasks(str(STORIES), out=tmp_path / "scores.json", **settings)
+    assert not (tmp_path / "scores.json").exists()
 
 
 @pytest.mark.parametrize("checkpoint", ["nowhere", "nobody/nothing", "run:abc"])
-def test_an_absent_checkpoint_is_told(checkpoint, tmp_path, monkeypatch):
+def test_an_absent_checkpoint_is_refused(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UsageError, match=r"no such folder|no finished run"):
         evaluate_tasks(checkpoint, tasks=["piqa_local"], data=tmp_path)
@@ -208,20 +208,20 @@ def test_five_public_tasks_have_the_numbers_of_lm_evals_own_command(tmp_path):
         [*command, "--output_path", str(tmp_path / "hand")], check=True, env=environment, capture_output=True
     )
     (path,) = (tmp_path / "hand").rglob("results*.json")
-    found = ours(SENTIMENT, MULTIPLE_CHOICE, tmp_path, data=data, limit=40)
-    assert agree(found, json.loads(path.read_text())) == 9
+    scores = ours(SENTIMENT, MULTIPLE_CHOICE, tmp_path, data=data, limit=40)
+    assert agree(scores, json.loads(path.read_text())) == 9
 
 
 @pytest.mark.slow
 def test_gsm8k_and_blimp_have_the_numbers_of_lm_eval_by_hand(data, written, tmp_path):
     tasks = ["gsm8k_local", "gsm8k_cot_local", "blimp_local"]
-    found = ours(STORIES, tasks, tmp_path, data=data, limit=40)
-    assert agree(found, theirs(STORIES, tasks, written, limit=40)) == 72
+    scores = ours(STORIES, tasks, tmp_path, data=data, limit=40)
+    assert agree(scores, theirs(STORIES, tasks, written, limit=40)) == 72
 
 
-def test_the_suites_own_task_can_be_given_by_its_folder(tmp_path):
-    found = ours(STORIES, ["blimp"], tmp_path, include=SUITES / "sentiment", limit=8)
-    assert [(row["task"], row["metric"], row["n"]) for row in found["results"]] == [("blimp", "acc", 8)]
+def test_the_suites_own_task_is_read_from_its_folder(tmp_path):
+    scores = ours(STORIES, ["blimp"], tmp_path, include=SUITES / "sentiment", limit=8)
+    assert [(row["task"], row["metric"], row["n"]) for row in scores["results"]] == [("blimp", "acc", 8)]
 
 
 def test_a_data_set_in_the_cache_needs_no_network(data, written, tmp_path, monkeypatch):
@@ -241,6 +241,6 @@ def test_a_data_set_in_the_cache_needs_no_network(data, written, tmp_path, monke
         (target / f"arrow-{split}.arrow").rename(target / f"hellaswag-{split}.arrow")
     changed = {"builder_name": "parquet", "dataset_name": "hellaswag", "config_name": "default"}
     (target / "dataset_info.json").write_text(json.dumps(info | changed))
-    found = ours(STORIES, ["hellaswag"], tmp_path)
-    agree({**found, "results": [row | {"task": "hellaswag_local"} for row in found["results"]]},
+    scores = ours(STORIES, ["hellaswag"], tmp_path)
+    agree({**scores, "results": [row | {"task": "hellaswag_local"} for row in scores["results"]]},
           theirs(STORIES, ["hellaswag_local"], written))  # fmt: skip

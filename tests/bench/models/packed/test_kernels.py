@@ -18,11 +18,11 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def fast() -> Kernels:
-    found = kernels()
-    if found is None and os.environ.get("LOSSBENCH_KERNELS"):
+    library = kernels()
+    if library is None and os.environ.get("LOSSBENCH_KERNELS"):
         pytest.skip("LOSSBENCH_KERNELS says that torch computes everything")
-    assert found is not None
-    return found
+    assert library is not None
+    return library
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def test_every_kernel_gives_what_torch_gives(fast, threads, monkeypatch, count, 
 
 def test_large_inputs_are_shared_among_threads_with_the_same_result(fast, threads):
     x, weight, grad = torch.randn(3 * ALONE // 64, 64), torch.randn(64), torch.randn(3 * ALONE // 64, 64)
-    found = []
+    results = []
     for count in (1, 2):
         threads(count)
         out, inverse = fast.norm_forward(x, weight, 1e-6, torch.float32)
-        found.append((out, *fast.norm_backward(x, weight, inverse, grad)))
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
-    assert torch.allclose(found[0][2], found[1][2], rtol=1e-4, atol=1e-3)
+        results.append((out, *fast.norm_backward(x, weight, inverse, grad)))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert torch.allclose(results[0][2], results[1][2], rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("window", [None, 1, 3])
@@ -88,7 +88,7 @@ def test_what_is_no_number_stays_so(fast):
     assert fast.swiglu_forward(nan.bfloat16(), torch.ones(2, 40).bfloat16()).isnan().all()
 
 
-def test_tensors_that_no_kernel_takes_are_told(fast):
+def test_tensors_that_no_kernel_takes_are_recognised(fast):
     x = torch.randn(4, 6)
     assert fast.takes(x, x)
     assert not fast.takes(x.T)
@@ -96,7 +96,7 @@ def test_tensors_that_no_kernel_takes_are_told(fast):
     assert not fast.takes(x.double())
 
 
-def test_a_kernel_that_is_wrong_is_found_out(fast, monkeypatch, caplog):
+def test_a_kernel_that_is_wrong_is_detected(fast, monkeypatch, caplog):
     monkeypatch.setattr(Kernels, "swiglu_forward", lambda self, gate, up: gate * up)
     kernels.cache_clear()
     try:
@@ -107,14 +107,14 @@ def test_a_kernel_that_is_wrong_is_found_out(fast, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(
-    "given", [{"LOSSBENCH_KERNELS": "off"}, {"PATH": "/nowhere"}], ids=["told so", "without a compiler"]
+    "setting", [{"LOSSBENCH_KERNELS": "off"}, {"PATH": "/nowhere"}], ids=["switched off", "without a compiler"]
 )
-def test_without_kernels_a_model_is_packed_all_the_same(given, tmp_path):
+def test_without_kernels_a_model_is_packed_all_the_same(setting, tmp_path):
     code = (
         "from bench.models.packed.kernels import kernels; from bench.models.logprobs import CompletionLogProbs as C;"
         "from tests.bench.conftest import tiny_model; print(kernels(), C(tiny_model(), packed=True).packed)"
     )
-    environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ".", **given}
+    environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ".", **setting}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment,
         cwd=module.Path(__file__).parents[4],

@@ -81,7 +81,7 @@ def made(build, seed=0):
 
 def both(model, rows, precision=torch.float32):
     """Log-probs of all completion tokens, rows in order, and all gradients of a curved function of them, either way."""
-    found = []
+    results = []
     for packed in (False, True):
         scored = CompletionLogProbs(copy.deepcopy(model), packed=packed)
         assert scored.packed is packed, scored.why
@@ -90,8 +90,8 @@ def both(model, rows, precision=torch.float32):
         logps = scores.logps[scores.mask]
         (logps * torch.linspace(0.5, 1.5, len(logps))).exp().sum().backward()
         gradients = {name: p.grad for name, p in scored.named_parameters() if p.grad is not None}
-        found.append((logps.detach(), gradients))
-    return found
+        results.append((logps.detach(), gradients))
+    return results
 
 
 @pytest.mark.parametrize("name", PACKABLE)
@@ -118,7 +118,7 @@ def test_a_model_that_cannot_be_packed_says_why_and_takes_padded_rows(name):
     assert scored(scored.lay(ROWS, pad_id=1)).logps.isfinite().all()
 
 
-def test_a_model_that_mixes_tokens_outside_attention_is_found_out():
+def test_a_model_that_mixes_tokens_outside_attention_is_detected():
     class Leaky(tf.LlamaForCausalLM):
         pass
 
@@ -144,7 +144,7 @@ def test_the_mlp_of_the_last_layer_works_on_read_tokens_and_is_put_back():
     model = tiny_model()
     seen = []
     for layer in model.model.layers:
-        layer.mlp.gate_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+        layer.mlp.gate_proj.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].shape[1]))
     own = model.model.layers[-1].mlp.forward = model.model.layers[-1].mlp.forward  # as hooks of other libraries put it
     layout = pack(ROWS)
     scored = CompletionLogProbs(model, packed=True)
@@ -182,10 +182,10 @@ def test_any_rows_pack_to_their_padded_log_probs(prompts, drawn):
     rows = [(prompts[which % len(prompts)], completion) for which, completion in drawn]
     model = tiny_model()
     plain, quick = CompletionLogProbs(model), CompletionLogProbs(copy.deepcopy(model), packed=True)
-    expected, found = plain(plain.lay(rows, pad_id=1)), quick(quick.lay(rows, pad_id=1))
-    assert torch.allclose(found.logps[found.mask], expected.logps[expected.mask], atol=2e-6)
+    expected, scores = plain(plain.lay(rows, pad_id=1)), quick(quick.lay(rows, pad_id=1))
+    assert torch.allclose(scores.logps[scores.mask], expected.logps[expected.mask], atol=2e-6)
     expected.logps.sum().backward()
-    found.logps.sum().backward()
+    scores.logps.sum().backward()
     for one, other in zip(plain.parameters(), quick.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, rtol=1e-4, atol=1e-5)
     layout = pack(rows)

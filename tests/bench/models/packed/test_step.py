@@ -66,19 +66,19 @@ def step(name, *, packed, micro_batch=8, precision="fp32", data=None, watch=Fals
 @pytest.mark.parametrize("micro_batch", [8, 3])
 def test_loss_and_gradient_are_those_of_the_padded_step(name, micro_batch):
     oracle, expected = step(name, packed=False)
-    found, change = step(name, packed=True, micro_batch=micro_batch)
+    result, change = step(name, packed=True, micro_batch=micro_batch)
     assert expected.norm() > 0
     assert float((change - expected).norm() / expected.norm()) < 1e-5
-    assert found.sums == pytest.approx(oracle.sums, rel=1e-5, abs=1e-4)
-    assert found.state == pytest.approx(oracle.state, rel=1e-5, abs=1e-6)
-    assert found.grad_norm == pytest.approx(oracle.grad_norm, rel=1e-5)
+    assert result.sums == pytest.approx(oracle.sums, rel=1e-5, abs=1e-4)
+    assert result.state == pytest.approx(oracle.state, rel=1e-5, abs=1e-6)
+    assert result.grad_norm == pytest.approx(oracle.grad_norm, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["dpo", "kto", "tdpo2", "infonca", "aot"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_entropy_and_top_1_are_those_of_the_whole_models_logits_and_change_no_step(name, packed):
     _, unwatched = step(name, packed=packed, micro_batch=3)
-    found, change = step(name, packed=packed, micro_batch=3, watch=True)
+    result, change = step(name, packed=packed, micro_batch=3, watch=True)
     assert torch.equal(change, unwatched)
     data, model = tiny_pairs(12), tiny_model()
     with torch.no_grad():
@@ -91,7 +91,7 @@ def test_entropy_and_top_1_are_those_of_the_whole_models_logits_and_change_no_st
         entropies.append(torch.distributions.Categorical(logits=logits).entropy())
         if good:
             hits.append(logits.argmax(dim=-1) == torch.tensor(completion))
-    row = found.curve_row()
+    row = result.curve_row()
     assert row["entropy"] == pytest.approx(float(torch.cat(entropies).mean()), rel=1e-5)
     assert row["chosen_top1"] == pytest.approx(float(torch.cat(hits).float().mean()))
     assert 0 < row["chosen_top1"] < 1

@@ -221,7 +221,7 @@ def test_prompts_of_fresh_rounds_are_disjoint_and_those_of_others_are_the_same()
         ({"prompts": 400, "fresh": True}, "300 for each of 2 rounds"),
         ({"both_orders": True}, "judge gold sees one answer at a time"),
         ({"pairs": "best"}, "best-worst"),
-        ({"judge": "selfish"}, "not a judge"),
+        ({"judge": "selfish"}, "unknown judge"),
     ],
 )
 def test_what_rounds_cannot_do_is_refused_before_anything_is_sampled(tmp_path, changes, said):
