@@ -44,19 +44,19 @@ class InspectRequest:
 class Trained:
     """A model to inspect: as it was named, where it lies, and its run's spec, None for a folder."""
 
-    given: str
+    name: str
     folder: Path
     content: str
     spec: RunSpec | None
     run: Path | None = None
 
 
-def find_trained(given: str, results: Path) -> Trained:
+def find_trained(name: str, results: Path) -> Trained:
     """Return the model that ``given`` names, with its spec where it is a run. Raises UsageError, RunError."""
-    folder = resolve_model(given, results=results)
-    run = find_run(given.removeprefix(RUN), results) if given.startswith(RUN) else None
+    folder = resolve_model(name, results=results)
+    run = find_run(name.removeprefix(RUN), results) if name.startswith(RUN) else None
     spec = None if run is None else read_run(run)
-    return Trained(given=given, folder=folder, content=model_hash(folder), spec=spec, run=run)
+    return Trained(name=name, folder=folder, content=model_hash(folder), spec=spec, run=run)
 
 
 def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
@@ -69,7 +69,7 @@ def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
         return resolve_model(request.against, results=request.results)
     for one in models:
         if one.spec is None:
-            raise UsageError(f"{one.given} is no run: what it started from is not known", fix="--against START")
+            raise UsageError(f"{one.name} is no run: what it started from is not known", fix="--against START")
     contents = {one.spec.model.content for one in models if one.spec is not None}
     if len(contents) > 1:
         raise UsageError(
@@ -81,7 +81,7 @@ def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
         folder = get_suite(source.removeprefix("suite ")).model_folder
         if folder is None:
             raise UsageError(
-                f"{models[0].given}: {source} trains a table of logits, which has no layers",
+                f"{models[0].name}: {source} trains a table of logits, which has no layers",
                 fix="inspect runs of a language model",
             )
     else:

@@ -17,7 +17,7 @@ from bench.data.table import data_folder, read_encoded
 from bench.data.tokens import Encoded, EncodedPair
 from bench.errors import RunError, UsageError
 from bench.evaluate.gold_reward import load_gold
-from bench.inspect.passes import Text
+from bench.inspect.hooks import Text
 from bench.suites.pairs import load_prompts, load_scored
 from bench.suites.suite import Suite
 
@@ -55,8 +55,8 @@ class Material:
         if self.behaviour is not None:
             b = self.behaviour
             behaviour = [b.prompts, b.tokens, b.temperature, b.seed]
-        said = json.dumps([len(self.probe), rows, behaviour], separators=(",", ":"))
-        return hashlib.sha256(said.encode()).hexdigest()
+        content = json.dumps([len(self.probe), rows, behaviour], separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
@@ -64,8 +64,8 @@ def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
     (the samples between say little either way), validation samples to measure, test prompts to continue."""
     scored = load_scored(suite.folder / "data", "train")
     rows = [
-        (value, at, Text(ids=(*row.prompt_ids, *ids), first=len(row.prompt_ids), group=at))
-        for at, row in enumerate(scored)
+        (value, index, Text(ids=(*row.prompt_ids, *ids), first=len(row.prompt_ids), group=index))
+        for index, row in enumerate(scored)
         for ids, value in zip(row.completions, row.scores, strict=True)
         if ids
     ]
@@ -74,8 +74,8 @@ def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
     probe = [replace(t, label=False) for *_, t in ranked[:each]] + [replace(t, label=True) for *_, t in ranked[-each:]]
     probe.sort(key=lambda text: text.group)
     measured = [
-        Text(ids=(*row.prompt_ids, *row.completions[0]), first=len(row.prompt_ids), group=at)
-        for at, row in enumerate(load_scored(suite.folder / "data", "validation"))
+        Text(ids=(*row.prompt_ids, *row.completions[0]), first=len(row.prompt_ids), group=index)
+        for index, row in enumerate(load_scored(suite.folder / "data", "validation"))
         if row.completions[0]
     ]
     gold, evaluation = load_gold(suite.folder / "gold"), suite.evaluation
@@ -102,7 +102,7 @@ def preference_material(encoded: Encoded, *, count: int, source: str) -> Materia
     """Of preference data: completions of every second prompt for the probe, chosen (desirable) against rejected ones,
     those of the other prompts to measure."""
     rows = [text for row in encoded.rows for text in _completions(row)]
-    order = {group: at for at, group in enumerate(dict.fromkeys(text.group for text in rows))}
+    order = {group: index for index, group in enumerate(dict.fromkeys(text.group for text in rows))}
     halves = [[text for text in rows if order[text.group] % 2 == half] for half in (0, 1)]
     return Material(
         probe=tuple(_balanced(_distinct(halves[0]), each=max(count, PROBE_LEAST))),
@@ -117,9 +117,9 @@ def file_material(positive: Path, negative: Path, tokenizer: Any, *, count: int,
     classes = [read_texts(path, tokenizer, longest=longest) for path in (positive, negative)]
     each = min(max(count, PROBE_LEAST), *map(len, classes))
     texts = [
-        Text(ids=ids, first=first, label=label, group=at)
+        Text(ids=ids, first=first, label=label, group=index)
         for label, rows in zip((True, False), classes, strict=True)
-        for at, (ids, first) in enumerate(rows[:each])
+        for index, (ids, first) in enumerate(rows[:each])
     ]
     return Material(probe=tuple(texts), texts=(), source=f"{positive.name} against {negative.name}")
 
@@ -133,7 +133,7 @@ def read_texts(path: Path, tokenizer: Any, *, longest: int) -> list[tuple[tuple[
         UsageError: the file cannot be read, or a row is no text, named with its number.
     """
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    found = []
+    rows = []
     for _, number, raw in raw_rows(path):
         if isinstance(raw, RowError):
             raise UsageError(f"{path}, row {number}: {raw.problem}", fix=raw.fix)
@@ -144,10 +144,10 @@ def read_texts(path: Path, tokenizer: Any, *, longest: int) -> list[tuple[tuple[
         first = len(head) or min(1, len(ids) - 1)
         if len(ids) <= first:
             raise UsageError(f"{path}, row {number}: no token is left to count", fix="give texts of several words")
-        found.append((ids, first))
-    if not found:
+        rows.append((ids, first))
+    if not rows:
         raise UsageError(f"{path} holds no texts", fix=SHAPE)
-    return found
+    return rows
 
 
 def own_preferences(path: Path, tokenizer: Any, *, count: int, longest: int) -> Material:
@@ -207,4 +207,4 @@ def _spread(texts: Sequence[Text], count: int) -> list[Text]:
     """``count`` texts at equal distances."""
     if len(texts) <= count:
         return list(texts)
-    return [texts[at * len(texts) // count] for at in range(count)]
+    return [texts[index * len(texts) // count] for index in range(count)]

@@ -110,9 +110,9 @@ def measure(
     gold = load_gold(folder)
     labels = np.array([review.label for review in reviews])
     pieces = cut([review.text for review in reviews])
-    owner = np.repeat(np.arange(len(reviews)), [len(found) for found in pieces])
+    owner = np.repeat(np.arange(len(reviews)), [len(snippets) for snippets in pieces])
     whole = gold.score([review.text for review in reviews])
-    snippet = gold.score([piece for found in pieces for piece in found])
+    snippet = gold.score([piece for snippets in pieces for piece in snippets])
     return {
         "whole": float(((whole > 0) == (labels == 1)).mean()),
         "snippet": float(((snippet > 0) == (labels[owner] == 1)).mean()),
@@ -149,12 +149,12 @@ def _count(
     texts = [review.text for review in reviews]
     pieces = cut(texts)
     labels = np.array([review.label for review in reviews], dtype=np.int64)
-    owner = np.repeat(np.arange(len(texts)), [len(found) for found in pieces])
+    owner = np.repeat(np.arange(len(texts)), [len(snippets) for snippets in pieces])
     counter = CountVectorizer(
         token_pattern=TOKEN_PATTERN, ngram_range=(1, 2), min_df=recipe.minimum_reviews, dtype=np.float64
     )
     whole = counter.fit_transform(texts)
-    parts = counter.transform(piece for found in pieces for piece in found)
+    parts = counter.transform(piece for snippets in pieces for piece in snippets)
     weights = np.concatenate([np.full(len(texts), recipe.review_weight), np.ones(len(owner))])
     return list(counter.get_feature_names_out()), _Examples(
         counts=vstack([whole, parts]).tocsr(),

@@ -112,10 +112,10 @@ def train_language_model(
             optimizer.step()
             step += 1
             if step % recipe.validate_every == 0 or step == steps:
-                held = validation_loss(model, held_out)
-                curve.append({"tokens": float(step * recipe.batch * recipe.context), "validation_loss": held})
+                current_loss = validation_loss(model, held_out)
+                curve.append({"tokens": float(step * recipe.batch * recipe.context), "validation_loss": current_loss})
                 left = (time.monotonic() - started) / step * (steps - step) / 60
-                report(f"step {step}/{steps} · validation {held:.4f} nats/token · {left:.0f} min left")
+                report(f"step {step}/{steps} · validation {current_loss:.4f} nats/token · {left:.0f} min left")
     return model.eval(), curve
 
 

@@ -1,7 +1,5 @@
 """The build of the sentiment suite's assets: model, gold reward, data, BLiMP; and their provenance."""
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from bench.errors import UsageError
 from bench.evaluate.gold_reward import load_gold
 from bench.suites.build.assets import write_provenance
 from bench.suites.build.blimp import texts_digest, write_blimp
@@ -72,35 +69,6 @@ def build_sentiment(
     return write_provenance(out, corpus=reviews.hashes, manifests=manifests)
 
 
-def adopt_model(trained: Path, description: Path, corpus: Path, out: Path, *, recipe: SentimentRecipe) -> None:
-    """Take an already trained start model as the model stage of ``out``, as if ``build_sentiment`` had trained it.
-
-    Args:
-        trained: folder that ``language_model.save`` wrote. description: JSON that ``language_model.describe`` made.
-
-    Raises:
-        UsageError: the description is of another recipe than ``recipe.language_model``.
-    """
-    told = json.loads(description.read_text(encoding="utf-8"))
-    if told["recipe"] != asdict(recipe.language_model):
-        raise UsageError(f"{description} describes another recipe than the one asked for", fix="give the same recipe")
-
-    def write(folder: Path) -> dict[str, Any]:
-        for path in sorted(trained.iterdir()):
-            shutil.copyfile(path, folder / path.name)
-        return told
-
-    run_stage(out / "model", inputs=_model_inputs(read_corpus(corpus), recipe), write=write)
-
-
-def _model_inputs(corpus: Corpus, recipe: SentimentRecipe) -> dict[str, Any]:
-    return {
-        "corpus": corpus.hashes,
-        "recipe": asdict(recipe.language_model),
-        "validation_reviews": recipe.validation_reviews,
-    }
-
-
 def _model_stage(
     corpus: Corpus, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -119,7 +87,12 @@ def _model_stage(
         save(model, tokenizer, folder)
         return describe(recipe.language_model, curve) | {"train_tokens": len(train)}
 
-    return _told(report, out / "model", inputs=_model_inputs(corpus, recipe), write=write)
+    inputs = {
+        "corpus": corpus.hashes,
+        "recipe": asdict(recipe.language_model),
+        "validation_reviews": recipe.validation_reviews,
+    }
+    return _run_and_report(report, out / "model", inputs=inputs, write=write)
 
 
 def _gold_stage(
@@ -136,7 +109,7 @@ def _gold_stage(
         "recipe": asdict(recipe.classifier),
         "tokenizer": _files(out, "model")["tokenizer.json"],
     }
-    return _told(
+    return _run_and_report(
         report,
         out / "gold",
         inputs=inputs,
@@ -165,7 +138,7 @@ def _data_stage(
         "model": _files(out, "model"),
         "gold": _files(out, "gold"),
     }
-    return _told(
+    return _run_and_report(
         report,
         out / "data",
         inputs=inputs,
@@ -182,7 +155,7 @@ def _data_stage(
 
 
 def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> dict[str, Any]:
-    return _told(
+    return _run_and_report(
         report,
         out / "blimp",
         inputs={"items": recipe.blimp_items, "seed": recipe.blimp_seed, "texts": texts_digest()},
@@ -190,7 +163,7 @@ def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: C
     )
 
 
-def _told(
+def _run_and_report(
     report: Callable[[str], None], folder: Path, *, inputs: dict[str, Any], write: Callable[[Path], dict[str, Any]]
 ) -> dict[str, Any]:
     manifest, fresh = run_stage(folder, inputs=inputs, write=write)

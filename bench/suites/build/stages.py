@@ -74,8 +74,8 @@ def damaged_files(folder: Path, table: Mapping[str, Mapping[str, Any]]) -> list[
         path = folder / name
         if not path.is_file():
             faults.append(f"{name}: absent")
-        elif (found := file_digest(path)) != entry["sha256"]:
-            faults.append(f"{name}: SHA-256 is {found[:16]}…, recorded is {entry['sha256'][:16]}…")
+        elif (digest := file_digest(path)) != entry["sha256"]:
+            faults.append(f"{name}: SHA-256 is {digest[:16]}…, recorded is {entry['sha256'][:16]}…")
     return faults
 
 

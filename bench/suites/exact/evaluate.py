@@ -102,14 +102,14 @@ def policy_logps(model: Any, problem: Problem, *, contexts: Sequence[int]) -> Ar
     # A last token, which nothing is asked about: the log-prob path looks at what predicts a next token.
     paths = torch.cat([deepest, deepest.new_full((len(deepest), 1), END)], dim=1)
     rows, places = _first_visits(problem)
-    found = []
+    logits_by_context = []
     with evaluating(model):
         for context in contexts:
             prompt = paths.new_full((len(paths), 1), problem.prompt(context)[0])
             ids = torch.cat([prompt, paths], dim=1)
             logits = torch.cat([_logits(model, part) for part in ids.split(ROWS)])
-            found.append(logits[rows, places, : spec.symbols + 1].float().cpu())
-    return sequence_logps(torch.stack(found).numpy())
+            logits_by_context.append(logits[rows, places, : spec.symbols + 1].float().cpu())
+    return sequence_logps(torch.stack(logits_by_context).numpy())
 
 
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -146,7 +146,7 @@ def _frontier_metrics(scores: Mapping[str, Array], log_ref: Array, gold: Array, 
 
 
 def _distances(log_policy: Array, log_ref: Array, gold: Array, *, beta0: float, beta: float | None) -> Measured:
-    found: dict[str, tuple[Array, bool | None]] = {
+    distances: dict[str, tuple[Array, bool | None]] = {
         "entropy": (entropy(log_policy), None),
         "win_rate": (win_rate(log_policy, log_ref, gold), True),
         "best_mass": (_mass_at(log_policy, gold.argmax(axis=-1)), True),
@@ -154,13 +154,13 @@ def _distances(log_policy: Array, log_ref: Array, gold: Array, *, beta0: float, 
     }
     if beta0 > 0:
         distance = kl(log_policy, optimal_policy(log_ref, gold, beta=beta0))
-        found |= {"regret": (beta0 * distance, False), "kl_to_optimum": (distance, False)}
+        distances |= {"regret": (beta0 * distance, False), "kl_to_optimum": (distance, False)}
     else:
         # The optimum is then on the best completions alone, and any other policy infinitely far from it.
-        found["regret"] = (gold.max(axis=-1) - expected_reward(log_policy, gold), False)
+        distances["regret"] = (gold.max(axis=-1) - expected_reward(log_policy, gold), False)
     if beta is not None and math.isfinite(beta):
-        found["implicit_reward_error"] = (implicit_reward_error(log_policy, log_ref, gold, beta=beta), False)
-    return found
+        distances["implicit_reward_error"] = (implicit_reward_error(log_policy, log_ref, gold, beta=beta), False)
+    return distances
 
 
 def _mass_at(log_policy: Array, completion: NDArray[np.intp]) -> Array:

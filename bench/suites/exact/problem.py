@@ -114,18 +114,18 @@ def sequence_logps(logits: NDArray[np.floating]) -> Array:
     wide = logits.astype(np.float64)
     wide = wide - wide.max(axis=-1, keepdims=True)
     log_p = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    found = np.zeros((contexts, 1 + nodes * symbols))
+    log_probs = np.zeros((contexts, 1 + nodes * symbols))
     first, width = 0, 1
     while first < nodes:
         level = slice(first, first + width)
         below = slice(first + width, first + width + width * symbols)
-        found[:, below] = (found[:, level, None] + log_p[:, level, 1:]).reshape(contexts, -1)
+        log_probs[:, below] = (log_probs[:, level, None] + log_p[:, level, 1:]).reshape(contexts, -1)
         first, width = first + width, width * symbols
-    found[:, :nodes] += log_p[:, :, END]
-    return found
+    log_probs[:, :nodes] += log_p[:, :, END]
+    return log_probs
 
 
-def preference(problem: Problem) -> Array:
+def preference_table(problem: Problem) -> Array:
     """Return P(i ≻ j | x), ``[C, Y, Y]``: Bradley-Terry in the label reward (or 1, 0, and ½ where equal), then flips.
 
     ``ties`` is not in it: which pairs are closest depends on the pairs that were drawn.
@@ -148,11 +148,11 @@ def preference(problem: Problem) -> Array:
 
 
 def _completions(spec: ProblemSpec) -> tuple[tuple[int, ...], ...]:
-    found: list[tuple[int, ...]] = []
+    completions: list[tuple[int, ...]] = []
     for depth in range(spec.length + 1):
         end = (END,) if depth < spec.length else ()
-        found += [(*ids, *end) for ids in itertools.product(range(1, spec.symbols + 1), repeat=depth)]
-    return tuple(found)
+        completions += [(*ids, *end) for ids in itertools.product(range(1, spec.symbols + 1), repeat=depth)]
+    return tuple(completions)
 
 
 def _reward(spec: ProblemSpec, count: int) -> Array:
@@ -160,8 +160,8 @@ def _reward(spec: ProblemSpec, count: int) -> Array:
         return spec.reward_scale * _generator(spec, REWARD_STREAM).standard_normal((spec.contexts, count))
     # Levels in equal number, in an order drawn for each context, so that none has too few completions of one level.
     order = _shuffled(len(LEVELS), spec.contexts, random=_generator(spec, LEVEL_STREAM))
-    places = _shuffled(count, spec.contexts, random=_generator(spec, REWARD_STREAM))
-    return LEVELS[np.take_along_axis(order, places % len(LEVELS), axis=1)]
+    ranks = _shuffled(count, spec.contexts, random=_generator(spec, REWARD_STREAM))
+    return LEVELS[np.take_along_axis(order, ranks % len(LEVELS), axis=1)]
 
 
 def _shuffled(count: int, contexts: int, *, random: np.random.Generator) -> NDArray[np.int64]:

@@ -55,9 +55,9 @@ class Population:
             "reward": (contexts, completions),
         }
         for name, shape in shapes.items():
-            given = getattr(self, name).shape
-            if given != shape:
-                raise ValueError(f"log_ref of shape {self.log_ref.shape} asks for {name} of {shape}, got {given}")
+            actual = getattr(self, name).shape
+            if actual != shape:
+                raise ValueError(f"log_ref of shape {self.log_ref.shape} asks for {name} of {shape}, got {actual}")
         if completions < 2:
             raise ValueError("a context needs two completions or more")
         if not np.allclose(logsumexp(self.log_ref, axis=-1), 0, atol=ROUNDING):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.evaluate.states import in_batches
-from bench.inspect.anatomy import Anatomy, states_in
+from bench.inspect.decoder import Decoder, hidden_states_in
 
 KEPT_BYTES = 256 << 20
 """Of activations of all layers that one batch may hold: as many rows share a batch."""
@@ -50,52 +50,54 @@ class Trace:
     states: dict[int, Tensor] = field(default_factory=dict)
 
 
-def batches_of(texts: Sequence[Text], anatomy: Anatomy) -> list[Batch]:
+def batches_of(texts: Sequence[Text], decoder: Decoder) -> list[Batch]:
     """Lay texts out by length, padded on the right, few enough at once that all layers' neurons fit in memory."""
     longest = max(len(text.ids) for text in texts)
-    width = sum(neurons + 4 * hidden for neurons, hidden in anatomy.shape)
+    width = sum(neurons + 4 * hidden for neurons, hidden in decoder.shape)
     rows = max(1, KEPT_BYTES // (4 * width * longest))
-    return [_laid(texts, part, anatomy.device) for part in in_batches([len(t.ids) for t in texts], batch=rows)]
+    return [_pad(texts, part, decoder.device) for part in in_batches([len(t.ids) for t in texts], batch=rows)]
 
 
-def _laid(texts: Sequence[Text], part: Sequence[int], device: torch.device) -> Batch:
+def _pad(texts: Sequence[Text], part: Sequence[int], device: torch.device) -> Batch:
     shape = (len(part), max(len(texts[row].ids) for row in part))
     ids, seen, counted = torch.zeros(shape, dtype=torch.long), torch.zeros(shape), torch.zeros(shape)
-    for at, row in enumerate(part):
+    for index, row in enumerate(part):
         length = len(texts[row].ids)
-        ids[at, :length] = torch.tensor(texts[row].ids)
-        seen[at, :length] = 1
-        counted[at, texts[row].first : length] = 1
+        ids[index, :length] = torch.tensor(texts[row].ids)
+        seen[index, :length] = 1
+        counted[index, texts[row].first : length] = 1
     return Batch(rows=tuple(part), ids=ids.to(device), seen=seen.bool().to(device), counted=counted.bool().to(device))
 
 
 @torch.no_grad()
-def look(anatomy: Anatomy, batch: Batch) -> None:
+def run_backbone(decoder: Decoder, batch: Batch) -> None:
     """Run the model below its head on a batch, for what its hooks see."""
     seen = None if bool(batch.seen.all()) else batch.seen.long()
-    anatomy.backbone(input_ids=batch.ids, attention_mask=seen, use_cache=False)
+    decoder.backbone(input_ids=batch.ids, attention_mask=seen, use_cache=False)
 
 
 @contextmanager
-def traced(anatomy: Anatomy, *, neurons: bool = False, writes: bool = False, states: bool = False) -> Iterator[Trace]:
+def record_activations(
+    decoder: Decoder, *, neurons: bool = False, writes: bool = False, states: bool = False
+) -> Iterator[Trace]:
     """Keep what was asked for of each forward pass, until the next one."""
     trace = Trace()
     hooks: list[Any] = []
-    for at, layer in enumerate(anatomy.layers):
+    for index, layer in enumerate(decoder.layers):
 
-        def read(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
+        def read(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
             if neurons:
-                trace.neurons[at] = given[0]
+                trace.neurons[index] = inputs[0]
             if writes:
-                trace.writes[at] = output.reshape(*given[0].shape[:-1], -1)
+                trace.writes[index] = output.reshape(*inputs[0].shape[:-1], -1)
 
-        def attend(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
-            trace.attended[at] = states_in(output)
+        def attend(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+            trace.attended[index] = hidden_states_in(output)
 
-        def passed(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
-            trace.states[at] = states_in(output)
+        def passed(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+            trace.states[index] = hidden_states_in(output)
 
-        hooks.append(layer.reader.register_forward_hook(read))
+        hooks.append(layer.down_projection.register_forward_hook(read))
         if writes:
             hooks += [module.register_forward_hook(attend) for module in layer.attention]
         if states:
@@ -108,20 +110,20 @@ def traced(anatomy: Anatomy, *, neurons: bool = False, writes: bool = False, sta
 
 
 @contextmanager
-def patched(anatomy: Anatomy, source: Trace, masks: Masks) -> Iterator[None]:
+def patch_neurons(decoder: Decoder, source: Trace, masks: Masks) -> Iterator[None]:
     """Let the neurons of ``masks`` say what ``source`` has for them, in each forward pass of the block.
 
     ``source`` is read when a layer is reached: it has to hold the same tokens by then.
     """
     hooks = []
-    for at, layer in enumerate(anatomy.layers):
-        if not bool(masks[at].any()):
+    for index, layer in enumerate(decoder.layers):
+        if not bool(masks[index].any()):
             continue
 
-        def put(module: nn.Module, given: Any, at: int = at) -> Any:
-            return (torch.where(masks[at], source.neurons[at].reshape(given[0].shape), given[0]), *given[1:])
+        def put(module: nn.Module, inputs: Any, index: int = index) -> Any:
+            return (torch.where(masks[index], source.neurons[index].reshape(inputs[0].shape), inputs[0]), *inputs[1:])
 
-        hooks.append(layer.reader.register_forward_pre_hook(put))
+        hooks.append(layer.down_projection.register_forward_pre_hook(put))
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from scipy.special import logsumexp, wrightomega
 
 from bench.suites.exact.theory.population import Array, Population, require
 
-Below = Callable[[float, Array], Array]
+Bend = Callable[[float, Array], Array]
 """(x, d) to the z with g(z) = g(x) - d, for d >= 0; -inf where g does not reach so low."""
 FIT = 1e-7
 
@@ -47,15 +47,15 @@ def mean_log_probs(population: Population, *, kept: float = 0.0) -> Scale:
     return Scale(np.broadcast_to(population.tokens, population.log_ref.shape), kept * population.log_ref)
 
 
-def straight(x: float, below: Array) -> Array:
+def identity(x: float, below: Array) -> Array:
     """g(z) = z."""
     return x - below
 
 
-def power(exponent: float) -> Below:
+def power(exponent: float) -> Bend:
     """g(z) = (1 - e^(-k z))/k with k = ``exponent``; z itself at k = 0."""
     if exponent == 0:
-        return straight
+        return identity
 
     def bend(x: float, below: Array) -> Array:
         # e^(-k z) = e^(-k x) + k d
@@ -82,7 +82,7 @@ def chi_squared(x: float, below: Array) -> Array:
         return np.where(value < 0, value - omega, np.log(omega))
 
 
-def fitting(gaps: Array) -> Array:
+def values_of(gaps: Array) -> Array:
     """Return u [contexts, completions] with u_i - u_j = gaps[.., i, j]. Raises NoClosedForm where there is none."""
     values = gaps.mean(-1)
     miss = np.abs(gaps - (values[..., :, None] - values[..., None, :])).max()
@@ -94,7 +94,7 @@ def fitting(gaps: Array) -> Array:
     return values
 
 
-def normalised(values: Array, scale: Scale, *, bend: Below = straight) -> Array:
+def normalise(values: Array, scale: Scale, *, bend: Bend = identity) -> Array:
     """Return log π [contexts, completions] with g(z) = values + λ and probabilities that sum to 1.
 
     The z of the completion with the largest value is what is solved for: it lies in a known interval, whatever g.
@@ -103,12 +103,12 @@ def normalised(values: Array, scale: Scale, *, bend: Below = straight) -> Array:
         NoClosedForm: when a bounded g does not reach as low as the gaps ask.
     """
     rows = [_row(*row, bend) for row in zip(values, scale.weight, scale.offset, strict=True)]
-    found = np.array(rows)
-    require(np.isfinite(found), "the gaps are wider than a policy can make them")
-    return found - logsumexp(found, axis=-1, keepdims=True)
+    log_policy = np.array(rows)
+    require(np.isfinite(log_policy), "the gaps are wider than a policy can make them")
+    return log_policy - logsumexp(log_policy, axis=-1, keepdims=True)
 
 
-def _row(value: Array, weight: Array, offset: Array, bend: Below) -> Array:
+def _row(value: Array, weight: Array, offset: Array, bend: Bend) -> Array:
     top = int(value.argmax())
     below = value[top] - value
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.core.inspection import GROUPS, GroupChange, Projection
 from bench.inspect.activations import Means
-from bench.inspect.anatomy import Anatomy
+from bench.inspect.decoder import Decoder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,19 +27,19 @@ class Neurons:
     bias: float
 
 
-def neurons_of(start: Anatomy, trained: Anatomy, means: Means, *, w: Tensor) -> list[Neurons]:
+def neurons_of(start: Decoder, trained: Decoder, means: Means, *, w: Tensor) -> list[Neurons]:
     """Sort each layer's neurons into groups, and weigh what they contribute. ``w`` is ``[hidden]``, of length 1.
 
     A neuron is aligned where its value vector in the start model has cos(v, w) > 0, else anti-aligned; positive where
     its mean activation there is at least 0. Contributions are means over all counted tokens.
     """
-    found = []
+    changes = []
     for one, other, mean in zip(start.layers, trained.layers, means.layers, strict=True):
         before, after = (_along(layer.values, w) for layer in (one, other))
         bias = 0.0
         if one.bias is not None and other.bias is not None:
             bias = float(_along((other.bias.double() - one.bias.double())[None], w))
-        found.append(
+        changes.append(
             Neurons(
                 group=2 * (before <= 0).long() + (mean.start < 0).long(),
                 before=mean.start * before,
@@ -48,7 +48,7 @@ def neurons_of(start: Anatomy, trained: Anatomy, means: Means, *, w: Tensor) -> 
                 bias=bias,
             )
         )
-    return found
+    return changes
 
 
 def masks_of(neurons: Sequence[Neurons], name: str, *, effect: float, device: torch.device) -> list[Tensor]:
@@ -70,13 +70,13 @@ def group_changes(neurons: Sequence[Neurons], *, layer: int) -> dict[str, GroupC
     """Sum each group's contributions over the layers up to ``layer``, after which the probe reads."""
     read = neurons[:layer]
     total = float(sum((n.after - n.before).sum() + n.bias for n in read))
-    found = {}
-    for at, name in enumerate(GROUPS):
-        picked = [(n, n.group == at) for n in read]
+    changes = {}
+    for index, name in enumerate(GROUPS):
+        picked = [(n, n.group == index) for n in read]
         change = torch.cat([(n.after - n.before)[mask] for n, mask in picked])
         by_activation = float(sum(n.by_activation[mask].sum() for n, mask in picked))
         moved = float(change.sum())
-        found[name] = GroupChange(
+        changes[name] = GroupChange(
             neurons=len(change),
             before=float(sum(n.before[mask].sum() for n, mask in picked)),
             after=float(sum(n.after[mask].sum() for n, mask in picked)),
@@ -87,13 +87,13 @@ def group_changes(neurons: Sequence[Neurons], *, layer: int) -> dict[str, GroupC
             lowered=float(change.clamp(max=0).sum()),
             share=moved / total if total else None,
         )
-    return found
+    return changes
 
 
 def layer_groups(neurons: Neurons) -> dict[str, float]:
     """The change of the projection by each group's neurons in one layer."""
     change = neurons.after - neurons.before
-    return {name: float(change[neurons.group == at].sum()) for at, name in enumerate(GROUPS)}
+    return {name: float(change[neurons.group == index].sum()) for index, name in enumerate(GROUPS)}
 
 
 def projection_of(means: Means, neurons: Sequence[Neurons], *, layer: int) -> Projection:

@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from bench.errors import UsageError
 from bench.evaluate.states import bare
 
-READERS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
+DOWN_PROJECTIONS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
 """Names of the module that reads the hidden neurons, asked for only where the shapes leave several."""
 ADDS_UP = 1e-4
 """By how much, relative to its size, what a layer adds may differ from what its attention and its MLP write."""
@@ -20,27 +20,28 @@ FIX = "Llama, Qwen, Mistral, SmolLM2, GPT-2, GPT-NeoX and their like can be insp
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """One decoder layer: ``reader`` is the matrix whose input are the MLP's hidden neurons; what it puts out is added
-    to the residual stream, as is what the module of ``attention`` puts out."""
+    """One decoder layer: its MLP's down projection, whose inputs are the hidden neurons, and its attention modules.
+
+    The outputs of both are added to the residual stream."""
 
     block: nn.Module
-    reader: nn.Module
+    down_projection: nn.Module
     attention: tuple[nn.Module, ...]
 
     @property
     def values(self) -> Tensor:
         """The neurons' value vectors, ``[neurons, hidden]``: what a neuron of activation 1 adds to the stream."""
-        weight: Any = self.reader.weight
-        return weight if isinstance(self.reader, Conv1D) else weight.T
+        weight: Any = self.down_projection.weight
+        return weight if isinstance(self.down_projection, Conv1D) else weight.T
 
     @property
     def bias(self) -> Tensor | None:
         """What the MLP adds whatever its neurons say, ``[hidden]``; None: nothing."""
-        return self.reader.bias  # type: ignore[return-value]
+        return self.down_projection.bias  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Anatomy:
+class Decoder:
     """A causal language model, its part below the head, and its layers from the first to the last."""
 
     causal: Any
@@ -58,7 +59,7 @@ class Anatomy:
         return tuple(tuple(layer.values.shape) for layer in self.layers)
 
 
-def anatomy_of(model: Any, *, name: str) -> Anatomy:
+def decoder_of(model: Any, *, name: str) -> Decoder:
     """Find each layer's neurons, and check on a forward pass that layers add what is taken for their MLP's output.
 
     Args:
@@ -77,13 +78,15 @@ def anatomy_of(model: Any, *, name: str) -> Anatomy:
     lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == count > 0]
     if not lists:
         raise UsageError(f"{name}: no list of {count} layers is found in {type(causal).__name__}", fix=FIX)
-    layers = tuple(_layer(block, hidden, where=f"{name}, layer {at}") for at, block in enumerate(lists[0], start=1))
-    anatomy = Anatomy(causal=causal, backbone=backbone, layers=layers)
-    _check(anatomy, name)
-    return anatomy
+    layers = tuple(
+        _layer(block, hidden, where=f"{name}, layer {index}") for index, block in enumerate(lists[0], start=1)
+    )
+    decoder = Decoder(causal=causal, backbone=backbone, layers=layers)
+    _check(decoder, name)
+    return decoder
 
 
-def states_in(output: Any) -> Tensor:
+def hidden_states_in(output: Any) -> Tensor:
     """The hidden states that a layer or an attention module returned, alone or first of several."""
     return output[0] if isinstance(output, tuple | list) else output
 
@@ -94,60 +97,62 @@ def _layer(block: nn.Module, hidden: int, *, where: str) -> Layer:
         for name, module in block.named_children()
         if re.search("attn|attention", name) and any(map(_is_matrix, module.modules()))
     }
-    found = {
+    matrices = {
         name: module
         for name, module in block.named_modules()
         if _is_matrix(module) and name.partition(".")[0] not in attention and _shape(module)[1] == hidden
     }
-    narrow = {name: module for name, module in found.items() if _shape(module)[0] != hidden}
-    if len(narrow or found) != 1:
+    narrow = {name: module for name, module in matrices.items() if _shape(module)[0] != hidden}
+    if len(narrow or matrices) != 1:
         # As many neurons as the stream is wide: the shapes do not tell in from out.
-        narrow = {name: module for name, module in found.items() if name.rpartition(".")[2] in READERS}
-    if len(narrow or found) != 1:
+        narrow = {name: module for name, module in matrices.items() if name.rpartition(".")[2] in DOWN_PROJECTIONS}
+    if len(narrow or matrices) != 1:
         raise UsageError(
-            f"{where}: of {type(block).__name__}, {len(narrow or found)} matrices could be the one that reads an MLP's "
-            "neurons; one is needed (mixtures of experts and recurrent layers have another number)",
+            f"{where}: of {type(block).__name__}, {len(narrow or matrices)} matrices could be the one that reads an "
+            "MLP's neurons; one is needed (mixtures of experts and recurrent layers have another number)",
             fix=FIX,
         )
     if len(attention) != 1:
         raise UsageError(f"{where}: {type(block).__name__} has {len(attention)} attention modules, not one", fix=FIX)
-    return Layer(block=block, reader=next(iter((narrow or found).values())), attention=tuple(attention.values()))
+    return Layer(
+        block=block, down_projection=next(iter((narrow or matrices).values())), attention=tuple(attention.values())
+    )
 
 
 @torch.no_grad()
-def _check(anatomy: Anatomy, name: str) -> None:
+def _check(decoder: Decoder, name: str) -> None:
     """Refuse layers that do not add attention and MLP to their input: norms or scales stand between (Gemma 2)."""
-    took: dict[int, Tensor] = {}
-    gave: dict[int, list[Tensor]] = {at: [] for at in range(len(anatomy.layers))}
+    changes: dict[int, Tensor] = {}
+    outputs: dict[int, list[Tensor]] = {index: [] for index in range(len(decoder.layers))}
     hooks = []
-    for at, layer in enumerate(anatomy.layers):
+    for index, layer in enumerate(decoder.layers):
         # Copies: a model may add to its states in place.
-        def before(module: nn.Module, given: Any, named: Any, at: int = at) -> None:
-            took[at] = (given[0] if given else named["hidden_states"]).clone()
+        def before(module: nn.Module, inputs: Any, options: Any, index: int = index) -> None:
+            changes[index] = (inputs[0] if inputs else options["hidden_states"]).clone()
 
-        def after(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
-            took[at] = states_in(output) - took[at]
+        def after(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+            changes[index] = hidden_states_in(output) - changes[index]
 
-        def part(module: nn.Module, given: Any, output: Any, at: int = at) -> None:
-            gave[at].append(states_in(output).clone())
+        def part(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+            outputs[index].append(hidden_states_in(output).clone())
 
         hooks += [
             layer.block.register_forward_pre_hook(before, with_kwargs=True),
             layer.block.register_forward_hook(after),
         ]
-        hooks += [module.register_forward_hook(part) for module in (layer.reader, *layer.attention)]
+        hooks += [module.register_forward_hook(part) for module in (layer.down_projection, *layer.attention)]
     try:
-        vocabulary = anatomy.causal.get_input_embeddings().weight.shape[0]
-        anatomy.backbone(input_ids=torch.arange(6, device=anatomy.device)[None] % vocabulary, use_cache=False)
+        vocabulary = decoder.causal.get_input_embeddings().weight.shape[0]
+        decoder.backbone(input_ids=torch.arange(6, device=decoder.device)[None] % vocabulary, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    for at, parts in gave.items():
-        total = sum(part.reshape(took[at].shape) for part in parts)
-        if len(parts) < 2 or float((took[at] - total).norm()) > ADDS_UP * float(took[at].norm()):
+    for index, parts in outputs.items():
+        total = sum(part.reshape(changes[index].shape) for part in parts)
+        if len(parts) < 2 or float((changes[index] - total).norm()) > ADDS_UP * float(changes[index].norm()):
             raise UsageError(
-                f"{name}, layer {at + 1}: {type(anatomy.layers[at].block).__name__} does not add its MLP's output to "
-                "the stream as it is, so that value vectors are not what neurons write",
+                f"{name}, layer {index + 1}: {type(decoder.layers[index].block).__name__} does not add its MLP's "
+                "output to the stream as it is, so that value vectors are not what neurons write",
                 fix=FIX,
             )
 
