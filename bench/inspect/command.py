@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -106,8 +105,7 @@ def _setup(decoder: Decoder, material: Material, request: InspectRequest, *, eos
 
 def _load_decoder(folder: Path, device: torch.device, *, like: Decoder | None = None) -> Decoder:
     """Load a model and find its neurons; refuse one whose weights have other names or shapes than ``like``'s."""
-    model: Any = merged(load_model(folder))
-    decoder = decoder_of(model.to(device), name=f"model {folder}")
+    decoder = decoder_of(merged(load_model(folder)).to(device), name=f"model {folder}")
     if like is not None:
         shapes = [{n: tuple(p.shape) for n, p in one.causal.named_parameters()} for one in (like, decoder)]
         if shapes[0] != shapes[1]:

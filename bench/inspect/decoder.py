@@ -1,11 +1,13 @@
 """The MLP neurons of a model's layers: located by structure, and checked on a forward pass."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from bench.errors import UsageError
@@ -18,6 +20,12 @@ ADDS_UP = 1e-4
 FIX = "Llama, Qwen, Mistral, SmolLM2, GPT-2, GPT-NeoX and their like can be inspected"
 
 
+Inputs = tuple[Tensor, ...]
+"""Positional arguments of a module, as hooks get them."""
+Output = Tensor | tuple[Tensor, ...] | list[Tensor]
+"""What a layer or an attention module returns: hidden states, alone or first of several."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
     """One decoder layer: its MLP's down projection, whose inputs are the hidden neurons, and its attention modules.
@@ -25,27 +33,27 @@ class Layer:
     The outputs of both are added to the residual stream."""
 
     block: nn.Module
-    down_projection: nn.Module
+    down_projection: nn.Linear | Conv1D
     attention: tuple[nn.Module, ...]
 
     @property
     def values(self) -> Tensor:
         """The neurons' value vectors, ``[neurons, hidden]``: what a neuron of activation 1 adds to the stream."""
-        weight: Any = self.down_projection.weight
+        weight = self.down_projection.weight
         return weight if isinstance(self.down_projection, Conv1D) else weight.T
 
     @property
     def bias(self) -> Tensor | None:
         """What the MLP adds whatever its neurons say, ``[hidden]``; None: nothing."""
-        return self.down_projection.bias  # type: ignore[return-value]
+        return self.down_projection.bias
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoder:
     """A causal language model, its part below the head, and its layers from the first to the last."""
 
-    causal: Any
-    backbone: Any
+    causal: PreTrainedModel
+    backbone: nn.Module
     layers: tuple[Layer, ...]
 
     @property
@@ -59,7 +67,7 @@ class Decoder:
         return tuple(tuple(layer.values.shape) for layer in self.layers)
 
 
-def decoder_of(model: Any, *, name: str) -> Decoder:
+def decoder_of(model: PreTrainedModel, *, name: str) -> Decoder:
     """Find each layer's neurons, and check on a forward pass that layers add what is taken for their MLP's output.
 
     Args:
@@ -86,7 +94,7 @@ def decoder_of(model: Any, *, name: str) -> Decoder:
     return decoder
 
 
-def hidden_states_in(output: Any) -> Tensor:
+def hidden_states_in(output: Output) -> Tensor:
     """The hidden states that a layer or an attention module returned, alone or first of several."""
     return output[0] if isinstance(output, tuple | list) else output
 
@@ -127,13 +135,13 @@ def _check(decoder: Decoder, name: str) -> None:
     hooks = []
     for index, layer in enumerate(decoder.layers):
         # Copies: a model may add to its states in place.
-        def before(module: nn.Module, inputs: Any, options: Any, index: int = index) -> None:
+        def before(module: nn.Module, inputs: Inputs, options: Mapping[str, Tensor], index: int = index) -> None:
             changes[index] = (inputs[0] if inputs else options["hidden_states"]).clone()
 
-        def after(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+        def after(module: nn.Module, inputs: Inputs, output: Output, index: int = index) -> None:
             changes[index] = hidden_states_in(output) - changes[index]
 
-        def part(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+        def part(module: nn.Module, inputs: Inputs, output: Output, index: int = index) -> None:
             outputs[index].append(hidden_states_in(output).clone())
 
         hooks += [
@@ -157,11 +165,11 @@ def _check(decoder: Decoder, name: str) -> None:
             )
 
 
-def _is_matrix(module: nn.Module) -> bool:
+def _is_matrix(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
     return isinstance(module, nn.Linear | Conv1D)
 
 
-def _shape(module: Any) -> tuple[int, int]:
+def _shape(module: nn.Linear | Conv1D) -> tuple[int, int]:
     """Sizes of what a matrix reads and of what it writes."""
     rows, columns = module.weight.shape
     return (rows, columns) if isinstance(module, Conv1D) else (columns, rows)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from bench.evaluate.states import in_batches
-from bench.inspect.decoder import Decoder, hidden_states_in
+from bench.inspect.decoder import Decoder, Inputs, Output, hidden_states_in
 
 KEPT_BYTES = 256 << 20
 """Of activations of all layers that one batch may hold: as many rows share a batch."""
@@ -82,19 +82,19 @@ def record_activations(
 ) -> Iterator[Trace]:
     """Keep what was asked for of each forward pass, until the next one."""
     trace = Trace()
-    hooks: list[Any] = []
+    hooks: list[RemovableHandle] = []
     for index, layer in enumerate(decoder.layers):
 
-        def read(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+        def read(module: nn.Module, inputs: Inputs, output: Tensor, index: int = index) -> None:
             if neurons:
                 trace.neurons[index] = inputs[0]
             if writes:
                 trace.writes[index] = output.reshape(*inputs[0].shape[:-1], -1)
 
-        def attend(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+        def attend(module: nn.Module, inputs: Inputs, output: Output, index: int = index) -> None:
             trace.attended[index] = hidden_states_in(output)
 
-        def passed(module: nn.Module, inputs: Any, output: Any, index: int = index) -> None:
+        def passed(module: nn.Module, inputs: Inputs, output: Output, index: int = index) -> None:
             trace.states[index] = hidden_states_in(output)
 
         hooks.append(layer.down_projection.register_forward_hook(read))
@@ -120,7 +120,7 @@ def patch_neurons(decoder: Decoder, source: Trace, masks: Masks) -> Iterator[Non
         if not bool(masks[index].any()):
             continue
 
-        def put(module: nn.Module, inputs: Any, index: int = index) -> Any:
+        def put(module: nn.Module, inputs: Inputs, index: int = index) -> Inputs:
             return (torch.where(masks[index], source.neurons[index].reshape(inputs[0].shape), inputs[0]), *inputs[1:])
 
         hooks.append(layer.down_projection.register_forward_pre_hook(put))

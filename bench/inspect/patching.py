@@ -8,13 +8,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from bench.core.inspection import Measure, Patched
 from bench.evaluate.decoding import invert_cdf, takes_padding
@@ -186,7 +186,7 @@ def _sample(
     return drawn
 
 
-def _next_logits(causal: Any, ids: Tensor, cache: DynamicCache, where: Mapping[str, Tensor]) -> Tensor:
+def _next_logits(causal: PreTrainedModel, ids: Tensor, cache: DynamicCache, where: Mapping[str, Tensor]) -> Tensor:
     return causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +74,7 @@ def mean_states(decoder: Decoder, texts: Sequence[Text], *, layer: int) -> Array
     return states
 
 
-def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[Any], *, layer: int) -> Direction:
+def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[np.int64], *, layer: int) -> Direction:
     """Fit the probe to ``features [texts, hidden]``; texts of one group are on one side of every split.
 
     Raises:

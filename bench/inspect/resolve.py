@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from bench.core.manifest import is_complete
 from bench.core.specs import RunSpec
@@ -91,7 +92,9 @@ def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
     return folder
 
 
-def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, request: InspectRequest) -> Material:
+def find_material(
+    models: Sequence[Trained], start: Path, tokenizer: PreTrainedTokenizerBase, request: InspectRequest
+) -> Material:
     """Return the texts: what the options name, else those of the runs' suite, else the runs' own data.
 
     Raises:
@@ -113,7 +116,7 @@ def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, reques
 
 
 def _own_texts(
-    models: Sequence[Trained], start: Path, tokenizer: Any, request: InspectRequest, *, longest: int
+    models: Sequence[Trained], start: Path, tokenizer: PreTrainedTokenizerBase, request: InspectRequest, *, longest: int
 ) -> Material | None:
     if request.data is not None:
         return own_preferences(request.data, tokenizer, count=request.texts, longest=longest)

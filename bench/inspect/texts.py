@@ -5,7 +5,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from bench.core.artifacts import verify_folder
 from bench.core.manifest import is_complete
@@ -14,7 +17,7 @@ from bench.data.files import raw_rows
 from bench.data.preferences import read_preferences
 from bench.data.row_errors import RowError, shorten
 from bench.data.table import data_folder, read_encoded
-from bench.data.tokens import Encoded, EncodedPair
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle
 from bench.errors import RunError, UsageError
 from bench.evaluate.gold_reward import load_gold
 from bench.inspect.hooks import Text
@@ -33,7 +36,7 @@ class Behaviour:
     """Continuations that are scored: prompts in token ids, the score of texts in token ids, and how they are drawn."""
 
     prompts: tuple[tuple[int, ...], ...]
-    score: Callable[[Sequence[Sequence[int]]], Any]
+    score: Callable[[Sequence[Sequence[int]]], NDArray[np.float64]]
     tokens: int
     temperature: float
     seed: int
@@ -59,7 +62,7 @@ class Material:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
+def suite_material(suite: Suite, tokenizer: PreTrainedTokenizerBase, *, count: int) -> Material:
     """Of a suite with a gold reward: for the probe those of its training samples with the highest and the lowest reward
     (the samples between say little either way), validation samples to measure, test prompts to continue."""
     scored = load_scored(suite.folder / "data", "train")
@@ -80,7 +83,7 @@ def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
     ]
     gold, evaluation = load_gold(suite.folder / "gold"), suite.evaluation
 
-    def score(texts: Sequence[Sequence[int]]) -> Any:
+    def score(texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         return gold.score(tokenizer.batch_decode([list(ids) for ids in texts], skip_special_tokens=True))
 
     prompts = load_prompts(suite.folder / "data", "test")[: min(count, evaluation.prompts)]
@@ -111,7 +114,9 @@ def preference_material(encoded: Encoded, *, count: int, source: str) -> Materia
     )
 
 
-def file_material(positive: Path, negative: Path, tokenizer: Any, *, count: int, longest: int) -> Material:
+def file_material(
+    positive: Path, negative: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int
+) -> Material:
     """Of two files of texts, as many of each; nothing is measured but what the probe holds out, unless other texts are
     given. Texts of one place in both files are on one side of every split."""
     classes = [read_texts(path, tokenizer, longest=longest) for path in (positive, negative)]
@@ -124,7 +129,7 @@ def file_material(positive: Path, negative: Path, tokenizer: Any, *, count: int,
     return Material(probe=tuple(texts), texts=(), source=f"{positive.name} against {negative.name}")
 
 
-def read_texts(path: Path, tokenizer: Any, *, longest: int) -> list[tuple[tuple[int, ...], int]]:
+def read_texts(path: Path, tokenizer: PreTrainedTokenizerBase, *, longest: int) -> list[tuple[tuple[int, ...], int]]:
     """Read texts as token ids, each with the place from which tokens count.
 
     That is the completion's first token, or the first after BOS. Texts are cut to ``longest`` tokens.
@@ -150,7 +155,7 @@ def read_texts(path: Path, tokenizer: Any, *, longest: int) -> list[tuple[tuple[
     return rows
 
 
-def own_preferences(path: Path, tokenizer: Any, *, count: int, longest: int) -> Material:
+def own_preferences(path: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int) -> Material:
     """The material of a file of preferences."""
     encoded = encode(read_preferences(path), tokenizer, max_length=longest)
     return preference_material(encoded, count=count, source=path.name)
@@ -180,7 +185,7 @@ def _prompt_and_text(raw: object, *, where: str) -> tuple[str, str]:
     raise UsageError(f"{where}: {shorten(raw)} is no text", fix=SHAPE)
 
 
-def _completions(row: Any) -> list[Text]:
+def _completions(row: EncodedPair | EncodedSingle) -> list[Text]:
     sides: tuple[tuple[tuple[int, ...], bool], ...]
     if isinstance(row, EncodedPair):
         sides = ((row.chosen_ids, True), (row.rejected_ids, False))

@@ -4,7 +4,7 @@ import gzip
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ def _known(split: str) -> str:
     return split
 
 
-def _scored(row: dict[str, Any]) -> Scored:
+def _scored(row: Mapping[str, Any]) -> Scored:
     scored = Scored(
         prompt_ids=tuple(row["prompt_ids"]),
         completions=tuple(tuple(ids) for ids in row["completions"]),

@@ -1,9 +1,8 @@
 """The build of the sentiment suite's assets: model, gold reward, data, BLiMP; and their provenance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
@@ -22,7 +21,7 @@ from bench.suites.build.language_model import (
     train_tokenizer,
 )
 from bench.suites.build.pairs import PairsRecipe, write_data
-from bench.suites.build.stages import read_manifest, run_stage
+from bench.suites.build.stages import StageManifest, read_manifest, run_stage
 
 ARCHIVE = "blimp.jsonl.tar.gz"
 
@@ -46,7 +45,7 @@ def build_sentiment(
     report: Callable[[str], None],
     recipe: SentimentRecipe | None = None,
     blimp: Path | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Build all assets into ``out`` and return their provenance. A stage that is complete and up to date is skipped.
 
     Args:
@@ -69,10 +68,8 @@ def build_sentiment(
     return write_provenance(out, corpus=reviews.hashes, manifests=manifests)
 
 
-def _model_stage(
-    corpus: Corpus, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]
-) -> dict[str, Any]:
-    def write(folder: Path) -> dict[str, Any]:
+def _model_stage(corpus: Corpus, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> StageManifest:
+    def write(folder: Path) -> dict[str, object]:
         texts = [review.text for review in (*corpus.unsup, *corpus.train)]
         tokenizer = train_tokenizer(texts, vocabulary=recipe.language_model.vocabulary)
         held_out = [review.text for review in corpus.test[: recipe.validation_reviews]]
@@ -102,7 +99,7 @@ def _gold_stage(
     tokenizer: PreTrainedTokenizerBase,
     recipe: SentimentRecipe,
     report: Callable[[str], None],
-) -> dict[str, Any]:
+) -> StageManifest:
     # Of the model only the tokenizer matters here: it cuts the snippets.
     inputs = {
         "corpus": corpus.hashes,
@@ -131,7 +128,7 @@ def _data_stage(
     tokenizer: PreTrainedTokenizerBase,
     recipe: SentimentRecipe,
     report: Callable[[str], None],
-) -> dict[str, Any]:
+) -> StageManifest:
     inputs = {
         "corpus": corpus.hashes,
         "recipe": asdict(recipe.pairs),
@@ -154,7 +151,7 @@ def _data_stage(
     )
 
 
-def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> dict[str, Any]:
+def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> StageManifest:
     return _run_and_report(
         report,
         out / "blimp",
@@ -164,8 +161,12 @@ def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: C
 
 
 def _run_and_report(
-    report: Callable[[str], None], folder: Path, *, inputs: dict[str, Any], write: Callable[[Path], dict[str, Any]]
-) -> dict[str, Any]:
+    report: Callable[[str], None],
+    folder: Path,
+    *,
+    inputs: Mapping[str, object],
+    write: Callable[[Path], Mapping[str, object]],
+) -> StageManifest:
     manifest, fresh = run_stage(folder, inputs=inputs, write=write)
     report(f"{folder.name}: {'written' if fresh else 'already complete'}")
     return manifest

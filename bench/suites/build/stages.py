@@ -9,15 +9,31 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeGuard
 
 MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "scipy", "numpy", "safetensors")
 
 
+class FileEntry(TypedDict):
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+class StageManifest(TypedDict):
+    """Contents of a stage's ``manifest.json``."""
+
+    inputs: Mapping[str, object]
+    facts: Mapping[str, object]
+    made_with: Mapping[str, str]
+    files: Mapping[str, FileEntry]
+
+
 def run_stage(
-    folder: Path, *, inputs: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]]
-) -> tuple[dict[str, Any], bool]:
+    folder: Path, *, inputs: Mapping[str, object], write: Callable[[Path], Mapping[str, object]]
+) -> tuple[StageManifest, bool]:
     """Return the manifest of ``folder`` and whether it was written now; an intact one with the same inputs stays.
 
     ``write`` fills an empty folder beside the final one and returns the facts to keep. The manifest holds ``inputs``,
@@ -32,7 +48,7 @@ def run_stage(
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         facts = write(fresh)
-        manifest = {
+        manifest: StageManifest = {
             "inputs": wanted,
             "facts": dict(facts),
             "made_with": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -47,18 +63,20 @@ def run_stage(
     return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), True
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> StageManifest | None:
     """Read the manifest of a stage's folder; None when there is none or it is not whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    if not isinstance(manifest, dict) or not {"inputs", "facts", "made_with", "files"} <= manifest.keys():
-        return None
-    return manifest
+    return manifest if _is_manifest(manifest) else None
 
 
-def file_table(folder: Path) -> dict[str, dict[str, Any]]:
+def _is_manifest(value: object) -> TypeGuard[StageManifest]:
+    return isinstance(value, dict) and StageManifest.__required_keys__ <= value.keys()
+
+
+def file_table(folder: Path) -> dict[str, FileEntry]:
     """Return bytes and SHA-256 of every file below ``folder`` but manifests, by its relative path, sorted."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {
@@ -67,7 +85,7 @@ def file_table(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def damaged_files(folder: Path, table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def damaged_files(folder: Path, table: Mapping[str, FileEntry]) -> list[str]:
     """Return one line for each file of ``table`` that is absent from ``folder`` or has another content."""
     faults = []
     for name, entry in table.items():

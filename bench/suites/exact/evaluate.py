@@ -3,11 +3,11 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.record import Metric
 from bench.core.samples import SampleRow
@@ -36,10 +36,10 @@ ROWS = 4096
 
 
 def evaluate_exact(
-    model: Any,
+    model: PreTrainedModel,
     problem: Problem,
     *,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     spec: EvaluationSpec,
     reward: str,
     params: Mapping[str, float],
@@ -89,7 +89,7 @@ def evaluate_exact(
 
 
 @torch.no_grad()
-def policy_logps(model: Any, problem: Problem, *, contexts: Sequence[int]) -> Array:
+def policy_logps(model: PreTrainedModel, problem: Problem, *, contexts: Sequence[int]) -> Array:
     """Return log π(y|x) of every completion of these contexts, nats, float64 ``[contexts, Y]``.
 
     The model is asked for its logits after every prefix, as in training; what it says of tokens that no completion
@@ -112,7 +112,7 @@ def policy_logps(model: Any, problem: Problem, *, contexts: Sequence[int]) -> Ar
     return sequence_logps(torch.stack(logits_by_context).numpy())
 
 
-def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     everywhere = torch.ones_like(ids, dtype=torch.bool)
     return completion_logits(model, ids, everywhere, everywhere[:, 1:]).view(len(ids), ids.shape[1] - 1, -1)
 
@@ -168,7 +168,12 @@ def _mass_at(log_policy: Array, completion: NDArray[np.intp]) -> Array:
 
 
 def _rows(
-    problem: Problem, contexts: Sequence[int], log_policy: Array, divergence: Array, *, tokenizer: Any
+    problem: Problem,
+    contexts: Sequence[int],
+    log_policy: Array,
+    divergence: Array,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> list[SampleRow]:
     rows = []
     for place, context in enumerate(contexts):

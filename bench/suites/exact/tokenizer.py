@@ -1,12 +1,17 @@
 """The tokenizer of the enumerable problem: a word for each symbol and each context."""
 
+from __future__ import annotations
+
 import string
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 END_TEXT = "<end>"
 
 
-def make_tokenizer(*, symbols: int, contexts: int) -> Any:
+def make_tokenizer(*, symbols: int, contexts: int) -> PreTrainedTokenizerFast:
     """Return a fast tokenizer of transformers: ``<end>`` (also the padding), a, b, c, …, and the contexts x1, x2, …"""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
