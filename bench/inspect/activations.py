@@ -1,6 +1,6 @@
-"""Measures of one pass over the texts by both models: activations, residual states, projections on the probe.
+"""Mean activations, residual states and projections on the probe of both models over the texts.
 
-Sums alone are kept, in float64: never the activations of more than one batch.
+Only float64 sums are kept, and the activations of one batch at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from bench.inspect.decoder import Decoder
 from bench.inspect.hooks import Batch, Text, Trace, batches_of, record_activations, run_backbone
 
 SIDES = (("mlp", "mlp'"), ("attention", "attention'"))
-"""Projections of what is put out, in the start and the trained model."""
+"""Names of the sums of projections of a module's outputs, in the start and the trained model."""
 Tick = Callable[[int, str], None]
-"""Told how many texts went through a model, and what for."""
+"""Progress: called with the number of texts that went through a model, and the name of the step."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,7 +24,7 @@ class LayerMeans:
 
     ``start`` and ``trained`` are activations, ``spread`` the start's standard deviation, ``moved`` the mean of
     |a' − a|. ``cosine`` and ``distance`` are of the residual stream after the layer; ``written`` and ``attended`` are
-    the projection on the probe of what the MLP and the attention put out, in the start and the trained model.
+    the projections on the probe of the outputs of MLP and attention, in the start and the trained model.
     """
 
     start: Tensor
@@ -39,7 +39,7 @@ class LayerMeans:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Means:
-    """What the pass found: each layer's means, the mean projection on the probe in both models, and tokens counted."""
+    """Means of each layer, the mean projection on the probe in both models, and the number of counted tokens."""
 
     layers: tuple[LayerMeans, ...]
     projection: tuple[float, float]
@@ -49,7 +49,7 @@ class Means:
 def measure_means(
     start: Decoder, trained: Decoder, texts: Sequence[Text], *, w: Tensor, layer: int, tick: Tick
 ) -> Means:
-    """Run both models on the texts, batch by batch.
+    """Return the means of both models over the texts, which are read batch by batch.
 
     Args:
         w: the probe's direction ``[hidden]``, of length 1, on the models' device; it reads after ``layer``, from 1.
@@ -118,7 +118,7 @@ def _means(sums: dict[str, Tensor], tokens: int) -> LayerMeans:
 
 
 def relative_shifts(means: LayerMeans) -> dict[str, float | None]:
-    """The shift of a layer's neurons, as ``LayerChange`` defines it; None where no neuron varies in the start model."""
+    """Return the shifts of a layer's neurons, as ``LayerChange`` defines them; None where no neuron varies."""
     spread = float(means.spread.mean())
     shift = means.trained - means.start
     shifts = {"absolute": means.moved, "systematic": shift.abs(), "signed": shift}

@@ -1,4 +1,4 @@
-"""The command ``bench inspect``: which models are compared on which texts."""
+"""The command ``bench inspect``: comparison of trained models with their start model."""
 
 import hashlib
 import json
@@ -31,11 +31,11 @@ STAGE = "inspect"
 
 
 def inspect_command(request: InspectRequest) -> None:
-    """``bench inspect``: inspect each model that is not yet, then write the tables and the figure over all of them.
+    """Inspect each model that has no inspection yet, then write tables and figure of all of them.
 
     Raises:
-        UsageError: a model, its start model or the texts cannot be right, said before anything is computed where that
-            can be known. RunError: damaged files.
+        UsageError: a model, its start model or the texts do not suit; raised before any computation where possible.
+        RunError: damaged files.
     """
     quiet_libraries()
     console = Console()
@@ -104,12 +104,14 @@ def _setup(decoder: Decoder, material: Material, request: InspectRequest, *, eos
 
 
 def _load_decoder(folder: Path, device: torch.device, *, like: Decoder | None = None) -> Decoder:
-    """Load a model and find its neurons; refuse one whose weights have other names or shapes than ``like``'s."""
+    """Load a model. Raise UsageError if its weights have other names or shapes than those of ``like``."""
     decoder = decoder_of(merged(load_model(folder)).to(device), name=f"model {folder}")
     if like is not None:
         shapes = [{n: tuple(p.shape) for n, p in one.causal.named_parameters()} for one in (like, decoder)]
         if shapes[0] != shapes[1]:
-            raise UsageError(f"model {folder} is of another shape than its start model", fix="--against its own START")
+            raise UsageError(
+                f"model {folder} has another shape than its start model", fix="--against the model it started from"
+            )
     return decoder
 
 
@@ -129,7 +131,9 @@ def _device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", name):
-        raise UsageError(f"--device {name!r} cannot be used here", fix="cpu, cuda or cuda:1")
+        raise UsageError(f"--device must be cpu or a CUDA device (got {name!r})", fix="--device cpu, cuda or cuda:1")
     if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} such devices", fix="cpu")
+        raise UsageError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices", fix="--device cpu"
+        )
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""The MLP neurons of a model's layers: located by structure, and checked on a forward pass."""
+"""Layers of a causal language model, with their MLP neurons: located by structure, checked on a forward pass."""
 
 import re
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from bench.errors import UsageError
 from bench.evaluate.states import bare
 
 DOWN_PROJECTIONS = ("down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "w2")
-"""Names of the module that reads the hidden neurons, asked for only where the shapes leave several."""
+"""Names of a down projection, used only where the shapes leave several matrices."""
 ADDS_UP = 1e-4
-"""By how much, relative to its size, what a layer adds may differ from what its attention and its MLP write."""
+"""Largest relative difference between what a layer adds and the sum of its attention's and MLP's outputs."""
 FIX = "Llama, Qwen, Mistral, SmolLM2, GPT-2, GPT-NeoX and their like can be inspected"
 
 
@@ -44,7 +44,7 @@ class Layer:
 
     @property
     def bias(self) -> Tensor | None:
-        """What the MLP adds whatever its neurons say, ``[hidden]``; None: nothing."""
+        """The part of the MLP's output that no neuron changes, ``[hidden]``; None: nothing."""
         return self.down_projection.bias
 
 
@@ -58,34 +58,34 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(self.causal.parameters()).device
 
     @property
     def shape(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of all layers' value vectors: equal where two models can be compared."""
+        """Shapes of all layers' value vectors; two models can be compared if these are equal."""
         return tuple(tuple(layer.values.shape) for layer in self.layers)
 
 
 def decoder_of(model: PreTrainedModel, *, name: str) -> Decoder:
-    """Find each layer's neurons, and check on a forward pass that layers add what is taken for their MLP's output.
+    """Locate each layer's neurons, and check on a forward pass that layers add the outputs of attention and MLP.
 
     Args:
-        name: of the model, told in errors.
+        name: of the model, for error messages.
 
     Raises:
-        UsageError: the layers or their MLPs cannot be told apart, or add their outputs otherwise.
+        UsageError: layers or MLPs are not identified by structure, or their outputs are not simply added.
     """
     causal = bare(model)
     prefix = getattr(causal, "base_model_prefix", "")
     backbone = getattr(causal, prefix, None) if prefix else None
     if backbone is None:
-        raise UsageError(f"{name}: {type(causal).__name__} has no layers to look into", fix=FIX)
+        raise UsageError(f"{name}: {type(causal).__name__} has no decoder layers", fix=FIX)
     text = causal.config.get_text_config(decoder=True)
     count, hidden = getattr(text, "num_hidden_layers", 0), getattr(text, "hidden_size", 0)
     lists = [module for module in backbone.modules() if isinstance(module, nn.ModuleList) and len(module) == count > 0]
     if not lists:
-        raise UsageError(f"{name}: no list of {count} layers is found in {type(causal).__name__}", fix=FIX)
+        raise UsageError(f"{name}: {type(causal).__name__} has no list of {count} layers", fix=FIX)
     layers = tuple(
         _layer(block, hidden, where=f"{name}, layer {index}") for index, block in enumerate(lists[0], start=1)
     )
@@ -95,7 +95,7 @@ def decoder_of(model: PreTrainedModel, *, name: str) -> Decoder:
 
 
 def hidden_states_in(output: Output) -> Tensor:
-    """The hidden states that a layer or an attention module returned, alone or first of several."""
+    """Return the hidden states among the outputs of a layer or an attention module."""
     return output[0] if isinstance(output, tuple | list) else output
 
 
@@ -112,12 +112,12 @@ def _layer(block: nn.Module, hidden: int, *, where: str) -> Layer:
     }
     narrow = {name: module for name, module in matrices.items() if _shape(module)[0] != hidden}
     if len(narrow or matrices) != 1:
-        # As many neurons as the stream is wide: the shapes do not tell in from out.
+        # With as many neurons as hidden units, up and down projections have equal shapes.
         narrow = {name: module for name, module in matrices.items() if name.rpartition(".")[2] in DOWN_PROJECTIONS}
     if len(narrow or matrices) != 1:
         raise UsageError(
-            f"{where}: of {type(block).__name__}, {len(narrow or matrices)} matrices could be the one that reads an "
-            "MLP's neurons; one is needed (mixtures of experts and recurrent layers have another number)",
+            f"{where}: of {type(block).__name__}, {len(narrow or matrices)} matrices could be the MLP's "
+            "down projection, and exactly one is needed (mixtures of experts and recurrent layers have another number)",
             fix=FIX,
         )
     if len(attention) != 1:
@@ -129,7 +129,7 @@ def _layer(block: nn.Module, hidden: int, *, where: str) -> Layer:
 
 @torch.no_grad()
 def _check(decoder: Decoder, name: str) -> None:
-    """Refuse layers that do not add attention and MLP to their input: norms or scales stand between (Gemma 2)."""
+    """Raise UsageError for layers that do not add attention and MLP as they are, such as Gemma 2's, which norm them."""
     changes: dict[int, Tensor] = {}
     outputs: dict[int, list[Tensor]] = {index: [] for index in range(len(decoder.layers))}
     hooks = []
@@ -160,7 +160,7 @@ def _check(decoder: Decoder, name: str) -> None:
         if len(parts) < 2 or float((changes[index] - total).norm()) > ADDS_UP * float(changes[index].norm()):
             raise UsageError(
                 f"{name}, layer {index + 1}: {type(decoder.layers[index].block).__name__} does not add its MLP's "
-                "output to the stream as it is, so that value vectors are not what neurons write",
+                "output to the residual stream unchanged, so value vectors are not what neurons write",
                 fix=FIX,
             )
 
@@ -170,6 +170,6 @@ def _is_matrix(module: nn.Module) -> TypeGuard[nn.Linear | Conv1D]:
 
 
 def _shape(module: nn.Linear | Conv1D) -> tuple[int, int]:
-    """Sizes of what a matrix reads and of what it writes."""
+    """Return the numbers of inputs and of outputs of a matrix."""
     rows, columns = module.weight.shape
     return (rows, columns) if isinstance(module, Conv1D) else (columns, rows)

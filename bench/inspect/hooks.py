@@ -1,4 +1,4 @@
-"""Forward passes that are listened to: neurons and residual states read, neurons put in the place of others."""
+"""Forward passes with hooks that record neurons and residual states, or replace neurons."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,16 +12,16 @@ from bench.evaluate.states import in_batches
 from bench.inspect.decoder import Decoder, Inputs, Output, hidden_states_in
 
 KEPT_BYTES = 256 << 20
-"""Of activations of all layers that one batch may hold: as many rows share a batch."""
+"""Bytes of all layers' activations in one batch; it limits the rows of a batch."""
 
 Masks = Sequence[Tensor]
-"""For each layer which neurons, bool ``[neurons]``."""
+"""For each layer a set of neurons, bool ``[neurons]``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A text in token ids; tokens from place ``first`` on are counted. ``label``: of which class it is; ``group``:
-    texts of one group (of one prompt) stay together when they are parted."""
+    """A text in token ids; tokens from index ``first`` on are counted. ``label``: its class. ``group``: its prompt;
+    texts of one group are in the same part of every split."""
 
     ids: tuple[int, ...]
     first: int
@@ -31,7 +31,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Texts as a model takes them: ids and what of them is seen and counted, each ``[rows, tokens]``."""
+    """Padded texts: token ids, and masks of seen and of counted tokens, each ``[rows, tokens]``."""
 
     rows: tuple[int, ...]
     ids: Tensor
@@ -41,8 +41,8 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What the last forward pass showed, a tensor a layer: neurons ``[rows, tokens, neurons]``, and with ``hidden`` at
-    the end the MLPs' outputs, the attention's, and the stream after each layer."""
+    """Records of the last forward pass by layer: neurons ``[rows, tokens, neurons]``; and, each
+    ``[rows, tokens, hidden]``, the outputs of MLPs and of attention, and the residual stream after the layer."""
 
     neurons: dict[int, Tensor] = field(default_factory=dict)
     writes: dict[int, Tensor] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Trace:
 
 
 def batches_of(texts: Sequence[Text], decoder: Decoder) -> list[Batch]:
-    """Lay texts out by length, padded on the right, few enough at once that all layers' neurons fit in memory."""
+    """Return batches of texts of similar length, padded on the right, whose activations fit into ``KEPT_BYTES``."""
     longest = max(len(text.ids) for text in texts)
     width = sum(neurons + 4 * hidden for neurons, hidden in decoder.shape)
     rows = max(1, KEPT_BYTES // (4 * width * longest))
@@ -71,7 +71,7 @@ def _pad(texts: Sequence[Text], part: Sequence[int], device: torch.device) -> Ba
 
 @torch.no_grad()
 def run_backbone(decoder: Decoder, batch: Batch) -> None:
-    """Run the model below its head on a batch, for what its hooks see."""
+    """Run the model below its head on a batch, so that its hooks are called."""
     seen = None if bool(batch.seen.all()) else batch.seen.long()
     decoder.backbone(input_ids=batch.ids, attention_mask=seen, use_cache=False)
 
@@ -80,7 +80,7 @@ def run_backbone(decoder: Decoder, batch: Batch) -> None:
 def record_activations(
     decoder: Decoder, *, neurons: bool = False, writes: bool = False, states: bool = False
 ) -> Iterator[Trace]:
-    """Keep what was asked for of each forward pass, until the next one."""
+    """Record the requested activations of each forward pass, until the next one."""
     trace = Trace()
     hooks: list[RemovableHandle] = []
     for index, layer in enumerate(decoder.layers):
@@ -111,9 +111,9 @@ def record_activations(
 
 @contextmanager
 def patch_neurons(decoder: Decoder, source: Trace, masks: Masks) -> Iterator[None]:
-    """Let the neurons of ``masks`` say what ``source`` has for them, in each forward pass of the block.
+    """Replace the neurons of ``masks`` by those of ``source``, in each forward pass within the context.
 
-    ``source`` is read when a layer is reached: it has to hold the same tokens by then.
+    ``source`` is read when a layer is reached, and must have recorded the same tokens by then.
     """
     hooks = []
     for index, layer in enumerate(decoder.layers):

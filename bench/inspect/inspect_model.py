@@ -24,7 +24,7 @@ from bench.inspect.weights import weight_changes
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Who is inspected: the record's names, and the contents of both models."""
+    """Model to inspect: its names in the record, and the content hashes of both models."""
 
     key: str
     model: str
@@ -37,7 +37,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setup:
-    """What all inspections of a command share: the probe, the texts, and what continuations are scored by."""
+    """Inputs that all inspections of a command share: the probe, the texts, and the scored continuations."""
 
     direction: Direction
     probe_source: str
@@ -49,7 +49,7 @@ class Setup:
 
 
 def texts_to_read(setup: Setup) -> int:
-    """How many texts go through a model in one inspection: what progress counts."""
+    """Return the number of texts that go through a model in one inspection, the total of its progress."""
     sides, prompts = 2 * (len(SETS) + 1), 0 if setup.behaviour is None else len(setup.behaviour.prompts)
     return 2 * len(setup.texts) + (sides * (len(setup.texts) + prompts) if setup.patch else 0)
 

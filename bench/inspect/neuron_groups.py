@@ -1,4 +1,4 @@
-"""The four groups of neurons, and whose share of the change of the projection is whose.
+"""The four groups of neurons, and the share of each in the change of the projection.
 
 A neuron adds a · v to the residual stream, a its activation and v its value vector, so that it adds a · (v·w) to the
 projection on the probe's direction w. What all MLPs add is the sum over neurons, and of the bias; so is its change.
@@ -17,8 +17,8 @@ from bench.inspect.decoder import Decoder
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Neurons:
-    """One layer's neurons, each ``[neurons]``: the place of their group in ``GROUPS``, what they contribute to the
-    projection before and after, and of the change the part that is the activation's. ``bias``: the bias' change."""
+    """One layer's neurons, each ``[neurons]``: the index of their group in ``GROUPS``, their contributions to the
+    projection before and after training, and the part of the change due to activations. ``bias``: the bias' change."""
 
     group: Tensor
     before: Tensor
@@ -28,7 +28,7 @@ class Neurons:
 
 
 def neurons_of(start: Decoder, trained: Decoder, means: Means, *, w: Tensor) -> list[Neurons]:
-    """Sort each layer's neurons into groups, and weigh what they contribute. ``w`` is ``[hidden]``, of length 1.
+    """Return each layer's neurons with their groups and contributions. ``w`` is ``[hidden]``, of length 1.
 
     A neuron is aligned where its value vector in the start model has cos(v, w) > 0, else anti-aligned; positive where
     its mean activation there is at least 0. Contributions are means over all counted tokens.
@@ -52,7 +52,7 @@ def neurons_of(start: Decoder, trained: Decoder, means: Means, *, w: Tensor) -> 
 
 
 def masks_of(neurons: Sequence[Neurons], name: str, *, effect: float, device: torch.device) -> list[Tensor]:
-    """The neurons of one of ``SETS``, a bool mask ``[neurons]`` a layer.
+    """Return the neurons of one of ``SETS``, for each layer a bool mask ``[neurons]``.
 
     Args:
         effect: the change of the projection; ``toward`` are the neurons whose shift of activation has its sign.
@@ -91,13 +91,13 @@ def group_changes(neurons: Sequence[Neurons], *, layer: int) -> dict[str, GroupC
 
 
 def layer_groups(neurons: Neurons) -> dict[str, float]:
-    """The change of the projection by each group's neurons in one layer."""
+    """Return the change of the projection by each group's neurons in one layer."""
     change = neurons.after - neurons.before
     return {name: float(change[neurons.group == index].sum()) for index, name in enumerate(GROUPS)}
 
 
 def projection_of(means: Means, neurons: Sequence[Neurons], *, layer: int) -> Projection:
-    """Where the change of the projection comes from; ``gap`` holds the sum over neurons against the MLPs' outputs."""
+    """Split the change of the projection by source; ``gap`` is that of the MLPs less the sum over neurons."""
     start, trained = means.projection
     mlps = sum(one.written[1] - one.written[0] for one in means.layers[:layer])
     attention = sum(one.attended[1] - one.attended[0] for one in means.layers[:layer])

@@ -1,6 +1,6 @@
 """Activation patching: one model runs with another's neurons on the same tokens, and a quantity is measured.
 
-In the start model the neurons of a set say what the trained model's say on the same tokens (how much of the effect
+In the start model the neurons of a set get the trained model's activations on the same tokens (how much of the effect
 does that restore?), and the other way round (how much does it remove?).
 """
 
@@ -122,12 +122,12 @@ def sample_continuations(
     temperature: float,
     eos_id: int,
 ) -> list[list[int]]:
-    """Sample a continuation of each prompt from ``host``, whose neurons of ``masks`` say what ``donor``'s would.
+    """Sample a continuation of each prompt from ``host``, with ``donor``'s activations in the neurons of ``masks``.
 
     Both models read the prompt and every token that was drawn, each with its own keys and values.
 
     Args:
-        masks: None: nothing is patched, and the donor is not asked.
+        masks: None: nothing is patched, and the donor does not run.
         noise: u of every prompt and token, ``[prompts, tokens]``.
     """
     continuations: list[list[int]] = [[] for _ in prompts]
@@ -156,8 +156,10 @@ def _sample(
     temperature: float,
     eos_id: int,
 ) -> Tensor:
-    """Token ids ``[prompts, tokens]``; what stands after a row's end token is meaningless. Prompts of several lengths
-    are padded on the left."""
+    """Return sampled token ids ``[prompts, tokens]``; those after a row's end token are meaningless.
+
+    Prompts of several lengths are padded on the left.
+    """
     host, donor = models
     width = max(map(len, prompts))
     fed = torch.tensor([[eos_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=host.device)
@@ -220,7 +222,7 @@ def _measure(
 
 
 def _difference(one: Scores, other: Scores) -> tuple[float, float]:
-    """The difference of two quantities on the same texts, and its standard error over texts (linearised)."""
+    """Return the difference of two quantities on the same texts, and its standard error over texts (linearised)."""
     difference, total = one.sums - other.sums, float(one.counts.sum())
     mean = float(difference.sum()) / total
     return mean, float(np.sqrt(((difference - mean * one.counts) ** 2).sum())) / total

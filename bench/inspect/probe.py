@@ -1,4 +1,4 @@
-"""The linear probe: a direction in the residual stream that tells two classes of texts apart."""
+"""The linear probe: a direction in the residual stream that separates two classes of texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from bench.inspect.decoder import Decoder
 from bench.inspect.hooks import Text, batches_of, record_activations, run_backbone
 
 FOLDS = 5
-"""Every fifth group is held out; the others are as many folds that choose the penalty."""
+"""Number of folds of groups: the last one is held out, the others choose the penalty by cross-validation."""
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 LEAST = 10
 """Texts of a class below which no probe is trained."""
@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 class Direction:
     """A probe: ``w [hidden]`` of length 1, pointing to the positive class; ``layer`` (from 1) after which it reads.
 
-    ``accuracy`` is that on the held-out texts, whose places are ``held_out``; it learnt from ``trained_on`` others.
+    ``accuracy`` is that on the held-out texts, whose indices are ``held_out``; ``trained_on``: number of other texts.
     """
 
     w: Array
@@ -50,7 +50,9 @@ def train_probe(decoder: Decoder, texts: Sequence[Text], *, layer: int | None) -
     """
     chosen = len(decoder.layers) if layer is None else layer
     if not 1 <= chosen <= len(decoder.layers):
-        raise UsageError(f"--layer {layer}: there is no such layer", fix=f"1 to {len(decoder.layers)}")
+        raise UsageError(
+            f"--layer must be from 1 to {len(decoder.layers)} (got {layer})", fix=f"--layer {len(decoder.layers)}"
+        )
     labels = np.array([bool(text.label) for text in texts])
     counts = (int(labels.sum()), int((~labels).sum()))
     if min(counts) < LEAST:
@@ -63,7 +65,7 @@ def train_probe(decoder: Decoder, texts: Sequence[Text], *, layer: int | None) -
 
 
 def mean_states(decoder: Decoder, texts: Sequence[Text], *, layer: int) -> Array:
-    """Each text's mean state over its counted tokens, ``[texts, hidden]``, after ``layer`` (from 1)."""
+    """Return each text's mean state over its counted tokens, ``[texts, hidden]``, after ``layer`` (from 1)."""
     states = np.empty((len(texts), decoder.shape[0][1]))
     with record_activations(decoder, states=True) as trace:
         for batch in batches_of(texts, decoder):
@@ -85,7 +87,7 @@ def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[np
     held_out = fold == FOLDS - 1
     if len({*labels[held_out]}) < 2 or any(len({*labels[~held_out & (fold != one)]}) < 2 for one in range(FOLDS - 1)):
         raise UsageError(
-            "the probe's texts are of too few prompts: a class is missing in a part of them",
+            "the probe's texts have too few prompts: a part of the split lacks a class",
             fix=f"give texts of at least {4 * FOLDS} prompts, of both classes",
         )
     x, y = features[~held_out], labels[~held_out]
@@ -117,7 +119,7 @@ def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[np
 
 
 def fit_logistic(x: Array, labels: NDArray[np.bool_], *, penalty: float) -> tuple[Array, float]:
-    """The weights and the bias that make mean log(1 + exp(−±(x·w + b))) + penalty · ‖w‖² / 2 the smallest."""
+    """Return the weights and bias that minimise mean log(1 + exp(−±(x·w + b))) + penalty · ‖w‖² / 2."""
     sign = np.where(labels, 1.0, -1.0)
 
     def loss(point: Array) -> tuple[float, Array]:
@@ -132,5 +134,5 @@ def fit_logistic(x: Array, labels: NDArray[np.bool_], *, penalty: float) -> tupl
 
 
 def direction_tensor(direction: Direction, device: torch.device) -> torch.Tensor:
-    """The probe's direction as float32 ``[hidden]``."""
+    """Return the probe's direction as float32 ``[hidden]``."""
     return torch.tensor(direction.w, dtype=torch.float32, device=device)

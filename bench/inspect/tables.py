@@ -1,4 +1,4 @@
-"""Display of ``bench inspect`` on a terminal."""
+"""Terminal tables of ``bench inspect``."""
 
 from collections.abc import Iterator, Sequence
 

@@ -13,9 +13,9 @@ from bench.core.inspection import WeightChange
 from bench.inspect.decoder import Decoder
 
 EXACT = 1024
-"""Up to this smaller side of a matrix all singular values are computed; beyond it only the first ones, at random."""
+"""Smaller side of a matrix up to which all singular values are computed; beyond it the leading ones, at random."""
 TOP = 8
-"""As many singular values are «the first ones»."""
+"""Number of leading singular values."""
 KINDS = (
     ("norm", r"norm|ln_|layernorm"),
     ("embedding", r"embed_tokens|embed_in|wte|wpe|embed_positions"),
@@ -71,9 +71,9 @@ def _change(parts: list[_Part], *, rank: bool = True) -> WeightChange:
 
 
 def spectrum(change: Tensor) -> dict[str, float]:
-    """What the singular values σ of a change of weights say, none where it is zero.
+    """Return measures of the singular values σ of a change of weights, none where it is zero.
 
-    effective_rank: exp of the entropy of σ / Σσ (Roy and Vetterli 2007), where all are computed. top_share: that of
+    effective_rank: exp of the entropy of σ / Σσ (Roy and Vetterli 2007), where all are computed. top_share: share of
     the eight largest in Σσ². stable_rank: Σσ² / σ₁².
     """
     total = _squares(change)

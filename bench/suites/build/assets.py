@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.errors import RunError
-from bench.suites.build.stages import StageManifest, damaged_files, file_table, write_text
+from bench.suites.build.stages import StageManifest, damaged_files, file_table
+from bench.utils.files import write_text_whole
 
 STAGES = ("model", "gold", "data", "blimp")
 PROVENANCE = "provenance.json"
@@ -49,13 +50,13 @@ def write_provenance(
         "bytes": sum(entry["bytes"] for entry in files.values()),
         "files": files,
     }
-    write_text(out / README, README_TEXT)
-    write_text(out / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    write_text_whole(out / README, README_TEXT)
+    write_text_whole(out / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
     return provenance
 
 
 def check_assets(folder: Path) -> None:
-    """``verify_assets`` where a suite has a provenance, which says what its assets are."""
+    """Call ``verify_assets`` if the suite has a provenance to compare with."""
     if (folder / PROVENANCE).exists():
         verify_assets(folder)
 

@@ -127,7 +127,7 @@ def windows_of(stream: Tensor, context: int) -> Tensor:
 
 @torch.no_grad()
 def validation_loss(model: LlamaForCausalLM, windows: Tensor) -> float:
-    """Mean next-token loss in nats per token, in fp32."""
+    """Return the mean next-token loss in nats per token, in fp32."""
     model.eval()
     losses = [_next_token_loss(model, rows).item() * len(rows) for rows in windows.split(16)]
     model.train()
@@ -141,7 +141,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 
 def describe(recipe: LanguageModelRecipe, curve: list[dict[str, float]]) -> dict[str, object]:
-    """The part of the provenance file that speaks of the start model."""
+    """Return the start model's part of the provenance file."""
     last = curve[-1]["validation_loss"]
     return {
         "recipe": asdict(recipe),

@@ -112,7 +112,7 @@ def draw_prompts(
         taken: prompts that must not be drawn again; the drawn ones are added to it.
 
     Raises:
-        UsageError: the reviews hold fewer distinct prompts than asked for.
+        UsageError: the reviews have fewer distinct prompts.
     """
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(reviews))
@@ -132,13 +132,13 @@ def draw_prompts(
             if len(drawn) == count:
                 return drawn
     raise UsageError(
-        f"{len(reviews)} reviews give {len(drawn)} distinct prompts, {count} were asked for",
-        fix="ask for fewer prompts or give a larger corpus",
+        f"{len(reviews)} reviews give {len(drawn)} distinct prompts, and {count} are needed",
+        fix="lower the recipe's number of prompts, or give a larger corpus",
     )
 
 
 def _sources(corpus: Corpus, *, seed: int) -> dict[str, list[Review]]:
-    """Reviews of each split; the two halves of the test reviews share none."""
+    """Return the reviews of each split; validation and test have the two halves of the test reviews."""
     order = np.random.default_rng(seed).permutation(len(corpus.test))
     half = len(order) // 2
     return {

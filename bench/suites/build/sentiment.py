@@ -59,7 +59,7 @@ def build_sentiment(
     """
     recipe = recipe or SentimentRecipe()
     reviews = read_corpus(corpus)
-    # The quick stage first: what it lacks is told before an hour of training, not after it.
+    # The quick stage comes first, so that a missing archive is reported before an hour of training, not after it.
     manifests = {"blimp": _blimp_stage(blimp or corpus / ARCHIVE, out, recipe=recipe, report=report)}
     manifests["model"] = _model_stage(reviews, out, recipe=recipe, report=report)
     tokenizer = AutoTokenizer.from_pretrained(out / "model")

@@ -1,6 +1,5 @@
 """Stages of a build: each writes its folder whole or not at all, and is skipped when complete."""
 
-import hashlib
 import json
 import os
 import platform
@@ -10,6 +9,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict, TypeGuard
+
+from bench.core.manifest import entry_of
 
 MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "scipy", "numpy", "safetensors")
@@ -80,8 +81,8 @@ def file_table(folder: Path) -> dict[str, FileEntry]:
     """Return bytes and SHA-256 of every file below ``folder`` but manifests, by its relative path, sorted."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-        for path in paths
+        path.relative_to(folder).as_posix(): {"bytes": entry.bytes, "sha256": entry.sha256}
+        for path, entry in zip(paths, map(entry_of, paths), strict=True)
     }
 
 
@@ -92,30 +93,13 @@ def damaged_files(folder: Path, table: Mapping[str, FileEntry]) -> list[str]:
         path = folder / name
         if not path.is_file():
             faults.append(f"{name}: absent")
-        elif (digest := file_digest(path)) != entry["sha256"]:
+        elif (digest := entry_of(path).sha256) != entry["sha256"]:
             faults.append(f"{name}: SHA-256 is {digest[:16]}…, recorded is {entry['sha256'][:16]}…")
     return faults
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        os.replace(name, path)  # noqa: PTH105
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _readable(folder: Path) -> None:
-    """A temporary folder, and the weights that transformers saves, are closed to other users; assets are not."""
+    """Let other users read the assets: temporary folders, and weights saved by transformers, are closed to them."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -19,7 +19,6 @@ from bench.evaluate.sampling import evaluating
 from bench.models.logprobs import completion_logits
 from bench.models.table_model import END
 from bench.suites.exact.measures import (
-    Array,
     entropy,
     expected_reward,
     frontier,
@@ -28,7 +27,7 @@ from bench.suites.exact.measures import (
     optimal_policy,
     win_rate,
 )
-from bench.suites.exact.problem import Problem, sequence_logps
+from bench.suites.exact.problem import Array, Problem, sequence_logps
 
 TASK = "exact"
 ROWS = 4096
@@ -92,14 +91,14 @@ def evaluate_exact(
 def policy_logps(model: PreTrainedModel, problem: Problem, *, contexts: Sequence[int]) -> Array:
     """Return log π(y|x) of every completion of these contexts, nats, float64 ``[contexts, Y]``.
 
-    The model is asked for its logits after every prefix, as in training; what it says of tokens that no completion
-    has is left out, so that completions always sum to one.
+    The model gives its logits after every prefix, as in training; those of tokens that no completion has are left
+    out, so that completions always sum to one.
     """
     spec, device = problem.spec, next(model.parameters()).device
     deepest = torch.tensor(
         list(itertools.product(range(1, spec.symbols + 1), repeat=spec.length - 1)), dtype=torch.int64, device=device
     )
-    # A last token, which nothing is asked about: the log-prob path looks at what predicts a next token.
+    # A last token that is never scored: the log-prob path reads the positions that predict a next token.
     paths = torch.cat([deepest, deepest.new_full((len(deepest), 1), END)], dim=1)
     rows, places = _first_visits(problem)
     logits_by_context = []
@@ -118,7 +117,7 @@ def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _first_visits(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each prefix the first of the deepest paths that goes through it, and its number of symbols."""
+    """Return for each prefix the first of the deepest paths through it, and its number of symbols."""
     symbols, length = problem.spec.symbols, problem.spec.length
     depths = np.repeat(np.arange(length), [symbols**depth for depth in range(length)])
     within = np.concatenate([np.arange(symbols**depth) for depth in range(length)])

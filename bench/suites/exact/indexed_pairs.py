@@ -1,4 +1,4 @@
-"""Labelled pairs of an enumerable problem by index, and the step from there to token ids."""
+"""Labelled pairs of an enumerable problem by index, and their conversion to token ids."""
 
 from dataclasses import dataclass
 

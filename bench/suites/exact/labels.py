@@ -1,4 +1,4 @@
-"""The preference data of an enumerable problem: which completions meet, and what their labels say."""
+"""The preference data of an enumerable problem: pairs of completions, and their labels."""
 
 from collections.abc import Sequence
 
@@ -70,7 +70,7 @@ def _draw(problem: Problem, *, pairs: int, stream: int, contexts: Sequence[int] 
 
 
 def _draw_completions(problem: Problem, context: Indices, uniform: Array) -> tuple[Indices, Indices]:
-    """Two different completions for each context, from two uniform numbers: P(i, j) ∝ p_i · p_j for i ≠ j."""
+    """Draw two different completions for each context from two uniform numbers: P(i, j) ∝ p_i · p_j for i ≠ j."""
     first, second = np.empty_like(context), np.empty_like(context)
     log_p = problem.log_ref + problem.spec.tilt * problem.reward
     for each in np.unique(context):

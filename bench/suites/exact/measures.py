@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bench.suites.exact.problem import Array
+
 FARTHEST = 200.0
 """Largest |log β| that a root is looked for at; there a policy is the limit to the last bit."""
 
@@ -101,7 +101,7 @@ def frontier_curve(log_ref: Array, reward: Array, *, points: int) -> Frontier:
 def _frontier(log_ref: Array, reward: Array, *, kls: Sequence[float]) -> Frontier:
     wrong = next((budget for budget in kls if not budget >= 0), None)
     if wrong is not None:
-        raise ValueError(f"a KL of {wrong} nats; it is never negative")
+        raise ValueError(f"kls must be numbers of nats ≥ 0 (got {wrong})")
 
     def divergence(beta: float) -> float:
         return float(kl(optimal_policy(log_ref, reward, beta=beta), log_ref).mean())
@@ -117,7 +117,7 @@ def _optimum(log_ref: Array, reward: Array, beta: float) -> Array:
 
 
 def _beta_at(budget: float, divergence: Callable[[float], float]) -> float:
-    """The β whose optimum has this mean KL, which falls as β grows; 0 or ∞ where rounding hides the root."""
+    """Return the β whose optimum has this mean KL, which falls as β grows; 0 or ∞ where rounding hides the root."""
     from scipy.optimize import brentq
 
     low, high = -1.0, 1.0

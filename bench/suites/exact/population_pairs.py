@@ -1,4 +1,4 @@
-"""The preference data that has no sampling error: every pair, as often as its probability says."""
+"""Preference data without sampling error: every pair in exact proportion to its probability."""
 
 from fractions import Fraction
 from math import lcm
@@ -56,7 +56,7 @@ def population_pairs(problem: Problem) -> list[Pair]:
 
 
 def _rational(problem: Problem) -> Fraction:
-    """The flips as a fraction; refuses a problem whose probabilities are not rational."""
+    """Return the flips as a fraction. Raise UsageError for a problem whose probabilities are not rational."""
     spec = problem.spec
     wanted = {"reward": "levels", "temperature": 1.0, "proxy_noise": 0.0, "length_bias": 0.0, "ties": 0.0, "tilt": 0.0}
     for name, value in wanted.items():

@@ -1,4 +1,4 @@
-"""The enumerable problem: its completions, rewards and start model, and what annotators prefer."""
+"""The enumerable problem: its completions, rewards, start model and annotators' preferences."""
 
 import itertools
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.specs import ProblemSpec
-from bench.errors import UsageError, did_you_mean
+from bench.errors import UsageError
 from bench.models.table_model import END, node_count
+from bench.suites.pairs import check_split
 
 LEVELS = np.log([1.0, 2.0, 4.0])
 """Rewards between which every Bradley-Terry probability at temperature 1 is rational: 1/2, 2/3 or 4/5."""
@@ -17,8 +18,6 @@ LARGEST = 1 << 21
 """As many (context, completion) pairs as a problem may have: 16 MiB an array of float64."""
 
 LARGEST_PREFERENCE = 64
-
-SPLITS = ("train", "validation", "test")
 
 # Each kind of randomness has a generator of its own, so that one dial changes nothing but what it is about.
 REWARD_STREAM, START_STREAM, PROXY_STREAM, LEVEL_STREAM = range(1, 5)
@@ -31,8 +30,8 @@ class Problem:
     """An enumerated contextual problem: C contexts, K symbols, Y completions of at most L tokens.
 
     Completion i and prefix i are both named by the number of their symbols in a heap: the empty sequence is 0, and
-    sequence n followed by symbol k is n · K + k. So a completion i below ``nodes`` is prefix i and the end token, and
-    the others are sequences of L symbols, which need no end.
+    sequence n followed by symbol k is n · K + k. With ``nodes`` prefixes of fewer than L symbols, a
+    completion i below ``nodes`` is prefix i and the end token; the others are L symbols, which need no end.
 
     ``completions``: token ids. ``lengths [Y]``: tokens, the end token counted. ``start_logits [C, nodes, K + 1]``:
     float32, of the end token and each symbol after each prefix. ``log_ref [C, Y]``: log π_ref(y|x), nats, of those
@@ -48,28 +47,21 @@ class Problem:
     label_reward: Array
 
     @property
-    def nodes(self) -> int:
-        """Prefixes after which there is a choice: sequences of fewer than L symbols."""
-        return node_count(self.spec.symbols, self.spec.length)
-
-    @property
     def vocabulary(self) -> int:
         """Token ids: the end token, the symbols, the contexts."""
         return 1 + self.spec.symbols + self.spec.contexts
 
     def prompt(self, context: int) -> tuple[int, ...]:
-        """Token ids of the context's prompt."""
+        """Return the token ids of the context's prompt."""
         return (1 + self.spec.symbols + context,)
 
     def contexts(self, split: str) -> tuple[int, ...]:
-        """Contexts of a split: the even ones select ("validation"), the odd ones report ("test"), all are trained on.
+        """Return the contexts of a split: even ones select ("validation"), odd ones report ("test"), "train" has all.
 
         Raises:
             UsageError: no such split.
         """
-        if split not in SPLITS:
-            raise UsageError(f"unknown split {split!r}", fix=did_you_mean(split, SPLITS))
-        first, step = {"train": (0, 1), "validation": (0, 2), "test": (1, 2)}[split]
+        first, step = {"train": (0, 1), "validation": (0, 2), "test": (1, 2)}[check_split(split)]
         return tuple(range(first, self.spec.contexts, step))
 
 

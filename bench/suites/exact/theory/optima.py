@@ -1,16 +1,18 @@
-"""``own_optimum``: the policy that minimises an objective's population risk, where theory gives it."""
+"""Optima of objectives: the policy that minimises an objective's population risk, where theory gives it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from bench.suites.exact.theory import pairwise, reference_free, special_cases
+from bench.suites.exact.theory import pairwise, pointwise, reference_free, special_cases
 from bench.suites.exact.theory.no_closed_form import UNKNOWN
 from bench.suites.exact.theory.population import Array, Known, NoClosedForm, Params, Population
 
 __all__ = ["KNOWN", "UNKNOWN", "Known", "Optimum", "Population", "optimum", "own_optimum"]
 
-KNOWN: Mapping[str, Known] = MappingProxyType({**pairwise.ENTRIES, **reference_free.ENTRIES, **special_cases.ENTRIES})
+KNOWN: Mapping[str, Known] = MappingProxyType(
+    {**pairwise.ENTRIES, **pointwise.ENTRIES, **reference_free.ENTRIES, **special_cases.ENTRIES}
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The closed forms of objectives that look at gaps of log-ratios, against a reference."""
+"""Closed forms of pairwise objectives with a reference, which depend on gaps of log-ratios."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,7 +29,7 @@ Link = Callable[..., Array]
 
 
 def logits(population: Population) -> Array:
-    """logit P(i ≻ j) of each pair, [contexts, completions, completions]."""
+    """Return logit P(i ≻ j) of each pair, [contexts, completions, completions]."""
     return link_functions.logistic(population.preference, population.against)
 
 
@@ -38,14 +38,14 @@ def _policy(gaps: Array, population: Population, *, scale: Callable[[Population]
 
 
 def dpo(population: Population, *, beta: float) -> Array:
-    """The optimum of dpo: log π = log π_ref + u/β + constant, with u_i - u_j = logit P(i ≻ j)."""
+    """Return the optimum of dpo: log π = log π_ref + u/β + constant, with u_i - u_j = logit P(i ≻ j)."""
     return _policy(logits(population) / beta, population)
 
 
 def _by_link(
     link: Link, *, parameters: tuple[str, ...] = (), by: str = "beta"
 ) -> Callable[[Params, Population], Array]:
-    """Solve for a link of its own: gaps of link(P)/β."""
+    """Return the solver for best gaps of link(P)/β."""
 
     def solve(params: Params, population: Population) -> Array:
         chosen = partial(link, **{name: params[name] for name in parameters})
@@ -55,9 +55,9 @@ def _by_link(
 
 
 def _f_divergence(population: Population, *, beta: float, bend: Bend) -> Array:
-    """Solve for g(z) in place of z.
+    """Return the optimum for gaps of g(z) in place of z, g = ``bend``.
 
-    The losses clamp exponents at 30. A closed form never comes so far: it would take a gap logit(P)/β of 1e13.
+    The losses clamp exponents at 30, which no closed form reaches: it would take a gap logit(P)/β of 1e13.
     """
     return normalise(values_of(logits(population) / beta), log_ratios(population), bend=bend)
 

@@ -1,4 +1,4 @@
-"""The way from the best gap of every pair to a policy: values that differ by the gaps, then normalisation.
+"""Policies from the best gap of every pair: values that differ by the gaps, then normalisation.
 
 A completion's quantity is z: its log-ratio, or an average; log π = weight·z + offset. An objective looks at the gaps
 of g(z), for a rising bend g. Where all best gaps fit together, g(z_i) - g(z_j) = u_i - u_j, every pair is at its
@@ -15,7 +15,7 @@ from scipy.special import logsumexp, wrightomega
 from bench.suites.exact.theory.population import Array, Population, require
 
 Bend = Callable[[float, Array], Array]
-"""(x, d) to the z with g(z) = g(x) - d, for d >= 0; -inf where g does not reach so low."""
+"""Inverse of a bend g: (x, d) to the z with g(z) = g(x) - d, for d >= 0; -inf where g does not reach so low."""
 FIT = 1e-7
 
 
@@ -28,32 +28,32 @@ class Scale:
 
 
 def log_ratios(population: Population) -> Scale:
-    """z = log π/π_ref."""
+    """Return the scale of z = log π/π_ref."""
     return Scale(np.ones_like(population.log_ref), population.log_ref)
 
 
 def mean_log_ratios(population: Population) -> Scale:
-    """z = log π/π_ref divided by the number of tokens."""
+    """Return the scale of z = log π/π_ref divided by the number of tokens."""
     return Scale(np.broadcast_to(population.tokens, population.log_ref.shape), population.log_ref)
 
 
 def log_probs(population: Population) -> Scale:
-    """z = log π."""
+    """Return the scale of z = log π."""
     return Scale(np.ones_like(population.log_ref), np.zeros_like(population.log_ref))
 
 
 def mean_log_probs(population: Population, *, kept: float = 0.0) -> Scale:
-    """z = (log π - kept · log π_ref) divided by the number of tokens."""
+    """Return the scale of z = (log π - kept · log π_ref) divided by the number of tokens."""
     return Scale(np.broadcast_to(population.tokens, population.log_ref.shape), kept * population.log_ref)
 
 
 def identity(x: float, below: Array) -> Array:
-    """g(z) = z."""
+    """Invert the bend g(z) = z."""
     return x - below
 
 
 def power(exponent: float) -> Bend:
-    """g(z) = (1 - e^(-k z))/k with k = ``exponent``; z itself at k = 0."""
+    """Return the inverse of the bend g(z) = (1 - e^(-k z))/k with k = ``exponent``; z itself at k = 0."""
     if exponent == 0:
         return identity
 
@@ -69,13 +69,13 @@ def power(exponent: float) -> Bend:
 
 
 def jensen_shannon(x: float, below: Array) -> Array:
-    """g(z) = log σ(z)."""
+    """Invert the bend g(z) = log σ(z)."""
     level = -np.logaddexp(0, -x) - below
     return level - np.log(-np.expm1(level))
 
 
 def chi_squared(x: float, below: Array) -> Array:
-    """g(z) = e^z + z, inverted by Wright's ω, for which ω(v) + log ω(v) = v."""
+    """Invert the bend g(z) = e^z + z by Wright's ω, for which ω(v) + log ω(v) = v."""
     value = np.exp(x) + x - below
     omega = wrightomega(value)
     with np.errstate(divide="ignore"):
@@ -97,10 +97,10 @@ def values_of(gaps: Array) -> Array:
 def normalise(values: Array, scale: Scale, *, bend: Bend = identity) -> Array:
     """Return log π [contexts, completions] with g(z) = values + λ and probabilities that sum to 1.
 
-    The z of the completion with the largest value is what is solved for: it lies in a known interval, whatever g.
+    The unknown is the z of the completion with the largest value, which is in a known interval whatever g is.
 
     Raises:
-        NoClosedForm: when a bounded g does not reach as low as the gaps ask.
+        NoClosedForm: a bounded g does not reach as low as the gaps require.
     """
     rows = [_row(*row, bend) for row in zip(values, scale.weight, scale.offset, strict=True)]
     log_policy = np.array(rows)

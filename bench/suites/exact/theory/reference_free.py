@@ -1,4 +1,4 @@
-"""The closed forms of objectives without a reference, or that judge each completion by itself."""
+"""Closed forms of objectives without a reference."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,11 +19,9 @@ from bench.suites.exact.theory.policy_from_gaps import (
     values_of,
 )
 from bench.suites.exact.theory.population import Array, Known, Params, Population, require
-from bench.suites.exact.theory.separable import cross_entropy, least_squares, likelihood_and_unlikelihood
+from bench.suites.exact.theory.separable import likelihood_and_unlikelihood
 
 ONE_TOKEN = "completions of one token"
-REACHED = "Σ π_ref e^z >= 1 at the free minimum"
-SUMS = "Σ π = 1 by the multiplier μ"
 QUADRATIC = "y = e^x the positive root of (1-P) c y² - (2P-1) y - P c = 0"
 LIKELIHOOD = "π the root in (0, 1) of μ π² - (μ + a + b) π + a = 0, Σ π = 1 by the multiplier μ"
 
@@ -40,7 +38,10 @@ def _require_two(population: Population) -> None:
 def _with_margin(
     population: Population, *, beta: float, margin: float, kept: float = 0.0, bend: Bend = identity
 ) -> Array:
-    """Solve -log σ(β (g(z_w) - g(z_l)) - margin), z the average log-prob less the share ``kept`` of the reference's."""
+    """Minimise -log σ(β (g(z_w) - g(z_l)) - margin).
+
+    z is the average log-prob less the share ``kept`` of the reference's.
+    """
     gaps = link_functions.with_margins(
         population.preference, population.against, margin=np.full_like(population.preference, margin)
     )
@@ -48,7 +49,7 @@ def _with_margin(
 
 
 def simpo(population: Population, *, beta: float, gamma_ratio: float) -> Array:
-    """The optimum of simpo."""
+    """Return the optimum of simpo."""
     return _with_margin(population, beta=beta, margin=beta * gamma_ratio)
 
 
@@ -73,10 +74,10 @@ def _cpo(params: Params, population: Population) -> Array:
 
 
 def _slic_gaps(population: Population, *, delta: float, lam: float) -> Array:
-    """Gap y = s_1 - s_2 that minimises P [δ - y]+ + (1 - P) [δ + y]+ - λ (P s_1 + (1 - P) s_2) over two completions.
+    """Return the best gap y = s_1 - s_2 of two completions.
 
-    For P >= ½ the slope is (1 - 2P) + λ (σ(y) - P) in |y| < δ and (1 - P) + λ (σ(y) - P) above, so that y is δ kept
-    between the zeros of the two.
+    It minimises P [δ - y]+ + (1 - P) [δ + y]+ - λ (P s_1 + (1 - P) s_2). For P >= ½ the slope is
+    (1 - 2P) + λ (σ(y) - P) in |y| < δ and (1 - P) + λ (σ(y) - P) above, so that y is δ clipped to the zeros of the two.
     """
     _require_two(population)
     won, lost = population.preference, population.against
@@ -102,7 +103,7 @@ def _rrhf(params: Params, population: Population) -> Array:
 
 
 def _sft(population: Population) -> Array:
-    """The optimum of sft: π in proportion to the share of wins for each token."""
+    """Return the optimum of sft: π in proportion to the share of wins for each token."""
     share = population.share(population.preference)
     require(share > 0, "a completion never wins: its best probability is 0")
     weight = share / population.tokens
@@ -132,20 +133,6 @@ def _unlikelihood(population: Population, *, wanted: float, unwanted: float) -> 
     require_one_token(population)
     share = population.share(population.preference)
     return likelihood_and_unlikelihood(wanted * share, unwanted * population.share(population.against))
-
-
-def _sppo(population: Population, *, wins: Array, beta: float) -> Array:
-    return least_squares((population.share(wins) - 0.5) / beta, population.log_ref)
-
-
-def _nca(population: Population, *, wins: Array, beta: float) -> Array:
-    share = population.share(wins)
-    return cross_entropy(share, population.log_ref, beta=beta, total=share + 0.5)
-
-
-def _by_score(population: Population, *, scale: float) -> Array:
-    """σ of the score gap of each pair over ``scale``: labels that the scores stand for."""
-    return expit((population.reward[:, :, None] - population.reward[:, None, :]) / scale)
 
 
 ENTRIES: Mapping[str, Known] = MappingProxyType(
@@ -191,37 +178,6 @@ ENTRIES: Mapping[str, Known] = MappingProxyType(
         "orpo": Known(
             "odds x = π_1/π_2, the positive root of the cubic x/(1 + x) - P + 2λ (x²/(1 + x²) - P) = 0",
             f"two {ONE_TOKEN}, no certain labels (at λ = 0 as sft)", "derived here", _orpo,
-        ),
-        "sppo_hard": Known(
-            f"z_i + μ π_ref,i e^z_i = (w_i - ½)/β, z = log π/π_ref, {SUMS}", f"any labels; {REACHED}", "derived here",
-            lambda params, population: _sppo(population, wins=population.preference, beta=params["beta"]),
-        ),
-        "sppo": Known(
-            f"as sppo_hard with w_i = mean of σ(score_i - score_j) over j, {SUMS}",
-            f"any labels, as only scores count; {REACHED}", "derived here",
-            lambda params, population: _sppo(population, wins=_by_score(population, scale=1), beta=params["beta"]),
-        ),
-        "bco_pair": Known(
-            f"σ(β z_i) + μ π_ref,i e^z_i = w_i, z = log π/π_ref, {SUMS}",
-            f"each completion wins at times; {REACHED}: Σ π_ref (w/(1-w))^(1/β) >= 1", "derived here",
-            lambda params, population: cross_entropy(
-                population.share(population.preference), population.log_ref, beta=params["beta"],
-                total=np.ones_like(population.log_ref),
-            ),
-        ),
-        "nca_pair": Known(
-            f"(w_i + ½) σ(β z_i) + μ π_ref,i e^z_i = w_i, z = log π/π_ref, {SUMS}; π_ref 2w at β = 1 for an even π_ref",
-            f"each completion wins at times; {REACHED}: Σ π_ref (2w)^(1/β) >= 1", "derived here",
-            lambda params, population: _nca(
-                population, wins=population.preference, beta=params["beta"]
-            ),
-        ),
-        "nca": Known(
-            "as nca_pair with w_i = mean of σ((score_i - score_j)/α) over j",
-            f"rankings of two; any labels, as only scores count; {REACHED}", "derived here",
-            lambda params, population: _nca(
-                population, wins=_by_score(population, scale=params["alpha"]), beta=params["beta"]
-            ),
         ),
     }
 )  # fmt: skip

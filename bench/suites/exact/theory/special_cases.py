@@ -1,4 +1,4 @@
-"""The closed forms of objectives that are another one at some parameters or on some completions."""
+"""Closed forms of objectives that equal another one at some parameters or on some completions."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -35,7 +35,7 @@ def _sdpo(params: Params, population: Population) -> Array:
 
 
 def _mallows_dpo(params: Params, population: Population) -> Array:
-    """A token's entropy is that of π_ref over the completions; φ = -c log(entropy/log |V|) stands beside β."""
+    """Return the optimum of dpo with φ β in place of β, φ = -c log(H(π_ref)/log |V|) of each context."""
     require_one_token(population)
     probabilities = np.exp(population.log_ref)
     share = -(probabilities * population.log_ref).sum(-1) / np.log(population.vocabulary or population.completions)

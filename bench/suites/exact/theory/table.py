@@ -1,4 +1,4 @@
-"""``docs/optima.md``: where each objective's population risk is least, or why that is not known."""
+"""Generator of ``docs/optima.md``: each objective's population optimum, or why it is unknown."""
 
 from collections.abc import Iterable
 
@@ -32,7 +32,7 @@ The tests minimise the risk of every row with our own loss and an optimiser that
 
 
 def optima_markdown() -> str:
-    """``docs/optima.md``, whole."""
+    """Return the text of ``docs/optima.md``."""
     known = [(f"`{name}`", each.formula, each.condition, each.source) for name, each in sorted(KNOWN.items())]
     lines = [
         HEAD,

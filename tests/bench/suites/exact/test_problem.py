@@ -28,7 +28,7 @@ def test_two_symbols_and_two_tokens_make_seven_completions():
     problem = small()
     assert problem.completions == ((0,), (1, 0), (2, 0), (1, 1), (1, 2), (2, 1), (2, 2))
     assert problem.lengths.tolist() == [1, 2, 2, 2, 2, 2, 2]
-    assert problem.nodes == 3
+    assert problem.start_logits.shape[1] == 3
 
 
 @pytest.mark.parametrize(("symbols", "length"), [(1, 1), (1, 4), (2, 3), (3, 2), (4, 4)])
