@@ -53,7 +53,7 @@ class Trained:
 
 
 def find_trained(name: str, results: Path) -> Trained:
-    """Return the model that ``given`` names, with its spec where it is a run. Raises UsageError, RunError."""
+    """Return the model that ``name`` names, with its spec where it is a run. Raises UsageError, RunError."""
     folder = resolve_model(name, results=results)
     run = find_run(name.removeprefix(RUN), results) if name.startswith(RUN) else None
     spec = None if run is None else read_run(run)
