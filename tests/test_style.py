@@ -25,11 +25,9 @@ STILL = {
     "bench/core": 9,
     "bench/data": 76,
     "bench/errors.py": 1,
-    "bench/inspect": 35,
     "bench/report": 96,
     "bench/runner": 87,
     "bench/stats": 8,
-    "bench/suites": 27,
     "bench/train": 22,
     "bench/utils": 8,
 }

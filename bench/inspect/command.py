@@ -1,10 +1,9 @@
-"""The command ``bench inspect``: which models are compared on which texts."""
+"""The command ``bench inspect``: comparison of trained models with their start model."""
 
 import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,11 +15,11 @@ from bench.core.manifest import is_complete
 from bench.core.outputs import remember
 from bench.core.specs import KEY_LENGTH
 from bench.errors import UsageError
-from bench.inspect.anatomy import Anatomy, anatomy_of
-from bench.inspect.inspection import Setup, Subject, inspect_model, units
+from bench.inspect.decoder import Decoder, decoder_of
+from bench.inspect.inspect_model import Setup, Subject, inspect_model, texts_to_read
 from bench.inspect.probe import train_probe
 from bench.inspect.resolve import InspectRequest, Trained, find_material, find_start, find_trained
-from bench.inspect.show import tables
+from bench.inspect.tables import tables
 from bench.inspect.texts import Material
 from bench.models.loading import load_model, load_tokenizer, merged, model_hash
 from bench.report.figures.inspected import write_inspected
@@ -32,55 +31,55 @@ STAGE = "inspect"
 
 
 def inspect_command(request: InspectRequest) -> None:
-    """``bench inspect``: inspect each model that is not yet, then write the tables and the figure over all of them.
+    """Inspect each model that has no inspection yet, then write tables and figure of all of them.
 
     Raises:
-        UsageError: a model, its start model or the texts cannot be right, said before anything is computed where that
-            can be known. RunError: damaged files.
+        UsageError: a model, its start model or the texts do not suit; raised before any computation where possible.
+        RunError: damaged files.
     """
     quiet_libraries()
     console = Console()
     device = _device(request.device)
-    found = {one.content: one for one in (find_trained(given, request.results) for given in request.models)}
-    models = list(found.values())
+    by_content = {one.content: one for one in (find_trained(name, request.results) for name in request.models)}
+    models = list(by_content.values())
     start = find_start(models, request)
     tokenizer = load_tokenizer(start)
     material = find_material(models, start, tokenizer, request)
     subjects = [_subject(one, model_hash(start), material, request) for one in models]
-    places = [request.results / FOLDER / subject.key for subject in subjects]
-    missing = [at for at, place in enumerate(places) if not _whole(place)]
+    folders = [request.results / FOLDER / subject.key for subject in subjects]
+    missing = [index for index, folder in enumerate(folders) if not _is_sound(folder)]
     if missing:
-        anatomy = _open(start, device)
-        setup, w = _setup(anatomy, material, request, eos_id=tokenizer.eos_token_id)
-        with Progress(console, total=len(missing) * units(setup), unit="texts") as progress:
-            for at in missing:
-                text = f"{subjects[at].label}: "
-                other = _open(models[at].folder, device, like=anatomy)
+        decoder = _load_decoder(start, device)
+        setup, w = _setup(decoder, material, request, eos_id=tokenizer.eos_token_id)
+        with Progress(console, total=len(missing) * texts_to_read(setup), unit="texts") as progress:
+            for index in missing:
+                text = f"{subjects[index].label}: "
+                other = _load_decoder(models[index].folder, device, like=decoder)
                 inspection = inspect_model(
-                    subjects[at],
-                    anatomy,
+                    subjects[index],
+                    decoder,
                     other,
                     setup,
                     tick=lambda count, what, text=text: progress.advance(count, text + what),  # type: ignore[misc]
                 )
-                _write(places[at], inspection, w)
-    inspections = [read_inspection(place) for place in places]
+                _write(folders[index], inspection, w)
+    inspections = [read_inspection(folder) for folder in folders]
     written = write_inspected(request.results / FOLDER, inspections)
     remember(request.results, written)
-    for shown in tables(inspections):
-        console.print(shown)
-    for path in (*(place / FILE for place in places), *(p for p in written if p.suffix in (".csv", ".png"))):
+    for table in tables(inspections):
+        console.print(table)
+    for path in (*(folder / FILE for folder in folders), *(p for p in written if p.suffix in (".csv", ".png"))):
         console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _subject(one: Trained, start_content: str, material: Material, request: InspectRequest) -> Subject:
-    said = [VERSION, one.content, start_content, material.digest(), request.layer, request.patch]
+    identity = [VERSION, one.content, start_content, material.digest(), request.layer, request.patch]
     spec = one.spec
     name = one.folder.resolve().name
     label = name if spec is None else " ".join([spec.objective, *(f"{k}={v:g}" for k, v in spec.params.items())])
     return Subject(
-        key=hashlib.sha256(json.dumps(said).encode()).hexdigest()[:KEY_LENGTH],
-        model=one.given if spec is None else f"run:{spec.key}",
+        key=hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:KEY_LENGTH],
+        model=one.name if spec is None else f"run:{spec.key}",
         label=label,
         objective=None if spec is None else spec.objective,
         seed=None if spec is None else spec.seed,
@@ -89,9 +88,9 @@ def _subject(one: Trained, start_content: str, material: Material, request: Insp
     )
 
 
-def _setup(anatomy: Anatomy, material: Material, request: InspectRequest, *, eos_id: int) -> tuple[Setup, bytes]:
-    direction = train_probe(anatomy, material.probe, layer=request.layer)
-    texts = material.texts or tuple(material.probe[at] for at in direction.held_out[: request.texts])
+def _setup(decoder: Decoder, material: Material, request: InspectRequest, *, eos_id: int) -> tuple[Setup, bytes]:
+    direction = train_probe(decoder, material.probe, layer=request.layer)
+    texts = material.texts or tuple(material.probe[index] for index in direction.held_out[: request.texts])
     setup = Setup(
         direction=direction,
         probe_source=f"{request.probe[0].name} against {request.probe[1].name}" if request.probe else material.source,
@@ -104,34 +103,37 @@ def _setup(anatomy: Anatomy, material: Material, request: InspectRequest, *, eos
     return setup, save({"w": direction.w})
 
 
-def _open(folder: Path, device: torch.device, *, like: Anatomy | None = None) -> Anatomy:
-    """Load a model and find its neurons; refuse one whose weights have other names or shapes than ``like``'s."""
-    model: Any = merged(load_model(folder))
-    found = anatomy_of(model.to(device), name=f"model {folder}")
+def _load_decoder(folder: Path, device: torch.device, *, like: Decoder | None = None) -> Decoder:
+    """Load a model. Raise UsageError if its weights have other names or shapes than those of ``like``."""
+    decoder = decoder_of(merged(load_model(folder)).to(device), name=f"model {folder}")
     if like is not None:
-        shapes = [{n: tuple(p.shape) for n, p in one.causal.named_parameters()} for one in (like, found)]
+        shapes = [{n: tuple(p.shape) for n, p in one.causal.named_parameters()} for one in (like, decoder)]
         if shapes[0] != shapes[1]:
-            raise UsageError(f"model {folder} is of another shape than its start model", fix="--against its own START")
-    return found
+            raise UsageError(
+                f"model {folder} has another shape than its start model", fix="--against the model it started from"
+            )
+    return decoder
 
 
-def _write(place: Path, inspection: Inspection, w: bytes) -> None:
+def _write(folder: Path, inspection: Inspection, w: bytes) -> None:
     def write(partial: Path) -> None:
         (partial / FILE).write_text(inspection.model_dump_json(indent=1) + "\n", encoding="utf-8")
         (partial / "probe.safetensors").write_bytes(w)
 
-    write_whole(place, write, stage=STAGE)
+    write_whole(folder, write, stage=STAGE)
 
 
-def _whole(place: Path) -> bool:
-    return is_complete(place) and not verify_folder(place, stage=STAGE)
+def _is_sound(folder: Path) -> bool:
+    return is_complete(folder) and not verify_folder(folder, stage=STAGE)
 
 
-def _device(given: str | None) -> torch.device:
-    if given is None:
+def _device(name: str | None) -> torch.device:
+    if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", given):
-        raise UsageError(f"--device {given!r} cannot be used here", fix="cpu, cuda or cuda:1")
-    if given.startswith("cuda") and int(given.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {given}: this machine has {torch.cuda.device_count()} such devices", fix="cpu")
-    return torch.device(given)
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", name):
+        raise UsageError(f"--device must be cpu or a CUDA device (got {name!r})", fix="--device cpu, cuda or cuda:1")
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices", fix="--device cpu"
+        )
+    return torch.device(name)

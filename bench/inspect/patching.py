@@ -1,6 +1,6 @@
 """Activation patching: one model runs with another's neurons on the same tokens, and a quantity is measured.
 
-In the start model the neurons of a set say what the trained model's say on the same tokens (how much of the effect
+In the start model the neurons of a set get the trained model's activations on the same tokens (how much of the effect
 does that restore?), and the other way round (how much does it remove?).
 """
 
@@ -8,20 +8,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from bench.core.inspection import Measure, Patched
 from bench.evaluate.decoding import invert_cdf, takes_padding
 from bench.evaluate.sampling import batches
 from bench.inspect.activations import Tick
-from bench.inspect.anatomy import Anatomy
-from bench.inspect.passes import Batch, Masks, Text, Trace, batches_of, look, patched, traced
+from bench.inspect.decoder import Decoder
+from bench.inspect.hooks import Batch, Masks, Text, Trace, batches_of, patch_neurons, record_activations, run_backbone
 
 ROWS = 256
 """Prompts that are continued at once."""
@@ -42,8 +42,8 @@ class Scores:
 
 
 def probe_measure(
-    start: Anatomy,
-    trained: Anatomy,
+    start: Decoder,
+    trained: Decoder,
     texts: Sequence[Text],
     sets: Mapping[str, Masks],
     *,
@@ -53,34 +53,36 @@ def probe_measure(
 ) -> Measure:
     """Patch for the mean projection on the probe ``w [hidden]`` after ``layer`` (from 1), over all counted tokens."""
     counts = np.array([len(text.ids) - text.first for text in texts], dtype=np.float64)
-    found: dict[tuple[str, bool], Array] = {
+    projections: dict[tuple[str, bool], Array] = {
         (name, side): np.zeros(len(texts)) for name in ("", *sets) for side in (False, True)
     }
     for batch in batches_of(texts, start):
         for side, (host, donor) in enumerate(((start, trained), (trained, start))):
-            with traced(donor, neurons=True) as source:
-                look(donor, batch)
+            with record_activations(donor, neurons=True) as source:
+                run_backbone(donor, batch)
             for name in ("", *sets):
                 masks = sets[name] if name else None
-                found[name, bool(side)][list(batch.rows)] = _projected(host, batch, source, masks, w=w, layer=layer)
+                projections[name, bool(side)][list(batch.rows)] = _projections(
+                    host, batch, source, masks, w=w, layer=layer
+                )
                 tick(len(batch.rows), "patching")
-    scores = {key: Scores(sums=values, counts=counts) for key, values in found.items()}
+    scores = {key: Scores(sums=values, counts=counts) for key, values in projections.items()}
     return _measure("probe", scores, sets)
 
 
-def _projected(host: Anatomy, batch: Batch, source: Trace, masks: Masks | None, *, w: Tensor, layer: int) -> Array:
+def _projections(host: Decoder, batch: Batch, source: Trace, masks: Masks | None, *, w: Tensor, layer: int) -> Array:
     with ExitStack() as stack:
         if masks is not None:
-            stack.enter_context(patched(host, source, masks))
-        trace = stack.enter_context(traced(host, states=True))
-        look(host, batch)
+            stack.enter_context(patch_neurons(host, source, masks))
+        trace = stack.enter_context(record_activations(host, states=True))
+        run_backbone(host, batch)
     along = (trace.states[layer - 1] @ w).double() * batch.counted
     return along.sum(dim=1).cpu().numpy()
 
 
 def gold_measure(
-    start: Anatomy,
-    trained: Anatomy,
+    start: Decoder,
+    trained: Decoder,
     prompts: Sequence[Sequence[int]],
     sets: Mapping[str, Masks],
     *,
@@ -101,7 +103,7 @@ def gold_measure(
     ones, scores = np.ones(len(prompts)), {}
     for side, (host, donor) in enumerate(((start, trained), (trained, start))):
         for name in ("", *sets):
-            texts = continued(
+            texts = sample_continuations(
                 host, donor, sets[name] if name else None, prompts, noise=noise, temperature=temperature, eos_id=eos_id
             )
             scores[name, bool(side)] = Scores(sums=score(texts), counts=ones)
@@ -110,9 +112,9 @@ def gold_measure(
 
 
 @torch.no_grad()
-def continued(
-    host: Anatomy,
-    donor: Anatomy,
+def sample_continuations(
+    host: Decoder,
+    donor: Decoder,
     masks: Masks | None,
     prompts: Sequence[Sequence[int]],
     *,
@@ -120,18 +122,18 @@ def continued(
     temperature: float,
     eos_id: int,
 ) -> list[list[int]]:
-    """Sample a continuation of each prompt from ``host``, whose neurons of ``masks`` say what ``donor``'s would.
+    """Sample a continuation of each prompt from ``host``, with ``donor``'s activations in the neurons of ``masks``.
 
     Both models read the prompt and every token that was drawn, each with its own keys and values.
 
     Args:
-        masks: None: nothing is patched, and the donor is not asked.
+        masks: None: nothing is patched, and the donor does not run.
         noise: u of every prompt and token, ``[prompts, tokens]``.
     """
-    found: list[list[int]] = [[] for _ in prompts]
+    continuations: list[list[int]] = [[] for _ in prompts]
     padding = math.inf if takes_padding(host.causal) else 0.0
     for part in batches([len(prompt) for prompt in prompts], batch=ROWS, extra=0, padding=padding):
-        drawn = _draw(
+        drawn = _sample(
             (host, donor),
             masks,
             [prompts[row] for row in part],
@@ -141,12 +143,12 @@ def continued(
         )
         for row, tokens in zip(part, drawn.tolist(), strict=True):
             ended = tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens
-            found[row] = [*prompts[row], *ended]
-    return found
+            continuations[row] = [*prompts[row], *ended]
+    return continuations
 
 
-def _draw(
-    models: tuple[Anatomy, Anatomy],
+def _sample(
+    models: tuple[Decoder, Decoder],
     masks: Masks | None,
     prompts: Sequence[Sequence[int]],
     noise: Tensor,
@@ -154,20 +156,22 @@ def _draw(
     temperature: float,
     eos_id: int,
 ) -> Tensor:
-    """Token ids ``[prompts, tokens]``; what stands after a row's end token is meaningless. Prompts of several lengths
-    are padded on the left."""
+    """Return sampled token ids ``[prompts, tokens]``; those after a row's end token are meaningless.
+
+    Prompts of several lengths are padded on the left.
+    """
     host, donor = models
     width = max(map(len, prompts))
     fed = torch.tensor([[eos_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=host.device)
     pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=host.device)
     drawn = torch.full(noise.shape, eos_id, device=host.device)
-    caches = [DynamicCache(config=anatomy.causal.config) for anatomy in models]
+    caches = [DynamicCache(config=decoder.causal.config) for decoder in models]
     places = torch.arange(width + noise.shape[1], device=host.device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=host.device)
     with ExitStack() as stack:
         if masks is not None:
-            source = stack.enter_context(traced(donor, neurons=True))
-            stack.enter_context(patched(host, source, masks))
+            source = stack.enter_context(record_activations(donor, neurons=True))
+            stack.enter_context(patch_neurons(host, source, masks))
         for step in range(noise.shape[1]):
             end, where = width + step, {}
             if bool(pads.any()):
@@ -175,7 +179,7 @@ def _draw(
                 where["position_ids"] = (places[end - fed.shape[1] : end] - pads).clamp(min=0)
             if masks is not None:
                 donor.backbone(input_ids=fed, past_key_values=caches[1], use_cache=True, **where)
-            logits = _next(host.causal, fed, caches[0], where)
+            logits = _next_logits(host.causal, fed, caches[0], where)
             drawn[:, step] = invert_cdf(logits.float() / temperature, noise[:, step])
             ended |= drawn[:, step] == eos_id
             if bool(ended.all()):
@@ -184,7 +188,7 @@ def _draw(
     return drawn
 
 
-def _next(causal: Any, ids: Tensor, cache: DynamicCache, where: Mapping[str, Tensor]) -> Tensor:
+def _next_logits(causal: PreTrainedModel, ids: Tensor, cache: DynamicCache, where: Mapping[str, Tensor]) -> Tensor:
     return causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
 
 
@@ -193,11 +197,11 @@ def _measure(
 ) -> Measure:
     start, trained = scores["", False], scores["", True]
     effect, error = _difference(trained, start)
-    found = {}
+    effects = {}
     for one, masks in sets.items():
         into, out = scores[one, False], scores[one, True]
         (gained, gained_error), (lost, lost_error) = _difference(into, start), _difference(trained, out)
-        found[one] = Patched(
+        effects[one] = Patched(
             neurons=sum(int(mask.sum()) for mask in masks),
             into_start=into.mean,
             restored=gained / effect if effect else None,
@@ -213,12 +217,12 @@ def _measure(
         effect=effect,
         effect_error=error,
         n=len(start.sums),
-        sets=found,
+        sets=effects,
     )
 
 
 def _difference(one: Scores, other: Scores) -> tuple[float, float]:
-    """The difference of two quantities on the same texts, and its standard error over texts (linearised)."""
+    """Return the difference of two quantities on the same texts, and its standard error over texts (linearised)."""
     difference, total = one.sums - other.sums, float(one.counts.sum())
     mean = float(difference.sum()) / total
     return mean, float(np.sqrt(((difference - mean * one.counts) ** 2).sum())) / total

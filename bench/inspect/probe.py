@@ -1,8 +1,7 @@
-"""The linear probe: a direction in the residual stream that tells two classes of texts apart."""
+"""The linear probe: a direction in the residual stream that separates two classes of texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +9,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bench.errors import UsageError
-from bench.inspect.anatomy import Anatomy
-from bench.inspect.passes import Text, batches_of, look, traced
+from bench.inspect.decoder import Decoder
+from bench.inspect.hooks import Text, batches_of, record_activations, run_backbone
 
-HELD_OUT = 5
-"""Every fifth group is held out; the others are as many folds that choose the penalty."""
+FOLDS = 5
+"""Number of folds of groups: the last one is held out, the others choose the penalty by cross-validation."""
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 LEAST = 10
 """Texts of a class below which no probe is trained."""
@@ -25,7 +24,7 @@ Array = NDArray[np.float64]
 class Direction:
     """A probe: ``w [hidden]`` of length 1, pointing to the positive class; ``layer`` (from 1) after which it reads.
 
-    ``accuracy`` is that on the held-out texts, whose places are ``held_out``; it learnt from ``trained_on`` others.
+    ``accuracy`` is that on the held-out texts, whose indices are ``held_out``; ``trained_on``: number of other texts.
     """
 
     w: Array
@@ -36,7 +35,7 @@ class Direction:
     penalty: float
 
 
-def train_probe(anatomy: Anatomy, texts: Sequence[Text], *, layer: int | None) -> Direction:
+def train_probe(decoder: Decoder, texts: Sequence[Text], *, layer: int | None) -> Direction:
     """Train a logistic regression on each text's mean residual state, over its counted tokens, after a layer.
 
     The stream is read before the final norm, since only there do the MLPs' outputs add up. States are centred and
@@ -49,9 +48,11 @@ def train_probe(anatomy: Anatomy, texts: Sequence[Text], *, layer: int | None) -
     Raises:
         UsageError: no such layer, or too few texts of a class.
     """
-    chosen = len(anatomy.layers) if layer is None else layer
-    if not 1 <= chosen <= len(anatomy.layers):
-        raise UsageError(f"--layer {layer}: there is no such layer", fix=f"1 to {len(anatomy.layers)}")
+    chosen = len(decoder.layers) if layer is None else layer
+    if not 1 <= chosen <= len(decoder.layers):
+        raise UsageError(
+            f"--layer must be from 1 to {len(decoder.layers)} (got {layer})", fix=f"--layer {len(decoder.layers)}"
+        )
     labels = np.array([bool(text.label) for text in texts])
     counts = (int(labels.sum()), int((~labels).sum()))
     if min(counts) < LEAST:
@@ -59,79 +60,79 @@ def train_probe(anatomy: Anatomy, texts: Sequence[Text], *, layer: int | None) -
             f"the probe has {counts[0]} positive and {counts[1]} negative texts", fix=f"give at least {LEAST} of each"
         )
     return fit_direction(
-        pooled(anatomy, texts, layer=chosen), labels, np.array([text.group for text in texts]), layer=chosen
+        mean_states(decoder, texts, layer=chosen), labels, np.array([text.group for text in texts]), layer=chosen
     )
 
 
-def pooled(anatomy: Anatomy, texts: Sequence[Text], *, layer: int) -> Array:
-    """Each text's mean state over its counted tokens, ``[texts, hidden]``, after ``layer`` (from 1)."""
-    found = np.empty((len(texts), anatomy.shape[0][1]))
-    with traced(anatomy, states=True) as trace:
-        for batch in batches_of(texts, anatomy):
-            look(anatomy, batch)
+def mean_states(decoder: Decoder, texts: Sequence[Text], *, layer: int) -> Array:
+    """Return each text's mean state over its counted tokens, ``[texts, hidden]``, after ``layer`` (from 1)."""
+    states = np.empty((len(texts), decoder.shape[0][1]))
+    with record_activations(decoder, states=True) as trace:
+        for batch in batches_of(texts, decoder):
+            run_backbone(decoder, batch)
             weight = batch.counted[..., None].float()
             means = (trace.states[layer - 1] * weight).sum(dim=1) / weight.sum(dim=1)
-            found[list(batch.rows)] = means.double().cpu().numpy()
-    return found
+            states[list(batch.rows)] = means.double().cpu().numpy()
+    return states
 
 
-def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[Any], *, layer: int) -> Direction:
+def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[np.int64], *, layer: int) -> Direction:
     """Fit the probe to ``features [texts, hidden]``; texts of one group are on one side of every split.
 
     Raises:
         UsageError: a class is not in both parts of the split.
     """
-    order = {group: at for at, group in enumerate(dict.fromkeys(groups.tolist()))}
-    fold = np.array([order[group] for group in groups.tolist()]) % HELD_OUT
-    held = fold == HELD_OUT - 1
-    if len({*labels[held]}) < 2 or any(len({*labels[~held & (fold != one)]}) < 2 for one in range(HELD_OUT - 1)):
+    order = {group: index for index, group in enumerate(dict.fromkeys(groups.tolist()))}
+    fold = np.array([order[group] for group in groups.tolist()]) % FOLDS
+    held_out = fold == FOLDS - 1
+    if len({*labels[held_out]}) < 2 or any(len({*labels[~held_out & (fold != one)]}) < 2 for one in range(FOLDS - 1)):
         raise UsageError(
-            "the probe's texts are of too few prompts: a class is missing in a part of them",
-            fix=f"give texts of at least {4 * HELD_OUT} prompts, of both classes",
+            "the probe's texts have too few prompts: a part of the split lacks a class",
+            fix=f"give texts of at least {4 * FOLDS} prompts, of both classes",
         )
-    x, y = features[~held], labels[~held]
+    x, y = features[~held_out], labels[~held_out]
     middle = x.mean(axis=0)
     scale = float(np.sqrt(((x - middle) ** 2).mean())) or 1.0
     scaled = (features - middle) / scale
 
     def score(penalty: float) -> float:
         right = 0.0
-        for one in range(HELD_OUT - 1):
-            rest, left = ~held & (fold != one), ~held & (fold == one)
-            w, b = logistic(scaled[rest], labels[rest], penalty=penalty)
+        for one in range(FOLDS - 1):
+            rest, left = ~held_out & (fold != one), ~held_out & (fold == one)
+            w, b = fit_logistic(scaled[rest], labels[rest], penalty=penalty)
             right += float(((scaled[left] @ w + b > 0) == labels[left]).sum())
         return right
 
     penalty = max(reversed(PENALTIES), key=score)  # of equal ones the strongest
-    w, b = logistic(scaled[~held], y, penalty=penalty)
+    w, b = fit_logistic(scaled[~held_out], y, penalty=penalty)
     length = float(np.linalg.norm(w))
     if length == 0:
         raise UsageError("the probe finds no difference between the two classes", fix="give texts that differ")
     return Direction(
         w=w / length,
         layer=layer,
-        accuracy=float(((scaled[held] @ w + b > 0) == labels[held]).mean()),
-        trained_on=int((~held).sum()),
-        held_out=tuple(np.flatnonzero(held).tolist()),
+        accuracy=float(((scaled[held_out] @ w + b > 0) == labels[held_out]).mean()),
+        trained_on=int((~held_out).sum()),
+        held_out=tuple(np.flatnonzero(held_out).tolist()),
         penalty=penalty,
     )
 
 
-def logistic(x: Array, labels: NDArray[np.bool_], *, penalty: float) -> tuple[Array, float]:
-    """The weights and the bias that make mean log(1 + exp(−±(x·w + b))) + penalty · ‖w‖² / 2 the smallest."""
+def fit_logistic(x: Array, labels: NDArray[np.bool_], *, penalty: float) -> tuple[Array, float]:
+    """Return the weights and bias that minimise mean log(1 + exp(−±(x·w + b))) + penalty · ‖w‖² / 2."""
     sign = np.where(labels, 1.0, -1.0)
 
-    def loss(at: Array) -> tuple[float, Array]:
-        w, b = at[:-1], at[-1]
+    def loss(point: Array) -> tuple[float, Array]:
+        w, b = point[:-1], point[-1]
         margin = sign * (x @ w + b)
         slope = -sign * np.exp(-np.logaddexp(0.0, margin)) / len(x)
         gradient = np.append(x.T @ slope + penalty * w, slope.sum())
         return float(np.logaddexp(0.0, -margin).mean() + 0.5 * penalty * w @ w), gradient
 
-    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
-    return found[:-1], float(found[-1])
+    solution = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 500}).x
+    return solution[:-1], float(solution[-1])
 
 
 def direction_tensor(direction: Direction, device: torch.device) -> torch.Tensor:
-    """The probe's direction as float32 ``[hidden]``."""
+    """Return the probe's direction as float32 ``[hidden]``."""
     return torch.tensor(direction.w, dtype=torch.float32, device=device)

@@ -1,9 +1,10 @@
-"""Trained models, their start model and the texts that the options of ``bench inspect`` name."""
+"""Models and texts of ``bench inspect``, resolved from its options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from bench.core.manifest import is_complete
 from bench.core.specs import RunSpec
@@ -26,7 +27,7 @@ from bench.suites.suite import Suite, get_suite, suite_names
 
 @dataclass(frozen=True, kw_only=True)
 class InspectRequest:
-    """The options of ``bench inspect``, as given. ``layer``: where the probe reads; None: after the last one."""
+    """Options of ``bench inspect``. ``layer``: after which the probe reads; None: the last one."""
 
     models: tuple[str, ...]
     against: str | None = None
@@ -42,34 +43,36 @@ class InspectRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A model to inspect: as it was named, where it lies, and its run's spec, None for a folder."""
+    """A model to inspect: its name on the command line, its folder, and its run's spec, None for a plain folder."""
 
-    given: str
+    name: str
     folder: Path
     content: str
     spec: RunSpec | None
     run: Path | None = None
 
 
-def find_trained(given: str, results: Path) -> Trained:
-    """Return the model that ``given`` names, with its spec where it is a run. Raises UsageError, RunError."""
-    folder = resolve_model(given, results=results)
-    run = find_run(given.removeprefix(RUN), results) if given.startswith(RUN) else None
+def find_trained(name: str, results: Path) -> Trained:
+    """Return the model that ``name`` names, with its spec where it is a run. Raises UsageError, RunError."""
+    folder = resolve_model(name, results=results)
+    run = find_run(name.removeprefix(RUN), results) if name.startswith(RUN) else None
     spec = None if run is None else read_run(run)
-    return Trained(given=given, folder=folder, content=model_hash(folder), spec=spec, run=run)
+    return Trained(name=name, folder=folder, content=model_hash(folder), spec=spec, run=run)
 
 
 def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
-    """Return the folder of the one start model of all: as given, else that which the runs name.
+    """Return the folder of the common start model: the requested one, else that of the runs.
 
     Raises:
-        UsageError: it is not known, is not what it was, or is not the same for all.
+        UsageError: it is unknown, has changed since, or differs between runs.
     """
     if request.against is not None:
         return resolve_model(request.against, results=request.results)
     for one in models:
         if one.spec is None:
-            raise UsageError(f"{one.given} is no run: what it started from is not known", fix="--against START")
+            raise UsageError(
+                f"{one.name} is a folder, which does not record what it started from", fix="--against START"
+            )
     contents = {one.spec.model.content for one in models if one.spec is not None}
     if len(contents) > 1:
         raise UsageError(
@@ -81,28 +84,30 @@ def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
         folder = get_suite(source.removeprefix("suite ")).model_folder
         if folder is None:
             raise UsageError(
-                f"{models[0].given}: {source} trains a table of logits, which has no layers",
+                f"{models[0].name}: {source} trains a table of logits, which has no layers",
                 fix="inspect runs of a language model",
             )
     else:
         folder = start_folder(models[0].run or Path(), models[0].spec, results=request.results)
     if model_hash(folder) not in contents:
-        raise UsageError(f"{folder} is not what the runs started from any more", fix="--against START")
+        raise UsageError(f"{folder} has changed since the runs started from it", fix="--against START")
     return folder
 
 
-def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, request: InspectRequest) -> Material:
-    """Return the texts: what the options name, else those of the runs' suite, else the runs' own data.
+def find_material(
+    models: Sequence[Trained], start: Path, tokenizer: PreTrainedTokenizerBase, request: InspectRequest
+) -> Material:
+    """Return the texts that the options name, else those of the runs' suite, else the runs' own data.
 
     Raises:
-        UsageError: none are known, or they are not the same for all. RunError: damaged data.
+        UsageError: there are none, or they differ between runs. RunError: damaged data.
     """
     longest = min(LONGEST, context_of(start) or LONGEST)
     texts = _own_texts(models, start, tokenizer, request, longest=longest)
     if request.probe is None:
         if texts is None:
             raise UsageError(
-                "there are no texts: a folder does not say what it was trained on",
+                "no texts to read: a folder does not record what it was trained on",
                 fix="--probe POSITIVE NEGATIVE, --data PREFERENCES, or --suite sentiment",
             )
         return texts
@@ -113,7 +118,7 @@ def find_material(models: Sequence[Trained], start: Path, tokenizer: Any, reques
 
 
 def _own_texts(
-    models: Sequence[Trained], start: Path, tokenizer: Any, request: InspectRequest, *, longest: int
+    models: Sequence[Trained], start: Path, tokenizer: PreTrainedTokenizerBase, request: InspectRequest, *, longest: int
 ) -> Material | None:
     if request.data is not None:
         return own_preferences(request.data, tokenizer, count=request.texts, longest=longest)
@@ -132,7 +137,7 @@ def _own_texts(
 
 
 def _suite(models: Sequence[Trained], request: InspectRequest) -> Suite | None:
-    """The suite whose samples are read: the one that is named, or on whose own data all models were trained."""
+    """Return the suite whose samples are read: the requested one, or that on whose own data all models were trained."""
     sources = {one.spec.data.source if one.spec is not None else "" for one in models}
     own = next(iter(sources)) if len(sources) == 1 else ""
     named = [name for name in suite_names() if own == f"suite {name}"]

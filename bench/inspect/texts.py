@@ -5,7 +5,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from bench.core.artifacts import verify_folder
 from bench.core.manifest import is_complete
@@ -14,10 +17,10 @@ from bench.data.files import raw_rows
 from bench.data.preferences import read_preferences
 from bench.data.row_errors import RowError, shorten
 from bench.data.table import data_folder, read_encoded
-from bench.data.tokens import Encoded, EncodedPair
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle
 from bench.errors import RunError, UsageError
 from bench.evaluate.gold_reward import load_gold
-from bench.inspect.passes import Text
+from bench.inspect.hooks import Text
 from bench.suites.pairs import load_prompts, load_scored
 from bench.suites.suite import Suite
 
@@ -30,10 +33,10 @@ SHAPE = 'one object a line: {"text": …}, or {"prompt": …, "completion": …}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Behaviour:
-    """Continuations that are scored: prompts in token ids, the score of texts in token ids, and how they are drawn."""
+    """Scored continuations: prompts in token ids, the score of texts in token ids, and how texts are sampled."""
 
     prompts: tuple[tuple[int, ...], ...]
-    score: Callable[[Sequence[Sequence[int]]], Any]
+    score: Callable[[Sequence[Sequence[int]]], NDArray[np.float64]]
     tokens: int
     temperature: float
     seed: int
@@ -41,7 +44,7 @@ class Behaviour:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
-    """What an inspection reads. ``texts`` empty: those that the probe holds out. ``source``: where both are from."""
+    """Texts of an inspection. Without ``texts`` the probe's held-out ones are measured. ``source``: origin of both."""
 
     probe: tuple[Text, ...]
     texts: tuple[Text, ...]
@@ -49,23 +52,26 @@ class Material:
     behaviour: Behaviour | None = None
 
     def digest(self) -> str:
-        """SHA-256 of all token ids, classes and prompts."""
+        """Return the SHA-256 of all token ids, classes and prompts."""
         rows = [[t.ids, t.first, t.label, t.group] for part in (self.probe, self.texts) for t in part]
         behaviour = None
         if self.behaviour is not None:
             b = self.behaviour
             behaviour = [b.prompts, b.tokens, b.temperature, b.seed]
-        said = json.dumps([len(self.probe), rows, behaviour], separators=(",", ":"))
-        return hashlib.sha256(said.encode()).hexdigest()
+        content = json.dumps([len(self.probe), rows, behaviour], separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
-def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
-    """Of a suite with a gold reward: for the probe those of its training samples with the highest and the lowest reward
-    (the samples between say little either way), validation samples to measure, test prompts to continue."""
+def suite_material(suite: Suite, tokenizer: PreTrainedTokenizerBase, *, count: int) -> Material:
+    """Return the texts of a suite with a gold reward.
+
+    The probe gets the training samples of the highest and the lowest reward, since those between say little either
+    way. Validation samples are measured, and test prompts continued.
+    """
     scored = load_scored(suite.folder / "data", "train")
     rows = [
-        (value, at, Text(ids=(*row.prompt_ids, *ids), first=len(row.prompt_ids), group=at))
-        for at, row in enumerate(scored)
+        (value, index, Text(ids=(*row.prompt_ids, *ids), first=len(row.prompt_ids), group=index))
+        for index, row in enumerate(scored)
         for ids, value in zip(row.completions, row.scores, strict=True)
         if ids
     ]
@@ -74,13 +80,13 @@ def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
     probe = [replace(t, label=False) for *_, t in ranked[:each]] + [replace(t, label=True) for *_, t in ranked[-each:]]
     probe.sort(key=lambda text: text.group)
     measured = [
-        Text(ids=(*row.prompt_ids, *row.completions[0]), first=len(row.prompt_ids), group=at)
-        for at, row in enumerate(load_scored(suite.folder / "data", "validation"))
+        Text(ids=(*row.prompt_ids, *row.completions[0]), first=len(row.prompt_ids), group=index)
+        for index, row in enumerate(load_scored(suite.folder / "data", "validation"))
         if row.completions[0]
     ]
     gold, evaluation = load_gold(suite.folder / "gold"), suite.evaluation
 
-    def score(texts: Sequence[Sequence[int]]) -> Any:
+    def score(texts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         return gold.score(tokenizer.batch_decode([list(ids) for ids in texts], skip_special_tokens=True))
 
     prompts = load_prompts(suite.folder / "data", "test")[: min(count, evaluation.prompts)]
@@ -99,10 +105,13 @@ def suite_material(suite: Suite, tokenizer: Any, *, count: int) -> Material:
 
 
 def preference_material(encoded: Encoded, *, count: int, source: str) -> Material:
-    """Of preference data: completions of every second prompt for the probe, chosen (desirable) against rejected ones,
-    those of the other prompts to measure."""
+    """Return the texts of preference data.
+
+    The probe gets the completions of every second prompt, chosen (desirable) against rejected; those of the other
+    prompts are measured.
+    """
     rows = [text for row in encoded.rows for text in _completions(row)]
-    order = {group: at for at, group in enumerate(dict.fromkeys(text.group for text in rows))}
+    order = {group: index for index, group in enumerate(dict.fromkeys(text.group for text in rows))}
     halves = [[text for text in rows if order[text.group] % 2 == half] for half in (0, 1)]
     return Material(
         probe=tuple(_balanced(_distinct(halves[0]), each=max(count, PROBE_LEAST))),
@@ -111,29 +120,33 @@ def preference_material(encoded: Encoded, *, count: int, source: str) -> Materia
     )
 
 
-def file_material(positive: Path, negative: Path, tokenizer: Any, *, count: int, longest: int) -> Material:
-    """Of two files of texts, as many of each; nothing is measured but what the probe holds out, unless other texts are
-    given. Texts of one place in both files are on one side of every split."""
+def file_material(
+    positive: Path, negative: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int
+) -> Material:
+    """Return the texts of two files, as many of each, for the probe alone.
+
+    Rows of one index in both files are a group, so that they are in the same part of every split.
+    """
     classes = [read_texts(path, tokenizer, longest=longest) for path in (positive, negative)]
     each = min(max(count, PROBE_LEAST), *map(len, classes))
     texts = [
-        Text(ids=ids, first=first, label=label, group=at)
+        Text(ids=ids, first=first, label=label, group=index)
         for label, rows in zip((True, False), classes, strict=True)
-        for at, (ids, first) in enumerate(rows[:each])
+        for index, (ids, first) in enumerate(rows[:each])
     ]
     return Material(probe=tuple(texts), texts=(), source=f"{positive.name} against {negative.name}")
 
 
-def read_texts(path: Path, tokenizer: Any, *, longest: int) -> list[tuple[tuple[int, ...], int]]:
-    """Read texts as token ids, each with the place from which tokens count.
+def read_texts(path: Path, tokenizer: PreTrainedTokenizerBase, *, longest: int) -> list[tuple[tuple[int, ...], int]]:
+    """Read texts as token ids, each with the index from which tokens count.
 
     That is the completion's first token, or the first after BOS. Texts are cut to ``longest`` tokens.
 
     Raises:
-        UsageError: the file cannot be read, or a row is no text, named with its number.
+        UsageError: the file cannot be read, or a row has no text.
     """
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    found = []
+    rows = []
     for _, number, raw in raw_rows(path):
         if isinstance(raw, RowError):
             raise UsageError(f"{path}, row {number}: {raw.problem}", fix=raw.fix)
@@ -143,24 +156,27 @@ def read_texts(path: Path, tokenizer: Any, *, longest: int) -> list[tuple[tuple[
         # Without BOS the first token reads nothing but itself, and is left out where others follow.
         first = len(head) or min(1, len(ids) - 1)
         if len(ids) <= first:
-            raise UsageError(f"{path}, row {number}: no token is left to count", fix="give texts of several words")
-        found.append((ids, first))
-    if not found:
-        raise UsageError(f"{path} holds no texts", fix=SHAPE)
-    return found
+            raise UsageError(
+                f"{path}, row {number}: the text is too short to have a counted token",
+                fix="give texts of several words",
+            )
+        rows.append((ids, first))
+    if not rows:
+        raise UsageError(f"{path} has no texts", fix=SHAPE)
+    return rows
 
 
-def own_preferences(path: Path, tokenizer: Any, *, count: int, longest: int) -> Material:
-    """The material of a file of preferences."""
+def own_preferences(path: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int) -> Material:
+    """Return the texts of a file of preferences."""
     encoded = encode(read_preferences(path), tokenizer, max_length=longest)
     return preference_material(encoded, count=count, source=path.name)
 
 
 def run_preferences(content: str, source: str, *, results: Path, count: int) -> Material:
-    """The material of a run's training data, as they lie encoded in the results folder.
+    """Return the texts of a run's training data, read from the results folder.
 
     Raises:
-        UsageError: they do not lie there. RunError: they are damaged.
+        UsageError: they are not there. RunError: they are damaged.
     """
     folder = data_folder(content, results=results)
     if not is_complete(folder):
@@ -180,7 +196,7 @@ def _prompt_and_text(raw: object, *, where: str) -> tuple[str, str]:
     raise UsageError(f"{where}: {shorten(raw)} is no text", fix=SHAPE)
 
 
-def _completions(row: Any) -> list[Text]:
+def _completions(row: EncodedPair | EncodedSingle) -> list[Text]:
     sides: tuple[tuple[tuple[int, ...], bool], ...]
     if isinstance(row, EncodedPair):
         sides = ((row.chosen_ids, True), (row.rejected_ids, False))
@@ -191,12 +207,12 @@ def _completions(row: Any) -> list[Text]:
 
 
 def _distinct(texts: Iterable[Text]) -> list[Text]:
-    """Each completion once a class: a completion that is both chosen and rejected in pairs of one prompt is in both."""
+    """Return each completion once a class: one that is chosen in some pairs and rejected in others is in both."""
     return list(dict.fromkeys(texts))
 
 
 def _balanced(texts: Sequence[Text], *, each: int) -> list[Text]:
-    """As many of each class, spread over the data, in their order."""
+    """Return as many texts of each class, spread over the data, in their order."""
     classes = [[text for text in texts if bool(text.label) is label] for label in (True, False)]
     size = min(each, *map(len, classes))
     kept = {id(text) for one in classes for text in _spread(one, size)}
@@ -204,7 +220,7 @@ def _balanced(texts: Sequence[Text], *, each: int) -> list[Text]:
 
 
 def _spread(texts: Sequence[Text], count: int) -> list[Text]:
-    """``count`` texts at equal distances."""
+    """Return ``count`` texts at equal distances."""
     if len(texts) <= count:
         return list(texts)
-    return [texts[at * len(texts) // count] for at in range(count)]
+    return [texts[index * len(texts) // count] for index in range(count)]

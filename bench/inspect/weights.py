@@ -10,12 +10,12 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from bench.core.inspection import WeightChange
-from bench.inspect.anatomy import Anatomy
+from bench.inspect.decoder import Decoder
 
 EXACT = 1024
-"""Up to this smaller side of a matrix all singular values are computed; beyond it only the first ones, at random."""
+"""Smaller side of a matrix up to which all singular values are computed; beyond it the leading ones, at random."""
 TOP = 8
-"""As many singular values are «the first ones»."""
+"""Number of leading singular values."""
 KINDS = (
     ("norm", r"norm|ln_|layernorm"),
     ("embedding", r"embed_tokens|embed_in|wte|wpe|embed_positions"),
@@ -43,7 +43,7 @@ class _Part:
 
 
 @torch.no_grad()
-def weight_changes(start: Anatomy, trained: Anatomy) -> tuple[list[dict[str, WeightChange]], dict[str, WeightChange]]:
+def weight_changes(start: Decoder, trained: Decoder) -> tuple[list[dict[str, WeightChange]], dict[str, WeightChange]]:
     """Return for each layer its change by kind of module (``all``: the whole layer), and that of what is in no layer.
 
     The change of several weights together is √Σ‖ΔW‖² / √Σ‖W‖². GPT-2's joint matrix is taken apart into q, k and v.
@@ -51,15 +51,15 @@ def weight_changes(start: Anatomy, trained: Anatomy) -> tuple[list[dict[str, Wei
     by_layer: list[dict[str, list[_Part]]] = [defaultdict(list) for _ in start.layers]
     outside: dict[str, list[_Part]] = defaultdict(list)
     for part in _parts(start, trained):
-        place = outside if part.layer is None else by_layer[part.layer]
-        place[part.kind].append(part)
+        kinds = outside if part.layer is None else by_layer[part.layer]
+        kinds[part.kind].append(part)
     return [_changes(kinds) for kinds in by_layer], _changes(outside)
 
 
 def _changes(kinds: dict[str, list[_Part]]) -> dict[str, WeightChange]:
-    found = {kind: _change(parts) for kind, parts in kinds.items()}
+    by_kind = {kind: _change(parts) for kind, parts in kinds.items()}
     whole = _change([part for parts in kinds.values() for part in parts], rank=False)
-    return {"all": whole, **dict(sorted(found.items()))}
+    return {"all": whole, **dict(sorted(by_kind.items()))}
 
 
 def _change(parts: list[_Part], *, rank: bool = True) -> WeightChange:
@@ -71,9 +71,9 @@ def _change(parts: list[_Part], *, rank: bool = True) -> WeightChange:
 
 
 def spectrum(change: Tensor) -> dict[str, float]:
-    """What the singular values σ of a change of weights say, none where it is zero.
+    """Return measures of the singular values σ of a change of weights, none where it is zero.
 
-    effective_rank: exp of the entropy of σ / Σσ (Roy and Vetterli 2007), where all are computed. top_share: that of
+    effective_rank: exp of the entropy of σ / Σσ (Roy and Vetterli 2007), where all are computed. top_share: share of
     the eight largest in Σσ². stable_rank: Σσ² / σ₁².
     """
     total = _squares(change)
@@ -86,25 +86,25 @@ def spectrum(change: Tensor) -> dict[str, float]:
         with torch.random.fork_rng(devices=[change.device] if change.is_cuda else []):
             torch.manual_seed(0)
             values = torch.svd_lowrank(change.float(), q=2 * TOP, niter=4)[1].double()
-    found = {
+    measures = {
         "top_share": min(1.0, float(values[:TOP].square().sum()) / total),
         "stable_rank": total / float(values[0].square()),
     }
     if exact:
         shares = values[values > 0] / values.sum()
-        found["effective_rank"] = float(torch.exp(-(shares * shares.log()).sum()))
-    return found
+        measures["effective_rank"] = float(torch.exp(-(shares * shares.log()).sum()))
+    return measures
 
 
-def _parts(start: Anatomy, trained: Anatomy) -> Iterator[_Part]:
-    places = {id(layer.block): at for at, layer in enumerate(start.layers)}
-    readers = {id(layer.reader) for layer in start.layers}
+def _parts(start: Decoder, trained: Decoder) -> Iterator[_Part]:
+    layer_index = {id(layer.block): index for index, layer in enumerate(start.layers)}
+    readers = {id(layer.down_projection) for layer in start.layers}
     after = dict(trained.causal.named_parameters())
     modules = dict(start.causal.named_modules())
     for name, before in start.causal.named_parameters():
         path = name.rpartition(".")[0]
         above = [path.rsplit(".", cut)[0] for cut in range(path.count(".") + 1)]
-        layer = next((places[id(modules[one])] for one in above if id(modules[one]) in places), None)
+        layer = next((layer_index[id(modules[one])] for one in above if id(modules[one]) in layer_index), None)
         kind = "down" if id(modules[path]) in readers else _kind(path)
         now = after[name]
         if kind == "qkv" and isinstance(modules[path], Conv1D):

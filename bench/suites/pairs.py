@@ -4,7 +4,7 @@ import gzip
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def bradley_terry(pairs: Sequence[Pair], *, temperature: float, seed: int) -> li
         UsageError: the temperature is not a positive finite number.
     """
     if not (math.isfinite(temperature) and temperature > 0):
-        raise UsageError(f"temperature {temperature} of the labels", fix="give a positive number of nats, such as 1.0")
+        raise UsageError(f"temperature must be a positive number of nats (got {temperature})", fix="1.0")
     draws = np.random.default_rng(seed).random(len(pairs))
     return [
         pair if draw < _sigmoid((pair.chosen_score - pair.rejected_score) / temperature) else _swapped(pair)
@@ -135,21 +135,22 @@ def write_scored(path: Path, rows: Sequence[Scored]) -> None:
 
 def completions_file(split: str) -> str:
     """Return the name of the file of scored completions of a split."""
-    return f"pairs-{_known(split)}.jsonl.gz"
+    return f"pairs-{check_split(split)}.jsonl.gz"
 
 
 def prompts_file(split: str) -> str:
     """Return the name of the file of prompts of a split."""
-    return f"prompts-{_known(split)}.json"
+    return f"prompts-{check_split(split)}.json"
 
 
-def _known(split: str) -> str:
+def check_split(split: str) -> str:
+    """Return the name of a split. Raises UsageError where there is no such split."""
     if split not in SPLITS:
         raise UsageError(f"unknown split {split!r}", fix=did_you_mean(split, SPLITS))
     return split
 
 
-def _scored(row: dict[str, Any]) -> Scored:
+def _scored(row: Mapping[str, Any]) -> Scored:
     scored = Scored(
         prompt_ids=tuple(row["prompt_ids"]),
         completions=tuple(tuple(ids) for ids in row["completions"]),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.evaluate.checkpoint import EvaluationResult, JudgeInputs, Yardstick
     from bench.evaluate.gold_reward import Gold
 
-HELD_OUT_SPLITS = ("validation", "test")
+EVALUATION_SPLITS = ("validation", "test")
 """The split that selects settings, and the split that reports on them."""
 
 

@@ -26,7 +26,7 @@ from bench.runner.keys import run_spec
 from bench.runner.run import run
 from bench.runner.workspace import Workspace
 from bench.suites.pairs import Pair
-from bench.suites.protocol import HELD_OUT_SPLITS
+from bench.suites.protocol import EVALUATION_SPLITS
 from bench.utils.event_log import stage
 from bench.utils.files import write_text_whole
 from losses import Objective
@@ -148,7 +148,7 @@ def trained(loop: Loop, number: int, workspace: Workspace, hooks: Hooks) -> list
     with stage("round", {"loop": loop.spec.key, "round": number}):
         return [
             run(workspace, spec, split, hooks, tuning=loop.tuning, files=loop.files, first=loop.first)
-            for split in HELD_OUT_SPLITS
+            for split in EVALUATION_SPLITS
         ]
 
 

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from bench.errors import RunError
-from bench.suites.build.stages import damaged_files, file_table, write_text
+from bench.suites.build.stages import StageManifest, damaged_files, file_table
+from bench.utils.files import write_text_whole
 
 STAGES = ("model", "gold", "data", "blimp")
 PROVENANCE = "provenance.json"
@@ -34,8 +34,8 @@ size and SHA-256 of every file. Each folder's `manifest.json` has the part that 
 
 
 def write_provenance(
-    out: Path, *, corpus: Mapping[str, str], manifests: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
+    out: Path, *, corpus: Mapping[str, str], manifests: Mapping[str, StageManifest]
+) -> dict[str, object]:
     """Write ``provenance.json`` and ``README.md`` from the manifests of the stages; return the provenance.
 
     Args:
@@ -44,17 +44,19 @@ def write_provenance(
     files = {f"{stage}/{name}": entry for stage in STAGES for name, entry in manifests[stage]["files"].items()}
     provenance = {
         "corpus": {"name": "Large Movie Review Dataset (Maas et al. 2011)", "sha256": dict(corpus)},
-        "stages": {stage: {"made_with": manifests[stage]["made_with"]} | manifests[stage]["facts"] for stage in STAGES},
+        "stages": {
+            stage: {"made_with": manifests[stage]["made_with"], **manifests[stage]["facts"]} for stage in STAGES
+        },
         "bytes": sum(entry["bytes"] for entry in files.values()),
         "files": files,
     }
-    write_text(out / README, README_TEXT)
-    write_text(out / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    write_text_whole(out / README, README_TEXT)
+    write_text_whole(out / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
     return provenance
 
 
 def check_assets(folder: Path) -> None:
-    """``verify_assets`` where a suite has a provenance, which says what its assets are."""
+    """Call ``verify_assets`` if the suite has a provenance to compare with."""
     if (folder / PROVENANCE).exists():
         verify_assets(folder)
 

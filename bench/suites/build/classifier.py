@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save as dump_tensors
+from scipy.sparse import csr_matrix, vstack
 from transformers import PreTrainedTokenizerBase
 
 from bench.errors import RunError
@@ -36,11 +37,20 @@ class ClassifierRecipe:
     seed: int = 0
 
 
+class Trial(TypedDict):
+    """A number of features and a penalty, and the validation accuracies on whole reviews and on snippets."""
+
+    features: float
+    inverse_penalty: float
+    whole: float
+    snippet: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Examples:
     """Whole reviews and their snippets: counts of n-grams ``[rows, features]``, labels and weights ``[rows]``."""
 
-    counts: Any
+    counts: csr_matrix
     labels: NDArray[np.int64]
     weights: NDArray[np.float64]
     review: NDArray[np.int64]
@@ -55,7 +65,7 @@ def train_classifier(
     cut: Callable[[Sequence[str]], list[list[str]]],
     recipe: ClassifierRecipe,
     report: Callable[[str], None],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Train on labelled reviews and their snippets, write the two files of the gold reward into ``out``.
 
     The number of features and the penalty are chosen on a validation part of ``train`` (mean of the accuracies on
@@ -74,15 +84,17 @@ def train_classifier(
     report(f"classifier: {len(grams)} n-grams, {len(examples.labels)} rows")
     held_out = _held_out(examples, recipe)
     ranked = _ranking(_subset(examples, ~held_out), recipe)
-    trials = []
+    trials: list[Trial] = []
     for size in recipe.features:
         kept = np.sort(ranked[:size])
         fit_on, check_on = _subset(examples, ~held_out, kept), _subset(examples, held_out, kept)
         for penalty in recipe.inverse_penalty:
             idf, weight, bias = _fit(fit_on, inverse_penalty=penalty)
             right = (_tfidf(check_on.counts, idf) @ weight + bias > 0) == (check_on.labels == 1)
-            whole, snippet = right[check_on.whole].mean(), right[~check_on.whole].mean()
-            trials.append({"features": size, "inverse_penalty": penalty, "whole": whole, "snippet": snippet})
+            whole, snippet = float(right[check_on.whole].mean()), float(right[~check_on.whole].mean())
+            trials.append(
+                {"features": float(size), "inverse_penalty": float(penalty), "whole": whole, "snippet": snippet}
+            )
             report(f"classifier: {size} features, C {penalty}: validation {whole:.4f} whole, {snippet:.4f} snippets")
     best = max(trials, key=lambda trial: trial["whole"] + trial["snippet"])
     kept = np.sort(_ranking(examples, recipe)[: int(best["features"])])
@@ -97,8 +109,8 @@ def train_classifier(
             f"required is {recipe.required_accuracy}",
             fix="widen the recipe's features or inverse_penalty, or check the labels of the corpus",
         )
-    facts = {"recipe": asdict(recipe), "chosen": _plain(best), "trials": [_plain(t) for t in trials], "test": measured}
-    (out / DESCRIPTION).write_text(_json(description | {"chosen": facts["chosen"], "test": measured}))
+    facts: dict[str, object] = {"recipe": asdict(recipe), "chosen": best, "trials": trials, "test": measured}
+    (out / DESCRIPTION).write_text(_json(description | {"chosen": best, "test": measured}))
     report(f"classifier: test {measured['whole']:.4f} whole, {measured['snippet']:.4f} snippets")
     return facts
 
@@ -110,9 +122,9 @@ def measure(
     gold = load_gold(folder)
     labels = np.array([review.label for review in reviews])
     pieces = cut([review.text for review in reviews])
-    owner = np.repeat(np.arange(len(reviews)), [len(found) for found in pieces])
+    owner = np.repeat(np.arange(len(reviews)), [len(snippets) for snippets in pieces])
     whole = gold.score([review.text for review in reviews])
-    snippet = gold.score([piece for found in pieces for piece in found])
+    snippet = gold.score([piece for snippets in pieces for piece in snippets])
     return {
         "whole": float(((whole > 0) == (labels == 1)).mean()),
         "snippet": float(((snippet > 0) == (labels[owner] == 1)).mean()),
@@ -143,18 +155,17 @@ def cutter(tokenizer: PreTrainedTokenizerBase, *, tokens: int) -> Callable[[Sequ
 def _count(
     reviews: Sequence[Review], *, cut: Callable[[Sequence[str]], list[list[str]]], recipe: ClassifierRecipe
 ) -> tuple[list[str], _Examples]:
-    from scipy.sparse import vstack
     from sklearn.feature_extraction.text import CountVectorizer
 
     texts = [review.text for review in reviews]
     pieces = cut(texts)
     labels = np.array([review.label for review in reviews], dtype=np.int64)
-    owner = np.repeat(np.arange(len(texts)), [len(found) for found in pieces])
+    owner = np.repeat(np.arange(len(texts)), [len(snippets) for snippets in pieces])
     counter = CountVectorizer(
         token_pattern=TOKEN_PATTERN, ngram_range=(1, 2), min_df=recipe.minimum_reviews, dtype=np.float64
     )
     whole = counter.fit_transform(texts)
-    parts = counter.transform(piece for found in pieces for piece in found)
+    parts = counter.transform(piece for snippets in pieces for piece in snippets)
     weights = np.concatenate([np.full(len(texts), recipe.review_weight), np.ones(len(owner))])
     return list(counter.get_feature_names_out()), _Examples(
         counts=vstack([whole, parts]).tocsr(),
@@ -198,7 +209,7 @@ def _fit(examples: _Examples, *, inverse_penalty: float) -> tuple[NDArray[np.flo
     return idf, fitted.coef_[0].astype(np.float16).astype(np.float64), float(np.float32(fitted.intercept_[0]))
 
 
-def _tfidf(counts: Any, idf: NDArray[np.float64]) -> Any:
+def _tfidf(counts: csr_matrix, idf: NDArray[np.float64]) -> csr_matrix:
     from sklearn.preprocessing import normalize
 
     scaled = counts.copy()
@@ -208,7 +219,7 @@ def _tfidf(counts: Any, idf: NDArray[np.float64]) -> Any:
 
 def _write(
     out: Path, *, vocabulary: list[str], idf: NDArray[np.float64], weight: NDArray[np.float64], bias: float
-) -> dict[str, Any]:
+) -> dict[str, object]:
     content = dump_tensors(
         {
             "idf": idf.astype(np.float16),
@@ -230,9 +241,5 @@ def _write(
     return description
 
 
-def _plain(trial: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in trial.items()}
-
-
-def _json(value: dict[str, Any]) -> str:
+def _json(value: Mapping[str, object]) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

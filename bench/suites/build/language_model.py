@@ -112,10 +112,10 @@ def train_language_model(
             optimizer.step()
             step += 1
             if step % recipe.validate_every == 0 or step == steps:
-                held = validation_loss(model, held_out)
-                curve.append({"tokens": float(step * recipe.batch * recipe.context), "validation_loss": held})
+                current_loss = validation_loss(model, held_out)
+                curve.append({"tokens": float(step * recipe.batch * recipe.context), "validation_loss": current_loss})
                 left = (time.monotonic() - started) / step * (steps - step) / 60
-                report(f"step {step}/{steps} · validation {held:.4f} nats/token · {left:.0f} min left")
+                report(f"step {step}/{steps} · validation {current_loss:.4f} nats/token · {left:.0f} min left")
     return model.eval(), curve
 
 
@@ -127,7 +127,7 @@ def windows_of(stream: Tensor, context: int) -> Tensor:
 
 @torch.no_grad()
 def validation_loss(model: LlamaForCausalLM, windows: Tensor) -> float:
-    """Mean next-token loss in nats per token, in fp32."""
+    """Return the mean next-token loss in nats per token, in fp32."""
     model.eval()
     losses = [_next_token_loss(model, rows).item() * len(rows) for rows in windows.split(16)]
     model.train()
@@ -141,7 +141,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 
 def describe(recipe: LanguageModelRecipe, curve: list[dict[str, float]]) -> dict[str, object]:
-    """The part of the provenance file that speaks of the start model."""
+    """Return the start model's part of the provenance file."""
     last = curve[-1]["validation_loss"]
     return {
         "recipe": asdict(recipe),

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,7 +53,7 @@ def write_data(
     gold: Gold,
     recipe: PairsRecipe,
     report: Callable[[str], None],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Write the prompts and the scored completions of the three splits into ``out``.
 
     Train prompts come from the reviews that the start model was trained on; validation and test prompts from two
@@ -71,7 +70,7 @@ def write_data(
     wanted = {"train": recipe.train_prompts, "validation": recipe.validation_prompts, "test": recipe.test_prompts}
     paired = {"train": recipe.train_paired, "validation": recipe.validation_paired, "test": recipe.test_paired}
     taken: set[tuple[int, ...]] = set()
-    facts: dict[str, Any] = {"recipe": asdict(recipe), "scored_text": "prompt and completion, no special tokens"}
+    facts: dict[str, object] = {"recipe": asdict(recipe), "scored_text": "prompt and completion, no special tokens"}
     for number, split in enumerate(SPLITS):
         prompts = draw_prompts(
             sources[split],
@@ -91,8 +90,9 @@ def write_data(
             seed=recipe.seed * 10 + number + FIRST_SEED,
         )
         write_scored(out / completions_file(split), rows)
-        facts[split] = {"prompts": len(prompts)} | _facts(rows)
-        report(f"{split}: {len(prompts)} prompts, {facts[split]['pairs']} pairs")
+        split_facts = _facts(rows)
+        facts[split] = {"prompts": len(prompts)} | split_facts
+        report(f"{split}: {len(prompts)} prompts, {split_facts['pairs']} pairs")
     return facts
 
 
@@ -112,7 +112,7 @@ def draw_prompts(
         taken: prompts that must not be drawn again; the drawn ones are added to it.
 
     Raises:
-        UsageError: the reviews hold fewer distinct prompts than asked for.
+        UsageError: the reviews have fewer distinct prompts.
     """
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(reviews))
@@ -132,13 +132,13 @@ def draw_prompts(
             if len(drawn) == count:
                 return drawn
     raise UsageError(
-        f"{len(reviews)} reviews give {len(drawn)} distinct prompts, {count} were asked for",
-        fix="ask for fewer prompts or give a larger corpus",
+        f"{len(reviews)} reviews give {len(drawn)} distinct prompts, and {count} are needed",
+        fix="lower the recipe's number of prompts, or give a larger corpus",
     )
 
 
 def _sources(corpus: Corpus, *, seed: int) -> dict[str, list[Review]]:
-    """Reviews of each split; the two halves of the test reviews share none."""
+    """Return the reviews of each split; validation and test have the two halves of the test reviews."""
     order = np.random.default_rng(seed).permutation(len(corpus.test))
     half = len(order) // 2
     return {

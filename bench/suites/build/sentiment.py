@@ -1,16 +1,12 @@
 """The build of the sentiment suite's assets: model, gold reward, data, BLiMP; and their provenance."""
 
-import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from bench.errors import UsageError
 from bench.evaluate.gold_reward import load_gold
 from bench.suites.build.assets import write_provenance
 from bench.suites.build.blimp import texts_digest, write_blimp
@@ -25,7 +21,7 @@ from bench.suites.build.language_model import (
     train_tokenizer,
 )
 from bench.suites.build.pairs import PairsRecipe, write_data
-from bench.suites.build.stages import read_manifest, run_stage
+from bench.suites.build.stages import StageManifest, read_manifest, run_stage
 
 ARCHIVE = "blimp.jsonl.tar.gz"
 
@@ -49,7 +45,7 @@ def build_sentiment(
     report: Callable[[str], None],
     recipe: SentimentRecipe | None = None,
     blimp: Path | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Build all assets into ``out`` and return their provenance. A stage that is complete and up to date is skipped.
 
     Args:
@@ -63,7 +59,7 @@ def build_sentiment(
     """
     recipe = recipe or SentimentRecipe()
     reviews = read_corpus(corpus)
-    # The quick stage first: what it lacks is told before an hour of training, not after it.
+    # The quick stage comes first, so that a missing archive is reported before an hour of training, not after it.
     manifests = {"blimp": _blimp_stage(blimp or corpus / ARCHIVE, out, recipe=recipe, report=report)}
     manifests["model"] = _model_stage(reviews, out, recipe=recipe, report=report)
     tokenizer = AutoTokenizer.from_pretrained(out / "model")
@@ -72,39 +68,8 @@ def build_sentiment(
     return write_provenance(out, corpus=reviews.hashes, manifests=manifests)
 
 
-def adopt_model(trained: Path, description: Path, corpus: Path, out: Path, *, recipe: SentimentRecipe) -> None:
-    """Take an already trained start model as the model stage of ``out``, as if ``build_sentiment`` had trained it.
-
-    Args:
-        trained: folder that ``language_model.save`` wrote. description: JSON that ``language_model.describe`` made.
-
-    Raises:
-        UsageError: the description is of another recipe than ``recipe.language_model``.
-    """
-    told = json.loads(description.read_text(encoding="utf-8"))
-    if told["recipe"] != asdict(recipe.language_model):
-        raise UsageError(f"{description} describes another recipe than the one asked for", fix="give the same recipe")
-
-    def write(folder: Path) -> dict[str, Any]:
-        for path in sorted(trained.iterdir()):
-            shutil.copyfile(path, folder / path.name)
-        return told
-
-    run_stage(out / "model", inputs=_model_inputs(read_corpus(corpus), recipe), write=write)
-
-
-def _model_inputs(corpus: Corpus, recipe: SentimentRecipe) -> dict[str, Any]:
-    return {
-        "corpus": corpus.hashes,
-        "recipe": asdict(recipe.language_model),
-        "validation_reviews": recipe.validation_reviews,
-    }
-
-
-def _model_stage(
-    corpus: Corpus, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]
-) -> dict[str, Any]:
-    def write(folder: Path) -> dict[str, Any]:
+def _model_stage(corpus: Corpus, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> StageManifest:
+    def write(folder: Path) -> dict[str, object]:
         texts = [review.text for review in (*corpus.unsup, *corpus.train)]
         tokenizer = train_tokenizer(texts, vocabulary=recipe.language_model.vocabulary)
         held_out = [review.text for review in corpus.test[: recipe.validation_reviews]]
@@ -119,7 +84,12 @@ def _model_stage(
         save(model, tokenizer, folder)
         return describe(recipe.language_model, curve) | {"train_tokens": len(train)}
 
-    return _told(report, out / "model", inputs=_model_inputs(corpus, recipe), write=write)
+    inputs = {
+        "corpus": corpus.hashes,
+        "recipe": asdict(recipe.language_model),
+        "validation_reviews": recipe.validation_reviews,
+    }
+    return _run_and_report(report, out / "model", inputs=inputs, write=write)
 
 
 def _gold_stage(
@@ -129,14 +99,14 @@ def _gold_stage(
     tokenizer: PreTrainedTokenizerBase,
     recipe: SentimentRecipe,
     report: Callable[[str], None],
-) -> dict[str, Any]:
+) -> StageManifest:
     # Of the model only the tokenizer matters here: it cuts the snippets.
     inputs = {
         "corpus": corpus.hashes,
         "recipe": asdict(recipe.classifier),
         "tokenizer": _files(out, "model")["tokenizer.json"],
     }
-    return _told(
+    return _run_and_report(
         report,
         out / "gold",
         inputs=inputs,
@@ -158,14 +128,14 @@ def _data_stage(
     tokenizer: PreTrainedTokenizerBase,
     recipe: SentimentRecipe,
     report: Callable[[str], None],
-) -> dict[str, Any]:
+) -> StageManifest:
     inputs = {
         "corpus": corpus.hashes,
         "recipe": asdict(recipe.pairs),
         "model": _files(out, "model"),
         "gold": _files(out, "gold"),
     }
-    return _told(
+    return _run_and_report(
         report,
         out / "data",
         inputs=inputs,
@@ -181,8 +151,8 @@ def _data_stage(
     )
 
 
-def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> dict[str, Any]:
-    return _told(
+def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: Callable[[str], None]) -> StageManifest:
+    return _run_and_report(
         report,
         out / "blimp",
         inputs={"items": recipe.blimp_items, "seed": recipe.blimp_seed, "texts": texts_digest()},
@@ -190,9 +160,13 @@ def _blimp_stage(archive: Path, out: Path, *, recipe: SentimentRecipe, report: C
     )
 
 
-def _told(
-    report: Callable[[str], None], folder: Path, *, inputs: dict[str, Any], write: Callable[[Path], dict[str, Any]]
-) -> dict[str, Any]:
+def _run_and_report(
+    report: Callable[[str], None],
+    folder: Path,
+    *,
+    inputs: Mapping[str, object],
+    write: Callable[[Path], Mapping[str, object]],
+) -> StageManifest:
     manifest, fresh = run_stage(folder, inputs=inputs, write=write)
     report(f"{folder.name}: {'written' if fresh else 'already complete'}")
     return manifest

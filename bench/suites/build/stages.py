@@ -1,6 +1,5 @@
 """Stages of a build: each writes its folder whole or not at all, and is skipped when complete."""
 
-import hashlib
 import json
 import os
 import platform
@@ -9,15 +8,33 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeGuard
+
+from bench.core.manifest import entry_of
 
 MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "scipy", "numpy", "safetensors")
 
 
+class FileEntry(TypedDict):
+    """Size and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+class StageManifest(TypedDict):
+    """Contents of a stage's ``manifest.json``."""
+
+    inputs: Mapping[str, object]
+    facts: Mapping[str, object]
+    made_with: Mapping[str, str]
+    files: Mapping[str, FileEntry]
+
+
 def run_stage(
-    folder: Path, *, inputs: Mapping[str, Any], write: Callable[[Path], Mapping[str, Any]]
-) -> tuple[dict[str, Any], bool]:
+    folder: Path, *, inputs: Mapping[str, object], write: Callable[[Path], Mapping[str, object]]
+) -> tuple[StageManifest, bool]:
     """Return the manifest of ``folder`` and whether it was written now; an intact one with the same inputs stays.
 
     ``write`` fills an empty folder beside the final one and returns the facts to keep. The manifest holds ``inputs``,
@@ -32,7 +49,7 @@ def run_stage(
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         facts = write(fresh)
-        manifest = {
+        manifest: StageManifest = {
             "inputs": wanted,
             "facts": dict(facts),
             "made_with": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -47,57 +64,42 @@ def run_stage(
     return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), True
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> StageManifest | None:
     """Read the manifest of a stage's folder; None when there is none or it is not whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    if not isinstance(manifest, dict) or not {"inputs", "facts", "made_with", "files"} <= manifest.keys():
-        return None
-    return manifest
+    return manifest if _is_manifest(manifest) else None
 
 
-def file_table(folder: Path) -> dict[str, dict[str, Any]]:
+def _is_manifest(value: object) -> TypeGuard[StageManifest]:
+    return isinstance(value, dict) and StageManifest.__required_keys__ <= value.keys()
+
+
+def file_table(folder: Path) -> dict[str, FileEntry]:
     """Return bytes and SHA-256 of every file below ``folder`` but manifests, by its relative path, sorted."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-        for path in paths
+        path.relative_to(folder).as_posix(): {"bytes": entry.bytes, "sha256": entry.sha256}
+        for path, entry in zip(paths, map(entry_of, paths), strict=True)
     }
 
 
-def damaged_files(folder: Path, table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def damaged_files(folder: Path, table: Mapping[str, FileEntry]) -> list[str]:
     """Return one line for each file of ``table`` that is absent from ``folder`` or has another content."""
     faults = []
     for name, entry in table.items():
         path = folder / name
         if not path.is_file():
             faults.append(f"{name}: absent")
-        elif (found := file_digest(path)) != entry["sha256"]:
-            faults.append(f"{name}: SHA-256 is {found[:16]}…, recorded is {entry['sha256'][:16]}…")
+        elif (digest := entry_of(path).sha256) != entry["sha256"]:
+            faults.append(f"{name}: SHA-256 is {digest[:16]}…, recorded is {entry['sha256'][:16]}…")
     return faults
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        os.replace(name, path)  # noqa: PTH105
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _readable(folder: Path) -> None:
-    """A temporary folder, and the weights that transformers saves, are closed to other users; assets are not."""
+    """Let other users read the assets: temporary folders, and weights saved by transformers, are closed to them."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -18,14 +18,14 @@ from bench.data.tokens import EncodedPair, Ids, pairs_in
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import read_records
 from bench.evaluate.judges.base import AnswerPair
-from bench.suites.protocol import HELD_OUT_SPLITS
+from bench.suites.protocol import EVALUATION_SPLITS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutPrompts:
+class EvaluationPrompts:
     """One held-out split: distinct prompts as token ids and as text, and pairs of answers as text.
 
     The preferred answer of a pair is the first one; unpaired data have no pairs.
@@ -35,18 +35,18 @@ class HeldOutPrompts:
     instructions: tuple[str, ...]
     held_out: tuple[AnswerPair, ...]
 
-    def first(self, count: int) -> HeldOutPrompts:
+    def first(self, count: int) -> EvaluationPrompts:
         """Return the first ``count`` of each."""
-        return HeldOutPrompts(
+        return EvaluationPrompts(
             prompts=self.prompts[:count],
             instructions=self.instructions[:count],
             held_out=self.held_out[:count],
         )
 
 
-def held_out_prompts(
+def evaluation_prompts(
     parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None
-) -> dict[str, HeldOutPrompts]:
+) -> dict[str, EvaluationPrompts]:
     """Return the prompts and pairs of validation and test.
 
     Args:
@@ -55,18 +55,18 @@ def held_out_prompts(
     Raises:
         UsageError: a part without rows, or a file without instructions.
     """
-    rows = {split: parts.split.parts[split].rows for split in ("train", *HELD_OUT_SPLITS)}
+    rows = {split: parts.split.parts[split].rows for split in ("train", *EVALUATION_SPLITS)}
     empty = [split for split, of_split in rows.items() if not of_split]
     if empty:
         raise UsageError(
             f"the data leave no prompt for {' and '.join(empty)}", fix="give at least ten rows with different prompts"
         )
     splits = {}
-    for split in HELD_OUT_SPLITS:
+    for split in EVALUATION_SPLITS:
         texts = {row.prompt_ids: parts.words[row.prompt_ids] for row in rows[split]}
         if split == "test" and prompts is not None:
             texts = _from_file(prompts, tokenizer)
-        splits[split] = HeldOutPrompts(
+        splits[split] = EvaluationPrompts(
             prompts=tuple(texts),
             instructions=tuple(texts.values()),
             held_out=_answer_pairs(pairs_in(rows[split]), parts.words, tokenizer),
@@ -74,7 +74,7 @@ def held_out_prompts(
     return splits
 
 
-def note_overlap(parts: EncodedSplits, prompts: Mapping[str, HeldOutPrompts], *, note: Note) -> None:
+def note_overlap(parts: EncodedSplits, prompts: Mapping[str, EvaluationPrompts], *, note: Note) -> None:
     """Report how many test prompts share runs of words with training prompts; report nothing where none do."""
     trained_on = dict.fromkeys(row.prompt_ids for row in parts.split.parts["train"].rows)
     overlap = contamination([parts.words[ids] for ids in trained_on], prompts["test"].instructions)
@@ -86,9 +86,9 @@ def note_overlap(parts: EncodedSplits, prompts: Mapping[str, HeldOutPrompts], *,
         )
 
 
-def content_of(parts: EncodedSplits, prompts: Mapping[str, HeldOutPrompts]) -> str:
+def content_of(parts: EncodedSplits, prompts: Mapping[str, EvaluationPrompts]) -> str:
     """Return the SHA-256 of everything held out."""
-    content = [[prompts[split].prompts, parts.split.parts[split].content_hash] for split in HELD_OUT_SPLITS]
+    content = [[prompts[split].prompts, parts.split.parts[split].content_hash] for split in EVALUATION_SPLITS]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -8,10 +8,10 @@ from bench.core.artifacts import Note
 from bench.core.specs import EvaluationSpec, JudgedBy, TrainSpec
 from bench.errors import UsageError, escape_unprintable
 from bench.evaluate.checkpoint import JudgeInputs
-from bench.suites.chat.held_out import content_of, held_out_prompts, note_overlap
+from bench.suites.chat.held_out import content_of, evaluation_prompts, note_overlap
 from bench.suites.chat.judges import make_judges, target_of
 from bench.suites.inputs import UserInputs
-from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, check_context, data_spec_of
+from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of
 from bench.suites.sampling import SamplingEvaluator
 from bench.suites.suite import Suite
 
@@ -47,7 +47,7 @@ def load(
     check_context(start)
     tokenizer = start.tokenizer
     parts = inputs.as_turns(tokenizer).read(tokenizer, max_length=start.max_length, note=note)
-    prompts = held_out_prompts(parts, tokenizer, prompts=inputs.prompts)
+    prompts = evaluation_prompts(parts, tokenizer, prompts=inputs.prompts)
     note_overlap(parts, prompts, note=note)
     rows, names = parts.split.parts["train"], inputs.judges or suite.judges
     judges = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name)
@@ -64,7 +64,7 @@ def load(
     return SuiteData(
         data=rows,
         data_spec=data_spec_of(parts.split, source=inputs.data_source),
-        held_out={split: parts.split.parts[split] for split in HELD_OUT_SPLITS if rows.kind == "pairs"},
+        held_out={split: parts.split.parts[split] for split in EVALUATION_SPLITS if rows.kind == "pairs"},
         prompts={split: each.prompts for split, each in first.items()},
         evaluation=evaluation.model_copy(update=decided),
         evaluator=SamplingEvaluator(

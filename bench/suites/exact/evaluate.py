@@ -3,11 +3,11 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.core.record import Metric
 from bench.core.samples import SampleRow
@@ -19,7 +19,6 @@ from bench.evaluate.sampling import evaluating
 from bench.models.logprobs import completion_logits
 from bench.models.table_model import END
 from bench.suites.exact.measures import (
-    Array,
     entropy,
     expected_reward,
     frontier,
@@ -28,7 +27,7 @@ from bench.suites.exact.measures import (
     optimal_policy,
     win_rate,
 )
-from bench.suites.exact.problem import Problem, sequence_logps
+from bench.suites.exact.problem import Array, Problem, sequence_logps
 
 TASK = "exact"
 ROWS = 4096
@@ -36,10 +35,10 @@ ROWS = 4096
 
 
 def evaluate_exact(
-    model: Any,
+    model: PreTrainedModel,
     problem: Problem,
     *,
-    tokenizer: Any,
+    tokenizer: PreTrainedTokenizerBase,
     spec: EvaluationSpec,
     reward: str,
     params: Mapping[str, float],
@@ -89,36 +88,36 @@ def evaluate_exact(
 
 
 @torch.no_grad()
-def policy_logps(model: Any, problem: Problem, *, contexts: Sequence[int]) -> Array:
+def policy_logps(model: PreTrainedModel, problem: Problem, *, contexts: Sequence[int]) -> Array:
     """Return log π(y|x) of every completion of these contexts, nats, float64 ``[contexts, Y]``.
 
-    The model is asked for its logits after every prefix, as in training; what it says of tokens that no completion
-    has is left out, so that completions always sum to one.
+    The model gives its logits after every prefix, as in training; those of tokens that no completion has are left
+    out, so that completions always sum to one.
     """
     spec, device = problem.spec, next(model.parameters()).device
     deepest = torch.tensor(
         list(itertools.product(range(1, spec.symbols + 1), repeat=spec.length - 1)), dtype=torch.int64, device=device
     )
-    # A last token, which nothing is asked about: the log-prob path looks at what predicts a next token.
+    # A last token that is never scored: the log-prob path reads the positions that predict a next token.
     paths = torch.cat([deepest, deepest.new_full((len(deepest), 1), END)], dim=1)
     rows, places = _first_visits(problem)
-    found = []
+    logits_by_context = []
     with evaluating(model):
         for context in contexts:
             prompt = paths.new_full((len(paths), 1), problem.prompt(context)[0])
             ids = torch.cat([prompt, paths], dim=1)
             logits = torch.cat([_logits(model, part) for part in ids.split(ROWS)])
-            found.append(logits[rows, places, : spec.symbols + 1].float().cpu())
-    return sequence_logps(torch.stack(found).numpy())
+            logits_by_context.append(logits[rows, places, : spec.symbols + 1].float().cpu())
+    return sequence_logps(torch.stack(logits_by_context).numpy())
 
 
-def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     everywhere = torch.ones_like(ids, dtype=torch.bool)
     return completion_logits(model, ids, everywhere, everywhere[:, 1:]).view(len(ids), ids.shape[1] - 1, -1)
 
 
 def _first_visits(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each prefix the first of the deepest paths that goes through it, and its number of symbols."""
+    """Return for each prefix the first of the deepest paths through it, and its number of symbols."""
     symbols, length = problem.spec.symbols, problem.spec.length
     depths = np.repeat(np.arange(length), [symbols**depth for depth in range(length)])
     within = np.concatenate([np.arange(symbols**depth) for depth in range(length)])
@@ -146,7 +145,7 @@ def _frontier_metrics(scores: Mapping[str, Array], log_ref: Array, gold: Array, 
 
 
 def _distances(log_policy: Array, log_ref: Array, gold: Array, *, beta0: float, beta: float | None) -> Measured:
-    found: dict[str, tuple[Array, bool | None]] = {
+    distances: dict[str, tuple[Array, bool | None]] = {
         "entropy": (entropy(log_policy), None),
         "win_rate": (win_rate(log_policy, log_ref, gold), True),
         "best_mass": (_mass_at(log_policy, gold.argmax(axis=-1)), True),
@@ -154,13 +153,13 @@ def _distances(log_policy: Array, log_ref: Array, gold: Array, *, beta0: float, 
     }
     if beta0 > 0:
         distance = kl(log_policy, optimal_policy(log_ref, gold, beta=beta0))
-        found |= {"regret": (beta0 * distance, False), "kl_to_optimum": (distance, False)}
+        distances |= {"regret": (beta0 * distance, False), "kl_to_optimum": (distance, False)}
     else:
         # The optimum is then on the best completions alone, and any other policy infinitely far from it.
-        found["regret"] = (gold.max(axis=-1) - expected_reward(log_policy, gold), False)
+        distances["regret"] = (gold.max(axis=-1) - expected_reward(log_policy, gold), False)
     if beta is not None and math.isfinite(beta):
-        found["implicit_reward_error"] = (implicit_reward_error(log_policy, log_ref, gold, beta=beta), False)
-    return found
+        distances["implicit_reward_error"] = (implicit_reward_error(log_policy, log_ref, gold, beta=beta), False)
+    return distances
 
 
 def _mass_at(log_policy: Array, completion: NDArray[np.intp]) -> Array:
@@ -168,7 +167,12 @@ def _mass_at(log_policy: Array, completion: NDArray[np.intp]) -> Array:
 
 
 def _rows(
-    problem: Problem, contexts: Sequence[int], log_policy: Array, divergence: Array, *, tokenizer: Any
+    problem: Problem,
+    contexts: Sequence[int],
+    log_policy: Array,
+    divergence: Array,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> list[SampleRow]:
     rows = []
     for place, context in enumerate(contexts):

@@ -11,11 +11,10 @@ from bench.evaluate.checkpoint import EvaluationResult, Yardstick, preference
 from bench.evaluate.metrics.aggregate import mean_metrics
 from bench.suites.exact.evaluate import TASK, evaluate_exact, policy_logps
 from bench.suites.exact.measures import frontier_curve, kl
-from bench.suites.exact.problem import Problem
-from bench.suites.exact.problem import preference as preference_table
+from bench.suites.exact.problem import Problem, preference_table
 from bench.suites.exact.theory.optima import own_optimum
 from bench.suites.exact.theory.population import Population
-from bench.suites.protocol import HELD_OUT_SPLITS, TrainedBy
+from bench.suites.protocol import EVALUATION_SPLITS, TrainedBy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -63,7 +62,7 @@ class ExactEvaluator:
     def frontiers(self) -> dict[str, dict[str, list[float]]]:
         """Return the optimal reward at each KL (nats) by split, which no policy can exceed."""
         curves = {}
-        for split in HELD_OUT_SPLITS:
+        for split in EVALUATION_SPLITS:
             contexts = list(self.problem.contexts(split))
             curve = frontier_curve(
                 self.problem.log_ref[contexts], self.problem.reward[contexts], points=FRONTIER_POINTS

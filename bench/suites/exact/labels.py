@@ -1,4 +1,4 @@
-"""The preference data of an enumerable problem: which completions meet, and what their labels say."""
+"""The preference data of an enumerable problem: pairs of completions, and their labels."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ import numpy as np
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, encoded_of
 from bench.errors import UsageError
 from bench.models.table_model import END
-from bench.suites.exact.drawn import Drawn, Indices, as_pairs
-from bench.suites.exact.population import population_pairs
+from bench.suites.exact.indexed_pairs import IndexedPairs, Indices, as_pairs
+from bench.suites.exact.population_pairs import population_pairs
 from bench.suites.exact.problem import Array, Problem
 from bench.suites.pairs import Pair
 
-HELD_OUT = 512
+EVALUATION_PAIRS = 512
 """Pairs of a held-out split."""
 STREAMS = {"train": 0, "validation": 1, "test": 2}
 # Not 1 to 4, which are the problem's own; a kind of randomness each, so that a dial changes what it is about alone.
@@ -41,11 +41,13 @@ def draw_pairs(problem: Problem, *, pairs: int, stream: int, contexts: Sequence[
     return as_pairs(drawn, problem)
 
 
-def _draw(problem: Problem, *, pairs: int, stream: int, contexts: Sequence[int] | None) -> Drawn:
+def _draw(problem: Problem, *, pairs: int, stream: int, contexts: Sequence[int] | None) -> IndexedPairs:
     spec = problem.spec
     among = np.asarray(problem.contexts("train") if contexts is None else contexts)
     context = among[_generator(problem, CONTEXT_STREAM, stream).integers(len(among), size=pairs)]
-    first, second = _different(problem, context, _generator(problem, COMPLETION_STREAM, stream).random((pairs, 2)).T)
+    first, second = _draw_completions(
+        problem, context, _generator(problem, COMPLETION_STREAM, stream).random((pairs, 2)).T
+    )
     sides = np.stack([first, second])
     label_reward = problem.label_reward[context, sides]
     utility = label_reward
@@ -62,21 +64,25 @@ def _draw(problem: Problem, *, pairs: int, stream: int, contexts: Sequence[int] 
         scores = problem.reward[context, chosen], problem.reward[context, rejected]
     else:
         scores = utility.max(axis=0), utility.min(axis=0)
-    return Drawn(context=context, chosen=chosen, rejected=rejected, chosen_score=scores[0], rejected_score=scores[1])
+    return IndexedPairs(
+        context=context, chosen=chosen, rejected=rejected, chosen_score=scores[0], rejected_score=scores[1]
+    )
 
 
-def _different(problem: Problem, context: Indices, uniform: Array) -> tuple[Indices, Indices]:
-    """Two different completions for each context, from two uniform numbers: P(i, j) ∝ p_i · p_j for i ≠ j."""
+def _draw_completions(problem: Problem, context: Indices, uniform: Array) -> tuple[Indices, Indices]:
+    """Draw two different completions for each context from two uniform numbers: P(i, j) ∝ p_i · p_j for i ≠ j."""
     first, second = np.empty_like(context), np.empty_like(context)
     log_p = problem.log_ref + problem.spec.tilt * problem.reward
     for each in np.unique(context):
         mine = context == each
         p = np.exp(log_p[each] - log_p[each].max())
-        first[mine], second[mine] = _two(p / p.sum(), uniform[:, mine], where=f"context {each}", tilt=problem.spec.tilt)
+        first[mine], second[mine] = _draw_two(
+            p / p.sum(), uniform[:, mine], where=f"context {each}", tilt=problem.spec.tilt
+        )
     return first, second
 
 
-def _two(p: Array, uniform: Array, *, where: str, tilt: float) -> tuple[Indices, Indices]:
+def _draw_two(p: Array, uniform: Array, *, where: str, tilt: float) -> tuple[Indices, Indices]:
     # Sums from both ends: what remains beside a completion of probability near one must not be 1 − p, all rounding.
     left, right = np.cumsum(p), np.cumsum(p[::-1])
     before, after = np.append(0.0, left[:-1]), np.append(right[-2::-1], 0.0)
@@ -130,7 +136,7 @@ def encode_problem(problem: Problem, split: str) -> Encoded:
     if train and problem.spec.labels == "population":
         pairs = population_pairs(problem)
     else:
-        number = problem.spec.pairs if train else HELD_OUT
+        number = problem.spec.pairs if train else EVALUATION_PAIRS
         pairs = draw_pairs(problem, pairs=number, stream=stream, contexts=contexts)
     if train and problem.spec.desirable is not None:
         return encoded_of(unpaired(problem, pairs, stream=stream), kind="unpaired", eos_id=END, pad_id=END)

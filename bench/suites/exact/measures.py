@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bench.suites.exact.problem import Array
+
 FARTHEST = 200.0
 """Largest |log β| that a root is looked for at; there a policy is the limit to the last bit."""
 
@@ -99,15 +99,15 @@ def frontier_curve(log_ref: Array, reward: Array, *, points: int) -> Frontier:
 
 
 def _frontier(log_ref: Array, reward: Array, *, kls: Sequence[float]) -> Frontier:
-    wrong = next((given for given in kls if not given >= 0), None)
+    wrong = next((budget for budget in kls if not budget >= 0), None)
     if wrong is not None:
-        raise ValueError(f"a KL of {wrong} nats; it is never negative")
+        raise ValueError(f"kls must be numbers of nats ≥ 0 (got {wrong})")
 
     def divergence(beta: float) -> float:
         return float(kl(optimal_policy(log_ref, reward, beta=beta), log_ref).mean())
 
     largest = divergence(0.0)
-    betas = [math.inf if given == 0 else 0.0 if given >= largest else _beta_at(given, divergence) for given in kls]
+    betas = [math.inf if budget == 0 else 0.0 if budget >= largest else _beta_at(budget, divergence) for budget in kls]
     rewards = [float(expected_reward(_optimum(log_ref, reward, beta), reward).mean()) for beta in betas]
     return Frontier(kl=np.array(kls, dtype=np.float64), reward=np.array(rewards), beta=np.array(betas))
 
@@ -116,17 +116,17 @@ def _optimum(log_ref: Array, reward: Array, beta: float) -> Array:
     return log_ref if math.isinf(beta) else optimal_policy(log_ref, reward, beta=beta)
 
 
-def _beta_at(given: float, divergence: Callable[[float], float]) -> float:
-    """The β whose optimum has this mean KL, which falls as β grows; 0 or ∞ where rounding hides the root."""
+def _beta_at(budget: float, divergence: Callable[[float], float]) -> float:
+    """Return the β whose optimum has this mean KL, which falls as β grows; 0 or ∞ where rounding hides the root."""
     from scipy.optimize import brentq
 
     low, high = -1.0, 1.0
-    while divergence(math.exp(low)) < given:
+    while divergence(math.exp(low)) < budget:
         low -= 2.0
         if low < -FARTHEST:
             return 0.0
-    while divergence(math.exp(high)) > given:
+    while divergence(math.exp(high)) > budget:
         high += 2.0
         if high > FARTHEST:
             return math.inf
-    return math.exp(brentq(lambda log_beta: divergence(math.exp(log_beta)) - given, low, high, xtol=1e-12))
+    return math.exp(brentq(lambda log_beta: divergence(math.exp(log_beta)) - budget, low, high, xtol=1e-12))

@@ -1,4 +1,4 @@
-"""The enumerable problem: its completions, rewards and start model, and what annotators prefer."""
+"""The enumerable problem: its completions, rewards, start model and annotators' preferences."""
 
 import itertools
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.specs import ProblemSpec
-from bench.errors import UsageError, did_you_mean
+from bench.errors import UsageError
 from bench.models.table_model import END, node_count
+from bench.suites.pairs import check_split
 
 LEVELS = np.log([1.0, 2.0, 4.0])
 """Rewards between which every Bradley-Terry probability at temperature 1 is rational: 1/2, 2/3 or 4/5."""
@@ -17,8 +18,6 @@ LARGEST = 1 << 21
 """As many (context, completion) pairs as a problem may have: 16 MiB an array of float64."""
 
 LARGEST_PREFERENCE = 64
-
-SPLITS = ("train", "validation", "test")
 
 # Each kind of randomness has a generator of its own, so that one dial changes nothing but what it is about.
 REWARD_STREAM, START_STREAM, PROXY_STREAM, LEVEL_STREAM = range(1, 5)
@@ -31,8 +30,8 @@ class Problem:
     """An enumerated contextual problem: C contexts, K symbols, Y completions of at most L tokens.
 
     Completion i and prefix i are both named by the number of their symbols in a heap: the empty sequence is 0, and
-    sequence n followed by symbol k is n · K + k. So a completion i below ``nodes`` is prefix i and the end token, and
-    the others are sequences of L symbols, which need no end.
+    sequence n followed by symbol k is n · K + k. With ``nodes`` prefixes of fewer than L symbols, a
+    completion i below ``nodes`` is prefix i and the end token; the others are L symbols, which need no end.
 
     ``completions``: token ids. ``lengths [Y]``: tokens, the end token counted. ``start_logits [C, nodes, K + 1]``:
     float32, of the end token and each symbol after each prefix. ``log_ref [C, Y]``: log π_ref(y|x), nats, of those
@@ -48,28 +47,21 @@ class Problem:
     label_reward: Array
 
     @property
-    def nodes(self) -> int:
-        """Prefixes after which there is a choice: sequences of fewer than L symbols."""
-        return node_count(self.spec.symbols, self.spec.length)
-
-    @property
     def vocabulary(self) -> int:
         """Token ids: the end token, the symbols, the contexts."""
         return 1 + self.spec.symbols + self.spec.contexts
 
     def prompt(self, context: int) -> tuple[int, ...]:
-        """Token ids of the context's prompt."""
+        """Return the token ids of the context's prompt."""
         return (1 + self.spec.symbols + context,)
 
     def contexts(self, split: str) -> tuple[int, ...]:
-        """Contexts of a split: the even ones select ("validation"), the odd ones report ("test"), all are trained on.
+        """Return the contexts of a split: even ones select ("validation"), odd ones report ("test"), "train" has all.
 
         Raises:
             UsageError: no such split.
         """
-        if split not in SPLITS:
-            raise UsageError(f"unknown split {split!r}", fix=did_you_mean(split, SPLITS))
-        first, step = {"train": (0, 1), "validation": (0, 2), "test": (1, 2)}[split]
+        first, step = {"train": (0, 1), "validation": (0, 2), "test": (1, 2)}[check_split(split)]
         return tuple(range(first, self.spec.contexts, step))
 
 
@@ -114,18 +106,18 @@ def sequence_logps(logits: NDArray[np.floating]) -> Array:
     wide = logits.astype(np.float64)
     wide = wide - wide.max(axis=-1, keepdims=True)
     log_p = wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    found = np.zeros((contexts, 1 + nodes * symbols))
+    log_probs = np.zeros((contexts, 1 + nodes * symbols))
     first, width = 0, 1
     while first < nodes:
         level = slice(first, first + width)
         below = slice(first + width, first + width + width * symbols)
-        found[:, below] = (found[:, level, None] + log_p[:, level, 1:]).reshape(contexts, -1)
+        log_probs[:, below] = (log_probs[:, level, None] + log_p[:, level, 1:]).reshape(contexts, -1)
         first, width = first + width, width * symbols
-    found[:, :nodes] += log_p[:, :, END]
-    return found
+    log_probs[:, :nodes] += log_p[:, :, END]
+    return log_probs
 
 
-def preference(problem: Problem) -> Array:
+def preference_table(problem: Problem) -> Array:
     """Return P(i ≻ j | x), ``[C, Y, Y]``: Bradley-Terry in the label reward (or 1, 0, and ½ where equal), then flips.
 
     ``ties`` is not in it: which pairs are closest depends on the pairs that were drawn.
@@ -148,11 +140,11 @@ def preference(problem: Problem) -> Array:
 
 
 def _completions(spec: ProblemSpec) -> tuple[tuple[int, ...], ...]:
-    found: list[tuple[int, ...]] = []
+    completions: list[tuple[int, ...]] = []
     for depth in range(spec.length + 1):
         end = (END,) if depth < spec.length else ()
-        found += [(*ids, *end) for ids in itertools.product(range(1, spec.symbols + 1), repeat=depth)]
-    return tuple(found)
+        completions += [(*ids, *end) for ids in itertools.product(range(1, spec.symbols + 1), repeat=depth)]
+    return tuple(completions)
 
 
 def _reward(spec: ProblemSpec, count: int) -> Array:
@@ -160,8 +152,8 @@ def _reward(spec: ProblemSpec, count: int) -> Array:
         return spec.reward_scale * _generator(spec, REWARD_STREAM).standard_normal((spec.contexts, count))
     # Levels in equal number, in an order drawn for each context, so that none has too few completions of one level.
     order = _shuffled(len(LEVELS), spec.contexts, random=_generator(spec, LEVEL_STREAM))
-    places = _shuffled(count, spec.contexts, random=_generator(spec, REWARD_STREAM))
-    return LEVELS[np.take_along_axis(order, places % len(LEVELS), axis=1)]
+    ranks = _shuffled(count, spec.contexts, random=_generator(spec, REWARD_STREAM))
+    return LEVELS[np.take_along_axis(order, ranks % len(LEVELS), axis=1)]
 
 
 def _shuffled(count: int, contexts: int, *, random: np.random.Generator) -> NDArray[np.int64]:

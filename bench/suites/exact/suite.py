@@ -12,7 +12,7 @@ from bench.suites.exact.labels import encode_problem
 from bench.suites.exact.problem import make_problem
 from bench.suites.exact.start_model import write_start_model
 from bench.suites.inputs import UserInputs
-from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, refuse_judging
+from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, refuse_judging
 from bench.suites.suite import Suite
 
 
@@ -49,8 +49,8 @@ def load(
 ) -> SuiteData:
     """Draw the problem's pairs and list its prompts. Rows are as long as its longest completion, so all of them fit."""
     problem = make_problem(_problem_spec(suite))
-    parts = {split: encode_problem(problem, split) for split in ("train", *HELD_OUT_SPLITS)}
-    prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in HELD_OUT_SPLITS}
+    parts = {split: encode_problem(problem, split) for split in ("train", *EVALUATION_SPLITS)}
+    prompts = {split: tuple(map(problem.prompt, problem.contexts(split))) for split in EVALUATION_SPLITS}
     rows = parts["train"]
     return SuiteData(
         data=rows,
@@ -61,7 +61,7 @@ def load(
             rows=len(rows.rows),
             problem=problem.spec,
         ),
-        held_out={split: parts[split] for split in HELD_OUT_SPLITS},
+        held_out={split: parts[split] for split in EVALUATION_SPLITS},
         prompts=prompts,
         evaluation=evaluation.model_copy(update={"prompts": len(prompts["validation"])}),
         evaluator=ExactEvaluator(problem=problem, tokenizer=start.tokenizer),

@@ -16,7 +16,7 @@ from bench.models.files import same_tokenizer
 from bench.models.loading import load_tokenizer
 from bench.suites.inputs import UserInputs
 from bench.suites.pairs import load_pairs, load_prompts
-from bench.suites.protocol import HELD_OUT_SPLITS, StartModel, SuiteData, check_context, data_spec_of, refuse_judging
+from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of, refuse_judging
 from bench.suites.sampling import SamplingEvaluator
 from bench.suites.suite import Suite
 
@@ -55,7 +55,7 @@ def load(
         split = inputs.read(tokenizer, max_length=start.max_length, note=note).split
         source = inputs.data_source
     else:
-        names = ("train", *HELD_OUT_SPLITS)
+        names = ("train", *EVALUATION_SPLITS)
         parts = {name: _suite_pairs(suite, name, tokenizer, own, start.max_length) for name in names}
         split, source = Split(parts=parts, sets=()), f"suite {suite.name}"
     rows = split.parts["train"]
@@ -63,9 +63,9 @@ def load(
         data=rows,
         data_spec=data_spec_of(split, source=source),
         held_out={
-            name: split.parts[name] for name in HELD_OUT_SPLITS if rows.kind == "pairs" and split.parts[name].rows
+            name: split.parts[name] for name in EVALUATION_SPLITS if rows.kind == "pairs" and split.parts[name].rows
         },
-        prompts={name: _prompts(suite, name, tokenizer, own)[: evaluation.prompts] for name in HELD_OUT_SPLITS},
+        prompts={name: _prompts(suite, name, tokenizer, own)[: evaluation.prompts] for name in EVALUATION_SPLITS},
         evaluation=evaluation,
         evaluator=SamplingEvaluator(gold_folder=suite.folder / "gold"),
     )

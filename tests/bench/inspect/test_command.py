@@ -168,12 +168,15 @@ def test_a_run_is_inspected_on_its_own_data_against_the_model_that_it_names(tmp_
 def test_wrong_requests_are_refused_with_what_would_be_right(tmp_path, classes):
     other = (str(STORIES),)
     for request, said in (
-        (InspectRequest(models=other, results=tmp_path), "started from"),
+        (InspectRequest(models=other, results=tmp_path), "what it started from"),
         (InspectRequest(models=other, against=str(STORIES), results=tmp_path), "no texts"),
         (InspectRequest(models=other, against=str(STORIES), suite="sentiment", results=tmp_path), "own tokenizer"),
         (InspectRequest(models=other, against=str(STORIES), suite="exact", results=tmp_path), "no samples"),
         (InspectRequest(models=other, against=str(START), probe=classes, results=tmp_path), "another shape"),
-        (InspectRequest(models=other, against=str(STORIES), probe=classes, layer=9, results=tmp_path), "no such layer"),
+        (
+            InspectRequest(models=other, against=str(STORIES), probe=classes, layer=9, results=tmp_path),
+            "--layer must be from 1 to",
+        ),
         (InspectRequest(models=other, against=str(STORIES), probe=classes, device="mps", results=tmp_path), "--device"),
     ):
         with pytest.raises(UsageError, match=said):

@@ -6,7 +6,7 @@ import torch
 
 from bench.core.inspection import GROUPS
 from bench.inspect.activations import measure_means, relative_shifts
-from bench.inspect.groups import group_changes, layer_groups, masks_of, neurons_of, projection_of
+from bench.inspect.neuron_groups import group_changes, layer_groups, masks_of, neurons_of, projection_of
 from tests.bench.inspect.tiny import CONFIGS, LAYERS, moved, opened, random_direction, random_texts, silent, tiny
 
 
@@ -20,11 +20,11 @@ def measured(model, other, *, layer=LAYERS):
 @torch.no_grad()
 def by_hand(model, texts, at):
     """Neurons and states after a layer of each counted token, one text at a time, without padding."""
-    (anatomy,) = opened(model)
+    (decoder,) = opened(model)
     neurons, states = [], []
-    layer = anatomy.layers[at]
+    layer = decoder.layers[at]
     hooks = [
-        layer.reader.register_forward_pre_hook(
+        layer.down_projection.register_forward_pre_hook(
             lambda m, given: neurons.append(given[0].reshape(-1, given[0].shape[-1]))
         ),
         layer.block.register_forward_hook(
@@ -99,15 +99,15 @@ def test_groups_and_bias_add_up_to_the_mlps_and_modules_to_the_whole_change(name
     assert by_layer == pytest.approx(written, abs=1e-5 * size)
     # what is left is what the embeddings say, read at the first layer's door
     doors = []
-    for anatomy in (start, trained):
+    for decoder in (start, trained):
         seen = []
-        hook = anatomy.layers[0].block.register_forward_pre_hook(
+        hook = decoder.layers[0].block.register_forward_pre_hook(
             lambda m, given, named, seen=seen: seen.append((given[0] if given else named["hidden_states"])[0]),
             with_kwargs=True,
         )
         with torch.no_grad():
             for text in random_texts():
-                anatomy.causal(torch.tensor([text.ids]))
+                decoder.causal(torch.tensor([text.ids]))
         hook.remove()
         counted = torch.cat([x[t.first :] for x, t in zip(seen, random_texts(), strict=True)])
         doors.append(float((counted @ random_direction()).mean()))

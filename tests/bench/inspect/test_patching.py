@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.evaluate.sampling import sample
-from bench.inspect.patching import continued, gold_measure, probe_measure
+from bench.inspect.patching import gold_measure, probe_measure, sample_continuations
 from tests.bench.inspect.tiny import LAYERS, NEURONS, moved, opened, random_direction, random_texts, silent, tiny
 
 PROMPTS = [(0, 5, 9), (0, 7), (0, 30, 2, 11), (0, 5)]
@@ -76,13 +76,13 @@ def test_one_neuron_of_the_last_layer_restores_what_it_adds_along_the_probe():
     start, trained = opened(model, other)
     found = by_probe(model, other, {"one": masks(layers=[LAYERS - 1], neurons=[4])})
     shift = [[], []]
-    for side, anatomy in enumerate((start, trained)):
-        hook = anatomy.layers[-1].reader.register_forward_pre_hook(
+    for side, decoder in enumerate((start, trained)):
+        hook = decoder.layers[-1].down_projection.register_forward_pre_hook(
             lambda m, given, side=side: shift[side].append(given[0][0, :, 4])
         )
         with torch.no_grad():
             for text in random_texts():
-                anatomy.causal(torch.tensor([text.ids]))
+                decoder.causal(torch.tensor([text.ids]))
         hook.remove()
     means = [torch.cat([x[t.first :] for x, t in zip(one, random_texts(), strict=True)]).mean() for one in shift]
     added = float((means[1] - means[0]) * (start.layers[-1].values[4].detach() @ random_direction()))
@@ -104,7 +104,8 @@ def test_the_effect_s_error_is_that_of_a_mean_over_texts():
     noise = torch.rand((32, 9), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     options = {"noise": noise, "temperature": 1.0, "eos_id": 0}
     sums = [
-        np.array([sum(ids) for ids in continued(one, one, None, PROMPTS * 8, **options)]) for one in (start, trained)
+        np.array([sum(ids) for ids in sample_continuations(one, one, None, PROMPTS * 8, **options)])
+        for one in (start, trained)
     ]
     difference = sums[1] - sums[0]
     assert found.effect == pytest.approx(difference.mean())
@@ -114,9 +115,9 @@ def test_the_effect_s_error_is_that_of_a_mean_over_texts():
 @pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
 def test_without_a_patch_continuations_are_the_sampler_s(name):
     model = tiny(name)
-    (anatomy,) = opened(model)
+    (decoder,) = opened(model)
     noise = torch.rand((len(PROMPTS), 9), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    found = continued(anatomy, anatomy, None, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
+    found = sample_continuations(decoder, decoder, None, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
     drawn = sample(model, PROMPTS, max_tokens=9, temperature=1.0, seed=3, eos_id=0)
     assert found == [[*p, *c] for p, c in zip(drawn.prompts, drawn.completions, strict=True)]
 
@@ -127,10 +128,10 @@ def test_patched_continuations_do_not_depend_on_which_prompts_share_a_batch(name
     host, donor = opened(model, moved(model, size=0.3))
     noise = torch.rand((len(PROMPTS), 9), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     some = masks(neurons=range(0, NEURONS, 2))
-    together = continued(host, donor, some, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
+    together = sample_continuations(host, donor, some, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
     alone = [
-        continued(host, donor, some, [p], noise=noise[at : at + 1], temperature=1.0, eos_id=0)[0]
+        sample_continuations(host, donor, some, [p], noise=noise[at : at + 1], temperature=1.0, eos_id=0)[0]
         for at, p in enumerate(PROMPTS)
     ]
     assert together == alone
-    assert together != continued(host, donor, None, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
+    assert together != sample_continuations(host, donor, None, PROMPTS, noise=noise, temperature=1.0, eos_id=0)

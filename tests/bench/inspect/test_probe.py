@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.inspect.probe import fit_direction, logistic, pooled, train_probe
+from bench.inspect.probe import fit_direction, fit_logistic, mean_states, train_probe
 from tests.bench.inspect.tiny import HIDDEN, LAYERS, opened, random_texts, tiny
 
 
@@ -52,7 +52,7 @@ def test_texts_of_one_group_are_on_one_side():
 def test_the_fit_is_the_minimum_of_the_stated_loss():
     features, labels, _, _ = planted(strength=0.5)
     x, sign = (features - features.mean(0)) / 7, np.where(labels, 1.0, -1.0)
-    w, b = logistic(x, labels, penalty=0.1)
+    w, b = fit_logistic(x, labels, penalty=0.1)
     slope = -sign / (1 + np.exp(sign * (x @ w + b))) / len(x)
     assert np.abs(x.T @ slope + 0.1 * w).max() < 1e-4
     assert abs(slope.sum()) < 1e-4
@@ -61,8 +61,8 @@ def test_the_fit_is_the_minimum_of_the_stated_loss():
 @torch.no_grad()
 def test_states_are_pooled_over_counted_tokens_before_the_final_norm():
     model, texts = tiny("llama"), random_texts()
-    (anatomy,) = opened(model)
-    found = pooled(anatomy, texts, layer=2)
+    (decoder,) = opened(model)
+    found = mean_states(decoder, texts, layer=2)
     for row, text in zip(found, texts, strict=True):
         state = model(torch.tensor([text.ids]), output_hidden_states=True).hidden_states[2][0]
         np.testing.assert_allclose(row, state[text.first :].mean(0).double().numpy(), atol=1e-5)
@@ -71,6 +71,6 @@ def test_states_are_pooled_over_counted_tokens_before_the_final_norm():
 
 @pytest.mark.parametrize(("layer", "count", "named"), [(LAYERS + 1, 60, "layer"), (None, 12, "at least 10")])
 def test_an_unknown_layer_and_too_few_texts_are_refused(layer, count, named):
-    (anatomy,) = opened(tiny("llama"))
+    (decoder,) = opened(tiny("llama"))
     with pytest.raises(UsageError, match=named):
-        train_probe(anatomy, random_texts(count), layer=layer)
+        train_probe(decoder, random_texts(count), layer=layer)

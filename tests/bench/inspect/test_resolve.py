@@ -21,7 +21,7 @@ SUITE = get_suite("sentiment")
 
 def trained(*, source: str, content: str) -> Trained:
     spec = tiny_spec("dpo").model_copy(update={"model": ModelSpec(source=source, content=content)})
-    return Trained(given="run:aa", folder=Path("nowhere"), content="c", spec=spec)
+    return Trained(name="run:aa", folder=Path("nowhere"), content="c", spec=spec)
 
 
 def test_texts_are_cut_to_the_model_s_context_and_classes_are_of_one_size(tmp_path):

@@ -20,8 +20,8 @@ from transformers import (
     Qwen2Config,
 )
 
-from bench.inspect.anatomy import Anatomy, anatomy_of
-from bench.inspect.passes import Text
+from bench.inspect.decoder import Decoder, decoder_of
+from bench.inspect.hooks import Text
 from bench.models.packed.pointwise import quicken
 
 VOCABULARY, HIDDEN, NEURONS, LAYERS = 40, 24, 56, 3
@@ -91,8 +91,8 @@ def moved(model: Any, *, names: str = "", size: float = 0.05, seed: int = 1) -> 
     return other
 
 
-def opened(*models: Any) -> tuple[Anatomy, ...]:
-    return tuple(anatomy_of(model, name="the model") for model in models)
+def opened(*models: Any) -> tuple[Decoder, ...]:
+    return tuple(decoder_of(model, name="the model") for model in models)
 
 
 def random_texts(count: int = 14, *, seed: int = 0) -> list[Text]:

@@ -8,7 +8,7 @@ import random
 import shutil
 import tarfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from bench.suites.build.classifier import ClassifierRecipe, cutter, train_classi
 from bench.suites.build.corpus import read_corpus
 from bench.suites.build.language_model import LanguageModelRecipe
 from bench.suites.build.pairs import PairsRecipe
-from bench.suites.build.sentiment import SentimentRecipe, adopt_model, build_sentiment
+from bench.suites.build.sentiment import SentimentRecipe, build_sentiment
 from bench.suites.build.stages import run_stage
 from bench.suites.pairs import (
     SPLITS,
@@ -169,22 +169,6 @@ def test_a_stage_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         run_stage(folder, inputs={"version": 2}, write=broken)
     assert (folder / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["stage"]
-
-
-def test_an_adopted_model_is_not_trained_again_and_another_recipe_is_refused(
-    built: Path, corpus: Path, tmp_path: Path
-) -> None:
-    trained, description = tmp_path / "lm", tmp_path / "lm.json"
-    shutil.copytree(built / "model", trained, ignore=shutil.ignore_patterns("manifest.json"))
-    description.write_text(json.dumps({"recipe": asdict(RECIPE.language_model), "curve": []}))
-    adopt_model(trained, description, corpus, tmp_path / "out", recipe=RECIPE)
-    said: list[str] = []
-    build_sentiment(corpus, tmp_path / "out", report=said.append, recipe=RECIPE)
-    assert "model: already complete" in said
-    assert contents(tmp_path / "out" / "data") == contents(built / "data")
-    other = replace(RECIPE, language_model=replace(RECIPE.language_model, seed=1))
-    with pytest.raises(UsageError, match="another recipe"):
-        adopt_model(trained, description, corpus, tmp_path / "other", recipe=other)
 
 
 def test_a_classifier_below_the_required_accuracy_stops_the_build(corpus: Path, assets: Path, tmp_path: Path) -> None:

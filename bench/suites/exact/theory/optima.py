@@ -1,16 +1,18 @@
-"""``own_optimum``: the policy that minimises an objective's population risk, where theory gives it."""
+"""Optima of objectives: the policy that minimises an objective's population risk, where theory gives it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from bench.suites.exact.theory import by_gap, by_policy, reduced
+from bench.suites.exact.theory import pairwise, pointwise, reference_free, special_cases
+from bench.suites.exact.theory.no_closed_form import UNKNOWN
 from bench.suites.exact.theory.population import Array, Known, NoClosedForm, Params, Population
-from bench.suites.exact.theory.unknown import UNKNOWN
 
-__all__ = ["KNOWN", "UNKNOWN", "Known", "Optimum", "Population", "optimum", "own_optimum", "why_not"]
+__all__ = ["KNOWN", "UNKNOWN", "Known", "Optimum", "Population", "optimum", "own_optimum"]
 
-KNOWN: Mapping[str, Known] = MappingProxyType({**by_gap.ENTRIES, **by_policy.ENTRIES, **reduced.ENTRIES})
+KNOWN: Mapping[str, Known] = MappingProxyType(
+    {**pairwise.ENTRIES, **pointwise.ENTRIES, **reference_free.ENTRIES, **special_cases.ENTRIES}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +49,3 @@ def optimum(name: str, params: Params, population: Population) -> Optimum:
 def own_optimum(name: str, params: Params, population: Population) -> Array | None:
     """Return log π [contexts, completions] of ``optimum``, or None where no closed form is known or holds."""
     return optimum(name, params, population).log_policy
-
-
-def why_not(name: str, params: Params, population: Population) -> str:
-    """Return why ``own_optimum`` gives None; empty where it gives a policy."""
-    found = optimum(name, params, population)
-    return found.holds if found.log_policy is None else ""

@@ -1,4 +1,4 @@
-"""A preference problem with few enough completions, ``Population``, and a known optimum on it, ``Known``."""
+"""An enumerable preference problem, ``Population``, and a known optimum on it, ``Known``."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ ROUNDING = 1e-8
 
 
 class NoClosedForm(Exception):  # noqa: N818
-    """The condition that a closed form needs does not hold; the message says which."""
+    """Error where the condition of a closed form does not hold; the message says which."""
 
 
 def require(holds: ArrayLike, otherwise: str) -> None:
-    """Go on where every entry of ``holds`` is true. Raises NoClosedForm with the reason ``otherwise``."""
+    """Raise NoClosedForm with the reason ``otherwise`` unless every entry of ``holds`` is true."""
     if not np.all(holds):
         raise NoClosedForm(otherwise)
 
@@ -32,9 +32,9 @@ class Population:
         log_ref: [contexts, completions], log π_ref, nats; the completions are all there are, so they sum to 1.
         preference: [contexts, completions, completions], P(i ≻ j), the share of labels for i, after noise and flips.
         lengths: [completions], tokens of each.
-        reward: [contexts, completions], the scores that objectives on scores are given.
-        vocabulary: the model's tokens, where they are more than the completions of one token; an entropy is told as a
-            share of its logarithm.
+        reward: [contexts, completions], the scores that some objectives take.
+        vocabulary: the model's tokens, where they are more than the completions of one token; entropies are
+            shares of its logarithm.
 
     Raises:
         ValueError: when shapes differ, log_ref does not sum to 1, P(i ≻ j) + P(j ≻ i) is not 1, a length is below 1,
@@ -55,9 +55,9 @@ class Population:
             "reward": (contexts, completions),
         }
         for name, shape in shapes.items():
-            given = getattr(self, name).shape
-            if given != shape:
-                raise ValueError(f"log_ref of shape {self.log_ref.shape} asks for {name} of {shape}, got {given}")
+            actual = getattr(self, name).shape
+            if actual != shape:
+                raise ValueError(f"log_ref of shape {self.log_ref.shape} asks for {name} of {shape}, got {actual}")
         if completions < 2:
             raise ValueError("a context needs two completions or more")
         if not np.allclose(logsumexp(self.log_ref, axis=-1), 0, atol=ROUNDING):
@@ -88,12 +88,12 @@ class Population:
         return self.lengths.astype(np.float64)
 
     def context(self, index: int) -> "Population":
-        """The problem with one context alone."""
+        """Return the problem with one context alone."""
         only = slice(index, index + 1)
         return replace(self, log_ref=self.log_ref[only], preference=self.preference[only], reward=self.reward[only])
 
     def share(self, wins: Array) -> Array:
-        """Mean of wins[context, i, j] over the other completions j: [contexts, completions]."""
+        """Return the mean of wins[context, i, j] over the other completions j: [contexts, completions]."""
         return np.where(self.pairs, wins, 0).sum(-1) / (self.completions - 1)
 
 

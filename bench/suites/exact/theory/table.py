@@ -1,9 +1,9 @@
-"""``docs/optima.md``: where each objective's population risk is least, or why that is not known."""
+"""Generator of ``docs/optima.md``: each objective's population optimum, or why it is unknown."""
 
 from collections.abc import Iterable
 
+from bench.suites.exact.theory.no_closed_form import UNKNOWN
 from bench.suites.exact.theory.optima import KNOWN
-from bench.suites.exact.theory.unknown import UNKNOWN
 
 HEAD = """# Where each objective ends
 
@@ -13,7 +13,7 @@ With endless data, and a policy that is free to be anything, an objective ends w
 mean loss over contexts, over pairs of different completions drawn evenly, and over labels that prefer completion i to j
 in a share P = P(i ≻ j) of cases. Where that is known in closed form, a run can be measured by its distance to the
 objective's *own* optimum: what is left is due to the optimiser, the number of steps or the sample, not to the loss.
-`theory.optima.own_optimum` computes it, `why_not` tells which condition fails. «Closed form»: up to, at
+`theory.optima.optimum` computes it, or says which condition fails. «Closed form»: up to, at
 most, one number for each context, λ or μ, that makes the probabilities sum to 1 (for `bco_pair`, `nca_pair`, `nca` with
 one rising equation for each completion besides).
 
@@ -32,7 +32,7 @@ The tests minimise the risk of every row with our own loss and an optimiser that
 
 
 def optima_markdown() -> str:
-    """``docs/optima.md``, whole."""
+    """Return the text of ``docs/optima.md``."""
     known = [(f"`{name}`", each.formula, each.condition, each.source) for name, each in sorted(KNOWN.items())]
     lines = [
         HEAD,

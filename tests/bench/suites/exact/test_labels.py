@@ -9,8 +9,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.suites.exact.labels import draw_pairs, encode_problem, unpaired
-from bench.suites.exact.population import population_pairs
-from bench.suites.exact.problem import preference
+from bench.suites.exact.population_pairs import population_pairs
+from bench.suites.exact.problem import preference_table
 from tests.bench.suites.exact.conftest import small
 
 MANY = 40_000
@@ -41,7 +41,7 @@ def test_labels_have_the_frequencies_of_the_preferences(dials):
     np.add.at(wins, tuple(found.T), 1)
     total = wins + wins.transpose(0, 2, 1)
     off = ~np.eye(3, dtype=bool)
-    assert within(wins[:, off] / total[:, off], preference(problem)[:, off], total[:, off]).all()
+    assert within(wins[:, off] / total[:, off], preference_table(problem)[:, off], total[:, off]).all()
 
 
 @pytest.mark.parametrize("tilt", [0.0, 1.5, -1.5])
@@ -144,7 +144,7 @@ def test_a_population_has_every_pair_in_exact_proportion():
         one, two = map(int, weights[context, [i, j]])
         exact = Fraction(9, 10) * Fraction(one, one + two) + Fraction(1, 10) * Fraction(two, one + two)
         assert Fraction(count, *copies) == exact
-        assert math.isclose(exact, preference(problem)[context, i, j], rel_tol=1e-12)
+        assert math.isclose(exact, preference_table(problem)[context, i, j], rel_tol=1e-12)
 
 
 def test_a_populations_number_of_copies_is_the_smallest():

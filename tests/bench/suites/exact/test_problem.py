@@ -9,7 +9,7 @@ import pytest
 from bench.core.specs import ProblemSpec
 from bench.errors import UsageError
 from bench.models.table_model import node_count
-from bench.suites.exact.problem import LEVELS, make_problem, preference, sequence_logps
+from bench.suites.exact.problem import LEVELS, make_problem, preference_table, sequence_logps
 from tests.bench.suites.exact.conftest import small
 
 ARRAYS = ("start_logits", "log_ref", "reward", "label_reward")
@@ -28,7 +28,7 @@ def test_two_symbols_and_two_tokens_make_seven_completions():
     problem = small()
     assert problem.completions == ((0,), (1, 0), (2, 0), (1, 1), (1, 2), (2, 1), (2, 2))
     assert problem.lengths.tolist() == [1, 2, 2, 2, 2, 2, 2]
-    assert problem.nodes == 3
+    assert problem.start_logits.shape[1] == 3
 
 
 @pytest.mark.parametrize(("symbols", "length"), [(1, 1), (1, 4), (2, 3), (3, 2), (4, 4)])
@@ -121,11 +121,11 @@ def test_preferences_between_levels_are_the_rational_ones():
     problem = small(reward="levels")
     for context, i, j in itertools.product(range(4), range(7), range(7)):
         one, two = np.exp(problem.reward[context, [i, j]])
-        assert math.isclose(preference(problem)[context, i, j], one / (one + two), rel_tol=1e-12)
+        assert math.isclose(preference_table(problem)[context, i, j], one / (one + two), rel_tol=1e-12)
 
 
 def test_flips_pull_preferences_to_one_half_and_temperature_flattens_them():
-    plain, flipped, warm = (preference(small(**dials)) for dials in ({}, {"flips": 0.1}, {"temperature": 2.0}))
+    plain, flipped, warm = (preference_table(small(**dials)) for dials in ({}, {"flips": 0.1}, {"temperature": 2.0}))
     np.testing.assert_allclose(flipped, 0.1 + 0.8 * plain)
     odds = plain / (1 - plain)
     np.testing.assert_allclose(warm / (1 - warm), np.sqrt(odds))
@@ -135,10 +135,10 @@ def test_flips_pull_preferences_to_one_half_and_temperature_flattens_them():
 def test_deterministic_preferences_are_one_zero_or_a_half():
     problem = small(reward="levels", labels="deterministic")
     expected = 0.5 + 0.5 * np.sign(problem.reward[:, :, None] - problem.reward[:, None, :])
-    np.testing.assert_array_equal(preference(problem), expected)
+    np.testing.assert_array_equal(preference_table(problem), expected)
     assert set(expected.ravel()) == {0.0, 0.5, 1.0}
 
 
 def test_a_table_of_preferences_is_refused_where_it_would_be_large():
     with pytest.raises(UsageError, match="between 341 completions is too large: at most 64"):
-        preference(make_problem(ProblemSpec()))
+        preference_table(make_problem(ProblemSpec()))

@@ -8,7 +8,7 @@ import pytest
 from bench.suites.exact.evaluate import policy_logps
 from bench.suites.exact.labels import encode_problem
 from bench.suites.exact.measures import kl
-from bench.suites.exact.problem import preference
+from bench.suites.exact.problem import preference_table
 from bench.suites.exact.start_model import start_model
 from bench.suites.exact.theory.optima import own_optimum
 from bench.suites.exact.theory.population import Population
@@ -48,7 +48,7 @@ def test_population_data_lead_to_the_closed_form(run_loop, name, dials, params):
     spec = tiny_spec(name, steps=160, batch=rows, learning_rate=0.1, max_length=4, params=params, warmup=0.05)
     _, policy = run_loop(spec, data=data, micro_batch=rows, model=copy.deepcopy(start), start=start)
     population = Population(
-        log_ref=problem.log_ref, preference=preference(problem), lengths=problem.lengths, reward=problem.reward
+        log_ref=problem.log_ref, preference=preference_table(problem), lengths=problem.lengths, reward=problem.reward
     )
     own = own_optimum(name, get(name).resolve(params), population)
     assert kl(policy_logps(policy, problem, contexts=[0, 1]), own).max() < 1e-4

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.suites.exact.theory.optima import KNOWN, optimum, own_optimum, why_not
+from bench.suites.exact.theory.optima import KNOWN, optimum, own_optimum
 from bench.suites.exact.theory.population import Population
 from losses import get, names
 from tests.bench.suites.exact.theory.risk import random_problem
@@ -50,11 +50,7 @@ def test_where_there_is_no_closed_form_the_reason_is_told(case: tuple[str, dict,
     params = get(name).resolve(given) if name in names() else given
     population = random_problem(9, **problem)
     assert own_optimum(name, params, population) is None
-    assert reason in why_not(name, params, population)
-
-
-def test_where_a_closed_form_holds_there_is_no_reason() -> None:
-    assert why_not("ipo_sum", {"beta": 1}, random_problem(10, completions=3)) == ""
+    assert reason in optimum(name, params, population).holds
 
 
 def with_preference(share: float) -> Population:
@@ -64,7 +60,7 @@ def with_preference(share: float) -> Population:
 
 @pytest.mark.parametrize("name", ["dpo", "cauchy_dpo", "simpo", "hinge", "slic"])
 def test_certain_labels_have_no_finite_gap(name: str) -> None:
-    assert "certain" in why_not(name, get(name).resolve({}), with_preference(1.0))
+    assert "certain" in optimum(name, get(name).resolve({}), with_preference(1.0)).holds
 
 
 def test_certain_labels_leave_ipo_a_finite_gap() -> None:
@@ -76,17 +72,17 @@ def test_certain_labels_leave_ipo_a_finite_gap() -> None:
 
 @pytest.mark.parametrize("name", ["hinge", "rso", "repo"])
 def test_a_tie_has_no_single_best_gap_under_a_hinge(name: str) -> None:
-    assert "tie" in why_not(name, get(name).resolve({}), with_preference(0.5))
+    assert "tie" in optimum(name, get(name).resolve({}), with_preference(0.5)).holds
 
 
 def test_a_completion_that_never_wins_has_no_finite_log_prob_under_sft() -> None:
-    assert "never wins" in why_not("sft", {}, with_preference(0.0))
+    assert "never wins" in optimum("sft", {}, with_preference(0.0)).holds
 
 
 def test_a_free_minimum_below_one_is_told_and_not_solved() -> None:
     # Nearly all of π_ref is on the loser, whose log-ratio would fall.
     problem = replace(with_preference(0.9), log_ref=np.log([[0.01, 0.99]]))
-    assert "not convex" in why_not("sppo_hard", {"beta": 1}, problem)
+    assert "not convex" in optimum("sppo_hard", {"beta": 1}, problem).holds
 
 
 @pytest.mark.parametrize(

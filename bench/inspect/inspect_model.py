@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from bench.core.inspection import SETS, Inspection, LayerChange, Measure, Probe, WeightChange
 from bench.inspect.activations import LayerMeans, Tick, measure_means, relative_shifts
-from bench.inspect.anatomy import Anatomy
-from bench.inspect.groups import (
+from bench.inspect.decoder import Decoder
+from bench.inspect.hooks import Masks, Text
+from bench.inspect.neuron_groups import (
     Neurons,
     group_changes,
     layer_groups,
@@ -15,7 +16,6 @@ from bench.inspect.groups import (
     neurons_of,
     projection_of,
 )
-from bench.inspect.passes import Masks, Text
 from bench.inspect.patching import gold_measure, probe_measure
 from bench.inspect.probe import Direction, direction_tensor
 from bench.inspect.texts import Behaviour
@@ -24,7 +24,7 @@ from bench.inspect.weights import weight_changes
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Who is inspected: the record's names, and the contents of both models."""
+    """Model to inspect: its names in the record, and the content hashes of both models."""
 
     key: str
     model: str
@@ -37,7 +37,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setup:
-    """What all inspections of a command share: the probe, the texts, and what continuations are scored by."""
+    """Inputs that all inspections of a command share: the probe, the texts, and the scored continuations."""
 
     direction: Direction
     probe_source: str
@@ -48,13 +48,13 @@ class Setup:
     patch: bool
 
 
-def units(setup: Setup) -> int:
-    """How many texts go through a model in one inspection: what progress counts."""
+def texts_to_read(setup: Setup) -> int:
+    """Return the number of texts that go through a model in one inspection, the total of its progress."""
     sides, prompts = 2 * (len(SETS) + 1), 0 if setup.behaviour is None else len(setup.behaviour.prompts)
     return 2 * len(setup.texts) + (sides * (len(setup.texts) + prompts) if setup.patch else 0)
 
 
-def inspect_model(subject: Subject, start: Anatomy, trained: Anatomy, setup: Setup, *, tick: Tick) -> Inspection:
+def inspect_model(subject: Subject, start: Decoder, trained: Decoder, setup: Setup, *, tick: Tick) -> Inspection:
     """Compare a trained model with its start model; both are on one device and of one shape."""
     began = time.monotonic()
     w, layer = direction_tensor(setup.direction, start.device), setup.direction.layer
@@ -79,7 +79,8 @@ def inspect_model(subject: Subject, start: Anatomy, trained: Anatomy, setup: Set
             penalty=direction.penalty,
         ),
         layers=tuple(
-            _layer(at, *parts) for at, parts in enumerate(zip(weights, means.layers, neurons, strict=True), start=1)
+            _layer(index, *parts)
+            for index, parts in enumerate(zip(weights, means.layers, neurons, strict=True), start=1)
         ),
         outside=outside,
         projection=projection,
@@ -89,9 +90,9 @@ def inspect_model(subject: Subject, start: Anatomy, trained: Anatomy, setup: Set
     )
 
 
-def _layer(at: int, weights: dict[str, WeightChange], means: LayerMeans, neurons: Neurons) -> LayerChange:
+def _layer(index: int, weights: dict[str, WeightChange], means: LayerMeans, neurons: Neurons) -> LayerChange:
     return LayerChange(
-        layer=at,
+        layer=index,
         weights=weights,
         **relative_shifts(means),
         cosine=means.cosine,
@@ -103,13 +104,13 @@ def _layer(at: int, weights: dict[str, WeightChange], means: LayerMeans, neurons
 
 
 def _patching(
-    start: Anatomy, trained: Anatomy, setup: Setup, sets: Mapping[str, Masks], *, tick: Tick
+    start: Decoder, trained: Decoder, setup: Setup, sets: Mapping[str, Masks], *, tick: Tick
 ) -> tuple[Measure, ...]:
     w = direction_tensor(setup.direction, start.device)
-    found = [probe_measure(start, trained, setup.texts, sets, w=w, layer=setup.direction.layer, tick=tick)]
+    measures = [probe_measure(start, trained, setup.texts, sets, w=w, layer=setup.direction.layer, tick=tick)]
     if setup.behaviour is not None:
         behaviour = setup.behaviour
-        found.append(
+        measures.append(
             gold_measure(
                 start,
                 trained,
@@ -123,4 +124,4 @@ def _patching(
                 tick=tick,
             )
         )
-    return tuple(found)
+    return tuple(measures)

@@ -1,4 +1,4 @@
-"""Display of ``bench inspect`` on a terminal."""
+"""Terminal tables of ``bench inspect``."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,13 +20,13 @@ NAMES = {
 
 def tables(inspections: Sequence[Inspection]) -> Iterator[Table]:
     """Yield a table of what moved, one of the groups' contributions, and one of what patching restores."""
-    yield _moved(inspections)
-    yield _grouped(inspections)
+    yield _changes(inspections)
+    yield _contributions(inspections)
     if any(one.patching for one in inspections):
-        yield _restored(inspections)
+        yield _patching(inspections)
 
 
-def _moved(inspections: Sequence[Inspection]) -> Table:
+def _changes(inspections: Sequence[Inspection]) -> Table:
     probe = inspections[0].probe
     table = _table(
         "What moved",
@@ -48,14 +48,14 @@ def _moved(inspections: Sequence[Inspection]) -> Table:
     return table
 
 
-def _grouped(inspections: Sequence[Inspection]) -> Table:
+def _contributions(inspections: Sequence[Inspection]) -> Table:
     table = _table("What each group of neurons adds along the probe", None, [NAMES[name] for name in GROUPS])
     for one, name in zip(inspections, labels(inspections), strict=True):
         table.add_row(Text(name), *(selected(one.groups[group].change, places=2) for group in GROUPS))
     return table
 
 
-def _restored(inspections: Sequence[Inspection]) -> Table:
+def _patching(inspections: Sequence[Inspection]) -> Table:
     table = _table(
         "Effect restored by patching the start model, %",
         "100: as the trained model; 0: as the start model",

@@ -1,4 +1,4 @@
-"""Labelled pairs of an enumerable problem by index, and the step from there to token ids."""
+"""Labelled pairs of an enumerable problem by index, and their conversion to token ids."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Drawn:
+class IndexedPairs:
     """Labelled pairs by index: contexts, chosen and rejected completions, and their scores, each ``[pairs]``."""
 
     context: Indices
@@ -22,10 +22,10 @@ class Drawn:
     rejected_score: Array
 
 
-def as_pairs(drawn: Drawn, problem: Problem) -> list[Pair]:
+def as_pairs(indexed: IndexedPairs, problem: Problem) -> list[Pair]:
     """Return the pairs as token ids, in order."""
     prompts = [problem.prompt(context) for context in range(problem.spec.contexts)]
-    columns = (drawn.context, drawn.chosen, drawn.rejected, drawn.chosen_score, drawn.rejected_score)
+    columns = (indexed.context, indexed.chosen, indexed.rejected, indexed.chosen_score, indexed.rejected_score)
     return [
         Pair(
             prompt_ids=prompts[context],

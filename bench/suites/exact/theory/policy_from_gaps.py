@@ -1,4 +1,4 @@
-"""The way from the best gap of every pair to a policy: values that differ by the gaps, then normalisation.
+"""Policies from the best gap of every pair: values that differ by the gaps, then normalisation.
 
 A completion's quantity is z: its log-ratio, or an average; log π = weight·z + offset. An objective looks at the gaps
 of g(z), for a rising bend g. Where all best gaps fit together, g(z_i) - g(z_j) = u_i - u_j, every pair is at its
@@ -14,8 +14,8 @@ from scipy.special import logsumexp, wrightomega
 
 from bench.suites.exact.theory.population import Array, Population, require
 
-Below = Callable[[float, Array], Array]
-"""(x, d) to the z with g(z) = g(x) - d, for d >= 0; -inf where g does not reach so low."""
+Bend = Callable[[float, Array], Array]
+"""Inverse of a bend g: (x, d) to the z with g(z) = g(x) - d, for d >= 0; -inf where g does not reach so low."""
 FIT = 1e-7
 
 
@@ -28,34 +28,34 @@ class Scale:
 
 
 def log_ratios(population: Population) -> Scale:
-    """z = log π/π_ref."""
+    """Return the scale of z = log π/π_ref."""
     return Scale(np.ones_like(population.log_ref), population.log_ref)
 
 
 def mean_log_ratios(population: Population) -> Scale:
-    """z = log π/π_ref divided by the number of tokens."""
+    """Return the scale of z = log π/π_ref divided by the number of tokens."""
     return Scale(np.broadcast_to(population.tokens, population.log_ref.shape), population.log_ref)
 
 
 def log_probs(population: Population) -> Scale:
-    """z = log π."""
+    """Return the scale of z = log π."""
     return Scale(np.ones_like(population.log_ref), np.zeros_like(population.log_ref))
 
 
 def mean_log_probs(population: Population, *, kept: float = 0.0) -> Scale:
-    """z = (log π - kept · log π_ref) divided by the number of tokens."""
+    """Return the scale of z = (log π - kept · log π_ref) divided by the number of tokens."""
     return Scale(np.broadcast_to(population.tokens, population.log_ref.shape), kept * population.log_ref)
 
 
-def straight(x: float, below: Array) -> Array:
-    """g(z) = z."""
+def identity(x: float, below: Array) -> Array:
+    """Invert the bend g(z) = z."""
     return x - below
 
 
-def power(exponent: float) -> Below:
-    """g(z) = (1 - e^(-k z))/k with k = ``exponent``; z itself at k = 0."""
+def power(exponent: float) -> Bend:
+    """Return the inverse of the bend g(z) = (1 - e^(-k z))/k with k = ``exponent``; z itself at k = 0."""
     if exponent == 0:
-        return straight
+        return identity
 
     def bend(x: float, below: Array) -> Array:
         # e^(-k z) = e^(-k x) + k d
@@ -69,20 +69,20 @@ def power(exponent: float) -> Below:
 
 
 def jensen_shannon(x: float, below: Array) -> Array:
-    """g(z) = log σ(z)."""
+    """Invert the bend g(z) = log σ(z)."""
     level = -np.logaddexp(0, -x) - below
     return level - np.log(-np.expm1(level))
 
 
 def chi_squared(x: float, below: Array) -> Array:
-    """g(z) = e^z + z, inverted by Wright's ω, for which ω(v) + log ω(v) = v."""
+    """Invert the bend g(z) = e^z + z by Wright's ω, for which ω(v) + log ω(v) = v."""
     value = np.exp(x) + x - below
     omega = wrightomega(value)
     with np.errstate(divide="ignore"):
         return np.where(value < 0, value - omega, np.log(omega))
 
 
-def fitting(gaps: Array) -> Array:
+def values_of(gaps: Array) -> Array:
     """Return u [contexts, completions] with u_i - u_j = gaps[.., i, j]. Raises NoClosedForm where there is none."""
     values = gaps.mean(-1)
     miss = np.abs(gaps - (values[..., :, None] - values[..., None, :])).max()
@@ -94,21 +94,21 @@ def fitting(gaps: Array) -> Array:
     return values
 
 
-def normalised(values: Array, scale: Scale, *, bend: Below = straight) -> Array:
+def normalise(values: Array, scale: Scale, *, bend: Bend = identity) -> Array:
     """Return log π [contexts, completions] with g(z) = values + λ and probabilities that sum to 1.
 
-    The z of the completion with the largest value is what is solved for: it lies in a known interval, whatever g.
+    The unknown is the z of the completion with the largest value, which is in a known interval whatever g is.
 
     Raises:
-        NoClosedForm: when a bounded g does not reach as low as the gaps ask.
+        NoClosedForm: a bounded g does not reach as low as the gaps require.
     """
     rows = [_row(*row, bend) for row in zip(values, scale.weight, scale.offset, strict=True)]
-    found = np.array(rows)
-    require(np.isfinite(found), "the gaps are wider than a policy can make them")
-    return found - logsumexp(found, axis=-1, keepdims=True)
+    log_policy = np.array(rows)
+    require(np.isfinite(log_policy), "the gaps are wider than a policy can make them")
+    return log_policy - logsumexp(log_policy, axis=-1, keepdims=True)
 
 
-def _row(value: Array, weight: Array, offset: Array, bend: Below) -> Array:
+def _row(value: Array, weight: Array, offset: Array, bend: Bend) -> Array:
     top = int(value.argmax())
     below = value[top] - value
 

@@ -1,4 +1,4 @@
-"""The objectives that no closed form is known for, each with its reason."""
+"""Objectives without a known closed form, each with the reason."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""The preference data that has no sampling error: every pair, as often as its probability says."""
+"""Preference data without sampling error: every pair in exact proportion to its probability."""
 
 from fractions import Fraction
 from math import lcm
@@ -6,7 +6,7 @@ from math import lcm
 import numpy as np
 
 from bench.errors import UsageError
-from bench.suites.exact.drawn import Drawn, as_pairs
+from bench.suites.exact.indexed_pairs import IndexedPairs, as_pairs
 from bench.suites.exact.problem import LEVELS, Problem
 from bench.suites.pairs import Pair
 
@@ -32,7 +32,7 @@ def population_pairs(problem: Problem) -> list[Pair]:
     level = np.searchsorted(LEVELS, problem.reward)
     gap = level[:, one] - level[:, two]  # rewards are log 2^level, so P(one ≻ two) is a function of the gap alone
     share = {each: (1 - 2 * flips) * (1 - Fraction(1, 1 + 2**each)) + flips for each in range(len(LEVELS))}
-    share |= {-each: 1 - given for each, given in share.items()}
+    share |= {-each: 1 - p for each, p in share.items()}
     copies = lcm(*(share[each].denominator for each in np.unique(gap).tolist()))
     if couples * copies > LARGEST_POPULATION:
         raise _too_many(couples, copies=copies)
@@ -44,7 +44,7 @@ def population_pairs(problem: Problem) -> list[Pair]:
     chosen = np.tile(np.stack([one, two], axis=-1).ravel(), problem.spec.contexts).repeat(counts)
     rejected = np.tile(np.stack([two, one], axis=-1).ravel(), problem.spec.contexts).repeat(counts)
     return as_pairs(
-        Drawn(
+        IndexedPairs(
             context=context,
             chosen=chosen,
             rejected=rejected,
@@ -56,13 +56,13 @@ def population_pairs(problem: Problem) -> list[Pair]:
 
 
 def _rational(problem: Problem) -> Fraction:
-    """The flips as a fraction; refuses a problem whose probabilities are not rational."""
+    """Return the flips as a fraction. Raise UsageError for a problem whose probabilities are not rational."""
     spec = problem.spec
     wanted = {"reward": "levels", "temperature": 1.0, "proxy_noise": 0.0, "length_bias": 0.0, "ties": 0.0, "tilt": 0.0}
     for name, value in wanted.items():
-        if (given := getattr(spec, name)) != value:
+        if (actual := getattr(spec, name)) != value:
             raise UsageError(
-                f"labels=population with {name}={given}: every pair is there in exact proportion of its probability",
+                f"labels=population with {name}={actual}: every pair is there in exact proportion of its probability",
                 fix=f"give {name}={value}, or labels=sampled",
             )
     flips = Fraction(spec.flips).limit_denominator(LARGEST_DENOMINATOR)
