@@ -285,7 +285,7 @@ def _tell(storage: BaseStorage, trial: FrozenTrial, state: TrialState, value: fl
 
 
 def _last_score(trial: FrozenTrial) -> float | None:
-    """What Optuna takes for the value of a pruned trial: its score at the last rung, where that is a number."""
+    """Return what Optuna takes for the value of a pruned trial: its score at the last rung, where that is a number."""
     score = None if trial.last_step is None else trial.intermediate_values[trial.last_step]
     return score if score is not None and math.isfinite(score) else None
 

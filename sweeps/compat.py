@@ -1,8 +1,13 @@
 """Private names of Optuna that the sweeps need, each in one small function; checked with Optuna 5.0."""
 
+from typing import TYPE_CHECKING
+
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
+
+if TYPE_CHECKING:
+    from optuna.study._frozen import FrozenStudy
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -15,7 +20,7 @@ def trial_id(trial: FrozenTrial) -> int:
     return trial._trial_id
 
 
-def study_id(study: optuna.Study) -> int:
+def study_id(study: "optuna.Study | FrozenStudy") -> int:
     """Return the number by which a storage knows a study."""
     return study._study_id
 

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
@@ -27,7 +26,7 @@ class SharedJournal(JournalFileBackend):
         self._path = path.absolute()
         super().__init__(str(self._path))
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[dict[str, object]]) -> None:
         """Append one line for each log, all of them or none, and wait until they are on the disk."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -46,7 +45,7 @@ class SharedJournal(JournalFileBackend):
         finally:
             os.close(descriptor)
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
         """Read the lines from a number on. Raises OSError where one does not read: it may be on its way."""
         try:
             yield from super().read_logs(log_number_from)

@@ -104,7 +104,7 @@ class _Waiting(BaseStorage):
         self._patience = patience
 
     def remove_session(self) -> None:
-        """See ``BaseStorage``: ends this thread's session, and waits for nothing."""
+        """End this thread's session, without waiting (see ``BaseStorage``)."""
         self.once.remove_session()
 
 

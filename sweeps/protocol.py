@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -64,9 +64,9 @@ class TuningProtocol(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_pruner(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_absent_pruner(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         # Protocols from before there were pruners keep their hashes, and their records stay comparable.
-        values: dict[str, Any] = handler(self)
+        values: dict[str, object] = handler(self)
         return {k: v for k, v in values.items() if self.pruner != "none" or k not in ("pruner", "rungs")}
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import optuna
 
@@ -14,6 +14,10 @@ from sweeps import compat
 from sweeps.errors import StorageAwayError, StudyError
 from sweeps.journal import SharedJournal
 from sweeps.patience import Patience, PatientStorage, insist
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 Answer = TypeVar("Answer")
 KINDS = "sqlite:///FILE.db, postgresql://USER@HOST/DATABASE, journal:FILE, or a path ending in .log"
@@ -98,7 +102,7 @@ def _open_database(url: str, patience: Patience) -> PatientStorage:
 
 
 def _options(url: str) -> dict[str, object]:
-    """How SQLAlchemy connects: SQLite has one writer at a time, and the others wait for it rather than fail.
+    """Return how SQLAlchemy connects: SQLite has one writer at a time, and the others wait for it rather than fail.
 
     A database server has room for some hundred connections in all, so a process keeps one; a second thread's is closed
     after use. Connections are not tried before use, which would be one more question for each: where a restarted
@@ -114,12 +118,12 @@ def _options(url: str) -> dict[str, object]:
     return options
 
 
-def _end_paused_transactions(engine: Any) -> None:
+def _end_paused_transactions(engine: "Engine") -> None:
     """Have the server end a transaction that its client leaves open: a worker that is paused in the middle of a claim
     would hold the study's lock, and so everybody, until it is awake again."""
     from sqlalchemy import event
 
-    def limit(connection: Any, _record: object) -> None:
+    def limit(connection: "DBAPIConnection", _record: object) -> None:
         cursor = connection.cursor()
         cursor.execute(f"SET idle_in_transaction_session_timeout = {PAUSED_SECONDS * 1000}")
         cursor.close()

@@ -116,7 +116,7 @@ def join_study(
         SweepError: unless exactly one of points and distributions (with trials) is given.
     """
     if lease_seconds <= 0:
-        raise SweepError(f"lease_seconds={lease_seconds} is not a time", fix="give a number of seconds above 0")
+        raise SweepError(f"lease_seconds must be above 0 (got {lease_seconds})", fix="for example 120")
     slots, spread = slots_of(points, distributions, trials)
     sweep = Sweep(Ledger(study, worker_id(), lease_seconds, frozenset()), slots, spread, on_event)
     _release(sweep)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +81,7 @@ def write_cards(cards: Sequence[Card], path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise UsageError(f"--out {path} is of no known kind", fix=f"end it in one of {', '.join(SUFFIXES)}")
     if path.suffix == ".json":
-        text = json.dumps([{**asdict(card), "percentiles": LEVELS} for card in cards], indent=1, ensure_ascii=False)
+        text = json.dumps([{**card.as_json(), "percentiles": LEVELS} for card in cards], indent=1, ensure_ascii=False)
     elif path.suffix == ".md":
         text = "\n".join(markdown(table) for card in cards for table in tables(card))
     else:

@@ -22,11 +22,11 @@ Note = Callable[[str], None]
 
 
 def silent(text: str) -> None:
-    """Tell nobody."""
+    """Drop a note."""
 
 
 def make_sound(folder: Path, write: Callable[[Path], None], *, note: Note) -> None:
-    """Write a folder where it is not there, or not what was written; ``note`` is told of the second.
+    """Write a folder where it is not there, or not what was written; ``note`` reports the second.
 
     Raises RunError (full disk, permission, …), and what ``write`` raises.
     """
@@ -51,7 +51,7 @@ class Problem:
 
 
 def write_whole(folder: Path, write: Callable[[Path], None], *, stage: str) -> None:
-    """Fill ``folder`` whole or not at all: ``write`` is given a temporary sibling, which is sealed and renamed.
+    """Fill ``folder`` whole or not at all: ``write`` gets a temporary sibling, which is sealed and renamed.
 
     A sound ``folder`` that is there already is kept (another process was first); an unfinished or damaged one is
     replaced.
@@ -80,23 +80,23 @@ def verify_folder(folder: Path, *, stage: str | None = None) -> list[Problem]:
         detail = f"was written by the stage {manifest.stage!r}; here {stage!r} is right"
         problems.append(Problem(folder / MANIFEST, "changed", detail))
     with naming_disk_errors(folder, "read"):
-        found = {name_of(folder, path): path for path in files_of(folder)}
+        paths = {name_of(folder, path): path for path in files_of(folder)}
     for name, entry in sorted(manifest.files.items()):
-        if name not in found:
+        if name not in paths:
             problems.append(Problem(folder / name, "missing", "is missing"))
             continue
         try:
-            now = entry_of(found[name])
+            now = entry_of(paths[name])
         except OSError as error:
-            problems.append(Problem(found[name], "unreadable", f"cannot be read: {error.strerror}"))
+            problems.append(Problem(paths[name], "unreadable", f"cannot be read: {error.strerror}"))
             continue
         if now.bytes != entry.bytes:
             detail = f"has {now.bytes} bytes; {entry.bytes} were written"
-            problems.append(Problem(found[name], "changed", detail))
+            problems.append(Problem(paths[name], "changed", detail))
         elif now.sha256 != entry.sha256:
             detail = f"its SHA-256 begins {now.sha256[:12]}; {entry.sha256[:12]} was written"
-            problems.append(Problem(found[name], "changed", detail))
-    problems += [Problem(found[n], "extra", "is not in the manifest") for n in sorted(set(found) - set(manifest.files))]
+            problems.append(Problem(paths[name], "changed", detail))
+    problems += [Problem(paths[n], "extra", "is not in the manifest") for n in sorted(set(paths) - set(manifest.files))]
     return problems
 
 

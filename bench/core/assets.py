@@ -3,4 +3,4 @@
 from pathlib import Path
 
 SUITES = Path(__file__).parents[1] / "suites"
-"""One folder a suite, by its name; a suite's own start model lies in ``model``, its gold reward in ``gold``."""
+"""One folder a suite, by its name; ``model`` in it has the suite's own start model, ``gold`` its gold reward."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -54,17 +54,17 @@ class DataOptions(BaseModel):
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _columns(cls, value: Any) -> Any:
+    def _columns(cls, value: object) -> object:
         """Read «prompt=question,chosen=good»."""
         if not isinstance(value, str):
             return value
         pairs = [part.partition("=") for part in value.split(",")]
         wrong = next((f"{name}{sign}{column}" for name, sign, column in pairs if not (name and sign and column)), None)
         if wrong is not None:
-            raise ValueError(f"{wrong!r} is no NAME=COLUMN, as in prompt=question,chosen=good,rejected=bad")
+            raise ValueError(f"columns must have the form prompt=question,chosen=good,rejected=bad (got {wrong!r})")
         names = [name.strip() for name, _, _ in pairs]
         if len(set(names)) < len(names):
-            raise ValueError("a name stands twice")
+            raise ValueError(f"columns must name each field once (got {value!r})")
         return {name.strip(): column.strip() for name, _, column in pairs}
 
     @field_validator("columns")
@@ -72,21 +72,21 @@ class DataOptions(BaseModel):
     def _known(cls, value: Mapping[str, str]) -> Mapping[str, str]:
         wrong = next((name for name in value if name not in COLUMNS), None)
         if wrong is not None:
-            raise ValueError(f"{wrong!r} is no name of ours: {did_you_mean(wrong, COLUMNS)}")
+            raise ValueError(f"unknown field {wrong!r}; {did_you_mean(wrong, COLUMNS)}")
         return dict(value)
 
     @field_validator("format")
     @classmethod
     def _format(cls, value: str | None) -> str | None:
         if value is not None and value not in FORMATS:
-            raise ValueError(f"{value!r} is no format: {did_you_mean(value, FORMATS)}")
+            raise ValueError(f"unknown format {value!r}; {did_you_mean(value, FORMATS)}")
         return value
 
     @field_validator("split")
     @classmethod
     def _split(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[\w.\-+%:\[\]]{1,80}", value):
-            raise ValueError(f"{value[:80]!r} is no name of a split")
+            raise ValueError(f"split must be a name such as train, or a slice such as train[:80%] (got {value[:80]!r})")
         return value
 
     @model_validator(mode="after")
@@ -94,12 +94,14 @@ class DataOptions(BaseModel):
         for name in ("prompt", "answer"):
             least, most = getattr(self, f"min_{name}_characters"), getattr(self, f"max_{name}_characters")
             if most is not None and most < least:
-                raise ValueError(f"min_{name}_characters={least} is more than max_{name}_characters={most}")
+                raise ValueError(
+                    f"min_{name}_characters must be at most max_{name}_characters (got {least} and {most})"
+                )
         return self
 
 
 AS_IT_IS = DataOptions()
-"""Nothing is renamed, left out or turned: what every file gets where nothing is said."""
+"""The default: nothing is renamed, left out or turned."""
 
 FORMATS: dict[str, str] = {
     "plain": "prompt, chosen, rejected (or chosen_response, …) or prompt, completion, label, as strings or as messages",

@@ -49,8 +49,8 @@ def remember(results: Path, paths: Iterable[Path]) -> None:
 
 def written_of(files: Mapping[str, Entry]) -> Written:
     """Return ``Written`` of these files, with its digest."""
-    said = json.dumps({name: entry.model_dump() for name, entry in files.items()}, sort_keys=True)
-    return Written(files=dict(files), digest=hashlib.sha256(said.encode()).hexdigest())
+    text = json.dumps({name: entry.model_dump() for name, entry in files.items()}, sort_keys=True)
+    return Written(files=dict(files), digest=hashlib.sha256(text.encode()).hexdigest())
 
 
 def read_written(results: Path) -> Written | None:
@@ -77,7 +77,7 @@ def changed(results: Path) -> list[tuple[Path, str]]:
     Raises RunError where the list itself is damaged.
     """
     written = read_written(results)
-    found = []
+    changes = []
     for name, entry in sorted(written.files.items() if written is not None else ()):
         path = results / name
         if not path.is_file():
@@ -85,17 +85,17 @@ def changed(results: Path) -> list[tuple[Path, str]]:
         try:
             now = _entry(path, entry.bytes if path.name == GROWING else None)
         except OSError as error:
-            found.append((path, f"cannot be read: {error.strerror}"))
+            changes.append((path, f"cannot be read: {error.strerror}"))
             continue
         if now.bytes != entry.bytes:
-            found.append((path, f"has {now.bytes} bytes; {entry.bytes} were written"))
+            changes.append((path, f"has {now.bytes} bytes; {entry.bytes} were written"))
         elif now.sha256 != entry.sha256:
-            found.append((path, f"its SHA-256 begins {now.sha256[:12]}; {entry.sha256[:12]} was written"))
-    return found
+            changes.append((path, f"its SHA-256 begins {now.sha256[:12]}; {entry.sha256[:12]} was written"))
+    return changes
 
 
 def _known(results: Path) -> Mapping[str, Entry]:
-    """What is remembered and still there; a damaged list is begun anew, since ``verify`` has told of it."""
+    """Return what is remembered and still there; a damaged list is begun anew, since ``verify`` reports it."""
     try:
         written = read_written(results)
     except RunError:
@@ -104,7 +104,7 @@ def _known(results: Path) -> Mapping[str, Entry]:
 
 
 def _entry(path: Path, first: int | None) -> Entry:
-    """Size and hash of a file, or of its first bytes."""
+    """Return size and hash of a file, or of its first bytes."""
     with path.open("rb") as file:
         content = file.read() if first is None else file.read(first)
     return Entry(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
@@ -112,7 +112,7 @@ def _entry(path: Path, first: int | None) -> Entry:
 
 @contextmanager
 def _locked(results: Path) -> Iterator[None]:
-    """One process at a time: the lock is the folder's own, so that no file of it is left behind."""
+    """Keep other processes out: the lock is the folder's own, so that no file of it is left behind."""
     descriptor = os.open(results, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

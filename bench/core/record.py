@@ -55,9 +55,9 @@ class Cost(BaseModel):
     energy: Annotated[Energy | None, Field(description="of training and evaluation, the cache left out")] = None
 
     @model_serializer(mode="wrap")
-    def _without_unknowns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unknowns(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         # Records from before these were known keep their bytes.
-        values: dict[str, Any] = handler(self)
+        values: dict[str, object] = handler(self)
         return {k: v for k, v in values.items() if v is not None or k not in ("devices", "energy")}
 
 

@@ -6,9 +6,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from bench.core.data_options import DataOptions
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
@@ -52,7 +60,7 @@ class Option:
 
 
 class RunRequest(BaseModel):
-    """One ``bench run``: what the command line, a recipe, or the study that a worker joins asks for.
+    """One ``bench run``: the options of a command line, a recipe, or the study that a worker joins.
 
     Fields that were set go before those of another request (``over``), so a request with few of them is an overlay.
     A field whose option has another name reads that name too: ``loss`` for ``losses``.
@@ -113,7 +121,7 @@ class RunRequest(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _losses(cls, values: Any) -> Any:
+    def _losses(cls, values: object) -> object:
         """Split comma-separated losses; ``my_loss.py:my_loss`` is the loss ``my_loss`` of the file ``my_loss.py``."""
         if not isinstance(values, Mapping) or not (name := next((n for n in ("loss", "losses") if n in values), "")):
             return values
@@ -130,7 +138,7 @@ class RunRequest(BaseModel):
 
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
-    def _known(cls, value: object, info: Any) -> object:
+    def _known(cls, value: object, info: ValidationInfo) -> object:
         known = get_args(SamplerName if info.field_name == "sampler" else PrunerName)
         if isinstance(value, str) and value not in known:
             raise UsageError(f"unknown {info.field_name} {value!r}", fix=did_you_mean(value, known))
@@ -138,12 +146,13 @@ class RunRequest(BaseModel):
 
     @field_validator("patience", "lease")
     @classmethod
-    def _seconds(cls, value: float, info: Any) -> float:
-        least = 0 if info.field_name == "patience" else 1
+    def _seconds(cls, value: float, info: ValidationInfo) -> float:
+        name = str(info.field_name)
+        least = 0 if name == "patience" else 1
         if not (math.isfinite(value) and value >= least):
             raise UsageError(
-                f"--{info.field_name} must be a finite number of seconds ≥ {least} (got {value:g})",
-                fix=f"for example --{info.field_name} {cls.model_fields[info.field_name].default:g}",
+                f"--{name} must be a finite number of seconds ≥ {least} (got {value:g})",
+                fix=f"for example --{name} {cls.model_fields[name].default:g}",
             )
         return value
 
@@ -202,7 +211,7 @@ def _options() -> Iterable[tuple[str, Option]]:
 class Settings:
     """The values of ``--set``: for sections of the spec, and for parameters of the objectives."""
 
-    sections: Mapping[str, Mapping[str, Any]]
+    sections: Mapping[str, Mapping[str, object]]
     params: Mapping[str, float]
 
 
@@ -218,7 +227,7 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
     Raises:
         UsageError: no «=», an unknown name, or a parameter that is not a number.
     """
-    sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    sections: dict[str, dict[str, object]] = {name: {} for name in SECTIONS}
     values: dict[str, float] = {}
     for text in texts:
         name, equals, right = (part.strip() for part in text.partition("="))
@@ -272,7 +281,7 @@ def check_study_name(name: str) -> None:
         )
 
 
-def apply(base: Model, changes: Mapping[str, Any], *, section: str) -> Model:
+def apply(base: Model, changes: Mapping[str, object], *, section: str) -> Model:
     """Return ``base`` with changes, checked again.
 
     Raises:
@@ -300,7 +309,7 @@ def _field(name: str, params: Sequence[str]) -> tuple[str, str]:
     raise UsageError(f"--set: unknown setting {name!r}", fix=did_you_mean(name, known))
 
 
-def _value(right: str, text: str) -> Any:
+def _value(right: str, text: str) -> object:
     try:
         value = json.loads(right)
     except json.JSONDecodeError:
@@ -314,7 +323,7 @@ def _value(right: str, text: str) -> Any:
     return value
 
 
-def _lora(value: Any, text: str) -> dict[str, Any]:
+def _lora(value: object, text: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise UsageError(
             f"--set: train.lora must be true, false, or an object of its fields (got {text})",

@@ -66,8 +66,8 @@ def verify_results(results: Path) -> list[Problem]:
     problems = []
     for place, stage in (*PLACES, *ITERATED):
         for folder in finished(results, place):
-            found = verify_folder(folder, stage=stage)
-            problems += found if folder.is_dir() else []
+            damage = verify_folder(folder, stage=stage)
+            problems += damage if folder.is_dir() else []
     try:
         read_bundle(results)
     except RunError as error:

@@ -75,7 +75,7 @@ def _parse(line: str, *, path: Path, number: int) -> SampleRow:
         raise RunError(f"samples {path}, line {number}: not JSON ({error})", fix=FIX) from error
     names = [field.name for field in fields(SampleRow)]
     if not isinstance(read, dict) or set(read) != set(names):
-        held = ", ".join(sorted(read)) if isinstance(read, dict) else type(read).__name__
-        raise RunError(f"samples {path}, line {number}: needs {', '.join(names)}; holds {held}", fix=FIX)
+        keys = ", ".join(sorted(read)) if isinstance(read, dict) else type(read).__name__
+        raise RunError(f"samples {path}, line {number}: needs {', '.join(names)}; holds {keys}", fix=FIX)
     ids = {name: tuple(read[name]) for name in ("prompt_ids", "completion_ids")}
     return SampleRow(**(read | ids))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
@@ -17,7 +17,7 @@ class Spec(BaseModel):
     """Fields that came when runs had names already: at their default they are neither written nor hashed."""
 
     @model_serializer(mode="wrap")
-    def _without_later_defaults(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_later_defaults(self, written: SerializerFunctionWrapHandler) -> dict[str, object]:
         defaults = {name: type(self).model_fields[name].default for name in self.later}
         return {
             name: value
@@ -185,11 +185,11 @@ class EvaluationSpec(Spec):
 
     @field_validator("lm_eval", mode="before")
     @classmethod
-    def _names(cls, given: Any) -> Any:
-        """``lm_eval=blimp,piqa_local`` is a list too, and so is ``[blimp]``, which a shell makes of ``["blimp"]``."""
-        if not isinstance(given, str):
-            return given
-        return [name.strip() for name in given.strip("[] ").split(",") if name.strip()]
+    def _names(cls, value: object) -> object:
+        """Read ``blimp,piqa_local`` as a list, and so ``[blimp]``, which a shell makes of ``["blimp"]``."""
+        if not isinstance(value, str):
+            return value
+        return [name.strip() for name in value.strip("[] ").split(",") if name.strip()]
 
 
 class RunSpec(Spec):
@@ -220,11 +220,11 @@ class RunSpec(Spec):
         return self.digest()
 
     def pruned_key(self, protocol: str) -> str:
-        """The name of this run where the pruner of a protocol ended it: other weights than those of ``key``."""
+        """Return the name of this run where the pruner of a protocol ended it: other weights than those of ``key``."""
         return hashlib.sha256(f"{self.key} pruned {protocol}".encode()).hexdigest()[:KEY_LENGTH]
 
 
-def without_sources(value: Any) -> Any:
+def without_sources(value: object) -> object:
     """Return a dumped spec without what is in it for people alone: two specs are one where the rest is equal."""
     if isinstance(value, dict):
         return {name: without_sources(each) for name, each in value.items() if name != "source"}

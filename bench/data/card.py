@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ from bench.data.contamination import Contamination
 from bench.data.filters import PreferenceRow, answers, content_key, margin, plain_text
 from bench.data.near_duplicates import words
 from bench.data.preferences import Reading, preferences_in
-from bench.data.rows import Kind, Pair, Single
+from bench.data.rows import Kind, Pair, Single, Text
 
 LEVELS = (0, 5, 25, 50, 75, 95, 99, 100)
-"""Percentiles that lengths and margins are told by."""
+"""Percentiles of lengths and margins."""
 SAMPLES = 3
 MANY_TURNS = 4
 Lengths = Mapping[str, tuple[int, ...]]
@@ -83,6 +83,15 @@ class Card:
     contamination: Contamination | None = None
     against: str | None = None
     against_unread: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything as plain data, by the names that files of cards have."""
+        fields: dict[str, object] = asdict(self)
+        if self.contamination is not None:
+            overlap = asdict(self.contamination)
+            # Files of cards have had this name from the first.
+            fields["contamination"] = {"found" if name == "overlaps" else name: each for name, each in overlap.items()}
+        return fields
 
 
 def describe(
@@ -214,7 +223,7 @@ def _turns(row: PreferenceRow) -> str:
 
 
 def _contradictions(rows: Sequence[PreferenceRow]) -> int:
-    """Distinct prompts of which some two answers were preferred both ways, or an answer has both labels."""
+    """Count distinct prompts of which some two answers were preferred both ways, or an answer has both labels."""
     seen: set[tuple[str, str, str]] = set()
     prompts: set[str] = set()
     for row in rows:
@@ -239,8 +248,8 @@ def _sample(row: PreferenceRow) -> dict[str, str]:
     return {"row": str(row.id), "prompt": _prompt_text(row.prompt), name: plain_text(row.completion)}
 
 
-def _prompt_text(prompt: object) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(f"{each['role']}: {each['content']}" for each in prompt)  # type: ignore[attr-defined]
+def _prompt_text(prompt: Text) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(f"{each['role']}: {each['content']}" for each in prompt)
 
 
 def _spaced(count: int, wanted: int) -> list[int]:

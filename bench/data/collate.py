@@ -33,7 +33,7 @@ class Padded(NamedTuple):
         return int(self.attended.sum())
 
     def to(self, device: torch.device | str) -> "Padded":
-        """The same on another device."""
+        """Return the same on another device."""
         return Padded(*(tensor.to(device) for tensor in self))
 
 
@@ -43,7 +43,7 @@ def collate_rows(rows: Sequence[TokenRow], pad_id: int) -> Padded:
     The masks come from lengths, never from ids, so ``pad_id`` may be EOS. Raises RunError for no rows.
     """
     if not rows:
-        raise RunError("a batch of no rows cannot be laid out", fix="draw at least one row a batch")
+        raise RunError("a batch must have at least one row (got none)", fix="draw at least one row a batch")
     # Laid out by one assignment: a tensor a row costs more than a small model's whole forward pass.
     starts = torch.tensor([len(prompt) for prompt, _ in rows])[:, None]
     ends = starts + torch.tensor([len(completion) for _, completion in rows])[:, None]

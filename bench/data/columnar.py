@@ -4,10 +4,10 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from bench.data.row_errors import RowError, listed, shorten
 from bench.errors import UsageError
@@ -18,11 +18,25 @@ LONGEST_CELL = 2**26
 """Characters of the longest cell of a CSV file: what csv takes by default is less than some answers have."""
 
 
+class Batch(Protocol):
+    """What is used of a record batch of pyarrow."""
+
+    def __len__(self) -> int: ...
+
+    def slice(self, offset: int, length: int) -> "Batch":
+        """Return the rows from ``offset`` on, at most ``length`` of them."""
+        ...
+
+    def to_pylist(self) -> list[object]:
+        """Return the rows as values of Python."""
+        ...
+
+
 def parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
     """Yield (row from 1, value). Raises UsageError for a file that is no parquet, or damaged."""
     from pyarrow import parquet  # here, since it is slow to import and only these files need it
 
-    def batches(stack: ExitStack) -> Iterator[Any]:
+    def batches(stack: ExitStack) -> Iterator[Batch]:
         file = stack.enter_context(path.open("rb"))
         return stack.enter_context(parquet.ParquetFile(file)).iter_batches(batch_size=ROWS_AT_ONCE)
 
@@ -33,7 +47,7 @@ def arrow_rows(path: Path) -> Iterator[tuple[int, object]]:
     """Yield (row from 1, value) of an Arrow file or stream, as ``datasets`` saves them. Raises UsageError likewise."""
     from pyarrow import ipc
 
-    def batches(stack: ExitStack) -> Iterator[Any]:
+    def batches(stack: ExitStack) -> Iterator[Batch]:
         file = stack.enter_context(path.open("rb"))
         is_file = file.read(len(_ARROW_FILE)) == _ARROW_FILE
         file.seek(0)
@@ -46,7 +60,7 @@ def arrow_rows(path: Path) -> Iterator[tuple[int, object]]:
 
 
 def _batch_rows(
-    path: Path, batches: Callable[[ExitStack], Iterator[Any]], *, kind: str
+    path: Path, batches: Callable[[ExitStack], Iterator[Batch]], *, kind: str
 ) -> Iterator[tuple[int, object]]:
     import pyarrow
 
@@ -99,8 +113,8 @@ def csv_rows(path: Path) -> Iterator[tuple[int, object]]:
         yield row + 1, RowError(problem, fix="the file is truncated or damaged: copy or download it again")
 
 
-def _check_header(path: Path, names: Any) -> None:
-    names = list(names or [])
+def _check_header(path: Path, fieldnames: Sequence[str] | None) -> None:
+    names = fieldnames or ()
     if not any(name.strip() for name in names):
         return  # no rows either, which is told as that
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -108,7 +122,8 @@ def _check_header(path: Path, names: Any) -> None:
         raise UsageError(f"{path}: column {shorten(twice)} stands twice in the header", fix="rename one of them")
 
 
-def _cells(value: dict[Any, Any]) -> object:
+def _cells(value: Mapping[str | None, object]) -> object:
+    """Return a row's cells by column; a ``RowError`` for a row that is longer or shorter than the header."""
     if None in value:
         return RowError(
             f"it has more cells than the header ({listed(name for name in value if name is not None)})",
@@ -117,7 +132,7 @@ def _cells(value: dict[Any, Any]) -> object:
     short = next((name for name, cell in value.items() if cell is None), None)
     if short is not None:
         return RowError(f"field '{short}' is missing: the row has fewer cells than the header", fix="fill the row up")
-    return {name: _typed(name, cell) for name, cell in value.items()}
+    return {name: _typed(name, cell) for name, cell in value.items() if name is not None and isinstance(cell, str)}
 
 
 def _typed(name: str, cell: str) -> object:

@@ -20,7 +20,7 @@ RUN = 13
 MOSTLY = 0.8
 """Share of its runs from which a prompt counts as seen (as for Llama 2, arXiv 2307.09288, appendix A.6)."""
 # Where files of questions have them.
-_ASKED = ("prompt", "instruction", "question", "turns", "messages", "conversations", "query", "text")
+_PROMPT_FIELDS = ("prompt", "instruction", "question", "turns", "messages", "conversations", "query", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +48,22 @@ class Contamination:
     evaluation: int
     short: int
     run: int
-    found: tuple[Overlap, ...]
+    overlaps: tuple[Overlap, ...]
 
     @cached_property
     def exact(self) -> int:
         """Prompts that are a training prompt, but for case and white space."""
-        return sum(each.exact for each in self.found)
+        return sum(each.exact for each in self.overlaps)
 
     @cached_property
     def mostly(self) -> int:
         """Prompts that are equal, or of which at least ``MOSTLY`` of the runs are found."""
-        return sum(each.exact or each.share >= MOSTLY for each in self.found)
+        return sum(each.exact or each.share >= MOSTLY for each in self.overlaps)
 
     @cached_property
     def touched(self) -> int:
         """Prompts that are equal, or share at least one run."""
-        return len(self.found)
+        return len(self.overlaps)
 
 
 def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
@@ -72,7 +72,7 @@ def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: in
     Time grows with the words of both, memory with the words of ``evaluation``. Raises UsageError for ``run`` below 1.
     """
     if run < 1:
-        raise UsageError(f"a run of {run} words", fix="give at least 1; 13 is usual")
+        raise UsageError(f"a run must have at least 1 word (got {run})", fix="13 words are usual")
     prompts = list(dict.fromkeys(map(normalised, evaluation)))
     seen = list(dict.fromkeys(map(normalised, training)))
     equal = {text: place for place, text in enumerate(seen)}
@@ -95,7 +95,7 @@ def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: in
         evaluation=len(prompts),
         short=sum(not own for own in runs_of),
         run=run,
-        found=tuple(overlaps),
+        overlaps=tuple(overlaps),
     )
 
 
@@ -139,14 +139,14 @@ def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> EvaluationPrompts
 
 
 def _question(raw: dict[str, object]) -> str:
-    name = next((name for name in _ASKED if raw.get(name)), None)
+    name = next((name for name in _PROMPT_FIELDS if raw.get(name)), None)
     value = raw.get(name or "")
     if name == "turns" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = "\n".join(map(str, value))
     if name is not None and isinstance(value, list):
         value = user_text(turns(value, name))
     if not isinstance(value, str):
-        raise RowError("it has no prompt", fix=f"give one of {', '.join(_ASKED)}, or --columns prompt=NAME")
+        raise RowError("it has no prompt", fix=f"give one of {', '.join(_PROMPT_FIELDS)}, or --columns prompt=NAME")
     context = raw.get("input")
     below = f"\n\n{context}" if name == "instruction" and isinstance(context, str) and context.strip() else ""
     return user_text(prompt_with_system("", value + below))

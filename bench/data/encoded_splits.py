@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench.core.data_options import DataOptions
 from bench.data.encode import encode
@@ -13,7 +12,7 @@ from bench.data.rows import words_of
 from bench.data.sets import Split, split_sets
 from bench.data.template import Tokenizer
 from bench.data.token_boundaries import report_boundaries
-from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
+from bench.data.tokens import Encoded, EncodedPair, Ids, encoded_of
 from bench.errors import UsageError, escape_unprintable
 
 NO_LIMIT = 2**40
@@ -45,8 +44,8 @@ def encode_splits(
     out.
 
     Args:
-        template: the chat template that was asked for, for messages.
-        note: told what was left out, and what a template or the border of prompt and completion does unasked.
+        template: the chat template of the request, for messages.
+        note: gets what was left out, and what a template or the border of prompt and completion changes.
 
     Raises UsageError as ``read_preferences`` and ``encode`` do, and where the parts are of different kinds.
     """
@@ -88,7 +87,7 @@ def encode_splits(
 def _splits_of_their_own(
     paths: Sequence[Path], options: DataOptions, part: Callable[[Path, str | None], Encoded]
 ) -> dict[str, Encoded]:
-    """The parts that the options, or a single data set with splits of its own, give."""
+    """Return the parts that the options, or a single data set with splits of its own, give."""
     own = splits(paths[0]) if len(paths) == 1 and paths[0].is_dir() and options.split is None else {}
     encoded_by_name: dict[str, Encoded] = {}
     for name, file in ((VALIDATION, options.validation), (TEST, options.test)):
@@ -128,9 +127,8 @@ def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> list[tuple[
 
 def _without_prompts(rows: Encoded, other: Encoded, *, reason: str, note: Callable[[str], None]) -> Encoded:
     prompts = {row.prompt_ids for row in other.rows}
-    kept: list[EncodedPair | EncodedSingle] = [row for row in rows.rows if row.prompt_ids not in prompts]
+    kept = [row for row in rows.rows if row.prompt_ids not in prompts]
     if len(kept) == len(rows.rows):
         return rows
     note(f"left out {len(rows.rows) - len(kept)} rows: {reason}")
-    same_kind: Any = kept
-    return encoded_of(same_kind, kind=rows.kind, eos_id=rows.eos_id, pad_id=rows.pad_id)
+    return encoded_of(kept, kind=rows.kind, eos_id=rows.eos_id, pad_id=rows.pad_id)

@@ -28,7 +28,7 @@ _SPLIT_NAMES |= {"eval": VALIDATION, TEST: TEST}
 _SPLIT = re.compile(rf"({'|'.join(_SPLIT_NAMES)})(?=[-._]|$)", re.IGNORECASE)
 # What `datasets` writes beside the rows.
 _NO_ROWS = ("dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json")
-_SIBLINGS_SHOWN = 10
+_MAX_SIBLINGS = 10
 Raw = tuple[str, int, object]
 """The name of the file in its folder (empty for a file by itself), the row's number in it, and its value."""
 
@@ -120,7 +120,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def _saved(folder: Path) -> list[Path]:
-    """The Arrow files of one data set saved by ``datasets``."""
+    """Return the Arrow files of one data set saved by ``datasets``."""
     files = _json(folder / "state.json", "_data_files")
     names = [each.get("filename") if isinstance(each, dict) else None for each in files]
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
@@ -168,7 +168,7 @@ def _siblings(folder: Path, *, near: str) -> str:
 
 
 def _listed_files(names: list[str], *, near: str) -> str:
-    if len(names) <= _SIBLINGS_SHOWN:
+    if len(names) <= _MAX_SIBLINGS:
         return did_you_mean(near, names)
     hint = did_you_mean(near, names).partition("known: ")[0]
-    return f"{hint}it holds {', '.join(names[:_SIBLINGS_SHOWN])} and {len(names) - _SIBLINGS_SHOWN} more"
+    return f"{hint}it holds {', '.join(names[:_MAX_SIBLINGS])} and {len(names) - _MAX_SIBLINGS} more"

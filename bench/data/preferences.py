@@ -189,7 +189,7 @@ def _read(
 
 
 def _left_out(fault: RowError, options: DataOptions) -> str | None:
-    """Why a faulty row is left out; None: it is not."""
+    """Return the reason for which a faulty row is left out; None: it is not."""
     if fault.kind == "empty" and (options.drop_empty or options.drop_faulty):
         return "empty answer"
     if fault.kind == "equal" and (options.drop_equal or options.drop_faulty):
@@ -201,7 +201,10 @@ def _hashed(rows: Sequence[Pair | Single], *, kind: Kind, source: str) -> Prefer
     digest = hashlib.sha256(kind.encode())
     for row in rows:
         digest.update(_canonical(row).encode())
-    return Preferences(kind=kind, rows=tuple(rows), content_hash=digest.hexdigest(), source=source)  # type: ignore[arg-type]
+    pairs = tuple(row for row in rows if isinstance(row, Pair))
+    singles = tuple(row for row in rows if isinstance(row, Single))
+    checked = pairs if kind == "pairs" else singles
+    return Preferences(kind=kind, rows=checked, content_hash=digest.hexdigest(), source=source)
 
 
 def _canonical(row: Pair | Single) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-_COLUMNS_SHOWN = 12
+_MAX_COLUMNS = 12
 
 
 class RowError(Exception):
@@ -28,10 +28,10 @@ def shorten(value: object, *, width: int = 60) -> str:
 
 
 def listed(columns: Iterable[object]) -> str:
-    """Return the columns of a row as they are told: the first ones, and each cut to a readable length."""
+    """Return the columns of a row for a message: the first ones, and each cut to a readable length."""
     names = [name if isinstance(name, str) and len(name) <= 60 else shorten(name) for name in columns]
-    more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
-    return ", ".join(map(str, names[:_COLUMNS_SHOWN])) + more
+    more = f" and {len(names) - _MAX_COLUMNS} more" if len(names) > _MAX_COLUMNS else ""
+    return ", ".join(map(str, names[:_MAX_COLUMNS])) + more
 
 
 def type_name(value: object) -> str:

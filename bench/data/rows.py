@@ -214,8 +214,14 @@ def score_of(value: object, name: str) -> float:
     return number
 
 
+def shared_length(one: Sequence[object], two: Sequence[object]) -> int:
+    """Return how many items two sequences have in common at their beginning."""
+    shorter = min(len(one), len(two))
+    return next((i for i in range(shorter) if one[i] != two[i]), shorter)
+
+
 def words_of(text: Text) -> str:
-    """What a judge is shown of a prompt or an answer: a single turn as it is, a longer dialogue turn by turn."""
+    """Return a prompt or an answer as judges read it: a single turn as it is, a longer dialogue turn by turn."""
     if isinstance(text, str):
         return text
     if len(text) == 1:

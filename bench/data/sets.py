@@ -58,7 +58,7 @@ def concatenate_sets(sources: Sequence[str], sets: Sequence[Encoded]) -> Encoded
         raise UsageError(f"data sets of two kinds: {mixture}", fix="give sets of pairs only, or of unpaired rows only")
     groups: dict[Ids, int] = {}
     rows = [replace(row, group=groups.setdefault(row.prompt_ids, len(groups))) for each in sets for row in each.rows]
-    return encoded_of(rows, kind=sets[0].kind, eos_id=sets[0].eos_id, pad_id=sets[0].pad_id)  # type: ignore[arg-type]
+    return encoded_of(rows, kind=sets[0].kind, eos_id=sets[0].eos_id, pad_id=sets[0].pad_id)
 
 
 def _set_of(source: str, whole: Encoded, trained_on: set[Ids]) -> SetSpec:
@@ -68,5 +68,5 @@ def _set_of(source: str, whole: Encoded, trained_on: set[Ids]) -> SetSpec:
             f"{source} leaves no prompt to train on: prompts are split over all sets together",
             fix="give a set with more prompts",
         )
-    kept = encoded_of(rows, kind=whole.kind, eos_id=whole.eos_id, pad_id=whole.pad_id)  # type: ignore[arg-type]
+    kept = encoded_of(rows, kind=whole.kind, eos_id=whole.eos_id, pad_id=whole.pad_id)
     return SetSpec(source=source, content=kept.content_hash, rows=len(rows))

@@ -25,10 +25,14 @@ def split_by_prompt(data: Data, *, fractions: Sequence[float], seed: int) -> tup
     Raises UsageError for shares that are not three, not within 0 to 1, or do not add up to 1.
     """
     if len(fractions) != len(PARTS) or not all(math.isfinite(f) and 0 <= f <= 1 for f in fractions):
-        raise UsageError(f"fractions {tuple(fractions)}", fix="give three shares from 0 to 1: train, validation, test")
+        raise UsageError(
+            f"fractions must be three shares from 0 to 1: train, validation, test (got {tuple(fractions)})",
+            fix="for example (0.8, 0.1, 0.1)",
+        )
     if abs(math.fsum(fractions) - 1) > 1e-9:
         raise UsageError(
-            f"fractions {tuple(fractions)} add up to {math.fsum(fractions):g}", fix="make them add up to 1"
+            f"fractions must add up to 1 (got {tuple(fractions)}, which add up to {math.fsum(fractions):g})",
+            fix="for example (0.8, 0.1, 0.1)",
         )
     prompts = _prompts(data)
     distinct: list[Hashable] = list(dict.fromkeys(prompts))
@@ -62,5 +66,5 @@ def _counts(prompts: int, fractions: Sequence[float]) -> list[int]:
 def _take(data: Data, rows: Sequence[int]) -> Data:
     if isinstance(data, Encoded):
         kept = [data.rows[row] for row in rows]
-        return encoded_of(kept, kind=data.kind, eos_id=data.eos_id, pad_id=data.pad_id)  # type: ignore[arg-type]
+        return encoded_of(kept, kind=data.kind, eos_id=data.eos_id, pad_id=data.pad_id)
     return subset(data, rows)

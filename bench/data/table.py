@@ -3,7 +3,6 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +16,7 @@ FILE = "rows.parquet"
 
 
 def write_encoded(encoded: Encoded, folder: Path) -> None:
-    """Write the rows, and in the file's metadata what is said of all of them."""
+    """Write the rows, and in the file's metadata what all of them share."""
     names = EncodedPair.__dataclass_fields__ if encoded.kind == "pairs" else EncodedSingle.__dataclass_fields__
     columns = {name: [getattr(row, name) for row in encoded.rows] for name in names}
     about = {name: getattr(encoded, name) for name in ("kind", "eos_id", "pad_id", "content_hash")}
@@ -39,14 +38,36 @@ def read_encoded(folder: Path) -> Encoded:
         about = json.loads(table.schema.metadata[b"lossbench"])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder / FILE} cannot be read: {error}", fix="remove its folder and run again") from error
-    kind: Any = EncodedPair if about["kind"] == "pairs" else EncodedSingle
-    rows: tuple[Any, ...] = tuple(
-        kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
-        for row in table.to_pylist()
+    rows = table.to_pylist()
+    if about["kind"] == "pairs":
+        return Encoded(
+            rows=tuple(
+                EncodedPair(
+                    prompt_ids=tuple(row["prompt_ids"]),
+                    chosen_ids=tuple(row["chosen_ids"]),
+                    rejected_ids=tuple(row["rejected_ids"]),
+                    score_gap=row["score_gap"],
+                    group=row["group"],
+                )
+                for row in rows
+            ),
+            **about,
+        )
+    return Encoded(
+        rows=tuple(
+            EncodedSingle(
+                prompt_ids=tuple(row["prompt_ids"]),
+                completion_ids=tuple(row["completion_ids"]),
+                desirable=row["desirable"],
+                group=row["group"],
+                pair=row["pair"],
+            )
+            for row in rows
+        ),
+        **about,
     )
-    return Encoded(rows=rows, **about)
 
 
 def data_folder(content: str, *, results: Path) -> Path:
-    """Where encoded rows of that content hash lie, or would lie."""
+    """Return the folder of encoded rows of that content hash, whether it exists or not."""
     return results / "data" / hashlib.sha256(f"{VERSION} {content}".encode()).hexdigest()[:16]

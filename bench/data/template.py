@@ -1,11 +1,11 @@
 """Token ids of one row's text or messages, and the check that a token separates prompt and completion."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from jinja2 import TemplateError
 
-from bench.data.rows import Message
+from bench.data.rows import Message, shared_length
 from bench.data.tokens import Ids
 from bench.errors import UsageError
 
@@ -19,17 +19,19 @@ class Tokenizer(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __call__(self, text: list[str], *, add_special_tokens: bool, verbose: bool) -> Any:
+    def __call__(
+        self, text: list[str], *, add_special_tokens: bool, verbose: bool
+    ) -> Mapping[str, Sequence[Sequence[int]]]:
         """Return ``input_ids`` of each text."""
         ...
 
     def apply_chat_template(
         self, conversation: list[Message], *, add_generation_prompt: bool, tokenize: bool, return_dict: bool
-    ) -> Any:
+    ) -> Sequence[int]:
         """Return the ids of a dialogue."""
         ...
 
-    def decode(self, token_ids: list[int]) -> Any:
+    def decode(self, token_ids: list[int]) -> str:
         """Return the text of ids."""
         ...
 
@@ -76,8 +78,7 @@ def answer_ids(
     whole = _templated([*prompt, *answer], tokenizer, generation=False, where=where)
     if whole[: len(prompt_ids)] == prompt_ids:
         return whole[len(prompt_ids) :]
-    shared = zip(prompt_ids, whole, strict=False)
-    place = next((i for i, (one, two) in enumerate(shared) if one != two), min(len(prompt_ids), len(whole)))
+    place = shared_length(prompt_ids, whole)
     one, two = (_token_text(ids, place, tokenizer) for ids in (prompt_ids, whole))
     raise UsageError(
         f"{where}: the chat template's prompt is not the beginning of its dialogue: token {place + 1} is {one} in the "

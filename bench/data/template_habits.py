@@ -13,7 +13,7 @@ QUESTION: tuple[Message, ...] = ({"role": "user", "content": "How far is the moo
 ANSWER: tuple[Message, ...] = ({"role": "assistant", "content": "Farther than the sea."},)
 SYSTEM = "Speak of the weather."
 LONGEST = 80
-"""Characters of a system prompt that are told."""
+"""Characters of a system prompt that a note shows."""
 
 
 def habits(tokenizer: "PreTrainedTokenizerBase") -> list[str]:

@@ -45,10 +45,10 @@ def count_boundaries(preferences: Preferences, tokenizer: Tokenizer) -> Boundary
 
 
 def report_boundaries(preferences: Preferences, tokenizer: Tokenizer, *, note: Note, template: str | None) -> None:
-    """Tell what the tokens of a data set are not as one may think: merged borders, or what the chat template does.
+    """Report what may surprise in the tokens of a data set: merged borders, or what the chat template does.
 
     Args:
-        template: the chat template that was asked for, which plain text passes by.
+        template: the chat template of the request, which plain text passes by.
     """
     if not isinstance(preferences.rows[0].prompt, str):
         for habit in habits(tokenizer):
@@ -77,7 +77,7 @@ def _texts(preferences: Preferences) -> Iterator[tuple[str, str, str]]:
 
 
 def _differing(parts: list[tuple[str, str]], tokenizer: Tokenizer) -> list[bool]:
-    """Whether prompt and completion as one text have other tokens than each by itself."""
+    """Return for each pair whether prompt and completion as one text have other tokens than each by itself."""
     if not parts:
         return []
     known = text_ids((text for prompt, end in parts for text in (prompt, end, prompt + end)), tokenizer)

@@ -64,9 +64,7 @@ class Encoded:
         return rows
 
 
-def encoded_of(
-    rows: Sequence[EncodedPair] | Sequence[EncodedSingle], *, kind: Kind, eos_id: int, pad_id: int
-) -> Encoded:
+def encoded_of(rows: Sequence[EncodedPair | EncodedSingle], *, kind: Kind, eos_id: int, pad_id: int) -> Encoded:
     """Return ``Encoded`` of rows of one kind, with their hash."""
     digest = hashlib.sha256(kind.encode())
     for row in rows:
@@ -79,7 +77,7 @@ def encoded_of(
         digest.update(np.asarray(numbers, dtype="<i8").tobytes() + target.encode())
     return Encoded(
         kind=kind,
-        rows=tuple(rows),  # type: ignore[arg-type]
+        rows=tuple(pairs_in(rows)) if kind == "pairs" else tuple(singles_in(rows)),
         eos_id=eos_id,
         pad_id=pad_id,
         content_hash=digest.hexdigest(),
@@ -104,10 +102,10 @@ def unpair(encoded: Encoded) -> Encoded:
 
 
 def pairs_in(rows: Iterable[EncodedPair | EncodedSingle]) -> list[EncodedPair]:
-    """The rows that are pairs; data are all of one kind, so these are all or none."""
+    """Return the rows that are pairs; data are all of one kind, so these are all or none."""
     return [row for row in rows if isinstance(row, EncodedPair)]
 
 
 def singles_in(rows: Iterable[EncodedPair | EncodedSingle]) -> list[EncodedSingle]:
-    """The rows that are single completions; data are all of one kind, so these are all or none."""
+    """Return the rows that are single completions; data are all of one kind, so these are all or none."""
     return [row for row in rows if isinstance(row, EncodedSingle)]

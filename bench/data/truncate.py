@@ -40,10 +40,13 @@ def truncate(
     and for a pair whose completions do not differ (any more).
     """
     if on_long not in _ON_LONG:
-        raise UsageError(f"on_long={on_long!r} is unknown", fix=did_you_mean(on_long, _ON_LONG))
+        raise UsageError(f"unknown on_long={on_long!r}", fix=did_you_mean(on_long, _ON_LONG))
     if max_length < 2 or (max_prompt_length is not None and max_prompt_length < 1):
         limits = f"max_length={max_length}, max_prompt_length={max_prompt_length}"
-        raise UsageError(f"{limits} leaves no room", fix="give max_length ≥ 2 and max_prompt_length ≥ 1 tokens")
+        raise UsageError(
+            f"max_length must be at least 2 tokens, and max_prompt_length at least 1 (got {limits})",
+            fix="raise the limits",
+        )
     all_rows = list(rows)
     _check_prompts(all_rows, max_length=max_length, max_prompt_length=max_prompt_length)
     groups: dict[Ids, int] = {}

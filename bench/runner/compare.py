@@ -5,15 +5,16 @@ import shutil
 
 from bench.core.record import RunRecord
 from bench.runner.hooks import EVALUATION_UNITS, hooks_of, stoppable
+from bench.runner.messages import Span
 from bench.runner.plan import Plan
-from bench.runner.pool import Span, run_pool
+from bench.runner.pool import run_pool
 from bench.runner.resources import (
     Workers,
     choose_workers,
+    environment_threads,
     parameters_in,
     start_method,
     this_machine,
-    threads_asked_for,
     workers_of,
 )
 from bench.runner.scheduler import Retry, gather, open_schedule, select, work
@@ -30,8 +31,8 @@ def compare(plan: Plan, progress: Progress, *, crew: Workers | None = None) -> t
         The records it stands on, and one line for each setting that failed: others went on without it.
 
     Raises:
-        RunError, UsageError: what went wrong outside of trials, whose faults are told as failures.
-        KeyboardInterrupt: a stop was asked for; what resuming needs is on disk.
+        RunError, UsageError: what went wrong outside of trials, whose faults are among the failures.
+        KeyboardInterrupt: the user asked to stop; what resuming needs is on disk.
     """
     crew = crew or workers_for(plan)
     if not plan.request.resume:
@@ -54,8 +55,8 @@ def compare(plan: Plan, progress: Progress, *, crew: Workers | None = None) -> t
 
 
 def workers_for(plan: Plan) -> Workers:
-    """How many workers a plan gets on this machine: as many as were asked for, else as many as pay."""
-    machine, threads = this_machine(), threads_asked_for()
+    """Return how many workers a plan gets on this machine: as many as the request has, else as many as pay."""
+    machine, threads = this_machine(), environment_threads()
     if plan.request.workers is not None:
         return workers_of(machine, workers=plan.request.workers, threads=threads)
     trials = sum(search.trials for search in plan.searches)
@@ -69,7 +70,7 @@ def workers_for(plan: Plan) -> Workers:
 
 
 def idle_share(spans: list[Span], *, workers: int) -> float:
-    """Share of the workers' time, from the first piece of work to the end of the last one, in which they waited."""
+    """Return the share of time, from the first piece of work to the end of the last one, in which workers waited."""
     wall = max(span.ended for span in spans) - min(span.started for span in spans)
     worked = math.fsum(span.ended - span.started for span in spans)
     return max(0.0, 1 - worked / (wall * workers)) if wall > 0 else 0.0
@@ -87,7 +88,7 @@ def _forget(plan: Plan) -> None:
 
 
 def plan_units(plan: Plan) -> int:
-    """Units of work that are left of the plan when a command begins, for its progress."""
+    """Return the units of work that are left of the plan when a command begins, for its progress."""
     steps = plan.workspace.train.steps
     done = 0
     for search in plan.searches if plan.request.resume else ():

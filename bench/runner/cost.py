@@ -1,11 +1,9 @@
 """Cost of a run: seconds, tokens, FLOPs, memory, devices and energy of all stages."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from bench.core.record import START, Cost, Energy
 from bench.core.specs import RunSpec
 from bench.models.reference_cache import reference_cost
+from bench.runner.training_result import TrainingResult
 from bench.runner.workspace import Workspace
 from bench.train.energy import Meter, added, energy_of, start_meter
 from bench.utils.environment import peak_memory_bytes
@@ -17,7 +15,7 @@ def evaluation_meter(workspace: Workspace) -> Meter:
 
 
 def cost_of(
-    workspace: Workspace, spec: RunSpec, trained: Mapping[str, Any], *, evaluate_seconds: float, meter: Meter
+    workspace: Workspace, spec: RunSpec, trained: TrainingResult, *, evaluate_seconds: float, meter: Meter
 ) -> Cost:
     """Return the cost of a run whose training left ``trained`` and whose evaluation ``meter`` followed."""
     parameters = sum(p.numel() for p in workspace.start_model.parameters())

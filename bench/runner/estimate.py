@@ -18,7 +18,7 @@ EVALUATION_STEPS = 25
 
 
 def plan_table(plan: Plan) -> Table:
-    """A table of what a command would do: one row an objective, the sum below."""
+    """Return a table of what a command would do: one row an objective, the sum below."""
     workspace = plan.workspace
     tokens = tokens_per_step(plan)
     seconds = seconds_per_step(plan)
@@ -63,14 +63,14 @@ def plan_table(plan: Plan) -> Table:
 
 
 def tokens_per_step(plan: Plan) -> float:
-    """Mean number of tokens that one optimiser step sends through the policy, prompts counted with each completion."""
+    """Return the mean number of tokens of an optimiser step that pass the policy, each completion with its prompt."""
     data = plan.workspace.data
     rows = rows_of(data.rows)
     return sum(len(p) + len(c) for p, c in rows) / len(data.rows) * plan.workspace.train.batch
 
 
 def seconds_per_step(plan: Plan) -> float:
-    """Time of one forward and backward of a real micro-batch, scaled to the global batch."""
+    """Measure one forward and backward pass of a real micro-batch; return its seconds, scaled to the global batch."""
     workspace = plan.workspace
     units = workspace.data.rows[: min(workspace.execution.micro_batch, workspace.train.batch)]
     rows = rows_of(units)
@@ -93,7 +93,7 @@ def seconds_per_step(plan: Plan) -> float:
 
 
 def _times(plan: Plan, seconds: float) -> tuple[str, str]:
-    """Time of one worker, and hours of all devices: each rank of a training has one."""
+    """Return the time of one worker, and hours of all devices: each rank of a training has one."""
     return _clock(seconds), f"{seconds / 3600 * plan.workspace.execution.processes:.3f}"
 
 

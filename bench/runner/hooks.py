@@ -18,9 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """How a run tells of itself, and how it is told to stop.
+    """Callbacks of a run.
 
-    ``busy`` is told when a piece of work began and ended, seconds of the monotonic clock. ``place`` is told, before a
+    ``busy`` gets the begin and the end of a piece of work, in seconds of the monotonic clock. ``place`` gets, before a
     run, its position among all of its kind and how many these are. ``trackers`` follow each training, by name.
     """
 
@@ -36,7 +36,7 @@ class Hooks:
 class Stop:
     """Whether a user asked to stop. A run that trains saves its state first; anything else stops at once."""
 
-    asked: bool = False
+    requested: bool = False
     training: bool = False
 
 
@@ -47,9 +47,9 @@ def stoppable(*, by: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Stop]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         log_event("signal_received", {"signal": signal.Signals(number).name, "training": stop.training})
-        if stop.asked or not stop.training:
+        if stop.requested or not stop.training:
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.requested = True
 
     before = {number: signal.signal(number, handle) for number in by}
     try:
@@ -69,10 +69,10 @@ def hooks_of(
     busy: Callable[[float, float], None] = lambda started, ended: None,
     place: Callable[[int, int], None] = lambda position, total: None,
 ) -> Hooks:
-    """The hooks of a process that works on ``plan``.
+    """Return the hooks of a process that works on ``plan``.
 
     Args:
-        advance: told units of work that are done, and in a few words what is going on.
+        advance: gets units of work that are done, and in a few words what is going on.
         orphaned: says whether the process that this one works for is gone, which stops it like a user's wish.
     """
     steps = plan.workspace.train.steps
@@ -90,7 +90,7 @@ def hooks_of(
     return Hooks(
         step=step,
         note=note,
-        should_stop=lambda: stop.asked or orphaned(),
+        should_stop=lambda: stop.requested or orphaned(),
         busy=busy,
         place=place,
         trackers=plan.request.trackers,

@@ -109,7 +109,7 @@ def _check_settings(settings: tuple[str, ...]) -> None:
 def _look_up(own: RunRequest) -> "list[StoredPlan]":
     """Return the stored plans of a study, read in a process of its own: connections do not survive a fork."""
     from bench.runner.storage import posts_url
-    from bench.runner.study_manifest import read_posted
+    from bench.runner.study_manifest import read_stored_plans
 
     study, results = own.study or "", own.results if "results" in own.model_fields_set else None
     if own.storage is None and results is None:
@@ -128,7 +128,7 @@ def _look_up(own: RunRequest) -> "list[StoredPlan]":
     if isinstance(answer, tuple):
         kind, problem, fix = answer
         raise (UsageError if kind == "usage" else RunError)(problem, fix=fix)
-    return read_posted(answer, study=study)
+    return read_stored_plans(answer, study=study)
 
 
 def _read(url: str, study: str) -> dict[str, object] | tuple[str, str, str | None]:

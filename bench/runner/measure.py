@@ -1,13 +1,15 @@
 """The evaluation stage: a checkpoint of a run measured by its suite."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bench.core.artifacts import Note
 from bench.core.record import START, Metric, RunRecord
 from bench.core.samples import read_samples
 from bench.core.specs import EvaluationSpec, RunSpec
 from bench.evaluate.checkpoint import EvaluationResult, Yardstick
-from bench.runner.reference import Note, open_rows
+from bench.runner.reference import open_rows
+from bench.runner.training_result import TrainingResult
 from bench.runner.workspace import Workspace
 from bench.suites.protocol import TrainedBy
 from bench.train.objective_batch import rows_of
@@ -50,7 +52,7 @@ def trained_by(spec: RunSpec) -> TrainedBy:
     )
 
 
-def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: dict[str, Any]) -> tuple[Metric, ...]:
+def training_metrics(spec: RunSpec, evaluation: EvaluationSpec, trained: TrainingResult) -> tuple[Metric, ...]:
     """Return the metrics of training itself: the share of clipped steps, and the last loss."""
     steps, losses = trained["steps"], trained["curves"].get("loss") or []
     if steps == 0:

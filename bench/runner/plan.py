@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.core.request import LONGEST_STUDY, PrunerName, RunRequest, Settings, apply, read_settings
@@ -165,7 +164,7 @@ def _check_pruner(pruner: PrunerName, train: TrainSpec, execution: Execution) ->
         raise UsageError(f"--pruner {pruner}: {train.steps} steps are too few to end one early", fix="--pruner none")
 
 
-def _data_options(request: RunRequest, changes: Mapping[str, Any]) -> DataOptions:
+def _data_options(request: RunRequest, changes: Mapping[str, object]) -> DataOptions:
     """Return the options of ``--set data.…``. Raises UsageError where there are no data of the user's own."""
     if changes and request.data is None:
         name = next(iter(changes))
@@ -212,7 +211,7 @@ class Plan:
         )
 
     def study_name(self, search: Search) -> str:
-        """The same command joins the same study: its name says what is searched, its hash the rest."""
+        """Return the name of a search's study: what is searched, and a hash of the rest. Equal commands join it."""
         if self.request.study is not None:
             return f"{self.request.study}-{_as_file_name(search.objective.name)}"
         identity = {

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 from bench.errors import RunError, UsageError
 from bench.models.matmul import current_route
 from bench.runner.hooks import SIGNALS
+from bench.runner.messages import Advance, Failure, Message, Note, Opened, Span
 from bench.runner.plan import Plan
 from bench.runner.reference import open_rows
 from bench.runner.resources import StartMethod, Workers
@@ -26,29 +26,20 @@ from bench.utils.event_log import log_event
 from bench.utils.progress import Progress
 
 GRACE_SECONDS = 8.0
-"""Time in which a worker that was told to stop saves what it has; then it is ended."""
+"""Time in which a worker that has to stop saves what it has; then it is ended."""
 LOOK_SECONDS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """When a worker was at a piece of work: its process, and seconds of the machine's monotonic clock."""
-
-    worker: int
-    started: float
-    ended: float
 
 
 @dataclass(kw_only=True)
 class _Fleet:
-    """The workers of one command by the pipes they tell through, and what they told; ``deaths`` since a success."""
+    """The workers of one command by their pipes, and what they reported; ``deaths`` since a success."""
 
     order: Order
     method: StartMethod
     progress: Progress
     workers: dict[Connection, BaseProcess] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
-    opened: tuple[Retry, bool] | None = None
+    opened: Opened | None = None
     deaths: int = 0
 
 
@@ -63,16 +54,16 @@ def run_pool(
 ) -> tuple[Retry, list[Span]]:
     """Have ``crew.workers`` processes do a plan together. Returns what they tried again, and when each one worked.
 
-    This process computes nothing, so that it stays fit to be forked: what all workers share is computed by a first
-    child and then loaded here. A worker that is killed is replaced, and its trial tried once more.
+    The parent does no computation, so that forking it is safe: a first child computes what all workers share, and the
+    parent then loads it. A worker that is killed is replaced, and its trial tried once more.
 
     Args:
         retry: failed trials to be tried again; None: those that the studies have now.
         limits: for all workers together.
 
     Raises:
-        RunError, UsageError: what a worker said. RunError: workers are killed again and again.
-        KeyboardInterrupt: a stop was asked for; every worker has ended, and what resuming needs is on disk.
+        RunError, UsageError: a worker's error. RunError: workers are killed again and again.
+        KeyboardInterrupt: the user asked to stop; every worker has ended, and what resuming needs is on disk.
     """
     order = Order(
         plan=plan if method == "fork" else None,
@@ -89,18 +80,18 @@ def run_pool(
             _load(plan)
         _follow(fleet, open_and_prepare)
         assert fleet.opened is not None
-        found, done = fleet.opened
-        if done:
-            return found, []
+        retried = fleet.opened.retry
+        if fleet.opened.done:
+            return retried, []
         if method == "fork":
             _load_references(plan)
         for place in range(crew.workers):
-            fleet.order = replace(order, retry=found, limits=limits.share(place, workers=crew.workers))
+            fleet.order = replace(order, retry=retried, limits=limits.share(place, workers=crew.workers))
             _start(fleet, work_on)
         _follow(fleet, work_on)
     finally:
         _end(list(fleet.workers.values()))
-    return found, fleet.spans
+    return retried, fleet.spans
 
 
 def _load(plan: Plan) -> None:
@@ -126,7 +117,7 @@ def _start(fleet: _Fleet, task: Task) -> None:
     context = get_context("fork") if fleet.method == "fork" else get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=serve, args=(task, fleet.order, sender))
-    with _signals_held(), _threads_in_environment(fleet.order.crew.threads):
+    with _signals_blocked(), _threads_in_environment(fleet.order.crew.threads):
         process.start()
     sender.close()
     fleet.workers[receiver] = process
@@ -138,29 +129,30 @@ def _follow(fleet: _Fleet, task: Task) -> None:
         for pipe in wait(list(fleet.workers), timeout=LOOK_SECONDS):
             assert isinstance(pipe, Connection)
             try:
-                _hear(fleet, *pipe.recv())
+                _receive(fleet, pipe.recv())
             except EOFError:
-                _bury(fleet, pipe, task)
+                _replace(fleet, pipe, task)
         fleet.progress.refresh()
 
 
-def _hear(fleet: _Fleet, kind: str, values: Sequence[Any]) -> None:
-    if kind == "advance":
-        fleet.progress.advance(*values)
-    elif kind == "note":
-        fleet.progress.note(*values)
-    elif kind == "busy":
-        fleet.spans.append(Span(worker=values[0], started=values[1], ended=values[2]))
-        fleet.deaths = 0
-    elif kind == "opened":
-        fleet.opened = (values[0], values[1])
-    else:
-        usage, problem, fix = values
-        raise UsageError(problem, fix=fix) if usage else RunError(problem, fix=fix)
+def _receive(fleet: _Fleet, message: Message) -> None:
+    """Take in a worker's message. Raises the error that ended it."""
+    match message:
+        case Advance():
+            fleet.progress.advance(message.units, message.text)
+        case Note():
+            fleet.progress.note(message.text)
+        case Span():
+            fleet.spans.append(message)
+            fleet.deaths = 0
+        case Opened():
+            fleet.opened = message
+        case Failure():
+            raise (UsageError if message.usage else RunError)(message.problem, fix=message.fix)
 
 
-def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
-    """Take note of a worker's end. Whoever was killed is replaced: its lease ends, and its point is free again."""
+def _replace(fleet: _Fleet, pipe: Connection, task: Task) -> None:
+    """Remove a worker that ended. One that was killed is replaced: its lease ends, and its point is free again."""
     process = fleet.workers.pop(pipe)
     pipe.close()
     process.join()
@@ -180,7 +172,7 @@ def _bury(fleet: _Fleet, pipe: Connection, task: Task) -> None:
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:
-    """End what still runs: asked first, so that a training saves its state; then, or at a second Ctrl-C, at once."""
+    """End what still runs: by SIGTERM, so that a training saves its state; then, or at a second Ctrl-C, at once."""
     try:
         for process in processes:
             process.terminate()
@@ -195,7 +187,7 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """Hold signals back until a new process has handlers of its own; it lets them through itself."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -206,7 +198,7 @@ def _signals_held() -> Iterator[None]:
 
 @contextmanager
 def _threads_in_environment(threads: int) -> Iterator[None]:
-    """Tell a spawned process its threads before it imports anything that reads them."""
+    """Give a spawned process its threads before it imports anything that reads them."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads)
     try:

@@ -1,8 +1,9 @@
 """The reference stage: which rows a run needs log-probs of the start model for, and their entries in the cache."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.core.artifacts import Note
 from bench.core.specs import RunSpec
 from bench.data.collate import TokenRow, mismatched
 from bench.data.tokens import singles_in
@@ -14,11 +15,10 @@ from bench.train.sampler import batch_units, schedule_of, stage_order, step_unit
 from losses import Requires, get
 
 BATCH = 64
-Note = Callable[[str], None]
 
 
 def training_entries(workspace: Workspace, spec: RunSpec, *, note: Note) -> tuple[Path, ...]:
-    """The cache entries that training ``spec`` reads: the data's rows, and for KTO its mismatched rows."""
+    """Return the cache entries that training ``spec`` reads: the data's rows, and for KTO its mismatched rows."""
     objective = get(spec.objective)
     if Requires.REFERENCE not in objective.requires:
         return ()

@@ -60,14 +60,14 @@ SHARES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 
 
 def _flipped(share: float) -> Command:
-    """Population data, a share of labels turned round; ε is that share. The optimum is that of β = β₀ = 1."""
+    """Return a run on population data with a share ε of labels turned round. The optimum is that of β = β₀ = 1."""
     problem = ("problem.contexts=2", "problem.symbols=2", "problem.length=1", f"problem.flips={share}")
     settings = (*_POPULATION, *problem, "batch=900", "train.steps=300", "beta=1.0", f"epsilon={share}", "beta0=1.0")
     return Command(losses=("dpo", "cdpo", "robust"), settings=settings)
 
 
 def _imbalanced(share: float, *, balanced: bool) -> Command:
-    """Unpaired rows, ``share`` of them desirable; balanced weights make both kinds count as much in all."""
+    """Return a run on unpaired rows, ``share`` of them desirable; ``balanced``: both kinds have equal weight in all."""
     odds = (1 - share) / share if balanced else 1.0
     weights = (f"desirable_weight={max(1.0, odds):.6g}", f"undesirable_weight={max(1.0, 1 / odds):.6g}")
     problem = ("problem.contexts=16", "problem.symbols=4", "problem.length=4", f"problem.desirable={share}")

@@ -37,7 +37,7 @@ class Workers:
     widens: bool = False
 
     def threads_of(self, position: int, total: int) -> int:
-        """Threads of the run at ``position`` of ``total`` that workers take in this order (from 0).
+        """Return the threads of the run at ``position`` of ``total`` that workers take in this order (from 0).
 
         Of 5 runs on 2 workers the last one has no neighbour, so it gets all cores. This goes by position and not by
         who is idle at the moment, since another number of threads rounds sums otherwise: the same command gives the
@@ -98,8 +98,8 @@ def this_machine() -> Machine:
     )
 
 
-def threads_asked_for() -> int | None:
-    """Threads that OMP_NUM_THREADS asks for, None where it is unset or no number."""
+def environment_threads() -> int | None:
+    """Return the threads that OMP_NUM_THREADS sets, None where it is unset or no number."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if re.fullmatch(r"[0-9]{1,6}", first) and int(first) > 0 else None
 

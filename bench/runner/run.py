@@ -1,12 +1,10 @@
 """The stages of one run: reference → train → evaluate → record. A stage whose output lies whole is skipped."""
 
 import copy
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench.core.artifacts import verify_folder, write_whole
 from bench.core.manifest import is_complete
@@ -26,6 +24,7 @@ from bench.runner.measure import SAMPLES, measure, training_metrics
 from bench.runner.pruning import rung_scorer
 from bench.runner.reference import training_entries
 from bench.runner.reuse import reissue
+from bench.runner.training_result import read_training_result
 from bench.runner.workspace import Workspace
 from bench.train.distributed.launcher import launch
 from bench.train.early_stop import EarlyStop, Prune
@@ -69,10 +68,10 @@ def try_run(
     prune: Prune | None = None,
     first: Workspace | None = None,
 ) -> RunRecord | None:
-    """As ``run``; without ``wait`` a run that another process is at is left to it and None returned.
+    """Do as ``run``; without ``wait``, leave a run that another process is at to it, and return None.
 
     Args:
-        prune: asked at each of the protocol's rungs; None: the run goes to its end, as a final does.
+        prune: called at each of the protocol's rungs; None: the run goes to its end, as a final does.
         first: whose start model the run is measured against, and has as its reference if the spec names one; None:
             its own.
     """
@@ -92,8 +91,8 @@ def try_run(
     name = evaluation_key(evaluation, tuning)
     if job.finished is not None and is_complete(job.finished / "evals" / name):
         return read_record(job.finished / "evals" / name)
-    with lease(job, wait=wait) as held:
-        if not held:
+    with lease(job, wait=wait) as acquired:
+        if not acquired:
             return None
         if job.finished is None:
             with stage("train", {"run": spec.key, "objective": spec.objective, "seed": spec.seed}):
@@ -136,10 +135,10 @@ def _train(
     rungs = None
     if prune is not None:
         rungs = EarlyStop(steps=tuning.rungs, score=rung_scorer(workspace, job.spec), prune=prune)
-    with track_training(ready, trackers=hooks.trackers, worker=worker_id()) as told:
+    with track_training(ready, trackers=hooks.trackers, worker=worker_id()) as track:
 
         def report(step: int, row: dict[str, float | None]) -> None:
-            told(step, row)
+            track(step, row)
             hooks.step(job.spec, step, row)
 
         launch(
@@ -153,7 +152,7 @@ def _train(
 
 
 def _resident(workspace: Workspace, job: TrainJob) -> Inputs:
-    """What a job trains from, taken from memory: read, encoded and loaded once a process, or once for all by a fork."""
+    """Return what a job trains from, taken from memory: loaded once a process, or once for all by a fork."""
     return Inputs(
         model=copy.deepcopy(workspace.start_model),
         tokenizer=workspace.tokenizer,
@@ -173,18 +172,18 @@ def _evaluate(
     first: Workspace,
 ) -> None:
     """Measure the checkpoint and write its record. A run that diverged or was pruned has none, and stays as such."""
-    spec, trained = job.spec, _trained(job)
+    spec, trained = job.spec, read_training_result(job)
     baseline = None
     if spec.objective != START and trained["status"] == "completed":
         # Only now: another worker may well have measured the start model while this run trained.
         baseline = run(first, start_spec(first), evaluation.split, hooks, tuning=tuning)
     started, meter = time.monotonic(), evaluation_meter(workspace)
-    found = EvaluationResult()
+    evaluated = EvaluationResult()
     if trained["status"] == "completed":
         start = workspace.start_model
         model = start if spec.objective == START else load_trained(job.run, start, spec=spec)
         model = model.to(workspace.device)
-        found = measure(model, first, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
+        evaluated = measure(model, first, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
     curves = workspace.evaluator.frontiers() if spec.objective == START else None
     record = RunRecord(
         key=place.parent.parent.name,
@@ -195,8 +194,8 @@ def _evaluate(
         spec=spec,
         evaluation=evaluation,
         tuning=tuning.model_dump(mode="json"),
-        metrics=(*found.metrics, *training_metrics(spec, evaluation, trained)),
-        scores=dict(found.scores),
+        metrics=(*evaluated.metrics, *training_metrics(spec, evaluation, trained)),
+        scores=dict(evaluated.scores),
         curves=trained["curves"],
         cost=cost_of(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, meter=meter),
         provenance={
@@ -205,7 +204,7 @@ def _evaluate(
             "kernels": "torch" if kernels() is None or workspace.device.type != "cpu" else "C",
             "layout": trained.get("layout"),
             "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
-            "lm_eval_tasks": _task_versions(first, found),
+            "lm_eval_tasks": _task_versions(first, evaluated),
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": curves} if curves else {}),
         },
@@ -213,22 +212,13 @@ def _evaluate(
 
     def write(partial: Path) -> None:
         (partial / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        write_samples(partial / SAMPLES, found.rows)
+        write_samples(partial / SAMPLES, evaluated.rows)
 
     write_whole(place, write, stage="evaluate")
     track_record(record, results=workspace.results, trackers=hooks.trackers)
 
 
-def _task_versions(workspace: Workspace, found: EvaluationResult) -> dict[str, str]:
-    """The version of each task and group of lm-eval that was measured; of a run without metrics there is none."""
-    tasks = workspace.tasks if workspace.evaluator.samples and found.metrics else None
+def _task_versions(workspace: Workspace, evaluated: EvaluationResult) -> dict[str, str]:
+    """Return the version of each lm-eval task and group that was measured; none for a run without metrics."""
+    tasks = workspace.tasks if workspace.evaluator.samples and evaluated.metrics else None
     return {} if tasks is None else dict(tasks.versions)
-
-
-def _trained(job: TrainJob) -> dict[str, Any]:
-    assert job.finished is not None
-    path = job.finished / "train.json"
-    if not path.exists():
-        numbers = ("steps", "tokens", "forward_tokens", "clipped_steps", "seconds")
-        return {"status": "completed", "error": None, "curves": {}, **dict.fromkeys(numbers, 0)}
-    return json.loads(path.read_text(encoding="utf-8"))

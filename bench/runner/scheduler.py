@@ -22,13 +22,13 @@ from sweeps.worker import Sweep, settled, take
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When a worker leaves before the plan is done: after ``most`` settings and finals, or ``idle`` seconds of wait."""
+    """Limits after which a worker stops early: ``most`` settings and finals, or ``idle`` seconds of wait."""
 
     most: int | None = None
     idle: float | None = None
 
     def share(self, place: int, *, workers: int) -> "Limits":
-        """What of ``most`` falls to one of several processes."""
+        """Return the limits of one of several processes: its part of ``most``, and the same ``idle``."""
         if self.most is None:
             return self
         return replace(self, most=self.most // workers + (place < self.most % workers))
@@ -95,7 +95,7 @@ def work(agenda: Schedule, limits: Limits = NO_LIMITS) -> bool:
         Whether the plan is done; False where a limit came first.
 
     Raises:
-        KeyboardInterrupt: a stop was asked for between two pieces of work.
+        KeyboardInterrupt: the user asked to stop, between two pieces of work.
         RunError: the storage was away for longer than the request has patience.
     """
     done, last = 0, time.monotonic()
@@ -144,7 +144,7 @@ def gather(agenda: Schedule) -> tuple[list[RunRecord], list[str]]:
 
 
 def select(records: Sequence[RunRecord]) -> RunRecord | None:
-    """A record of the setting with the highest mean target over its seeds; None where every setting diverged."""
+    """Return a record of the setting with the highest mean target over its seeds; None where every setting diverged."""
     settings: dict[str, list[RunRecord]] = {}
     for record in records:
         settings.setdefault(record.spec.model_copy(update={"seed": 0}).canonical(), []).append(record)
@@ -157,7 +157,7 @@ def select(records: Sequence[RunRecord]) -> RunRecord | None:
 
 
 def splits_of(plan: Plan) -> tuple[str, ...]:
-    """The splits that the start model is measured on."""
+    """Return the splits that the start model is measured on."""
     return ("validation", "test") if plan.final_seeds else ("validation",)
 
 
@@ -179,7 +179,7 @@ def _next_piece(agenda: Schedule) -> str | None:
 
 
 def _open_pieces(agenda: Schedule) -> tuple[list[Piece], bool]:
-    """What can be done besides trials, whether or not it is done; and whether nothing else will be added to it."""
+    """Return all runs but trials, done or not, and whether nothing else will be added to them."""
     start = start_spec(agenda.plan.workspace)
     pieces = [Piece(start, split) for split in splits_of(agenda.plan)]
     everything = True
@@ -195,10 +195,10 @@ def _open_pieces(agenda: Schedule) -> tuple[list[Piece], bool]:
 def _choose_finals(agenda: Schedule, place: int) -> bool:
     """Select on the records of a search; False while it is not settled, or a record is not there."""
     if place not in agenda.results:
-        found = settled(agenda.sweeps[place])
-        if found is None:
+        results = settled(agenda.sweeps[place])
+        if results is None:
             return False
-        agenda.results[place], agenda.tried[place] = found, _tried(agenda.plan, agenda.plan.searches[place], found)
+        agenda.results[place], agenda.tried[place] = results, _tried(agenda.plan, agenda.plan.searches[place], results)
     if not all(_is_present(agenda, piece) for piece in agenda.tried[place]):
         return False
     chosen = select([_record(agenda, piece) for piece in agenda.tried[place]])
@@ -252,7 +252,7 @@ def _is_present(agenda: Schedule, piece: Piece) -> bool:
 
 
 def _tried(plan: Plan, search: Search, results: Sequence[TrialResult]) -> list[Piece]:
-    """The runs of a settled search: every seed of each setting, of a pruned one the first."""
+    """Return the runs of a settled search: every seed of each setting, of a pruned one the first."""
     seeds = {"completed": plan.seeds, "diverged": plan.seeds, "pruned": plan.seeds[:1], "failed": ()}
     return [
         Piece(search.spec(plan.workspace, result.params, seed=seed), "validation")

@@ -111,7 +111,7 @@ def make_search(
     suite: Suite,
     steps: int,
 ) -> Search:
-    """The search of one objective, checked whole: every point is in range and fits the number of steps.
+    """Return the search of one objective, checked whole: every point is in range and fits the number of steps.
 
     Raises:
         UsageError: an axis that the objective has not, one both swept and set, or a value out of range.

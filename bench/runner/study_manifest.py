@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from optuna.storages import BaseStorage
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,11 +39,11 @@ class StoredPlan(BaseModel):
 
     version: int
     request: RunRequest
-    identity: dict[str, Any]
+    identity: dict[str, object]
     folder: str
 
 
-def identity_of(plan: Plan) -> dict[str, Any]:
+def identity_of(plan: Plan) -> dict[str, object]:
     """Return all that two workers on one plan have to agree on, by content; it has no paths."""
     workspace = plan.workspace
     objectives = {}
@@ -80,7 +79,7 @@ def post_plan(plan: Plan, storage: BaseStorage) -> None:
     post(storage, request.study, key, content)
 
 
-def read_posted(contents: Mapping[str, object], *, study: str) -> list[StoredPlan]:
+def read_stored_plans(contents: Mapping[str, object], *, study: str) -> list[StoredPlan]:
     """Return the stored plans of a study.
 
     Raises:

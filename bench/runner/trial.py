@@ -40,23 +40,23 @@ def join(
         lease_seconds=request.lease,
         **search.design,
     )
-    tell_retried(name, sweep, first=retry is None)
+    log_retried(name, sweep, first=retry is None)
     return sweep
 
 
 def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callable[[dict[str, float], int], Outcome]:
-    """What runs one trial: every seed of a setting, on validation prompts."""
+    """Return what runs one trial: every seed of a setting, on validation prompts."""
     workspace, tuning, files = plan.workspace, plan.protocol, plan.request.loss_files
 
     def evaluate(point: dict[str, float], number: int) -> Outcome:
         try:
             return evaluated(point, number)
         except Exception as error:
-            told = redact(str(error))
-            if told == str(error):
+            message = redact(str(error))
+            if message == str(error):
                 raise
         # What a study stores of a failure is the message with its traceback: neither may hold a key or a password.
-        raise RunError(told)
+        raise RunError(message)
 
     def evaluated(point: dict[str, float], number: int) -> Outcome:
         def prune(step: int, score: float) -> bool:
@@ -76,8 +76,8 @@ def evaluator(plan: Plan, search: Search, sweep: Sweep, hooks: Hooks) -> Callabl
         records = []
         for seed in plan.seeds:
             spec = search.spec(workspace, point, seed=seed)
-            asked = prune if may_be_pruned(plan, spec, "validation") else None
-            records.append(run(workspace, spec, "validation", hooks, tuning=tuning, files=files, prune=asked))
+            run_prune = prune if may_be_pruned(plan, spec, "validation") else None
+            records.append(run(workspace, spec, "validation", hooks, tuning=tuning, files=files, prune=run_prune))
             if records[-1].status == "pruned":
                 return Outcome(status="pruned", target=None, run_key=records[-1].key, error=None)
         diverged = [record for record in records if record.status != "completed"]
@@ -96,7 +96,7 @@ def may_be_pruned(plan: Plan, spec: RunSpec, split: str) -> bool:
 
 
 def failures_of(search: Search, results: Sequence[TrialResult]) -> list[str]:
-    """A line for each setting of a search that failed."""
+    """Return a line for each setting of a search that failed."""
     return [
         f"{search.objective.name} {result.params}: failed: {(result.error or 'no reason given').splitlines()[0]}"
         for result in results
@@ -110,9 +110,9 @@ Evaluate = Callable[[dict[str, float], int], Outcome]
 
 
 def trial_log(study: str) -> Callable[[TrialEvent], None]:
-    """What hears the events of a study's trials and writes them into the log."""
+    """Return a callback that writes the events of a study's trials into the log."""
 
-    def hear(event: TrialEvent) -> None:
+    def write(event: TrialEvent) -> None:
         fields: dict[str, object] = {"study": study, "trial": event.number, "params": event.params}
         level = logging.WARNING if event.kind == "lost" else logging.INFO
         if (result := event.result) is not None:
@@ -121,11 +121,11 @@ def trial_log(study: str) -> Callable[[TrialEvent], None]:
             level = logging.ERROR if result.status == "failed" else level
         log_event(NAMES[event.kind], {**fields, "settled": event.settled, "of": event.total}, level=level)
 
-    return hear
+    return write
 
 
-def tell_retried(study: str, sweep: Sweep, *, first: bool) -> None:
-    """Log which failed trials a command tries again; only the process that found them (``first``) says so."""
+def log_retried(study: str, sweep: Sweep, *, first: bool) -> None:
+    """Log which failed trials a command tries again; only the process that read them (``first``) does so."""
     if first and sweep.ledger.settled_before:
         log_event("trials_retried", {"study": study, "trials": sorted(sweep.ledger.settled_before)})
 

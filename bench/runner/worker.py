@@ -8,12 +8,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
 
 from bench.core.request import RunRequest
 from bench.errors import BenchError, UsageError
 from bench.models.matmul import take_route
 from bench.runner.hooks import SIGNALS, Hooks, Stop, hooks_of, stoppable
+from bench.runner.messages import Advance, Failure, Note, Opened, Span
 from bench.runner.plan import Plan, make_plan
 from bench.runner.reference import open_rows
 from bench.runner.resources import Workers
@@ -24,12 +24,12 @@ from bench.utils.process import quiet_libraries
 from losses import Requires
 
 STOPPED = 130
-"""Exit code of a worker that was told to stop."""
+"""Exit code of a worker that was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a worker is given. A forked one has its parent's plan in memory; another one makes it from the request.
+    """The task of a worker. A forked one has its parent's plan in memory; another one makes it from the request.
 
     ``retry``: None where the failures of earlier commands are still to be looked up.
     """
@@ -43,13 +43,11 @@ class Order:
     limits: Limits = NO_LIMITS
 
 
-Message = tuple[str, tuple[Any, ...]]
-"""What a worker tells its parent: «advance», «note», «busy», «opened» or «error», and plain values."""
 Task = Callable[[Plan, Order, Connection, Hooks], None]
 
 
 def serve(task: Task, order: Order, pipe: Connection) -> None:
-    """Do a task in this process and exit. A stop is asked for by SIGTERM; Ctrl-C is the parent's to hear."""
+    """Do a task in this process and exit. SIGTERM stops it; Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stoppable(by=(signal.SIGTERM,)) as stop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -63,7 +61,7 @@ def serve(task: Task, order: Order, pipe: Connection) -> None:
             sys.exit(STOPPED)
         except Exception as error:
             log_event("worker_failed", {"task": task.__name__, "error": str(error)}, level=logging.ERROR)
-            _tell(error, pipe)
+            _send_failure(error, pipe)
             sys.exit(1)
         log_event("worker_ended", {"task": task.__name__})
 
@@ -71,13 +69,13 @@ def serve(task: Task, order: Order, pipe: Connection) -> None:
 def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
     """Open the studies, and compute on all cores what every worker needs: the reference's view of the training data.
 
-    Tells «opened»: what is tried again, and whether everything is there already.
+    Sends ``Opened``: what is tried again, and whether everything is there already.
     """
     import torch
 
     agenda = open_schedule(plan, hooks, retry=order.retry)
     done = is_done(agenda)
-    pipe.send(("opened", (agenda.retry, done)))
+    pipe.send(Opened(retry=agenda.retry, done=done))
     if not done and needs_reference(plan):
         torch.set_num_threads(order.crew.workers * order.crew.threads)
         workspace = plan.workspace
@@ -110,10 +108,10 @@ def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
     import torch
 
     def advance(units: int, text: str) -> None:
-        pipe.send(("advance", (units, text)))
+        pipe.send(Advance(units=units, text=text))
 
     def busy(started: float, ended: float) -> None:
-        pipe.send(("busy", (os.getpid(), started, ended)))
+        pipe.send(Span(worker=os.getpid(), started=started, ended=ended))
 
     def place(position: int, total: int) -> None:
         threads = order.crew.threads_of(position, total)
@@ -123,7 +121,7 @@ def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
     return hooks_of(
         plan,
         advance=advance,
-        note=lambda text: pipe.send(("note", (text,))),
+        note=lambda text: pipe.send(Note(text=text)),
         stop=stop,
         orphaned=lambda: os.getppid() != order.parent,
         busy=busy,
@@ -131,11 +129,11 @@ def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
     )
 
 
-def _tell(error: Exception, pipe: Connection) -> None:
+def _send_failure(error: Exception, pipe: Connection) -> None:
     if isinstance(error, BenchError):
-        pipe.send(("error", (isinstance(error, UsageError), error.problem, error.fix)))
+        pipe.send(Failure(usage=isinstance(error, UsageError), problem=error.problem, fix=error.fix))
         return
     problem = f"a worker failed: {type(error).__name__}: {error}"
     if "--debug" in sys.argv:
         problem += "\n" + "".join(traceback.format_exception(error))
-    pipe.send(("error", (False, problem, "add --debug for the traceback")))
+    pipe.send(Failure(usage=False, problem=problem, fix="add --debug for the traceback"))

@@ -98,13 +98,13 @@ def run_ours(job: Job) -> dict[str, Any]:
     with loading():
         import torch
 
-        from bench.runner.resources import choose_workers, parameters_in, this_machine, threads_asked_for
+        from bench.runner.resources import choose_workers, environment_threads, parameters_in, this_machine
         from tests.benchmarks.ours_sweep import train_betas
 
     folder = Path(job.folder)
     parameters = parameters_in(folder / "model")
     crew = choose_workers(
-        this_machine(), parameters=parameters, runs=len(job.betas), processes=1, threads=threads_asked_for()
+        this_machine(), parameters=parameters, runs=len(job.betas), processes=1, threads=environment_threads()
     )
     if crew.workers > 1:
         torch.set_num_threads(1)  # so that it may be forked

@@ -136,7 +136,7 @@ def instructed(raw: Mapping[str, object]) -> str:
 
 
 def _one_answer(value: object, name: str) -> tuple[Message, ...]:
-    """An answer as one message, whether it comes as that, as a list of it, or as a string."""
+    """Return an answer as one message, whether it comes as that, as a list of it, or as a string."""
     if isinstance(value, str):
         return ({"role": "assistant", "content": value},)
     if isinstance(value, list):

@@ -6,7 +6,18 @@ from bench.core.data_options import DataOptions
 from bench.data.readers.messages import HUMAN, dialogue_of, optional, prompt_and_answer, prompt_end, turns
 from bench.data.readers.plain import RATINGS, SCORES
 from bench.data.row_errors import RowError, shorten
-from bench.data.rows import Message, Pair, Scores, Text, encodable, make_pair, required, scores_of, string
+from bench.data.rows import (
+    Message,
+    Pair,
+    Scores,
+    Text,
+    encodable,
+    make_pair,
+    required,
+    scores_of,
+    shared_length,
+    string,
+)
 
 
 def read_messages(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
@@ -31,10 +42,7 @@ def pair_of_dialogues(
     prompt, answer = prompt_and_answer(better[1], better[0])
     other, second = prompt_and_answer(worse[1], worse[0])
     if prompt != other:
-        place = next(
-            (i for i, (one, two) in enumerate(zip(prompt, other, strict=False)) if one != two),
-            min(len(prompt), len(other)),
-        )
+        place = shared_length(prompt, other)
         raise RowError(
             f"field '{worse[0]}': its dialogue leaves that of '{better[0]}' at message {place + 1}, "
             "before the last answer",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from bench.data.row_errors import RowError, shorten, type_name
-from bench.data.rows import Message, encodable, message
+from bench.data.rows import Message, encodable, message, shared_length
 
 # What ShareGPT's exports and the tools that read them call the two sides.
 _SPEAKERS = {
@@ -124,7 +124,7 @@ def prompt_end(dialogues: Sequence[str], names: Sequence[str]) -> int:
     Raises RowError where the dialogues have no such turn in common.
     """
     first, last = min(dialogues), max(dialogues)
-    common = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    common = shared_length(first, last)
     # Dialogues that are equal, or of which one begins the other, still part at an answer's start.
     place = first.rfind(ASSISTANT, 0, common)
     if place < 0:

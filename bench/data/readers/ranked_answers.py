@@ -185,7 +185,7 @@ def _numbers(raw: Mapping[str, object], name: str, *, count: int, of: str) -> li
 
 
 def _number(value: object, name: str) -> float | None:
-    """A score; None where the annotator gave none."""
+    """Return a score; None where the annotator gave none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     return score_of(value, name)

@@ -19,7 +19,7 @@ def _has(raw: Row, *names: str) -> bool:
 
 
 def _sides(raw: Row, kind: type[T]) -> list[T]:
-    """Chosen and rejected, where both are of that kind."""
+    """Return chosen and rejected, where both are of that kind, else nothing."""
     sides = [raw.get("chosen"), raw.get("rejected")]
     alike = [side for side in sides if isinstance(side, kind)]
     return alike if len(alike) == len(sides) else []
@@ -37,7 +37,7 @@ def _is_dialogues(raw: Row) -> bool:
 
 
 def _has_sides(raw: Row) -> bool:
-    """Both answers, by any of their names."""
+    """Say whether a row has both answers, by any of their names."""
     return any(_has(raw, *names) for names in SIDES)
 
 
@@ -80,7 +80,7 @@ def _is_demonstration(raw: Row) -> bool:
     )
 
 
-# The first that fits names the format: what is told by more columns, or by what is in them, comes first.
+# The first that fits names the format: a format of more columns, or recognised by what is in them, comes first.
 _KNOWN: tuple[tuple[str, Callable[[Row], bool], Reader], ...] = (
     ("dialogues", _is_dialogues, dialogues.read_messages),
     ("plain", _is_plain, plain.read),

@@ -27,7 +27,7 @@ class Judging:
     which ``left`` counts.
     """
 
-    given: str
+    judge_option: str
     judge: Judge | None
     judging: SelfJudging
     both_orders: bool
@@ -48,9 +48,9 @@ class Judging:
         return self.judging.identity if self.judge is None else self.judge.identity
 
 
-def judge_named(given: str) -> Judge | None:
+def judge_named(option: str) -> Judge | None:
     """Return the judge of ``--judge``; None for ``self``. Raises UsageError: one that cannot be made."""
-    return None if given == SELF else judges_of([given])[0]
+    return None if option == SELF else judges_of([option])[0]
 
 
 def labeller(judging: Judging, *, round_number: int) -> Label:
@@ -69,7 +69,7 @@ def labeller(judging: Judging, *, round_number: int) -> Label:
             labels, about = by_score(SELF, identity, score, sampled, cache=judging.cache, progress=progress)
         elif judge.score is not None:
             # The gold reward is made again as fast as its cache would be read.
-            cache = None if judging.given == GOLD else judging.cache
+            cache = None if judging.judge_option == GOLD else judging.cache
             labels, about = by_score(
                 judge.name, judge.identity, score_by(judge), sampled, cache=cache, progress=progress
             )

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.errors import RunError
 from bench.evaluate.judges.annotate import annotate, outcomes, position_bias, to_ask, uncached
@@ -65,29 +64,29 @@ def by_score(
         identity: hash of all that decides a score.
         cache: folder of verdicts given before; what is scored anew is kept there, chunk by chunk.
     """
-    asked = list(dict.fromkeys((row.prompt, text) for row in sampled for text in row.texts))
-    found: dict[tuple[str, str], Verdict] = {}
-    for number, start in enumerate(range(0, len(asked), CHUNK)):
-        part = asked[start : start + CHUNK]
+    answers = list(dict.fromkeys((row.prompt, text) for row in sampled for text in row.texts))
+    verdicts: dict[tuple[str, str], Verdict] = {}
+    for number, start in enumerate(range(0, len(answers), CHUNK)):
+        part = answers[start : start + CHUNK]
         keys = [key_of(f"score {identity}", (("user", prompt), ("assistant", text))) for prompt, text in part]
         known = [read_verdict(cache, key) if cache is not None else None for key in keys]
         # A chunk is scored whole: what is drawn for one answer depends on its place among the others.
-        verdicts = score(part, number) if None in known else known
-        for one, key, before, verdict in zip(part, keys, known, verdicts, strict=True):
+        chunk_verdicts = score(part, number) if None in known else known
+        for one, key, before, verdict in zip(part, keys, known, chunk_verdicts, strict=True):
             assert verdict is not None
             if cache is not None and before is None:
                 store_verdict(cache, key, verdict)
-            found[one] = before or verdict
-        progress(len(found), len(asked))
-    scores = {one: _score(verdict) for one, verdict in found.items()}
+            verdicts[one] = before or verdict
+        progress(len(verdicts), len(answers))
+    scores = {one: _score(verdict) for one, verdict in verdicts.items()}
     known_scores = [value for value in scores.values() if value is not None]
     about = About(
         judge=name,
-        outcomes=dict(Counter(verdict.outcome for verdict in found.values())),
-        tokens=sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in found.values()),
-        mass=_mean([verdict.mass for verdict in found.values() if verdict.mass is not None]),
+        outcomes=dict(Counter(verdict.outcome for verdict in verdicts.values())),
+        tokens=sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in verdicts.values()),
+        mass=_mean([verdict.mass for verdict in verdicts.values() if verdict.mass is not None]),
         mean=_mean(known_scores),
-        example=next((verdict.text for verdict in found.values() if verdict.outcome != "judged"), "")[:400],
+        example=next((verdict.text for verdict in verdicts.values() if verdict.outcome != "judged"), "")[:400],
     )
     return [Labels(scores=tuple(scores[row.prompt, text] for text in row.texts)) for row in sampled], about
 
@@ -115,17 +114,17 @@ def by_comparison(
 ) -> tuple[list[Labels], About]:
     """Show ``judge`` every two completions of each prompt, in an order by coin or (``both``) in both orders."""
     places = _places(sampled)
-    found = annotate(
+    annotations = annotate(
         judge, _paired(sampled), both=both, seed=seed, cache=cache if judge.ordered else None, progress=progress
     )
     compared: list[dict[tuple[int, int], float | None]] = [{} for _ in sampled]
-    for (row, one, other), annotation in zip(places, found, strict=True):
+    for (row, one, other), annotation in zip(places, annotations, strict=True):
         compared[row][one, other] = annotation.preference
-    verdicts = [verdict for each in found for verdict in each.verdicts.values()]
-    bias = position_bias(found)
+    verdicts = [verdict for each in annotations for verdict in each.verdicts.values()]
+    bias = position_bias(annotations)
     about = About(
         judge=judge.name,
-        outcomes={str(outcome): count for outcome, count in outcomes(found).items()},
+        outcomes={str(outcome): count for outcome, count in outcomes(annotations).items()},
         tokens=sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in verdicts),
         first_wins=bias.first if judge.ordered and bias.n else None,
         mass=_mean([verdict.mass for verdict in verdicts if verdict.mass is not None]),
@@ -138,8 +137,8 @@ def cost_of_comparing(judge: Judge, sampled: Sequence[Sampled], *, both: bool, s
     """Return what asking for a round's missing verdicts takes at most; None where it is free."""
     if judge.cost is None or judge.prompt is None:
         return None
-    asked = [pair for _, _, pair in to_ask(judge, _paired(sampled), both=both, seed=seed)]
-    return judge.cost([judge.prompt(pair) for pair in uncached(judge, asked, cache=cache)], judge.limit)
+    pairs = [pair for _, _, pair in to_ask(judge, _paired(sampled), both=both, seed=seed)]
+    return judge.cost([judge.prompt(pair) for pair in uncached(judge, pairs, cache=cache)], judge.limit)
 
 
 def write_labels(folder: Path, labels: Sequence[Labels], about: About) -> None:
@@ -193,8 +192,8 @@ def _paired(sampled: Sequence[Sampled]) -> PairedAnswers:
 
 
 def _score(verdict: Verdict) -> float | None:
-    read: Any = json.loads(verdict.text)["score"]
-    return None if read is None else float(read)
+    score = json.loads(verdict.text)["score"]
+    return None if score is None else float(score)
 
 
 def _mean(values: Sequence[float]) -> float | None:

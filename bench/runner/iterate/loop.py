@@ -30,12 +30,12 @@ def run_loop(loop: Loop, judging: Judging, *, rounds: int, progress: "Progress",
     """Bring a loop to its last round, doing only what is missing.
 
     Raises:
-        RunError: a round leaves no pair, or its training diverged. KeyboardInterrupt: a stop was asked for.
+        RunError: a round leaves no pair, or its training diverged. KeyboardInterrupt: the user asked to stop.
     """
     write_loop(loop, judge=judging.name)
     model = loop.first.model
     for number in range(1, rounds + 1):
-        told = _Told(progress, f"{loop.spec.objective} seed {loop.spec.seed} round {number}/{rounds}")
+        reporter = _Reporter(progress, f"{loop.spec.objective} seed {loop.spec.seed} round {number}/{rounds}")
         policy = policy_of(loop, number, model)
         prompts = prompts_of_round(
             loop.prompts,
@@ -44,19 +44,19 @@ def run_loop(loop: Loop, judging: Judging, *, rounds: int, progress: "Progress",
             fresh=loop.spec.fresh,
             seed=loop.spec.seed,
         )
-        sampled = sampled_of(loop, number, policy, prompts, tell=told.tell)
+        sampled = sampled_of(loop, number, policy, prompts, tell=reporter.tell)
         label = labeller(judging, round_number=number)
-        labels = labels_of(loop, number, policy, sampled, label, tell=told.tell)
+        labels = labels_of(loop, number, policy, sampled, label, tell=reporter.tell)
         workspace = pairs_of(loop, number, policy, sampled, labels)
-        records = trained(loop, number, workspace, _hooks(told, stop, steps=loop.spec.train.steps))
-        told.tell("trained", 1.0)
+        records = trained(loop, number, workspace, _hooks(reporter, stop, steps=loop.spec.train.steps))
+        reporter.tell("trained", 1.0)
         if records[0].status != "completed":
             raise RunError(f"round {number} {records[0].status}: {records[0].error}", fix="a smaller lr or a larger β")
-        model = checkpoint_of(workspace, records[0], note=told.note)
+        model = checkpoint_of(workspace, records[0], note=reporter.note)
 
 
-class _Told:
-    """Turns what goes on in a round into parts of its progress, each told once."""
+class _Reporter:
+    """Turns what goes on in a round into parts of its progress, each reported once."""
 
     def __init__(self, progress: "Progress", name: str) -> None:
         self._progress, self._name = progress, name
@@ -66,7 +66,7 @@ class _Told:
         self._progress.note(f"{self._name}: {text}")
 
     def tell(self, what: str, share: float) -> None:
-        """Tell what goes on, and which share of its stage is done."""
+        """Report what goes on, and which share of its stage is done."""
         before = 0
         for begins, parts in SHARES.items():
             if what.startswith(begins):
@@ -79,10 +79,10 @@ class _Told:
         self._progress.advance(units, f"{self._name} · {what}")
 
 
-def _hooks(told: _Told, stop: Stop, *, steps: int) -> Hooks:
+def _hooks(reporter: _Reporter, stop: Stop, *, steps: int) -> Hooks:
     def step(spec: RunSpec, number: int, row: dict[str, float | None]) -> None:
         stop.training = number < steps
         what = "evaluating" if number == steps else f"step {number}/{steps}"
-        told.tell(f"train: {what} · loss {row['loss']:.4g}", 0.8 * number / steps)
+        reporter.tell(f"train: {what} · loss {row['loss']:.4g}", 0.8 * number / steps)
 
-    return Hooks(step=step, note=told.note, should_stop=lambda: stop.asked)
+    return Hooks(step=step, note=reporter.note, should_stop=lambda: stop.requested)

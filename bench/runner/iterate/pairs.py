@@ -40,8 +40,8 @@ def pairs_by_score(scores: Sequence[float | None], *, which: Which) -> Made:
         if len(known) < 2:
             return Made(pairs=(), ties=0, unjudged=1)
         best, worst = max(known, key=lambda place: scores[place]), min(known, key=lambda place: scores[place])  # type: ignore[arg-type,return-value]
-        found = _ordered(scores, best, worst)
-        return Made(pairs=(found,) if found else (), ties=int(found is None), unjudged=0)
+        pair = _ordered(scores, best, worst)
+        return Made(pairs=(pair,) if pair else (), ties=int(pair is None), unjudged=0)
     each = [_ordered(scores, one, other) for one, other in itertools.combinations(known, 2)]
     pairs = tuple(pair for pair in each if pair is not None)
     every = len(scores) * (len(scores) - 1) // 2

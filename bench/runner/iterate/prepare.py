@@ -27,7 +27,7 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
     workspace = plan.workspace
     _check(request, plan)
     judging = Judging(
-        given=request.judge,
+        judge_option=request.judge,
         judge=judge_named(request.judge),
         judging=SelfJudging(judgements=request.judgements),
         both_orders=request.both_orders,
@@ -47,7 +47,7 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
         note(f"{len(every) - len(prompts)} prompts are too long for a completion of {tokens} tokens and are left out")
     count = prompts_a_round(
         len(prompts),
-        asked=request.prompts,
+        requested=request.prompts,
         rounds=request.rounds,
         fresh=request.fresh,
         needed=workspace.train.steps * workspace.train.batch,

@@ -33,17 +33,17 @@ def fitting(prompts: Sequence[Prompt], *, tokens: int, max_length: int) -> list[
     Raises:
         UsageError: none does.
     """
-    found = [prompt for prompt in prompts if len(prompt.ids) + tokens <= max_length]
-    if not found:
+    short_prompts = [prompt for prompt in prompts if len(prompt.ids) + tokens <= max_length]
+    if not short_prompts:
         raise UsageError(
             f"no prompt leaves room for {tokens} sampled tokens within train.max_length={max_length}",
             fix="--set evaluation.tokens=… or --set train.max_length=…",
         )
-    return found
+    return short_prompts
 
 
-def prompts_a_round(available: int, *, asked: int | None, rounds: int, fresh: bool, needed: int) -> int:
-    """Return how many prompts a round has: ``judge_inputs``, else as many as there are, up to ``needed``.
+def prompts_a_round(available: int, *, requested: int | None, rounds: int, fresh: bool, needed: int) -> int:
+    """Return how many prompts a round has: ``requested``, else as many as there are, up to ``needed``.
 
     Args:
         needed: pairs that a round's training draws; with one pair a prompt, more would never be seen.
@@ -52,13 +52,13 @@ def prompts_a_round(available: int, *, asked: int | None, rounds: int, fresh: bo
         UsageError: there are not as many.
     """
     most = available // rounds if fresh else available
-    if most == 0 or (asked is not None and asked > most):
+    if most == 0 or (requested is not None and requested > most):
         each = f" for each of {rounds} rounds" if fresh else ""
         raise UsageError(
-            f"--prompts {asked or 1}: there are {available} training prompts, {most}{each}",
+            f"--prompts must be at most {most}{each}: there are {available} training prompts (got {requested or 1})",
             fix=f"--prompts {most}" if most else "fewer rounds, or leave out --fresh-prompts",
         )
-    return min(most, needed) if asked is None else asked
+    return min(most, needed) if requested is None else requested
 
 
 def prompts_of_round(

@@ -35,9 +35,9 @@ from sweeps.protocol import TuningProtocol
 STAGE = "iterate"
 COUNTS, PAIRS_TEXT = "counts.json", "preferences.jsonl"
 Tell = Callable[[str, float], None]
-"""Told what goes on, and the share of that stage that is done."""
+"""Gets what goes on, and the share of that stage that is done."""
 Label = Callable[[Workspace, Sequence[Sampled], Path, Callable[[int, int], None]], None]
-"""Labels completions of a workspace's model into a folder; told how many of how many are done."""
+"""Labels completions of a workspace's model into a folder; its callback gets how many of how many are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,12 @@ class Loop:
     files: tuple[Path, ...] = ()
 
     def round_folder(self, number: int) -> Path:
-        """Where round ``number`` (from 1) lies."""
+        """Return the folder of round ``number`` (from 1)."""
         return self.folder / f"round-{number}"
 
 
 def policy_of(loop: Loop, number: int, model: Path) -> Workspace:
-    """The workspace of a round whose policy begins as ``model``; its data are still those of the first one."""
+    """Return the workspace of a round whose policy begins as ``model``; its data are still those of the first one."""
     spec = loop.first.model_spec
     if number > 1:
         spec = ModelSpec(source=f"round {number - 1}", content=model_hash(model))
@@ -120,10 +120,10 @@ def pairs_of(
     if not _is_sound(folder):
         pairs, counts = _pairs(sampled, labels[0], which=loop.spec.pairs)
         if not pairs:
-            said = ", ".join(f"{count} {outcome}" for outcome, count in labels[1].outcomes.items())
+            outcomes = ", ".join(f"{count} {outcome}" for outcome, count in labels[1].outcomes.items())
             raise RunError(
                 f"round {number} leaves no pair: {counts['ties']} ties, {counts['unjudged']} without a verdict "
-                f"({labels[1].judge}: {said}; {labels[1].example[:160]})",
+                f"({labels[1].judge}: {outcomes}; {labels[1].example[:160]})",
                 fix="another judge (--judge self: --judgements 0 needs no words of it), more --samples, a higher "
                 f"--temperature; then remove {loop.round_folder(number)}",
             )
@@ -153,7 +153,7 @@ def trained(loop: Loop, number: int, workspace: Workspace, hooks: Hooks) -> list
 
 
 def checkpoint_of(workspace: Workspace, record: RunRecord, *, note: Note) -> Path:
-    """The folder of the whole model that a round's run ended with, from which the next round starts.
+    """Return the folder of the whole model that a round's run ended with, from which the next round starts.
 
     A run that kept an adapter has it merged into the model that the round started from, which lies beside the rounds.
     """
@@ -207,7 +207,7 @@ def _encoded(pairs: Sequence[Pair], policy: Workspace, number: int) -> Encoded:
 
 
 def _texts(pairs: Sequence[Pair], policy: Workspace) -> str:
-    """The pairs as text, as ``--data`` reads them; training itself reads the ids."""
+    """Return the pairs as text, as ``--data`` reads them; training itself reads the ids."""
 
     def decoded(each: Sequence[Sequence[int]]) -> list[str]:
         return list(policy.tokenizer.batch_decode([list(ids) for ids in each], skip_special_tokens=True))

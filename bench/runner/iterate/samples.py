@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from bench.data.tokens import Ids
 from bench.errors import RunError
 from bench.runner.iterate.prompts import Prompt
 from bench.utils.files import write_bytes_whole
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FILE = "samples.jsonl.gz"
 CHUNK = 64
@@ -31,8 +34,8 @@ class Sampled:
 
 
 def sample_round(
-    model: Any,
-    tokenizer: Any,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[Prompt],
     *,
     count: int,
@@ -45,11 +48,11 @@ def sample_round(
 
     Args:
         seed: whole numbers that name the noise. Two policies share it, so that they differ where the models do.
-        progress: told how many of how many prompts are done.
+        progress: gets how many of how many prompts are done.
     """
     from bench.evaluate.sampling import sample
 
-    found: list[Sampled] = []
+    sampled: list[Sampled] = []
     for number, start in enumerate(range(0, len(prompts), CHUNK)):
         part = prompts[start : start + CHUNK]
         drawn = sample(
@@ -64,7 +67,7 @@ def sample_round(
         whole = tokenizer.batch_decode([[*prompt, *ids] for prompt, ids in rows], skip_special_tokens=True)
         for place, prompt in enumerate(part):
             own = range(place * count, (place + 1) * count)
-            found.append(
+            sampled.append(
                 Sampled(
                     prompt_ids=prompt.ids,
                     prompt=prompt.text,
@@ -73,8 +76,8 @@ def sample_round(
                     ended=tuple(drawn.ended[row] for row in own),
                 )
             )
-        progress(len(found), len(prompts))
-    return found
+        progress(len(sampled), len(prompts))
+    return sampled
 
 
 def write_sampled(path: Path, rows: Sequence[Sampled]) -> None:
@@ -87,16 +90,17 @@ def read_sampled(path: Path) -> list[Sampled]:
     """Read what ``write_sampled`` wrote. Raises RunError where it cannot be read."""
     try:
         lines = gzip.decompress(path.read_bytes()).decode().split("\n")
-        return [_parse(json.loads(line)) for line in lines if line]
+        return [_parse(line) for line in lines if line]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read: {error}", fix=f"remove {path.parent} and run again") from error
 
 
-def _parse(read: dict[str, Any]) -> Sampled:
+def _parse(line: str) -> Sampled:
+    row = json.loads(line)
     return Sampled(
-        prompt_ids=tuple(read["prompt_ids"]),
-        prompt=read["prompt"],
-        completions=tuple(tuple(ids) for ids in read["completions"]),
-        texts=tuple(read["texts"]),
-        ended=tuple(read["ended"]),
+        prompt_ids=tuple(row["prompt_ids"]),
+        prompt=row["prompt"],
+        completions=tuple(tuple(ids) for ids in row["completions"]),
+        texts=tuple(row["texts"]),
+        ended=tuple(row["ended"]),
     )

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from bench.errors import UsageError
 from bench.evaluate.judges.base import Verdict
 from bench.evaluate.judges.templates import FIELDS, prompt_ids
 from bench.runner.iterate.labels import ScoreAnswers, stated_score
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RUBRIC = """\
 Grade the answer to the request. Start at 0 and add a point for each line that holds:
@@ -36,7 +39,7 @@ REASONS = 'Give your reasons in up to 100 words. End with "Score: N", N from 0 t
 AT_ONCE = "The sum of the points, from 0 to 5:"
 ANSWER = "Score:"
 POINTS = 6
-SAID = re.compile(r"score:\W*([0-5](?:\.\d+)?)(?![\d.]*\d)", re.IGNORECASE)
+SCORE = re.compile(r"score:\W*([0-5](?:\.\d+)?)(?![\d.]*\d)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +57,14 @@ class SelfJudging:
     @property
     def identity(self) -> str:
         """Hash of all that decides a score but the policy and the noise."""
-        asked = RUBRIC + (REASONS if self.judgements else AT_ONCE)
-        parts = f"{asked}\0{self.judgements}\0{self.temperature}\0{self.tokens}"
+        template = RUBRIC + (REASONS if self.judgements else AT_ONCE)
+        parts = f"{template}\0{self.judgements}\0{self.temperature}\0{self.tokens}"
         return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def self_scores(model: Any, tokenizer: Any, judging: SelfJudging, *, seed: Sequence[int]) -> ScoreAnswers:
+def self_scores(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", judging: SelfJudging, *, seed: Sequence[int]
+) -> ScoreAnswers:
     """Return how ``model`` scores answers.
 
     Args:
@@ -71,28 +76,28 @@ def self_scores(model: Any, tokenizer: Any, judging: SelfJudging, *, seed: Seque
     digits = None if judging.judgements else _digit_tokens(tokenizer)
 
     def score(part: Sequence[tuple[str, str]], number: int) -> list[Verdict]:
-        asked = [_asked(tokenizer, one, answer, reasons=digits is None) for one, answer in part]
+        prompts = [_judge_prompt(tokenizer, one, answer, reasons=digits is None) for one, answer in part]
         if digits is not None:
-            return _expected(model, asked, *digits)
-        return _sampled(model, tokenizer, asked, judging, seed=[*seed, number])
+            return _expected(model, prompts, *digits)
+        return _sampled(model, tokenizer, prompts, judging, seed=[*seed, number])
 
     return score
 
 
-def read_score(said: str) -> float | None:
+def read_score(judgement: str) -> float | None:
     """Return the last «Score: N» of a judgement, 0 to 5; None where it says none."""
-    found = [float(number) for number in SAID.findall(said)]
-    return found[-1] if found and found[-1] < POINTS - 1 + 1e-9 else None
+    scores = [float(number) for number in SCORE.findall(judgement)]
+    return scores[-1] if scores and scores[-1] < POINTS - 1 + 1e-9 else None
 
 
-def _asked(tokenizer: Any, request: str, answer: str, *, reasons: bool) -> list[int]:
+def _judge_prompt(tokenizer: "PreTrainedTokenizerBase", request: str, answer: str, *, reasons: bool) -> list[int]:
     values = {"instruction": request, "output_1": answer}
     text = FIELDS.sub(lambda match: values[match.group(1)], RUBRIC) + (REASONS if reasons else AT_ONCE)
     return prompt_ids(tokenizer, (("user", text),))
 
 
-def _digit_tokens(tokenizer: Any) -> tuple[Ids, list[Ids]]:
-    """What all of «Score: 0» … «Score: 5» begin with, and how each goes on: a digit may be more than one token."""
+def _digit_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[Ids, list[Ids]]:
+    """Return what «Score: 0» … «Score: 5» all begin with, and how each goes on: a digit may be several tokens."""
     texts = [f"{ANSWER} {points}" for points in range(POINTS)]
     each = [tuple(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     shared = 0
@@ -104,42 +109,47 @@ def _digit_tokens(tokenizer: Any) -> tuple[Ids, list[Ids]]:
     return each[0][:shared], ends
 
 
-def _expected(model: Any, asked: Sequence[list[int]], begin: Ids, ends: Sequence[Ids]) -> list[Verdict]:
-    """The mean of the digits by the probability that the model goes on with each."""
+def _expected(model: "PreTrainedModel", prompts: Sequence[list[int]], begin: Ids, ends: Sequence[Ids]) -> list[Verdict]:
+    """Score each prompt by the mean of the digits, weighted by the probability that the model goes on with each."""
     from bench.models.logprobs import CompletionLogProbs
     from bench.models.reference_cache import compute
 
-    prompts = [(*ids, *begin) for ids in asked]
-    fits = [len(prompt) + max(map(len, ends)) <= _context(model) for prompt in prompts]
-    rows = [(prompt, end) for prompt, fit in zip(prompts, fits, strict=True) if fit for end in ends]
+    beginnings = [(*ids, *begin) for ids in prompts]
+    fits = [len(prompt) + max(map(len, ends)) <= _context(model) for prompt in beginnings]
+    rows = [(prompt, end) for prompt, fit in zip(beginnings, fits, strict=True) if fit for end in ends]
     scored = CompletionLogProbs(model, packed=True)
     logps = [float(x.double().sum()) for x in compute(rows, scored, pad_id=0, precision="fp32", batch=8 * POINTS)]
-    found, at = [], 0
-    for prompt, fit in zip(prompts, fits, strict=True):
+    verdicts, at = [], 0
+    for prompt, fit in zip(beginnings, fits, strict=True):
         if not fit:
-            found.append(_too_long(len(prompt), model))
+            verdicts.append(_too_long(len(prompt), model))
             continue
         chances = np.exp(np.array(logps[at : at + POINTS]))
         at += POINTS
         value = float((chances * np.arange(POINTS)).sum() / chances.sum()) if chances.sum() > 0 else math.nan
-        found.append(
+        verdicts.append(
             Verdict(first_better=None, outcome="failed", text=stated_score(None, "the log-probs are no numbers"))
             if math.isnan(value)
             else Verdict(
                 first_better=None, text=stated_score(value), mass=float(chances.sum()), prompt_tokens=len(prompt)
             )
         )
-    return found
+    return verdicts
 
 
 def _sampled(
-    model: Any, tokenizer: Any, asked: Sequence[list[int]], judging: SelfJudging, *, seed: Sequence[int]
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[list[int]],
+    judging: SelfJudging,
+    *,
+    seed: Sequence[int],
 ) -> list[Verdict]:
     from bench.evaluate.sampling import sample
 
-    fits = [len(ids) + judging.tokens <= _context(model) for ids in asked]
-    rows = [ids for ids, fit in zip(asked, fits, strict=True) if fit for _ in range(judging.judgements)]
-    said: list[str] = []
+    fits = [len(ids) + judging.tokens <= _context(model) for ids in prompts]
+    rows = [ids for ids, fit in zip(prompts, fits, strict=True) if fit for _ in range(judging.judgements)]
+    judgements: list[str] = []
     lengths: list[int] = []
     if rows:
         drawn = sample(
@@ -151,36 +161,36 @@ def _sampled(
             eos_id=tokenizer.eos_token_id,
             batch=64,
         )
-        said = tokenizer.batch_decode([list(ids) for ids in drawn.completions], skip_special_tokens=True)
+        judgements = tokenizer.batch_decode([list(ids) for ids in drawn.completions], skip_special_tokens=True)
         lengths = [len(ids) for ids in drawn.completions]
-    found, at = [], 0
-    for ids, fit in zip(asked, fits, strict=True):
+    verdicts, at = [], 0
+    for ids, fit in zip(prompts, fits, strict=True):
         if not fit:
-            found.append(_too_long(len(ids), model, more=judging.tokens))
+            verdicts.append(_too_long(len(ids), model, more=judging.tokens))
             continue
         own = slice(at, at + judging.judgements)
-        found.append(_mean(said[own], prompt_tokens=len(ids) * judging.judgements, written=sum(lengths[own])))
+        verdicts.append(_mean(judgements[own], prompt_tokens=len(ids) * judging.judgements, written=sum(lengths[own])))
         at += judging.judgements
-    return found
+    return verdicts
 
 
-def _mean(said: Sequence[str], *, prompt_tokens: int, written: int) -> Verdict:
-    """The mean of the judgements that end in a score; malformed where none does."""
-    scores = [score for score in map(read_score, said) if score is not None]
+def _mean(judgements: Sequence[str], *, prompt_tokens: int, written: int) -> Verdict:
+    """Return the mean of the judgements that end in a score; malformed where none does."""
+    scores = [score for score in map(read_score, judgements) if score is not None]
     value = math.fsum(scores) / len(scores) if scores else None
     return Verdict(
         first_better=None,
         outcome="malformed" if value is None else "judged",
-        text=stated_score(value, said[0]),
+        text=stated_score(value, judgements[0]),
         prompt_tokens=prompt_tokens,
         completion_tokens=written,
     )
 
 
-def _context(model: Any) -> float:
+def _context(model: "PreTrainedModel") -> float:
     return getattr(model.config, "max_position_embeddings", None) or math.inf
 
 
-def _too_long(tokens: int, model: Any, *, more: int = 1) -> Verdict:
+def _too_long(tokens: int, model: "PreTrainedModel", *, more: int = 1) -> Verdict:
     words = f"{tokens} tokens and a judgement of {more} exceed the context of {_context(model):g}"
     return Verdict(first_better=None, outcome="failed", text=stated_score(None, words))

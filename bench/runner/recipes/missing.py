@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.hub import HubId, hub_id
+from bench.data.hub import hub_id
 from bench.errors import BenchError
 from bench.evaluate.judges.factory import judge_spec
 from bench.evaluate.tasks.documents import is_cached
@@ -24,47 +24,47 @@ class Missing:
     fetched: bool
 
     def __str__(self) -> str:
-        """As a person is told."""
+        """Return it as people read it."""
         return f"{self.what} {self.name} ({'of the hub, not in its cache here' if self.fetched else 'not here'})"
 
 
 def missing_of(draft: Draft) -> tuple[Missing, ...]:
     """Return what is missing: model, data, judges, prompts."""
     request = draft.request
-    found = [*_model(request.model, request.results)]
-    given = [*(request.data or ()), draft.options.validation, draft.options.test]
-    for path in filter(None, given):
-        found += _data(path, draft.options.config)
+    missing = [*_model(request.model, request.results)]
+    paths = [*(request.data or ()), draft.options.validation, draft.options.test]
+    for path in filter(None, paths):
+        missing += _data(path, draft.options.config)
     for name in request.judges:
-        found += _judge(name)
+        missing += _judge(name)
     if request.prompts is not None and not request.prompts.is_file():
-        found.append(Missing(what="prompts", name=str(request.prompts), fetched=False))
+        missing.append(Missing(what="prompts", name=str(request.prompts), fetched=False))
     template = request.chat_template
     if template is not None and template.endswith((".jinja", ".j2")) and not Path(template).is_file():
-        found.append(Missing(what="chat template", name=template, fetched=False))
-    return tuple(found)
+        missing.append(Missing(what="chat template", name=template, fetched=False))
+    return tuple(missing)
 
 
-def _model(given: str | None, results: Path) -> Iterator[Missing]:
-    if given is None or Path(given).exists():
+def _model(name: str | None, results: Path) -> Iterator[Missing]:
+    if name is None or Path(name).exists():
         return
-    absent = Missing(what="model", name=given, fetched=False)
-    if given.startswith(RUN):
+    absent = Missing(what="model", name=name, fetched=False)
+    if name.startswith(RUN):
         try:
-            find_run(given.removeprefix(RUN), results)
+            find_run(name.removeprefix(RUN), results)
         except BenchError:
             yield absent
-    elif is_hub_name(given):
-        if not in_cache(given):
-            yield Missing(what="model", name=given, fetched=True)
+    elif is_hub_name(name):
+        if not in_cache(name):
+            yield Missing(what="model", name=name, fetched=True)
     else:
         yield absent
 
 
 def _data(path: Path, config: str | None) -> Iterator[Missing]:
-    found: HubId | None = hub_id(path)
-    if found is not None:
-        if not is_cached(found.name, config, found.revision):
+    data_set = hub_id(path)
+    if data_set is not None:
+        if not is_cached(data_set.name, config, data_set.revision):
             yield Missing(what="data", name=str(path), fetched=True)
     elif not path.exists():
         yield Missing(what="data", name=str(path), fetched=False)

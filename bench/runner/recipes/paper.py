@@ -69,7 +69,7 @@ class Paper:
 
 
 def paper_of(draft: Draft, estimate: Estimate) -> Paper:
-    """Compute what an draft costs. Raises UsageError as ``searches_of``."""
+    """Return what a draft costs. Raises UsageError as ``searches_of``."""
     data = draft.request.data or ()
     sets = tuple(SetSpec(source=path.name, content="", rows=1) for path in data) if len(data) > 1 else ()
     rows = tuple(_row(search, draft, estimate) for search in searches_of(draft, sets=sets))
@@ -91,18 +91,18 @@ def paper_of(draft: Draft, estimate: Estimate) -> Paper:
 
 
 def hours(work: float, estimate: Estimate) -> float:
-    """Device hours of so many PFLOP."""
+    """Return the device hours of so many PFLOP."""
     return work * PETA / (estimate.peak * TERA * estimate.share) / 3600
 
 
 def adapter_parameters(draft: Draft, estimate: Estimate) -> float:
-    """How many parameters the LoRA adapters have, roughly; 0 where all weights are trained."""
+    """Return roughly how many parameters the LoRA adapters have; 0 where all weights are trained."""
     lora = draft.train.lora
     return 0.0 if lora is None else ADAPTED * estimate.hidden * lora.rank * estimate.layers
 
 
 def memory_of(draft: Draft, estimate: Estimate) -> Memory:
-    """What one rank holds while it trains."""
+    """Return what one rank has in memory while it trains."""
     sharded = draft.execution.shard == "fsdp2"
     ranks = draft.execution.processes if sharded else 1
     adapters = adapter_parameters(draft, estimate)
@@ -142,8 +142,8 @@ def _row(search: Search, draft: Draft, estimate: Estimate) -> Row:
 
 
 def _evaluation(draft: Draft, estimate: Estimate) -> float:
-    """One checkpoint's, PFLOP: answers to prompts, each sampled and scored, and held-out pairs; judges not counted."""
-    asked = draft.evaluation
-    answers = SCORED * asked.prompts * (estimate.prompt + asked.tokens)
-    held_out = asked.pairs * (estimate.prompt + 2 * estimate.answer)
+    """Return the PFLOP of one evaluation: answers that are sampled and scored, and held-out pairs, without judges."""
+    evaluation = draft.evaluation
+    answers = SCORED * evaluation.prompts * (estimate.prompt + evaluation.tokens)
+    held_out = evaluation.pairs * (estimate.prompt + 2 * estimate.answer)
     return FORWARD * estimate.parameters * (answers + held_out) / PETA

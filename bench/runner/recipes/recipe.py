@@ -14,7 +14,6 @@ HERE = Path(__file__).parent
 OPTIONS = {option_of(field): field for field in fields_where(recipe=True)}
 """The options of ``bench run`` that a recipe may set, and their fields."""
 Whole = Annotated[int, Field(gt=0)]
-Amount = Annotated[float, Field(gt=0)]
 
 
 class Read(BaseModel):

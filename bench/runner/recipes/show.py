@@ -18,7 +18,7 @@ MOST_POINTS = 12
 
 
 def list_table(recipes: dict[str, Recipe]) -> Table:
-    """One row a recipe."""
+    """Return a table with one row a recipe."""
     table = Table("recipe", "what it is", "parts", title="Recipes", box=box.SIMPLE_HEAD)
     for name, recipe in recipes.items():
         table.add_row(name, Text(f"{recipe.title}\n{recipe.source[0]}"), str(len(recipe.part)))
@@ -26,7 +26,7 @@ def list_table(recipes: dict[str, Recipe]) -> Table:
 
 
 def page(name: str, recipe: Recipe) -> str:
-    """A recipe in words, with the commands that it stands for."""
+    """Return a recipe in words, with the commands that it stands for."""
     lines = [name, "", recipe.title, *recipe.source, "", recipe.asks.strip(), "", "Commands:"]
     for part in recipe.part:
         lines += ["", f"  {part.name}", f"    {shlex.join(part.command)}"]
@@ -46,7 +46,7 @@ def page(name: str, recipe: Recipe) -> str:
 
 
 def paper_table(title: str, draft: Draft, paper: Paper, estimate: Estimate) -> Table:
-    """The plan of one part on paper: a row an objective, the sum below."""
+    """Return the plan of one part on paper: a row an objective, the sum below."""
     table = Table(
         "objective",
         "settings",
@@ -66,11 +66,11 @@ def paper_table(title: str, draft: Draft, paper: Paper, estimate: Estimate) -> T
     for column in table.columns[2:]:
         column.justify, column.no_wrap = "right", True
     for row in paper.rows:
-        shown, more = row.points[:MOST_POINTS], len(row.points) - MOST_POINTS
+        points, more = row.points[:MOST_POINTS], len(row.points) - MOST_POINTS
         work = row.training + row.evaluation
         table.add_row(
             row.objective,
-            points_text(shown) + (f", … {len(row.points)} in all" if more > 0 else ""),
+            points_text(points) + (f", … {len(row.points)} in all" if more > 0 else ""),
             f"{row.runs}",
             f"{row.steps:,}",
             f"{row.tokens:.3g}",
@@ -90,7 +90,7 @@ def paper_table(title: str, draft: Draft, paper: Paper, estimate: Estimate) -> T
 
 
 def paper_lines(draft: Draft, paper: Paper, missing: Sequence[Missing]) -> Iterator[str]:
-    """What stands below the table: memory, disk, what is missing here."""
+    """Yield the lines below the table: memory, disk, and what is missing on this machine."""
     memory = paper.memory
     kinds = (
         ("weights and what trains them", memory.weights),
@@ -98,8 +98,8 @@ def paper_lines(draft: Draft, paper: Paper, missing: Sequence[Missing]) -> Itera
         ("activations", memory.activations),
         ("a chunk of the head", memory.head),
     )
-    told = ", ".join(f"{name} {value / GIGA:,.3g} GB" for name, value in kinds if value)
-    yield f"memory of each of {draft.execution.processes} rank(s): {memory.total / GIGA:,.3g} GB ({told})"
+    parts = ", ".join(f"{name} {value / GIGA:,.3g} GB" for name, value in kinds if value)
+    yield f"memory of each of {draft.execution.processes} rank(s): {memory.total / GIGA:,.3g} GB ({parts})"
     yield "disk: " + ", ".join(f"{name} {value / GIGA:,.3g} GB" for name, value in paper.disk.items() if value)
     yield f"missing on this machine: {'; '.join(map(str, missing)) or 'nothing'}"
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bench.runner.status.studies import Study, read_studies
 from bench.runner.status.trainings import Training, read_trainings
@@ -41,7 +40,7 @@ class Overview:
     disk: dict[str, int]
     problems: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return everything as plain data."""
         return json.loads(json.dumps(asdict(self)))
 
@@ -66,7 +65,7 @@ def overview(results: Path, *, storage: str | None = None, study: str | None = N
         finals_seconds=finals,
         runs=runs,
         records=records,
-        disk=_disk(results, sizes),
+        disk=_disk(sizes),
         problems=(*problems, *unread, *unseen, *damaged),
     )
 
@@ -107,14 +106,16 @@ def time_left(
 
 def _workers(studies: Sequence[Study], trainings: Sequence[Training], *, now: float) -> list[Worker]:
     """Return a worker for each running trial, and for each training that belongs to none: that of a final."""
-    found: dict[str, Worker] = {}
+    workers: dict[str, Worker] = {}
     by_worker = {training.worker: training for training in trainings if training.worker is not None}
     for study in studies:
         for trial in study.running:
             training = by_worker.get(trial.worker)
             step = "" if training is None else f", {_progress(training)}"
-            found[trial.worker] = Worker(
-                **_process(trial.worker),
+            host, pid = _process(trial.worker)
+            workers[trial.worker] = Worker(
+                host=host,
+                pid=pid,
                 since=trial.since,
                 at=f"{study.name} trial {trial.number}{step}",
                 beat=max(0.0, now - trial.beat),
@@ -122,29 +123,32 @@ def _workers(studies: Sequence[Study], trainings: Sequence[Training], *, now: fl
             )
     for name, training in by_worker.items():
         # What a process left when it was told to stop is no worker's any more.
-        if name not in found and training.state != "left":
-            found[name] = Worker(
-                **_process(name),
+        if name not in workers and training.state != "left":
+            host, pid = _process(name)
+            workers[name] = Worker(
+                host=host,
+                pid=pid,
                 since=training.started,
                 at=f"{training.objective} seed {training.seed}, {_progress(training)}",
                 beat=training.quiet_seconds,
                 stale=training.state != "at work",
             )
-    return sorted(found.values(), key=lambda worker: (worker.stale, worker.host, worker.pid))
+    return sorted(workers.values(), key=lambda worker: (worker.stale, worker.host, worker.pid))
 
 
 def _progress(training: Training) -> str:
     return training.phase if training.phase != "training" else f"step {training.step}/{training.steps}"
 
 
-def _process(worker: str) -> dict[str, Any]:
+def _process(worker: str) -> tuple[str, int]:
+    """Return host and process id of a ``worker_id``."""
     host, pid, _ = worker.rsplit(":", 2)
-    return {"host": host.partition("/")[0], "pid": int(pid)}
+    return host.partition("/")[0], int(pid)
 
 
 def _sizes(results: Path) -> tuple[dict[str, int], list[str]]:
     """Return the size of every file by its path under ``results``, and a line for each folder that does not open."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     problems: list[str] = []
     waiting = [""]
     while waiting:
@@ -162,11 +166,11 @@ def _sizes(results: Path) -> tuple[dict[str, int], list[str]]:
                 waiting.append(name)
                 continue
             try:
-                found[name] = entry.stat(follow_symlinks=False).st_size
+                sizes[name] = entry.stat(follow_symlinks=False).st_size
             except OSError:
                 # Temporary files come and go while a sweep runs.
                 continue
-    return found, problems
+    return sizes, problems
 
 
 def _runs(results: Path, sizes: dict[str, int]) -> tuple[int, int, list[str]]:
@@ -194,11 +198,11 @@ def _runs(results: Path, sizes: dict[str, int]) -> tuple[int, int, list[str]]:
     return runs, records, problems
 
 
-def _disk(results: Path, sizes: dict[str, int]) -> dict[str, int]:
+def _disk(sizes: dict[str, int]) -> dict[str, int]:
     """Return bytes by what lies first under ``results``, the largest first; single files are together as «files»."""
-    found: dict[str, int] = {}
+    totals: dict[str, int] = {}
     for name, size in sizes.items():
         place, slash, _ = name.partition("/")
         place = place if slash else "files"
-        found[place] = found.get(place, 0) + size
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+        totals[place] = totals.get(place, 0) + size
+    return dict(sorted(totals.items(), key=lambda pair: -pair[1]))

@@ -18,15 +18,15 @@ ORDER = (*SETTLED, "running", "lost")
 Cells = Sequence[str]
 
 
-def render_status(found: Overview, *, verbose: bool = False) -> RenderableType:
+def render_status(overview: Overview, *, verbose: bool = False) -> RenderableType:
     """Return an overview as tables: studies, workers, unfinished trainings, what failed, what is damaged."""
-    parts: list[RenderableType] = [Text(_head(found), style="bold")]
-    parts += _studies(found.studies)
-    parts += _workers(found.workers)
-    parts += _trainings(found.trainings)
-    parts.append(Text(_left(found)))
-    parts += _failures([failure for study in found.studies for failure in study.failures], verbose=verbose)
-    parts += [Text(f"damaged: {line}", style="red") for line in found.problems]
+    parts: list[RenderableType] = [Text(_head(overview), style="bold")]
+    parts += _studies(overview.studies)
+    parts += _workers(overview.workers)
+    parts += _trainings(overview.trainings)
+    parts.append(Text(_left(overview)))
+    parts += _failures([failure for study in overview.studies for failure in study.failures], verbose=verbose)
+    parts += [Text(f"damaged: {line}", style="red") for line in overview.problems]
     return Group(*parts)
 
 
@@ -57,10 +57,10 @@ def setting(params: Mapping[str, float]) -> str:
     return " ".join(f"{name}={value:g}" for name, value in params.items()) or "defaults"
 
 
-def _head(found: Overview) -> str:
-    disk = ", ".join(f"{place} {size(count)}" for place, count in list(found.disk.items())[:4])
-    whole = f"{size(sum(found.disk.values()))} on disk" + (f" ({disk})" if disk else "")
-    return f"{found.folder} · {found.time} · {found.runs} finished runs, {found.records} records · {whole}"
+def _head(overview: Overview) -> str:
+    disk = ", ".join(f"{place} {size(count)}" for place, count in list(overview.disk.items())[:4])
+    whole = f"{size(sum(overview.disk.values()))} on disk" + (f" ({disk})" if disk else "")
+    return f"{overview.folder} · {overview.time} · {overview.runs} finished runs, {overview.records} records · {whole}"
 
 
 def _studies(studies: Sequence[Study]) -> list[RenderableType]:
@@ -117,19 +117,19 @@ def _trainings(trainings: Sequence[Training]) -> list[RenderableType]:
     return [_table(names, rows, marked=[one.state != "at work" for one in trainings])]
 
 
-def _left(found: Overview) -> str:
-    missing = sum(study.total - study.settled for study in found.studies)
+def _left(overview: Overview) -> str:
+    missing = sum(study.total - study.settled for study in overview.studies)
     if not missing:
-        return "every setting has a result" if found.studies else ""
-    if found.seconds_left is None:
+        return "every setting has a result" if overview.studies else ""
+    if overview.seconds_left is None:
         why = (
             "nobody is at work"
-            if not any(not worker.stale for worker in found.workers)
+            if not any(not worker.stale for worker in overview.workers)
             else "no training has come far enough"
         )
         return f"{missing} settings have no result yet; time left unknown: {why}"
-    finals = f", then {clock(found.finals_seconds)} of fresh seeds" if found.finals_seconds else ""
-    return f"{missing} settings have no result yet: about {clock(found.seconds_left)} left{finals}"
+    finals = f", then {clock(overview.finals_seconds)} of fresh seeds" if overview.finals_seconds else ""
+    return f"{missing} settings have no result yet: about {clock(overview.seconds_left)} left{finals}"
 
 
 def _failures(failures: Sequence[Failure], *, verbose: bool) -> list[RenderableType]:

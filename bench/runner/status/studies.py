@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import optuna
 from optuna.storages.journal import BaseJournalBackend
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bench.utils.redact import redact
 from sweeps.claims import SLOT, result
+from sweeps.compat import study_id
 from sweeps.heartbeat import BEAT, WORKER, is_gone
 from sweeps.posts import is_board
 from sweeps.study import TERMS
@@ -22,6 +23,26 @@ LEASE_SECONDS = 120.0
 SETTLED = ("completed", "pruned", "diverged", "failed")
 _RESULTS = ("completed", "pruned", "diverged")
 JOURNAL = "journal.log"
+
+
+class StoredProtocol(TypedDict, total=False):
+    """What is used of the tuning protocol that a study stores; empty for a study without one."""
+
+    preset: str
+    hash: str
+    sampler: str
+    pruner: str
+    trials: int
+    seeds: list[int]
+    final_seeds: list[int]
+
+
+class StoredTerms(TypedDict, total=False):
+    """What is used of the terms that a study was made on; empty where its maker died before it wrote them."""
+
+    points: list[dict[str, float]] | None
+    direction: str
+    protocol: StoredProtocol | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +87,7 @@ class Study:
 
     name: str
     storage: str
-    protocol: Mapping[str, Any]
+    protocol: StoredProtocol
     total: int
     counts: Mapping[str, int]
     best: Best | None
@@ -92,7 +113,7 @@ def read_studies(
     """
     moment = time.time() if now is None else now
     places = [storage] if storage is not None else [str(path) for path in sorted(results.glob(f"studies/*/{JOURNAL}"))]
-    found: list[Study] = []
+    studies: list[Study] = []
     problems: list[str] = []
     for place in places:
         try:
@@ -102,13 +123,15 @@ def read_studies(
                 if is_board(one.study_name):
                     continue
                 if study is None or one.study_name == study or one.study_name.startswith(f"{study}-"):
-                    trials = opened.get_all_trials(one._study_id, deepcopy=False)
-                    found.append(_study(one.study_name, place, one.user_attrs, trials, now=moment))
+                    trials = opened.get_all_trials(study_id(one), deepcopy=False)
+                    studies.append(
+                        _study(one.study_name, place, one.user_attrs.get(TERMS) or StoredTerms(), trials, now=moment)
+                    )
         # A storage is another program's file or a server: whatever it says, the others are still to be shown.
         except Exception as error:
             first = (str(error).splitlines() or [""])[0]
             problems.append(redact(f"{place}: cannot be read: {type(error).__name__}: {first}"))
-    return found, problems
+    return studies, problems
 
 
 class SoundLines(BaseJournalBackend):
@@ -118,15 +141,15 @@ class SoundLines(BaseJournalBackend):
         self.broken: int | None = None
         self._lines = list(self._read(path))
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, object]]:
         """Return the lines from that one on."""
         return iter(self._lines[log_number_from:])
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+    def append_logs(self, logs: list[dict[str, object]]) -> None:
         """Refuse."""
         raise PermissionError("this journal is only read")
 
-    def _read(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _read(self, path: Path) -> Iterator[dict[str, object]]:
         lines = path.read_bytes().split(b"\n")
         # What follows the last line's end is being written at this moment, or was when its writer was killed.
         for number, line in enumerate(lines[:-1], 1):
@@ -142,8 +165,8 @@ def _open(place: str) -> tuple[optuna.storages.BaseStorage, list[str]]:
     if place.startswith("journal:") or ("://" not in place and place.endswith(".log")):
         path = Path(place.removeprefix("journal:"))
         backend = SoundLines(path)
-        said = f"{path}: line {backend.broken} is no JSON; what stands before it is shown"
-        return optuna.storages.JournalStorage(backend), [] if backend.broken is None else [said]
+        problem = f"{path}: line {backend.broken} is no JSON; what stands before it is shown"
+        return optuna.storages.JournalStorage(backend), [] if backend.broken is None else [problem]
     if "://" not in place:
         raise ValueError("neither a URL nor a journal file; for example sqlite:///studies.db")
     if place.startswith("sqlite:///"):
@@ -155,11 +178,8 @@ def _open(place: str) -> tuple[optuna.storages.BaseStorage, list[str]]:
     return optuna.storages.RDBStorage(place, skip_table_creation=True), []
 
 
-def _study(
-    name: str, storage: str, attributes: Mapping[str, Any], trials: Sequence[FrozenTrial], *, now: float
-) -> Study:
-    terms = attributes.get(TERMS) or {}
-    protocol = terms.get("protocol") or {}
+def _study(name: str, storage: str, terms: StoredTerms, trials: Sequence[FrozenTrial], *, now: float) -> Study:
+    protocol = terms.get("protocol") or StoredProtocol()
     slots: dict[str, list[FrozenTrial]] = {}
     withdrawn = 0
     for trial in trials:
@@ -167,13 +187,13 @@ def _study(
             continue
         withdrawn += _status(trial) == "withdrawn"
         slots.setdefault(trial.user_attrs[SLOT], []).append(trial)
-    shown = [one for claims in slots.values() if (one := _shown(claims)) is not None]
+    claims = [one for group in slots.values() if (one := _deciding_claim(group)) is not None]
     counts: dict[str, int] = {}
-    for trial in shown:
+    for trial in claims:
         status = _status(trial)
         counts[status] = counts.get(status, 0) + 1
     points = terms.get("points")
-    settled = [trial for trial in shown if _status(trial) in _RESULTS and trial.duration is not None]
+    settled = [trial for trial in claims if _status(trial) in _RESULTS and trial.duration is not None]
     seconds = [trial.duration.total_seconds() for trial in settled if trial.duration is not None]
     return Study(
         name=name,
@@ -181,15 +201,15 @@ def _study(
         protocol=protocol,
         total=len(points) if points is not None else int(protocol.get("trials") or len(slots)),
         counts=counts,
-        best=_best(shown, maximize=terms.get("direction") != "minimize"),
-        running=tuple(_running(name, trial, now=now) for trial in shown if _status(trial) == "running"),
-        failures=tuple(_failure(name, trial) for trial in shown if _status(trial) == "failed"),
+        best=_best(claims, maximize=terms.get("direction") != "minimize"),
+        running=tuple(_running(name, trial, now=now) for trial in claims if _status(trial) == "running"),
+        failures=tuple(_failure(name, trial) for trial in claims if _status(trial) == "failed"),
         withdrawn=withdrawn,
         trial_seconds=sum(seconds) / len(seconds) if seconds else None,
     )
 
 
-def _shown(claims: Iterable[FrozenTrial]) -> FrozenTrial | None:
+def _deciding_claim(claims: Iterable[FrozenTrial]) -> FrozenTrial | None:
     """Return the claim that a setting is told by: its result, else whoever is at it, else how it last failed."""
     ranks = {**dict.fromkeys(_RESULTS, 0), "running": 1, "failed": 2, "lost": 3}
     counting = [trial for trial in claims if _status(trial) in ranks]
@@ -207,8 +227,8 @@ def _status(trial: FrozenTrial) -> str:
 
 def _best(trials: Iterable[FrozenTrial], *, maximize: bool) -> Best | None:
     done = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.values]
-    found = min(done, key=lambda trial: ((-1 if maximize else 1) * trial.values[0], trial.number), default=None)
-    return None if found is None else Best(value=found.values[0], params=dict(found.params), number=found.number)
+    best = min(done, key=lambda trial: ((-1 if maximize else 1) * trial.values[0], trial.number), default=None)
+    return None if best is None else Best(value=best.values[0], params=dict(best.params), number=best.number)
 
 
 def _running(study: str, trial: FrozenTrial, *, now: float) -> Running:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 from sweeps.heartbeat import is_gone
 
@@ -13,6 +13,38 @@ ENDS_BYTES = 65_536
 """As much of a file of progress lines is read, at each end."""
 Phase = Literal["starting", "training", "evaluating"]
 State = Literal["at work", "left", "silent"]
+
+
+class StoredTrain(TypedDict):
+    """What is used of a training protocol."""
+
+    steps: int
+
+
+class StoredSpec(TypedDict):
+    """What is used of a run's spec."""
+
+    objective: str
+    params: dict[str, float]
+    seed: int
+    train: StoredTrain
+
+
+class About(TypedDict):
+    """Who trains what since when: ``training.json``, or ``job.json``, which has the spec alone."""
+
+    spec: StoredSpec
+    worker: NotRequired[str]
+    started: NotRequired[float]
+
+
+class ProgressLine(TypedDict):
+    """What is used of a line of progress."""
+
+    step: int
+    loss: NotRequired[float | None]
+    tokens: NotRequired[int]
+    seconds: NotRequired[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +73,7 @@ class Training:
 
 def read_trainings(results: Path, *, now: float) -> tuple[list[Training], list[str]]:
     """Return the unfinished trainings of a results folder, and a line for each that cannot be read."""
-    found: list[Training] = []
+    trainings: list[Training] = []
     problems: list[str] = []
     for folder in sorted(results.glob("work/*")):
         if folder.name.startswith(".") or not folder.is_dir():
@@ -55,8 +87,8 @@ def read_trainings(results: Path, *, now: float) -> tuple[list[Training], list[s
             problems.append(f"{folder}: cannot be read: {type(error).__name__}: {error}")
             continue
         if training is not None:
-            found.append(training)
-    return found, problems
+            trainings.append(training)
+    return trainings, problems
 
 
 def _training(folder: Path, *, now: float) -> Training | None:
@@ -89,7 +121,7 @@ def _training(folder: Path, *, now: float) -> Training | None:
     )
 
 
-def _about(folder: Path) -> dict[str, Any] | None:
+def _about(folder: Path) -> About | None:
     """Return who trains what; None for a folder that holds a lease alone."""
     for name in ("training.json", "job.json"):
         if (folder / name).is_file():
@@ -97,7 +129,7 @@ def _about(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _ends(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _ends(path: Path) -> tuple[ProgressLine | None, ProgressLine | None]:
     """Return the first and the last whole line of a file that may be written at this moment."""
     with path.open("rb") as file:
         head = file.read(ENDS_BYTES)
@@ -111,7 +143,7 @@ def _ends(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     return json.loads(start), json.loads(whole.rpartition(b"\n")[2])
 
 
-def _rate(first: dict[str, Any] | None, last: dict[str, Any] | None) -> float | None:
+def _rate(first: ProgressLine | None, last: ProgressLine | None) -> float | None:
     """Return tokens per second between two lines; None where they do not say."""
     if first is None or last is None or "tokens" not in last or "tokens" not in first:
         return None

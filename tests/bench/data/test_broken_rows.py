@@ -109,11 +109,14 @@ def test_pairs_of_a_dialogue_that_goes_on_after_the_border_are_refused_as_messag
     ("options", "said"),
     [
         ({"format": "alpacca"}, "did you mean 'alpaca'"),
-        ({"columns": "prompt"}, "no NAME=COLUMN"),
+        ({"columns": "prompt"}, "must have the form prompt=question"),
         ({"columns": "promt=a"}, "did you mean 'prompt'"),
-        ({"columns": "prompt=a,prompt=b"}, "stands twice"),
-        ({"min_prompt_characters": 5, "max_prompt_characters": 4}, "is more than"),
-        ({"split": "a b"}, "no name of a split"),
+        ({"columns": "prompt=a,prompt=b"}, "must name each field once"),
+        (
+            {"min_prompt_characters": 5, "max_prompt_characters": 4},
+            "at most max_prompt_characters (got 5 and 4)",
+        ),
+        ({"split": "a b"}, "split must be a name"),
     ],
 )
 def test_options_that_cannot_be_right_are_refused(options, said):

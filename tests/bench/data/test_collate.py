@@ -36,7 +36,7 @@ def test_tensors_give_back_the_rows(rows):
 
 
 def test_a_batch_of_no_rows_is_refused():
-    with pytest.raises(RunError, match="no rows"):
+    with pytest.raises(RunError, match="at least one row"):
         collate_rows([], 0)
 
 

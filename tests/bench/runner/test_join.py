@@ -15,7 +15,7 @@ from bench.core.request import RunRequest, check_study_name, fields_where
 from bench.core.results import load_records
 from bench.errors import UsageError
 from bench.runner.plan import make_plan
-from bench.runner.study_manifest import StoredPlan, check_agrees, folder_id, identity_of, post_plan, read_posted
+from bench.runner.study_manifest import StoredPlan, check_agrees, folder_id, identity_of, post_plan, read_stored_plans
 from sweeps.posts import posts
 from sweeps.storage import open_storage, redact_url, without_password
 
@@ -36,7 +36,7 @@ def request(out: Path, **changes: object) -> RunRequest:
 def stored_plan(out: Path, **changes: object) -> StoredPlan:
     storage = open_storage(f"{out}/posts.log")
     post_plan(make_plan(request(out, **changes)), storage)
-    (stored,) = read_posted(posts(storage, "night"), study="night")
+    (stored,) = read_stored_plans(posts(storage, "night"), study="night")
     return stored
 
 
@@ -154,7 +154,7 @@ def test_a_plan_is_stored_in_the_form_of_version_1(tmp_path):
 def test_a_study_of_the_first_version_opens(tmp_path):
     old = version_1(tmp_path)
     del old["request"]["chat_template"]  # it came later
-    (stored,) = read_posted({"plan": old}, study="night")
+    (stored,) = read_stored_plans({"plan": old}, study="night")
     joined = own(settings=("execution.micro_batch=2",)).over(stored.request)
     assert joined == request(tmp_path, settings=("steps=8", "problem.pairs=64", "execution.micro_batch=2"))
 
@@ -164,7 +164,7 @@ def test_a_study_of_the_first_version_opens(tmp_path):
 )
 def test_a_study_of_a_later_version_is_refused_with_the_version_to_install(tmp_path, changes):
     with pytest.raises(UsageError, match="another version of lossbench") as refused:
-        read_posted({"plan": {**version_1(tmp_path), **changes}}, study="night")
+        read_stored_plans({"plan": {**version_1(tmp_path), **changes}}, study="night")
     assert "install the version of lossbench that opened the study" in str(refused.value)
 
 

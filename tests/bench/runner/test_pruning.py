@@ -141,7 +141,7 @@ def test_a_protocol_without_pruner_keeps_the_hash_it_had_before_there_were_prune
     [
         ({"pruner": "hyperband"}, "unknown pruner 'hyperband'"),
         ({"pruner": "median", "processes": 2}, "ranks cannot be ended early"),
-        ({"pruner": "median", "settings": ("steps=1",)}, "1 steps leave nothing to end"),
+        ({"pruner": "median", "settings": ("steps=1",)}, "1 steps are too few to end one early"),
     ],
 )
 def test_a_pruner_that_cannot_work_is_refused_before_anything_runs(tmp_path, changes, said):

@@ -62,7 +62,7 @@ def test_workers_that_were_asked_for_share_the_cores():
 def test_the_number_of_workers_is_read_or_refused():
     assert (worker_count("auto"), worker_count("3")) == (None, 3)
     for text in ("0", "-1", "two", "1.5", ""):
-        with pytest.raises(UsageError, match="neither auto nor a number"):
+        with pytest.raises(UsageError, match="must be auto, or a number"):
             worker_count(text)
 
 

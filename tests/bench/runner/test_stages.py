@@ -136,7 +136,7 @@ def test_three_files_are_three_stages_whatever_the_default_says(tmp_path):
     ("loss", "options", "said"),
     [
         ("sdpo", {"settings": ("stages=3",)}, "stages=3, and --data gives 2 sets"),
-        ("sdpo", {"sweep": "stages"}, "--sweep stages: --data gives 2 sets"),
+        ("sdpo", {"sweep": "stages"}, "--sweep stages, and --data gives 2 sets"),
         ("sdpo(stages=3)+nll(0.1)", {}, "has 3 stages, and --data gives 2 sets"),
         ("sdpo", {"settings": ("train.steps=1",)}, "2 stages need 2 optimiser steps"),
     ],

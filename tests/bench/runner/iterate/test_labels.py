@@ -27,7 +27,7 @@ from bench.runner.iterate.labels import (
     write_labels,
 )
 from bench.runner.iterate.samples import Sampled, read_sampled, write_sampled
-from bench.runner.iterate.self_judge import POINTS, SelfJudging, _asked, _digit_tokens, read_score, self_scores
+from bench.runner.iterate.self_judge import POINTS, SelfJudging, _digit_tokens, _judge_prompt, read_score, self_scores
 from tests.bench.evaluate.judges.models import ANSWERS, MODEL, chat_model, template_file
 from tests.bench.evaluate.judges.server import completion, serving
 
@@ -158,7 +158,7 @@ def test_the_expected_score_is_the_mean_over_the_digits_that_the_policy_would_sa
     begin, ends = _digit_tokens(tokenizer)
     assert [tokenizer.decode([*begin, *end]) for end in ends] == [f"Score: {points}" for points in range(POINTS)]
     for verdict, (prompt, answer) in zip(found, part, strict=True):
-        ids = [*_asked(tokenizer, prompt, answer, reasons=False), *begin]
+        ids = [*_judge_prompt(tokenizer, prompt, answer, reasons=False), *begin]
         chances = [chance_of(model, ids, end) for end in ends]
         expected = sum(points * chance for points, chance in enumerate(chances)) / sum(chances)
         assert math.isclose(json.loads(verdict.text)["score"], expected, rel_tol=1e-4)

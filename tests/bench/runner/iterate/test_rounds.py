@@ -201,23 +201,23 @@ def test_prompts_of_fresh_rounds_are_disjoint_and_those_of_others_are_the_same()
     from bench.runner.iterate.prompts import Prompt, prompts_a_round, prompts_of_round
 
     prompts = [Prompt(ids=(n,), text=str(n)) for n in range(50)]
-    count = prompts_a_round(50, asked=None, rounds=3, fresh=True, needed=1024)
+    count = prompts_a_round(50, requested=None, rounds=3, fresh=True, needed=1024)
     rounds = [prompts_of_round(prompts, round_number=n, count=count, fresh=True, seed=1) for n in (1, 2, 3)]
     assert count == 16
     assert len({prompt.ids for part in rounds for prompt in part}) == 48
     same = [prompts_of_round(prompts, round_number=n, count=20, fresh=False, seed=1) for n in (1, 2)]
     assert same[0] == same[1] != prompts_of_round(prompts, round_number=1, count=20, fresh=False, seed=2)
-    assert prompts_a_round(50, asked=None, rounds=3, fresh=False, needed=32) == 32
+    assert prompts_a_round(50, requested=None, rounds=3, fresh=False, needed=32) == 32
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"suite": "exact", "settings": ()}, "suite exact knows every completion"),
-        ({"losses": ("tdpo2",), "reference": "start"}, "tdpo2 asks a reference that lives beside the policy"),
-        ({"losses": ("tr_dpo",), "reference": "start"}, "tr_dpo asks a reference that lives"),
-        ({"reference": "first"}, "--reference 'first'"),
-        ({"prompts": 10_000}, "--prompts 10000: there are 600 training prompts"),
+        ({"suite": "exact", "settings": ()}, "suite exact lists every completion"),
+        ({"losses": ("tdpo2",), "reference": "start"}, "tdpo2 needs a reference in memory beside the policy"),
+        ({"losses": ("tr_dpo",), "reference": "start"}, "tr_dpo needs a reference in memory"),
+        ({"reference": "first"}, "--reference: unknown 'first'"),
+        ({"prompts": 10_000}, "there are 600 training prompts (got 10000)"),
         ({"prompts": 400, "fresh": True}, "300 for each of 2 rounds"),
         ({"both_orders": True}, "judge gold sees one answer at a time"),
         ({"pairs": "best"}, "best-worst"),

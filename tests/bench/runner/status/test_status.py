@@ -287,8 +287,8 @@ def test_bad_requests_are_refused(tmp_path):
     asked |= {"watch": False, "cost": False, "price": None, "as_json": False}
     for folder, changes, text in (
         (tmp_path / "none", {}, "no results folder"),
-        (tmp_path, {"watch": True, "as_json": True}, "--watch shows the tables alone"),
-        (tmp_path, {"price": 2.0}, "--price 2 is for --cost"),
+        (tmp_path, {"watch": True, "as_json": True}, "--watch does not go with --json"),
+        (tmp_path, {"price": 2.0}, "--price 2 needs --cost"),
     ):
         with pytest.raises(UsageError, match=text):
             show_status(folder, **{**asked, **changes})
