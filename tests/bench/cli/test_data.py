@@ -13,7 +13,7 @@ from bench.data.preferences import read_preferences
 from bench.data.rows import Pair
 from bench.errors import UsageError
 from bench.runner.plan import make_plan
-from bench.runner.study_manifest import placed
+from bench.runner.study_manifest import _absolute_setting
 from bench.suites.suite import get_suite
 from tests.bad_inputs.trying import bench
 from tests.bench.cli.test_cli import SMALL
@@ -69,12 +69,12 @@ def test_the_splits_of_a_folder_are_described_one_by_one(tmp_path):
     [
         (["describe", "nowhere.jsonl"], "nowhere.jsonl does not exist"),
         (["describe", HERE / "trl_implicit_text.jsonl"], "unknown where the prompt ends"),
-        (["describe", HERE / "alpaca.json", "--max-length", "5"], "give --model FOLDER"),
-        (["describe", HERE / "alpaca.json", "--out", "card.pdf"], "end it in one of .json, .md, .html"),
+        (["describe", HERE / "alpaca.json", "--max-length", "5"], "add --model FOLDER"),
+        (["describe", HERE / "alpaca.json", "--out", "card.pdf"], "must end in .json, .md or .html"),
         (["describe", HERE / "alpaca.json", "--set", "forms=text"], "data.form"),
         (["describe", HERE / "alpaca.json", "--set", "pairs=some"], "data.pairs='some'"),
         (["describe", HERE / "alpaca.json", "--data-format", "alpacca"], "did you mean 'alpaca'"),
-        (["convert", HERE / "alpaca.json", "--out", "a.csv"], "end it in .jsonl"),
+        (["convert", HERE / "alpaca.json", "--out", "a.csv"], "must end in .jsonl"),
     ],
 )
 def test_what_cannot_be_described_or_converted_is_refused(tmp_path, monkeypatch, arguments, said):
@@ -118,15 +118,15 @@ def test_demonstrations_alone_train_no_preference(tmp_path):
 
 def test_a_joining_worker_gets_files_of_data_by_their_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert placed("data.test=t.jsonl") == f"data.test={tmp_path / 't.jsonl'}"
+    assert _absolute_setting("data.test=t.jsonl") == f"data.test={tmp_path / 't.jsonl'}"
     for setting in ("data.validation=org/name:validation", "data.form=text", "beta=0.1"):
-        assert placed(setting) == setting
+        assert _absolute_setting(setting) == setting
 
 
 def test_options_of_data_are_refused_without_data(tmp_path):
     told = bench("run", "--loss", "dpo", "--data-format", "hh", "--out", tmp_path)
     assert told.code == 2
-    assert "give --data FILE" in told.err
+    assert "add --data FILE" in told.err
 
 
 def test_a_plan_is_on_the_renamed_columns_of_a_csv_file(tmp_path):
