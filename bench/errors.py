@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """A fault told to the user as one message. ``exit_code`` 1: the run failed; 2: the request was wrong."""
+    """A fault that the user sees as one message. ``exit_code`` 1: the run failed; 2: the request was wrong."""
 
     exit_code = 1
 
@@ -27,10 +27,14 @@ class UsageError(BenchError):
     exit_code = 2
 
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped."""
+
 LONGEST = 1000
-"""As many characters of a line as are shown of a message: a quoted input may be of any length."""
+"""Most characters of a line of a message that are printed: a quoted input may be of any length."""
 
 MOST_LINES = 60
+"""Most lines of a message that are printed."""
 
 CONTROL_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
 
@@ -41,17 +45,17 @@ def escape_unprintable(name: str) -> str:
 
 
 FEW = 24
-"""As many names as an error message lists."""
+"""Most names that an error message lists."""
 
 
-def did_you_mean(given: str, known: Iterable[str], *, listed_by: str | None = None) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, listed_by: str | None = None) -> str:
     """Return «did you mean 'x' or 'y'? known: …» for an unknown name.
 
     Args:
-        listed_by: the command that lists the names, told instead of them where they are many.
+        listed_by: the command that lists the names, which is named instead of them where they are many.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=2, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     if listed_by is not None and len(names) > FEW:
         return f"{hint}`{listed_by}` lists all {len(names)}"

@@ -27,6 +27,11 @@ PAUSED_SECONDS = 30
 _RACE_SIGNS = ("already exists", "UNIQUE constraint", "duplicate key", "Duplicate entry", "is locked")
 _NEVER_SIGNS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "Access denied", "Unknown database")
 _EXTRAS = {"postgresql": "postgres"}
+_PASSWORDS = (
+    re.compile(r"(://[^:/?#]*:)(.*)(?=@[^@]*$)"),
+    re.compile(r"([?&](?:password|passwd|sslpassword|token)=)([^&]*)", re.IGNORECASE),
+)
+"""Where a URL holds its password: before the last @, or in the query. What precedes it, and the password."""
 
 
 def open_storage(url: str, *, patience: Patience | None = None) -> PatientStorage:
@@ -51,15 +56,14 @@ def open_storage(url: str, *, patience: Patience | None = None) -> PatientStorag
 
 def redact_url(url: str) -> str:
     """Return a URL as it may be shown: without its password, wherever in it that stands."""
-    hidden = re.sub(r"(://[^:/?#]*):.*@(?=[^@]*$)", r"\1:***@", url)
-    return re.sub(r"([?&](?:password|passwd|sslpassword|token)=)[^&]*", r"\1***", hidden, flags=re.IGNORECASE)
+    for pattern in _PASSWORDS:
+        url = pattern.sub(r"\1***", url)
+    return url
 
 
 def without_password(text: str, url: str) -> str:
     """Return a message about a storage without its URL's password."""
-    match = re.search(r"://[^:/?#]*:(.*)@[^@]*$", url)
-    secrets = [match[1]] if match is not None else []
-    secrets += re.findall(r"[?&](?:password|passwd|sslpassword|token)=([^&]+)", url, flags=re.IGNORECASE)
+    secrets = [match[2] for pattern in _PASSWORDS for match in pattern.finditer(url)]
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
     return text

@@ -1,11 +1,19 @@
-"""Options of ``bench losses`` and ``bench suites``."""
+"""The commands ``bench losses`` and ``bench suites``: list them, show one, build a suite's assets."""
 
+import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.app import app
+from bench.errors import UsageError, did_you_mean
+from bench.utils.console import say
+
+if TYPE_CHECKING:
+    from losses import Objective
 
 suites_app = typer.Typer(help="List the suites, or build one's assets.", invoke_without_command=True)
 losses_app = typer.Typer(help="List the objectives, or show one.", invoke_without_command=True)
@@ -37,33 +45,84 @@ def losses(
 
     Examples:  bench losses · bench losses --reference-free · bench losses show ipo · bench losses show "dpo+nll(0.2)"
     """
-    if context.invoked_subcommand is None:
-        from bench.cli.catalogue_command import list_losses
+    if context.invoked_subcommand is not None:
+        return
+    from bench.cli.objectives import NEEDS, row, select
 
-        list_losses(
-            paired=paired,
-            unpaired=unpaired,
-            reference_free=reference_free,
-            needed=needed or [],
-            as_json=as_json,
-        )
+    for name in needed or ():
+        if name not in NEEDS:
+            raise UsageError(f"--needs: unknown need {name!r}", fix=did_you_mean(name, tuple(NEEDS)))
+    objectives = select(paired=paired, unpaired=unpaired, reference_free=reference_free, needed=needed or ())
+    if as_json:
+        print(json.dumps([row(objective) for objective in objectives], indent=1, ensure_ascii=False))
+    else:
+        _print_losses(objectives)
+
+
+def _print_losses(objectives: "Sequence[Objective]") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bench.cli.objectives import checked_against, data_kind, needs
+    from losses.registry import problems
+
+    # Text and not str: an equation's [z]+ would be read as markup.
+    table = Table(title=f"{len(objectives)} objectives", box=box.SIMPLE_HEAD, expand=True)
+    table.add_column("objective", no_wrap=True)
+    table.add_column("loss", ratio=5)
+    table.add_column("data, needs", ratio=3)
+    table.add_column("parameter, default", ratio=3)
+    table.add_column("checked against", ratio=2)
+    for objective in objectives:
+        params = "\n".join(f"{name} {param.default:g}" for name, param in objective.params.items())
+        facts = ", ".join([data_kind(objective), *needs(objective)])
+        cells = (objective.name, objective.equation, facts, params, checked_against(objective))
+        table.add_row(*map(Text, cells))
+    Console().print(table)
+    for point, reason in problems().items():
+        say(Console(stderr=True), f"broken: {point}: {reason}")
 
 
 @losses_app.command("show")
 def show_loss(name: Annotated[str, typer.Argument(help="Example: bench losses show ipo")]) -> None:
     """Show one objective: equation, source, parameters, and where other code differs."""
-    from bench.cli.catalogue_command import show_loss as show
+    from rich.console import Console
 
-    show(name)
+    from bench.cli.objectives import page
+    from losses import get, names
+    from losses.grammar import EXPRESSIONS, ExpressionError
+
+    try:
+        objective = get(name)
+    except KeyError as error:
+        raise UsageError(f"unknown loss {name!r}", fix=did_you_mean(name, names(), listed_by="bench losses")) from error
+    except ExpressionError as error:
+        raise UsageError(str(error), fix=EXPRESSIONS) from error
+    say(Console(), page(objective))
 
 
 @suites_app.callback()
 def suites(context: typer.Context) -> None:
     """List the suites.  Example: bench suites"""
-    if context.invoked_subcommand is None:
-        from bench.cli.catalogue_command import list_suites
+    if context.invoked_subcommand is not None:
+        return
+    from rich.console import Console
+    from rich.table import Table
 
-        list_suites()
+    from bench.suites.suite import get_suite, suite_names
+
+    table = Table("suite", "what it asks", "protocols", title="Suites")
+    for name in suite_names():
+        suite = get_suite(name)
+        protocols = [f"{suite.train.steps} steps of {suite.train.batch}"]
+        protocols += [
+            f"{preset}: {p.trials} settings of {', '.join(p.axes)}, {p.seeds} + {p.final_seeds} seeds"
+            for preset, p in suite.presets.items()
+        ]
+        table.add_row(name, f"{suite.title}\n{suite.description.strip()}", "\n".join(protocols))
+    Console().print(table)
 
 
 @suites_app.command("build")
@@ -80,6 +139,14 @@ def build_suite(
     ] = None,
 ) -> None:
     """Make a suite's assets again from the raw corpus: tokenizer, start model, gold reward, prompts and pairs."""
-    from bench.cli.catalogue_command import build_suite as build
+    from rich.console import Console
 
-    build(name, corpus=corpus, blimp=blimp, out=out)
+    from bench.utils.process import quiet_libraries
+
+    quiet_libraries()
+    from bench.suites.build.sentiment import build_sentiment
+    from bench.suites.suite import get_suite
+
+    suite, console = get_suite(name), Console()
+    report = partial(console.print, highlight=False, markup=False)
+    build_sentiment(corpus, out or suite.folder, blimp=blimp, report=report)

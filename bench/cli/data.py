@@ -72,15 +72,41 @@ def describe(
 
         bench data describe train.jsonl test.jsonl --against alpaca_eval.jsonl
     """
-    describe_data(
-        [Path(file) for file in files],
-        options=read_options(data_format, columns, settings or []),
-        model=model,
-        max_length=max_length,
-        against=against,
-        out=out,
-        figures=figures,
-    )
+    from rich.console import Console
+    from rich.text import Text
+
+    from bench.cli.data_card import check_suffix, render_card, write_cards
+    from bench.data.card import shared_prompts
+    from bench.data.contamination import prompts_in
+    from bench.data.preferences import scan
+    from bench.utils.redact import for_terminal
+
+    options = read_options(data_format, columns, settings or ())
+    if out is not None:
+        check_suffix(out)
+    if max_length is not None and model is None:
+        raise UsageError(f"--max-length {max_length} counts tokens, which needs a tokenizer", fix="add --model FOLDER")
+    questions = None if against is None else prompts_in(against)
+    console = Console()
+    cards: "list[Card]" = []
+    parts: dict[str, "Sequence[PreferenceRow]"] = {}
+    for file in map(Path, files):
+        for split, part in _parts(file, options):
+            name = f"{file} ({split})" if split else str(file)
+            reading = scan(file, part)
+            card, lengths = _card(reading, name, model=model, max_length=max_length, questions=questions)
+            if against is not None and questions is not None:
+                card = replace(card, against=against.name, against_unread=questions.unread)
+            cards.append(card)
+            parts[name] = reading.rows
+            console.print(render_card(cards[-1]))
+            if figures is not None:
+                _draw(lengths, figures / f"lengths-{len(cards)}", console)
+    for (one, two), count in shared_prompts(parts).items():
+        console.print(Text(for_terminal(f"{count} prompts are in both {one} and {two}")), soft_wrap=True)
+    if out is not None:
+        write_cards(cards, out)
+        say(console, f"  {out}")
 
 
 @data_app.command("convert")
@@ -98,7 +124,18 @@ def convert(
 
         bench data convert hh-rlhf/test.jsonl.gz --out prefs.jsonl --set drop_faulty=true
     """
-    convert_data(Path(file), options=read_options(data_format, columns, settings or []), out=out)
+    from rich.console import Console
+
+    from bench.data.preferences import read_preferences
+    from bench.utils.files import write_text_whole
+
+    if not out.name.endswith(".jsonl"):
+        raise UsageError(f"--out must end in .jsonl (got {out})", fix="for example --out prefs.jsonl")
+    reading = read_preferences(Path(file), read_options(data_format, columns, settings or ()))
+    write_text_whole(out, "".join(json.dumps(canonical(row), ensure_ascii=False) + "\n" for row in reading.rows))
+    reasons = ", ".join(f"{count} × {reason}" for reason, count in reading.dropped.items())
+    left_out = f"; left out: {reasons}" if reasons else ""
+    say(Console(), f"{out}: {len(reading.rows)} rows, {reading.kind}, from {reading.format}{left_out}")
 
 
 def read_options(data_format: str | None, columns: str | None, settings: Sequence[str]) -> "DataOptions":
@@ -112,69 +149,6 @@ def read_options(data_format: str | None, columns: str | None, settings: Sequenc
     named = [text if text.strip().startswith("data.") else f"data.{text.strip()}" for text in settings]
     values = read_settings([*data_settings(data_format, columns), *named], params=())
     return apply(AS_IT_IS, values.sections["data"], section="data")
-
-
-def describe_data(
-    files: Sequence[Path],
-    *,
-    options: "DataOptions",
-    model: Path | None,
-    max_length: int | None,
-    against: Path | None,
-    out: Path | None,
-    figures: Path | None,
-) -> None:
-    """Print a card of each data set, and write them where ``out`` says. Raises UsageError for unusable options."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from bench.cli.data_card import SUFFIXES, render_card, write_cards
-    from bench.data.card import shared_prompts
-    from bench.data.contamination import prompts_in
-    from bench.data.preferences import scan
-    from bench.utils.redact import for_terminal
-
-    if out is not None and out.suffix not in SUFFIXES:
-        raise UsageError(f"--out has an unknown ending (got {out})", fix=f"end it in one of {', '.join(SUFFIXES)}")
-    if max_length is not None and model is None:
-        raise UsageError(f"--max-length {max_length} counts tokens, which needs a tokenizer", fix="add --model FOLDER")
-    questions = None if against is None else prompts_in(against)
-    console = Console()
-    cards: "list[Card]" = []
-    parts: dict[str, "Sequence[PreferenceRow]"] = {}
-    for file in files:
-        for split, part in _parts(file, options):
-            name = f"{file} ({split})" if split else str(file)
-            reading = scan(file, part)
-            card, lengths = _card(reading, name, options=part, model=model, max_length=max_length, questions=questions)
-            if against is not None and questions is not None:
-                card = replace(card, against=against.name, against_unread=questions.unread)
-            cards.append(card)
-            parts[name] = reading.rows
-            console.print(render_card(cards[-1]))
-            if figures is not None:
-                _draw(lengths, figures / f"lengths-{len(cards)}", console)
-    for (one, two), count in shared_prompts(parts).items():
-        console.print(Text(for_terminal(f"{count} prompts are in both {one} and {two}")), soft_wrap=True)
-    if out is not None:
-        write_cards(cards, out)
-        say(console, f"  {out}")
-
-
-def convert_data(file: Path, *, options: "DataOptions", out: Path) -> None:
-    """Write a data set as JSON lines in the plain form. Raises UsageError for another ending of ``out``."""
-    from rich.console import Console
-
-    from bench.data.preferences import read_preferences
-    from bench.utils.files import write_text_whole
-
-    if not out.name.endswith(".jsonl"):
-        raise UsageError(f"--out must end in .jsonl (got {out})", fix="for example --out prefs.jsonl")
-    reading = read_preferences(file, options)
-    write_text_whole(out, "".join(json.dumps(canonical(row), ensure_ascii=False) + "\n" for row in reading.rows))
-    reasons = ", ".join(f"{count} × {reason}" for reason, count in reading.dropped.items())
-    left_out = f"; left out: {reasons}" if reasons else ""
-    say(Console(), f"{out}: {len(reading.rows)} rows, {reading.kind}, from {reading.format}{left_out}")
 
 
 def canonical(row: "PreferenceRow") -> dict[str, object]:
@@ -202,7 +176,6 @@ def _card(
     reading: "Reading",
     name: str,
     *,
-    options: "DataOptions",
     model: Path | None,
     max_length: int | None,
     questions: "EvaluationPrompts | None",

@@ -66,8 +66,8 @@ def render_card(card: Card) -> RenderableType:
     parts: list[RenderableType] = []
     for table in tables(card):
         grid = RichTable(box=SIMPLE_HEAD, show_header=any(table.columns), pad_edge=False)
-        for place, name in enumerate(table.columns):
-            left = table.texts or place == 0
+        for index, name in enumerate(table.columns):
+            left = table.texts or index == 0
             grid.add_column(_cell(name), justify="left" if left else "right", overflow="fold")
         for row in table.rows:
             grid.add_row(*map(_cell, row))
@@ -76,10 +76,16 @@ def render_card(card: Card) -> RenderableType:
     return Group(*parts)
 
 
+def check_suffix(path: Path) -> None:
+    """Raise UsageError for a file name that says no form of a card."""
+    if path.suffix not in SUFFIXES:
+        names = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise UsageError(f"--out must end in {names} (got {path})", fix="for example --out card.html")
+
+
 def write_cards(cards: Sequence[Card], path: Path) -> None:
     """Write cards whole as .json, .md or .html. Raises UsageError for another suffix, RunError where it cannot."""
-    if path.suffix not in SUFFIXES:
-        raise UsageError(f"--out {path} is of no known kind", fix=f"end it in one of {', '.join(SUFFIXES)}")
+    check_suffix(path)
     if path.suffix == ".json":
         text = json.dumps([{**card.as_json(), "percentiles": LEVELS} for card in cards], indent=1, ensure_ascii=False)
     elif path.suffix == ".md":
@@ -93,7 +99,7 @@ def write_cards(cards: Sequence[Card], path: Path) -> None:
 
 def markdown(table: Table) -> str:
     """Return one table as Markdown."""
-    rule = [":--" if table.texts or place == 0 else "--:" for place in range(len(table.columns))]
+    rule = [":--" if table.texts or index == 0 else "--:" for index in range(len(table.columns))]
     lines = [_line(table.columns), _line(rule), *map(_line, table.rows)]
     note = f"\n{table.note}\n" if table.note else ""
     return f"## {table.title}\n\n" + "\n".join(lines) + f"\n{note}"
@@ -112,7 +118,7 @@ def draw_lengths(lengths: Mapping[str, Lengths], *, unit: str) -> "Figure":
         panels = figure.subplots(1, 2 if pairs else 1, squeeze=False)[0]
         for name, numbers in fields.items():
             ordered = sorted(numbers)
-            shares = [(place + 1) / len(ordered) for place in range(len(ordered))]
+            shares = [(index + 1) / len(ordered) for index in range(len(ordered))]
             panels[0].step(ordered, shares, where="post", color=colours[name], label=name)
         panels[0].set(xscale="symlog", xlim=(0, None), ylim=(0, 1), xlabel=f"length, {unit}", ylabel="share of rows")
         panels[0].legend(loc="lower right")
@@ -122,7 +128,7 @@ def draw_lengths(lengths: Mapping[str, Lengths], *, unit: str) -> "Figure":
             # Bins of a whole, odd width around zero: others would hold now more, now fewer of the whole lengths.
             width = 2 * (widest // 40) + 1
             reach = -(-widest // width)
-            edges = [width * (place - 0.5) for place in range(-reach, reach + 2)]
+            edges = [width * (index - 0.5) for index in range(-reach, reach + 2)]
             panels[1].hist(gaps, bins=edges, color=ORANGE)
             panels[1].axvline(0, color=GREY, linewidth=style.line)
             panels[1].set(xlabel=f"chosen less rejected, {unit}", ylabel="pairs")
@@ -141,21 +147,21 @@ def _line(cells: Sequence[str]) -> str:
 
 def tables(card: Card) -> list[Table]:
     """Return all that a card says, in the order in which it is read."""
-    shown_tables = [_what(card)]
+    sections = [_what(card)]
     if card.faults:
         more = f"{card.faulty} rows in all" if card.faulty > len(card.faults) else ""
         rows = tuple((fault,) for fault in card.faults)
-        shown_tables.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
-    shown_tables += [_lengths(unit, fields) for unit, fields in card.lengths.items()]
+        sections.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
+    sections += [_lengths(unit, fields) for unit, fields in card.lengths.items()]
     if card.bias:
-        shown_tables.append(_bias(card))
+        sections.append(_bias(card))
     if card.margins is not None:
         columns, row = _columns("scores"), ("chosen less rejected", *_spread(card.margins))
-        shown_tables.append(Table(title="Score margins", columns=columns, rows=(row,)))
+        sections.append(Table(title="Score margins", columns=columns, rows=(row,)))
     if card.contamination is not None:
-        shown_tables.append(_contamination(card))
-    shown_tables.append(_samples(card))
-    return shown_tables
+        sections.append(_contamination(card))
+    sections.append(_samples(card))
+    return sections
 
 
 def number(value: float) -> str:

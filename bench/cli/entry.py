@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from bench.cli.app import app
-from bench.errors import BenchError
+from bench.errors import INTERRUPTED, BenchError
 from bench.utils.redact import for_terminal, redact
 
 # Each registers its commands, in the order in which --help shows them.
@@ -25,8 +25,6 @@ import bench.cli.recipes
 import bench.cli.data
 import bench.cli.reports  # noqa: F401
 # isort: on
-
-INTERRUPTED = 130
 
 
 def main() -> NoReturn:

@@ -146,7 +146,8 @@ def evaluate(
 
         bench evaluate --judge api:llama@http://localhost:8000/v1 --outputs mine.json --baseline start.json --out judged
     """
-    from bench.cli.evaluate_command import Evaluation, evaluate_command
+    from bench.cli.evaluate_command import evaluate_command
+    from bench.cli.evaluation import Evaluation
 
     evaluate_command(
         Evaluation(

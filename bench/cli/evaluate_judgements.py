@@ -48,13 +48,13 @@ def unique_names(paths: Sequence[Path]) -> list[Judgements]:
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError("--judgements names a file twice", fix="name each once")
-    read = [(path, given) for path in paths for given in read_judgements(path)]
-    count = Counter((given.judge, given.model) for _, given in read)
+    read = [(path, one) for path in paths for one in read_judgements(path)]
+    count = Counter((one.judge, one.model) for _, one in read)
     double = {judge for (judge, _), times in count.items() if times > 1}
     alike = len({path.name for path in paths}) < len(paths)
     return [
-        replace(given, judge=f"{given.judge} ({path if alike else path.name})") if given.judge in double else given
-        for path, given in read
+        replace(one, judge=f"{one.judge} ({path if alike else path.name})") if one.judge in double else one
+        for path, one in read
     ]
 
 
@@ -75,12 +75,12 @@ def tell_win_rates(
         console.print(table)
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)
-    if found := agreements(judgements):
-        console.print(_agreement_table(found))
+    if pairs := agreements(judgements):
+        console.print(_agreement_table(pairs))
     console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _agreement_table(found: Sequence[Agreement]) -> Table:
+def _agreement_table(rows: Sequence[Agreement]) -> Table:
     from rich import box
 
     table = Table(title="do the judges agree?", box=box.SIMPLE_HEAD)
@@ -88,7 +88,7 @@ def _agreement_table(found: Sequence[Agreement]) -> Table:
         table.add_column(name, overflow="fold")
     for name in ("models", "Kendall τ", "95 %", "same side", "of"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in found:
+    for row in rows:
         table.add_row(
             row.first,
             row.second,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -11,6 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.cli.evaluate_judgements import length_control_of, tell_win_rates
+from bench.cli.evaluation import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import (
     Annotation,
@@ -31,31 +31,12 @@ HARDLY = 0.1
 """A judge whose two answers have less probability than this together hardly answers what it was asked."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class JudgeRequest:
-    """What ``bench evaluate --judge`` was given."""
-
-    judges: tuple[str, ...]
-    outputs: tuple[Path, ...] = ()
-    baseline: Path | None = None
-    questions: Path | None = None
-    checkpoint: str | None = None
-    tokens: int = 512
-    temperature: float = 0.7
-    seed: int = 0
-    both_orders: bool = False
-    difficulty: Path | None = None
-    gamed: Path | None = None
-    by_index: bool = False
-    cache: Path | None = None
-    dry_run: bool = False
-    max_cost: float | None = None
-    results: Path = Path("results")
-    out: Path = Path("results")
+TEMPERATURE = 0.7
+"""Of a checkpoint's answers, where none is requested."""
 
 
-def evaluate_judges(request: JudgeRequest) -> None:
-    """Print what asking costs, ask, and write annotations.json and the table of win rates into ``request.out``.
+def evaluate_judges(request: Evaluation) -> None:
+    """Print what asking costs, ask, and write annotations.json and the table of win rates into ``request.destination``.
 
     Raises:
         UsageError: files, judges or options that cannot be used, or a cost above ``max_cost``.
@@ -65,35 +46,29 @@ def evaluate_judges(request: JudgeRequest) -> None:
     control = length_control_of(request.difficulty, request.gamed)
     judges = judges_of(request.judges)
     pairs = _pairs(request)
-    folder = request.out.parent if request.out.suffix == ".csv" else request.out
-    cache = request.cache or folder / "verdicts"
     tell_cost(
-        [(judge, _costs(judge, pairs, request, cache=cache)) for judge in judges],
+        [(judge, _costs(judge, pairs, request)) for judge in judges],
         console=console,
         max_cost=request.max_cost,
     )
     if request.dry_run:
         return
-    found = [
-        (judge, each, _judged(judge, each, request, cache=cache, console=console)) for judge in judges for each in pairs
-    ]
-    _write(found, folder / "annotations.json", console=console)
+    annotated = [(judge, each, _judged(judge, each, request, console=console)) for judge in judges for each in pairs]
+    _write(annotated, request.folder / "annotations.json", console=console)
     tell_win_rates(
         [
             judgements_of(made, judge=judge.name, model=each.model, baseline=each.baseline)
-            for judge, each, made in found
+            for judge, each, made in annotated
         ],
         control=control,
-        by_index=request.by_index,
+        by_index=request.join == "index",
         lengths_alone=control is None,
-        out=request.out,
+        out=request.destination,
     )
-    _tell_judges(judges, found, console=console)
+    _tell_judges(judges, annotated, console=console)
 
 
-def _judged(
-    judge: Judge, each: PairedAnswers, request: JudgeRequest, *, cache: Path, console: Console
-) -> list[Annotation]:
+def _judged(judge: Judge, each: PairedAnswers, request: Evaluation, *, console: Console) -> list[Annotation]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {each.model}", total=None)
         return annotate(
@@ -102,12 +77,12 @@ def _judged(
             both=request.both_orders,
             seed=request.seed,
             # scores are made again as fast as they are read
-            cache=cache if judge.ordered else None,
+            cache=request.verdicts if judge.ordered else None,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
 
 
-def _pairs(request: JudgeRequest) -> list[PairedAnswers]:
+def _pairs(request: Evaluation) -> list[PairedAnswers]:
     if request.baseline is None:
         raise UsageError("--judge needs the baseline's answers", fix="--baseline FILE (instruction, output)")
     references = read_answers(request.baseline, questions=request.questions)
@@ -124,45 +99,44 @@ def _pairs(request: JudgeRequest) -> list[PairedAnswers]:
     return [pair_answers(one, baseline) for one in answers]
 
 
-def _of_checkpoint(request: JudgeRequest, baseline: Answers) -> Answers:
+def _of_checkpoint(request: Evaluation, baseline: Answers) -> Answers:
     from bench.evaluate.judges.generate import answers_of, write_answers
 
     assert request.checkpoint is not None
-    folder = request.out.parent if request.out.suffix == ".csv" else request.out
     answers = answers_of(
         request.checkpoint,
         baseline,
         results=request.results,
         tokens=request.tokens,
-        temperature=request.temperature,
+        temperature=TEMPERATURE if request.temperature is None else request.temperature,
         seed=request.seed,
     )
-    write_answers(folder / "outputs.json", answers)
+    write_answers(request.folder / "outputs.json", answers)
     return answers
 
 
-def _costs(judge: Judge, pairs: Sequence[PairedAnswers], request: JudgeRequest, *, cache: Path) -> Cost | None:
+def _costs(judge: Judge, pairs: Sequence[PairedAnswers], request: Evaluation) -> Cost | None:
     if judge.cost is None or judge.prompt is None:
         return None
-    asked = [pair for each in pairs for _, _, pair in to_ask(judge, each, both=request.both_orders, seed=request.seed)]
-    return judge.cost([judge.prompt(pair) for pair in uncached(judge, asked, cache=cache)], judge.limit)
+    wanted = [pair for each in pairs for _, _, pair in to_ask(judge, each, both=request.both_orders, seed=request.seed)]
+    return judge.cost([judge.prompt(pair) for pair in uncached(judge, wanted, cache=request.verdicts)], judge.limit)
 
 
-def _write(found: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], path: Path, *, console: Console) -> None:
+def _write(annotated: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], path: Path, *, console: Console) -> None:
     records = [
         record
-        for judge, each, made in found
+        for judge, each, made in annotated
         for record in as_records(made, judge=judge.name, model=each.model, baseline=each.baseline)
     ]
     write_text_whole(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
     console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
-    for _, each, _ in found:
+    for _, each, _ in annotated:
         if each.left_out:
             console.print(f"  {each.model}: {each.left_out} answers have no partner and were left out")
 
 
 def _tell_judges(
-    judges: Sequence[Judge], found: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], *, console: Console
+    judges: Sequence[Judge], annotated: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], *, console: Console
 ) -> None:
     """Print of each judge that sees an order: its position bias, what it would not say, and the tokens it took."""
     table = Table(title="how the judges judged", box=box.SIMPLE_HEAD)
@@ -171,7 +145,7 @@ def _tell_judges(
         table.add_column(name, justify="right")
     notes = []
     for judge in judges:
-        made = [one for of, _, annotations in found if of is judge for one in annotations]
+        made = [one for of, _, annotations in annotated if of is judge for one in annotations]
         bias, count = position_bias(made), outcomes(made)
         verdicts = [verdict for one in made for verdict in one.verdicts.values()]
         tokens = sum(verdict.prompt_tokens + verdict.completion_tokens for verdict in verdicts)

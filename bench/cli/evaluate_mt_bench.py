@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.cli.evaluation import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import cached_verdicts
 from bench.evaluate.judges.base import Cost, Judge, Verdict, stored_fields
@@ -28,26 +28,10 @@ from bench.evaluate.judges.mt_bench_table import TurnGrade, csv_of, grade_rows, 
 from bench.utils.files import write_text_whole
 
 
-@dataclass(frozen=True, kw_only=True)
-class GradeRequest:
-    """What ``bench evaluate --mt-bench`` was given. ``temperature`` and ``tokens`` are those of a checkpoint's answers;
-    temperatures follow FastChat's by category where ``temperature`` is None."""
+def evaluate_mt_bench(request: Evaluation) -> None:
+    """Print what grading costs, grade, and write grades.json and mt_bench.csv into ``request.destination``.
 
-    judges: tuple[str, ...]
-    outputs: tuple[Path, ...] = ()
-    checkpoint: str | None = None
-    tokens: int = 512
-    temperature: float | None = None
-    seed: int = 0
-    cache: Path | None = None
-    dry_run: bool = False
-    max_cost: float | None = None
-    results: Path = Path("results")
-    out: Path = Path("results")
-
-
-def evaluate_mt_bench(request: GradeRequest) -> None:
-    """Print what grading costs, grade, and write grades.json and mt_bench.csv into ``request.out``.
+    A checkpoint answers at FastChat's temperatures by category, unless ``request.temperature`` is one for all.
 
     Raises:
         UsageError: files, judges or options that cannot be used, or a cost above ``max_cost``.
@@ -57,8 +41,7 @@ def evaluate_mt_bench(request: GradeRequest) -> None:
     judges = judges_of(request.judges)
     if mute := [judge.name for judge in judges if judge.grade is None]:
         raise UsageError(f"{mute[0]} gives no grades in words", fix="grades need a judge of kind lm or api")
-    folder = request.out.parent if request.out.suffix == ".csv" else request.out
-    cache = request.cache or folder / "verdicts"
+    folder, cache = request.folder, request.verdicts
     dialogues = [one for path in request.outputs for one in read_dialogues(path)]
     if request.checkpoint is not None:
         dialogues.append(_of_checkpoint(request, folder=folder))
@@ -79,7 +62,7 @@ def evaluate_mt_bench(request: GradeRequest) -> None:
         folder / "grades.json", json.dumps(list(map(stored_fields, graded)), ensure_ascii=False, indent=1) + "\n"
     )
     rows = grade_rows(graded)
-    path = request.out if request.out.suffix == ".csv" else folder / "mt_bench.csv"
+    path = request.destination if request.destination.suffix == ".csv" else folder / "mt_bench.csv"
     write_text_whole(path, csv_of(rows))
     console.print(terminal_table(rows))
     for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
@@ -98,8 +81,8 @@ def grades_of(
     verdicts: list[Verdict | None] = [None] * len(turns)
     with Progress(console=console, transient=True, disable=console is None or not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {dialogue.model}", total=len(turns))
-        shown = [grade_prompts(question, answers, turn=turn) for question, answers, turn in turns]
-        for number, verdict in cached_verdicts(judge.grade, f"{judge.identity} grade", shown, cache=cache):
+        prompts = [grade_prompts(question, answers, turn=turn) for question, answers, turn in turns]
+        for number, verdict in cached_verdicts(judge.grade, f"{judge.identity} grade", prompts, cache=cache):
             verdicts[number] = verdict
             bar.advance(task)
     return [
@@ -136,16 +119,16 @@ def _turns(dialogue: Dialogue) -> list[tuple[Question, tuple[str, str], int]]:
 def _cost(judge: Judge, dialogues: Sequence[Dialogue], *, cache: Path) -> Cost | None:
     if judge.cost is None:
         return None
-    shown = {
+    prompts = {
         key_of(f"{judge.identity} grade", messages): messages
         for dialogue in dialogues
         for question, answers, turn in _turns(dialogue)
         for messages in [grade_prompts(question, answers, turn=turn)]
     }
-    return judge.cost([messages for key, messages in shown.items() if read_verdict(cache, key) is None], TOKENS)
+    return judge.cost([messages for key, messages in prompts.items() if read_verdict(cache, key) is None], TOKENS)
 
 
-def _of_checkpoint(request: GradeRequest, *, folder: Path) -> Dialogue:
+def _of_checkpoint(request: Evaluation, *, folder: Path) -> Dialogue:
     from bench.evaluate.judges.generate import answer_text, name_of
 
     assert request.checkpoint is not None
@@ -170,8 +153,8 @@ def _of_checkpoint(request: GradeRequest, *, folder: Path) -> Dialogue:
     return Dialogue(model=model, answers=answers)
 
 
-def _by_temperature(given: float | None) -> dict[float, list[Question]]:
+def _by_temperature(fixed: float | None) -> dict[float, list[Question]]:
     groups: dict[float, list[Question]] = {}
     for question in questions():
-        groups.setdefault(TEMPERATURES.get(question.category, 0.0) if given is None else given, []).append(question)
+        groups.setdefault(TEMPERATURES.get(question.category, 0.0) if fixed is None else fixed, []).append(question)
     return groups

@@ -64,8 +64,8 @@ def launch(
 
     if not slurm or (study is None) == (job is None):
         raise UsageError(
-            "bench launch needs to know where, and either a study or a job",
-            fix="--slurm with --study NAME or --job FOLDER",
+            "bench launch needs --slurm, and one of --study and --job",
+            fix="bench launch --slurm --study NAME, or bench launch --slurm --job FOLDER",
         )
     if workers is not None:
         worker_count(workers)
@@ -76,7 +76,7 @@ def launch(
     if job is not None:
         lines = launch_training(job, resources, setup=tuple(setup or ()))
     else:
-        given = (("--max-trials", max_trials), ("--idle", idle), ("--workers", workers))
+        options = (("--max-trials", max_trials), ("--idle", idle), ("--workers", workers))
         lines = launch_workers(
             study or "",
             out,
@@ -84,7 +84,7 @@ def launch(
             array=array,
             storage=storage,
             setup=tuple(setup or ()),
-            options=tuple(text for name, value in given if value is not None for text in (name, str(value))),
+            options=tuple(text for name, value in options if value is not None for text in (name, str(value))),
             submit=submit,
             cluster=cluster,
         )

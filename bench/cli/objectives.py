@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from losses import Objective, Pairs, Ranked, Requires, get, names
 from losses.modifiers import MODIFIERS, Modifier
@@ -50,7 +49,7 @@ def passes(objective: Objective) -> str:
     return " and ".join(extra) or "nothing more"
 
 
-def row(objective: Objective) -> dict[str, Any]:
+def row(objective: Objective) -> dict[str, object]:
     """Return everything known about an objective, as plain data."""
     return {
         "name": objective.name,
@@ -175,7 +174,7 @@ def _params(items: Iterable[tuple[str, Param]]) -> str:
     return "; ".join(f"`{name}` {param.default:g}; {param.space}" for name, param in items) or "none"
 
 
-def _param(param: Param) -> dict[str, Any]:
+def _param(param: Param) -> dict[str, object]:
     return {
         "default": param.default,
         "space": str(param.space),

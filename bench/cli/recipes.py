@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.app import app
-from bench.errors import RunError, UsageError
+from bench.errors import INTERRUPTED, RunError, UsageError
 from bench.utils.console import say
 
 if TYPE_CHECKING:
     from bench.core.request import RunRequest
     from bench.runner.recipes.recipe import Part
-
-INTERRUPTED = 130
 
 recipes_app = typer.Typer(help="List the recipes, or show one.", invoke_without_command=True)
 app.add_typer(recipes_app, name="recipes")

@@ -43,33 +43,14 @@ def status(
 
     Examples:  bench status · bench status --watch · bench status --cost --price 2.50 · bench status --json
     """
-    show_status(
-        out, storage=storage, study=study, watch=watch, every=every, verbose=verbose, cost=cost, price=price,
-        as_json=as_json,
-    )  # fmt: skip
-
-
-def show_status(
-    results: Path,
-    *,
-    storage: str | None,
-    study: str | None,
-    watch: bool,
-    every: float,
-    verbose: bool,
-    cost: bool,
-    price: float | None,
-    as_json: bool,
-) -> None:
-    """Print the state of a results folder as tables or JSON. Raises UsageError for options that do not go together."""
-    if not results.is_dir() and storage is None:
-        raise UsageError(f"no results folder {results}", fix="name it with --out, or the study's --storage")
+    if not out.is_dir() and storage is None:
+        raise UsageError(f"no results folder {out}", fix="name it with --out, or the study's --storage")
     if watch and (as_json or cost):
         raise UsageError("--watch does not go with --json or --cost", fix="leave out --watch, or the other")
     if price is not None and not cost:
         raise UsageError(f"--price {price:g} needs --cost", fix=f"--cost --price {price:g}")
     if cost:
-        _show_cost(results, price=price, as_json=as_json)
+        _show_cost(out, price=price, as_json=as_json)
         return
     from rich.console import Console
 
@@ -77,18 +58,18 @@ def show_status(
     from bench.runner.status.show import render_status
 
     if as_json:
-        print(json.dumps(overview(results, storage=storage, study=study).as_json(), indent=1, ensure_ascii=False))
+        print(json.dumps(overview(out, storage=storage, study=study).as_json(), indent=1, ensure_ascii=False))
         return
     console = Console()
     if not watch:
-        console.print(render_status(overview(results, storage=storage, study=study), verbose=verbose))
+        console.print(render_status(overview(out, storage=storage, study=study), verbose=verbose))
         return
     from rich.live import Live
 
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                state = overview(results, storage=storage, study=study)
+                state = overview(out, storage=storage, study=study)
                 live.update(render_status(state, verbose=verbose), refresh=True)
                 time.sleep(every)
     except KeyboardInterrupt:

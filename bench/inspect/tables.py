@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.core.inspection import GROUPS, SETS, Inspection
-from bench.report.figures.inspected import labels, selected, summary_rows
+from bench.report.figures.inspected import labels, number_text, summary_rows
 
 NAMES = {
     "aligned_positive": "aligned +",
@@ -30,20 +30,20 @@ def _changes(inspections: Sequence[Inspection]) -> Table:
     probe = inspections[0].probe
     table = _table(
         "What moved",
-        f"probe after layer {probe.layer}: right on {selected(probe.accuracy, percent=True)} % of {probe.held_out} "
+        f"probe after layer {probe.layer}: right on {number_text(probe.accuracy, percent=True)} % of {probe.held_out} "
         f"held-out texts; {inspections[0].texts} texts measured",
         ("ΔW/W %", "neurons %", "cosine", "projection", "change", "by MLPs", "attention"),
     )
     for row in summary_rows(inspections):
         table.add_row(
             Text(row["label"]),
-            selected(row["weight_change"], percent=True, places=2),
-            selected(row["activation_shift"], percent=True),
-            selected(row["last_cosine"], places=3),
-            selected(row["projection_trained"], places=2),
-            selected(row["projection_change"], places=2),
-            selected(row["projection_by_mlps"], places=2),
-            selected(row["projection_by_attention"], places=2),
+            number_text(row["weight_change"], percent=True, places=2),
+            number_text(row["activation_shift"], percent=True),
+            number_text(row["last_cosine"], places=3),
+            number_text(row["projection_trained"], places=2),
+            number_text(row["projection_change"], places=2),
+            number_text(row["projection_by_mlps"], places=2),
+            number_text(row["projection_by_attention"], places=2),
         )
     return table
 
@@ -51,7 +51,7 @@ def _changes(inspections: Sequence[Inspection]) -> Table:
 def _contributions(inspections: Sequence[Inspection]) -> Table:
     table = _table("What each group of neurons adds along the probe", None, [NAMES[name] for name in GROUPS])
     for one, name in zip(inspections, labels(inspections), strict=True):
-        table.add_row(Text(name), *(selected(one.groups[group].change, places=2) for group in GROUPS))
+        table.add_row(Text(name), *(number_text(one.groups[group].change, places=2) for group in GROUPS))
     return table
 
 
@@ -63,7 +63,7 @@ def _patching(inspections: Sequence[Inspection]) -> Table:
     )
     for one, name in zip(inspections, labels(inspections), strict=True):
         for measure in one.patching:
-            values = (selected(measure.sets[which].restored, percent=True, places=0) for which in SETS)
+            values = (number_text(measure.sets[which].restored, percent=True, places=0) for which in SETS)
             table.add_row(Text(name), measure.name.replace("_", " "), *values)
     return table
 

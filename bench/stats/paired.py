@@ -41,8 +41,8 @@ def paired_tests(pairs: Sequence[tuple[ArrayLike, ArrayLike]], *, level: float =
     intervals = [crossed_interval(each, level=level) for each in gaps]
     ps = [math.nan] * len(pairs)
     for shape in {each.shape for each in gaps} - {(1, 1)}:
-        places = [index for index, each in enumerate(gaps) if each.shape == shape]
-        for index, p in zip(places, _p_values(np.stack([gaps[index] for index in places])), strict=True):
+        indices = [index for index, each in enumerate(gaps) if each.shape == shape]
+        for index, p in zip(indices, _p_values(np.stack([gaps[index] for index in indices])), strict=True):
             ps[index] = float(p)
     return [PairedTest(interval, p) for interval, p in zip(intervals, ps, strict=True)]
 
@@ -56,9 +56,9 @@ def holm(ps: Sequence[float]) -> list[float]:
     if not all(0 <= p <= 1 for p in ps):
         raise ValueError(f"p-values lie between 0 and 1, got {list(ps)}")
     adjusted, largest = [0.0] * len(ps), 0.0
-    for place, at in enumerate(sorted(range(len(ps)), key=lambda at: ps[at])):
-        largest = max(largest, min(1.0, (len(ps) - place) * ps[at]))
-        adjusted[at] = largest
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda index: ps[index])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[index]))
+        adjusted[index] = largest
     return adjusted
 
 
@@ -71,9 +71,9 @@ def probability_of_improvement(first: ArrayLike, second: ArrayLike, *, level: fl
     Biometrics 44, 837), cut to [0, 1]; it has no width where one side wins all. Raises ValueError for other shapes.
     """
     _differences(first, second)
-    found = crossed_interval(placements(as_table(first), as_table(second)), level=level)
-    low, high = (float(np.clip(side, 0, 1)) for side in (found.low, found.high))
-    return Interval(float(np.clip(found.mean, 0, 1)), low, high, found.source, found.n)
+    interval = crossed_interval(placements(as_table(first), as_table(second)), level=level)
+    low, high = (float(np.clip(side, 0, 1)) for side in (interval.low, interval.high))
+    return Interval(float(np.clip(interval.mean, 0, 1)), low, high, interval.source, interval.n)
 
 
 def placements(first: Array, second: Array) -> Array:

@@ -8,13 +8,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 PACKAGES = ("lossbench", "torch", "transformers", "accelerate", "peft", "optuna", "lm_eval", "alpaca_eval", "numpy")
 
 
 @functools.cache
-def environment() -> dict[str, Any]:
+def environment() -> dict[str, object]:
     """Versions of what computed a record, and the machine's shape."""
     return {
         "python": platform.python_version(),

@@ -104,14 +104,14 @@ def join_log() -> None:
 
 def line_of(record: logging.LogRecord) -> str:
     """Return a log record as one line of JSON: time (UTC), level, event, worker, then its fields and message."""
-    given = getattr(record, "fields", NOTHING)
+    fields = getattr(record, "fields", NOTHING)
     row: dict[str, object] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "event": getattr(record, "event", "message"),
         "worker": f"{platform.node()}:{os.getpid()}",
     }
-    row |= {name: value for name, value in given.items() if value is not None}
+    row |= {name: value for name, value in fields.items() if value is not None}
     if text := record.getMessage():
         row["message"] = text
     if record.exc_info and record.exc_info[1] is not None:

@@ -14,9 +14,7 @@ from bench.errors import BenchError, RunError, UsageError
 def writable(results: Path) -> None:
     """Refuse an output folder that cannot be written before anything is computed."""
     if not str(results).isprintable():
-        raise UsageError(
-            f"results folder {str(results)!r}: the name has characters that cannot be shown", fix="--out results"
-        )
+        raise UsageError(f"the results folder's name must be printable (got {str(results)!r})", fix="--out results")
     try:
         results.mkdir(parents=True, exist_ok=True)
         probe = results / f".write-{os.getpid()}"
@@ -50,15 +48,15 @@ def naming_disk_errors(path: Path, doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         # safetensors and tokenizers write in Rust: their errors have the system's number in the text alone.
-        found = re.search(r"(?:os error|code:) (\d+)", str(error))
-        if found is None:
+        match = re.search(r"(?:os error|code:) (\d+)", str(error))
+        if match is None:
             raise
-        raise _named(error, int(found[1]), path, doing) from error
+        raise _named(error, int(match[1]), path, doing) from error
 
 
 def _named(error: Exception, number: int | None, where: object, doing: str) -> RunError:
-    said = getattr(error, "strerror", None) or str(error)
-    reason, fix = REASONS.get(number or 0, (said, "check the path, and the disk under it"))
+    message = getattr(error, "strerror", None) or str(error)
+    reason, fix = REASONS.get(number or 0, (message, "check the path, and the disk under it"))
     return RunError(f"cannot {doing} {where}: {reason}", fix=fix)
 
 

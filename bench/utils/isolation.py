@@ -95,11 +95,11 @@ def offline() -> Iterator[None]:
     finally:
         for module, name, value in settings:
             setattr(module, name, value)
-        for name, given in environment.items():
-            if given is None:
+        for name, before in environment.items():
+            if before is None:
                 os.environ.pop(name, None)
             else:
-                os.environ[name] = given
+                os.environ[name] = before
 
 
 @contextlib.contextmanager

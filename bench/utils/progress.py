@@ -27,7 +27,7 @@ class Progress:
         self._total = total
         self._done = 0
         self._quiet = quiet
-        self._started = self._told = time.monotonic()
+        self._started = self._noted = time.monotonic()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -56,8 +56,8 @@ class Progress:
         self._done += units
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=units, description=text)
-        elif time.monotonic() - self._told >= PLAIN_EVERY_SECONDS:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._noted >= PLAIN_EVERY_SECONDS:
+            self._noted = time.monotonic()
             self.note(f"{self._done}/{self._total} {self._unit} · {text} · ETA {self._eta()}")
 
     def refresh(self) -> None:

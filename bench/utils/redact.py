@@ -85,14 +85,14 @@ def _of_name(name: str, value: object, secrets: Sequence[str]) -> object:
 
 def _secrets() -> list[str]:
     """Return the environment's secrets as they are and as a URL would hold them, the longest first."""
-    given = [value for name, value in os.environ.items() if name.upper().endswith(SECRET_ENDS)]
-    long = [value.strip() for value in given if len(value.strip()) >= SHORTEST]
+    values = [value for name, value in os.environ.items() if name.upper().endswith(SECRET_ENDS)]
+    long = [value.strip() for value in values if len(value.strip()) >= SHORTEST]
     forms = {form for value in long for form in (value, quote(value, safe=""), quote_plus(value))}
     return sorted(forms, key=lambda form: (-len(form), form))
 
 
 def for_terminal(text: str) -> str:
     """Return a message as a terminal may be given it: no control characters, no more than ``LONGEST``, no secrets."""
-    told = redact(text).translate(CONTROL_ESCAPES)
-    lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} … {line[-200:]}" for line in told.split("\n")]
+    clean = redact(text).translate(CONTROL_ESCAPES)
+    lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 200]} … {line[-200:]}" for line in clean.split("\n")]
     return "\n".join(lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 2], "…", lines[-1]])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.record import RunRecord
 from bench.report.analysis.settings import Setting
@@ -75,7 +75,7 @@ class CostRow:
     unknown_energy: int
     price: float | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the row as plain data."""
         return asdict(self)
 

@@ -35,15 +35,16 @@ def choose_groups(records: Iterable[RunRecord], *, protocol: str | None = None) 
     if protocol is None:
         return groups
     hashed = {g.protocol for g in groups if len(protocol) >= SHORTEST and g.protocol.startswith(protocol)}
-    matches = sorted(hashed | {g.protocol for g in groups if g.tuning.get("preset") == protocol})
+    matches = sorted(hashed | {g.protocol for g in groups if g.preset == protocol})
     if len(matches) == 1:
         return [group for group in groups if group.protocol == matches[0]]
-    problem = f"protocol {protocol!r} names {len(matches) or 'none'} of the protocols here"
+    count = f"{len(matches) or 'none'} of the protocols here"
+    problem = f"--protocol must name one protocol (got {protocol!r}, which names {count})"
     raise UsageError(problem, fix=f"give one of these: {_listed(groups)}")
 
 
 def _listed(groups: Sequence[Group]) -> str:
-    return ", ".join(f"{g.protocol} ({g.tuning.get('preset', 'no preset')}, {g.suite})" for g in groups) or "none"
+    return ", ".join(f"{g.protocol} ({g.preset or 'no preset'}, {g.suite})" for g in groups) or "none"
 
 
 def _by_score(setting: Setting) -> tuple[bool, float, float, str]:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from bench.core.record import START, Metric, RunRecord
 from bench.core.results import record_order
@@ -14,6 +14,8 @@ from bench.errors import RunError
 from bench.stats.intervals import Interval, mean_interval
 
 Split = Literal["validation", "test"]
+Leaf = str | float | None
+"""A training field's value; bool and int are float here."""
 SettingKey = tuple[str, str, int, tuple[tuple[str, float], ...], float, str]
 
 
@@ -24,7 +26,7 @@ class Setting:
     objective: str
     objective_version: int
     params: tuple[tuple[str, float], ...]
-    train: tuple[tuple[str, Any], ...]
+    train: tuple[tuple[str, Leaf], ...]
     validation: tuple[RunRecord, ...]
     test: tuple[RunRecord, ...]
     best: bool = False
@@ -45,7 +47,9 @@ class Setting:
     @property
     def learning_rate(self) -> float:
         """The peak learning rate."""
-        return float(dict(self.train)["learning_rate"])
+        rate = dict(self.train)["learning_rate"]
+        assert rate is not None  # every training has one
+        return float(rate)
 
     @property
     def params_text(self) -> str:
@@ -73,7 +77,7 @@ class Group:
     settings: tuple[Setting, ...]
     start: Setting | None
     differing: tuple[str, ...]
-    tuning: Mapping[str, Any]
+    tuning: Mapping[str, object]
     target: str = "reward"
     judges: tuple[str, ...] = ()
 
@@ -87,6 +91,12 @@ class Group:
         """The records of all settings and of the start model."""
         settings = (*self.settings, *([self.start] if self.start is not None else []))
         return tuple(record for setting in settings for record in setting.every_record)
+
+    @property
+    def preset(self) -> str | None:
+        """The name of the protocol's preset, None where it has none."""
+        preset = self.tuning.get("preset")
+        return None if preset is None else str(preset)
 
     @cached_property
     def several_rates(self) -> bool:
@@ -169,7 +179,7 @@ def _group(members: list[RunRecord]) -> Group:
         data=min(record.spec.data.source for record in members),
         data_content=spec.data.content,
         beta0=members[0].evaluation.beta0,
-        settings=tuple(setting for setting in (_marked(one, chosen) for one in trained) if setting.every_record),
+        settings=tuple(setting for setting in (_mark_best(one, chosen) for one in trained) if setting.every_record),
         start=start,
         differing=_differing(trained),
         tuning=_tuning(members),
@@ -178,7 +188,7 @@ def _group(members: list[RunRecord]) -> Group:
     )
 
 
-def _tuning(members: list[RunRecord]) -> dict[str, Any]:
+def _tuning(members: list[RunRecord]) -> dict[str, object]:
     """Return the protocol's terms. Raises RunError where two records of one protocol differ in them."""
     first = members[0]
     other = next((record for record in members if record.tuning != first.tuning), None)
@@ -242,7 +252,7 @@ def _choose(settings: list[Setting]) -> Setting | None:
     return max((pair for pair in scored if not math.isnan(pair[0])), key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
-def _marked(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
+def _mark_best(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
     """Mark the setting that validation chose; of the others no test record counts.
 
     They have some where another one was chosen before a setting that had failed was tried again: what is not chosen
@@ -256,7 +266,7 @@ def _marked(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
 
 def _differing(settings: list[Setting]) -> tuple[str, ...]:
     """Return the training fields, the learning rate aside, that are not the same for all settings."""
-    fields: dict[str, set[Any]] = defaultdict(set)
+    fields: dict[str, set[Leaf]] = defaultdict(set)
     for setting in settings:
         for name, value in setting.train:
             fields[name].add(value)
@@ -271,8 +281,14 @@ def _differing(settings: list[Setting]) -> tuple[str, ...]:
     )
 
 
-def _flat(tree: dict[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
+def _flat(tree: Mapping[str, object], *, prefix: str = "") -> dict[str, Leaf]:
+    """Return nested fields by their dotted names. Raises TypeError for a value that is no text, number or None."""
+    leaves: dict[str, Leaf] = {}
     for name, value in tree.items():
-        leaves |= _flat(value, prefix=f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        if isinstance(value, Mapping):
+            leaves |= _flat(value, prefix=f"{prefix}{name}.")
+        elif value is None or isinstance(value, str | int | float):
+            leaves[f"{prefix}{name}"] = value
+        else:
+            raise TypeError(f"training field {prefix}{name} must be a text, a number or None (got {value!r})")
     return leaves

@@ -48,15 +48,15 @@ class Look:
 
 def colour_of(objective: str) -> str:
     """Return an objective's colour, which depends on nothing but its name."""
-    return COLOURS[_place(objective, "colour", len(COLOURS))]
+    return COLOURS[_index(objective, "colour", len(COLOURS))]
 
 
 def looks(ordered: Sequence[str]) -> dict[str, Look]:
     """Return the look of each objective, given best first: the first twelve are named, the rest pale dots."""
     named = ordered[:NAMED]
     markers = _markers(named)
-    shown = {name: Look(colour_of(name), markers[name], True) for name in named}
-    return shown | {name: Look(PALE, "o", False) for name in ordered[NAMED:]}
+    coloured = {name: Look(colour_of(name), markers[name], True) for name in named}
+    return coloured | {name: Look(PALE, "o", False) for name in ordered[NAMED:]}
 
 
 def best_first(group: Group) -> list[str]:
@@ -74,16 +74,16 @@ def best_first(group: Group) -> list[str]:
 def _markers(names: Iterable[str]) -> dict[str, str]:
     """Return a marker for each name, so that no two of one colour share theirs; known names keep their own."""
     taken: set[tuple[str, str]] = set()
-    found = {}
+    markers = {}
     for name in sorted(names, key=lambda name: (name not in KNOWN, name)):
-        first = _place(name, "marker", len(MARKERS))
+        first = _index(name, "marker", len(MARKERS))
         turn = [MARKERS[(first + step) % len(MARKERS)] for step in range(len(MARKERS))]
-        found[name] = next(marker for marker in turn if (colour_of(name), marker) not in taken)
-        taken.add((colour_of(name), found[name]))
-    return found
+        markers[name] = next(marker for marker in turn if (colour_of(name), marker) not in taken)
+        taken.add((colour_of(name), markers[name]))
+    return markers
 
 
-def _place(name: str, what: str, count: int) -> int:
+def _index(name: str, what: str, count: int) -> int:
     if name in KNOWN:
         return KNOWN.index(name)
     return int.from_bytes(hashlib.sha256(f"{what} {name}".encode()).digest()[:8], "big") % count

@@ -26,9 +26,9 @@ BANDS = 5
 
 def training_curves(group: Group, style: Style) -> Iterator[Drawing]:
     """Draw the seeds' mean and range of the running mean of each curve, of each objective's best setting."""
-    found = {name: group.best(name) for name in best_first(group)}
+    best = {name: group.best(name) for name in best_first(group)}
     runs = {
-        name: list({r.key: r for r in (*s.validation, *s.test)}.values()) for name, s in found.items() if s is not None
+        name: list({r.key: r for r in (*s.validation, *s.test)}.values()) for name, s in best.items() if s is not None
     }
     several = len(runs) > 1
     rows = [row for name, records in runs.items() for row in _rows(name, records, relative=several)]

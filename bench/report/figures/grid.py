@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.report.figures.style import LETTER, Columns, Style, new_figure
 
@@ -23,7 +23,6 @@ REACH = 0.5
 """How far intervals may widen a scale, in ranges of the values themselves."""
 DEPTH = 3.0
 """How far below the best a scale goes, in distances from the best value to the median."""
-_TURNED: dict[str, Any] = {"rotation": 90, "ha": "left", "va": "center", "multialignment": "center"}
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,16 @@ def arrange(
     x, middle = 0.3 * em / width, (left + ticks + 0.7 * em + width) / 2 / width
     figure.text(middle, 0.35 * em / figure.get_figheight(), xlabel, ha="center", va="bottom")
     if grid.small:
-        figure.text(x, 0.5 - top / 2 / figure.get_figheight(), labels[0].replace("\n", " "), **_TURNED)
+        _label_side(figure, x, 0.5 - top / 2 / figure.get_figheight(), labels[0].replace("\n", " "))
         return
     for column in columns[:: grid.across]:
         for axes, label in zip(column, labels, strict=False):
             box = axes.get_position()
-            figure.text(x, (box.y0 + box.y1) / 2, label, **_TURNED)
+            _label_side(figure, x, (box.y0 + box.y1) / 2, label)
+
+
+def _label_side(figure: "Figure", x: float, y: float, text: str) -> None:
+    figure.text(x, y, text, rotation=90, ha="left", va="center", multialignment="center")
 
 
 def _place(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.inspection import GROUPS, SETS, Inspection, WeightChange
 from bench.report.figures.colours import colour_of, looks
@@ -79,9 +79,9 @@ def summary_rows(inspections: Sequence[Inspection]) -> list[Row]:
         for measure in one.patching:
             row |= {f"{measure.name}_effect": measure.effect, f"{measure.name}_effect_error": measure.effect_error}
             for which in SETS:
-                found = measure.sets[which]
-                row |= {f"{measure.name}_restored_{which}": found.restored}
-                row |= {f"{measure.name}_removed_{which}": found.removed}
+                patch = measure.sets[which]
+                row |= {f"{measure.name}_restored_{which}": patch.restored}
+                row |= {f"{measure.name}_removed_{which}": patch.removed}
         rows.append(row)
     return rows
 
@@ -118,12 +118,12 @@ def labels(inspections: Sequence[Inspection]) -> list[str]:
         seed = [] if one.seed is None else [f"seed {one.seed}"]
         return " ".join([part for part in (parts + seed + [one.key[:6]])[:depth] if part])
 
-    found = []
+    names = []
     for one in inspections:
         others = [other for other in inspections if other.key != one.key]
         depth = next((d for d in range(1, 4) if all(named(one, d) != named(o, d) for o in others)), 4)
-        found.append(named(one, depth))
-    return found
+        names.append(named(one, depth))
+    return names
 
 
 def draw_inspected(inspections: Sequence[Inspection], style: Style) -> Drawing:
@@ -174,7 +174,7 @@ def _patching(axes: "Axes", inspections: Sequence[Inspection], each: Sequence[Ro
                 _bars(axes, at, len(inspections), values, look)
                 continue
             gold = True
-            places = [_place(x, at, len(inspections)) for x in range(len(SETS))]
+            places = [_bar_position(x, at, len(inspections)) for x in range(len(SETS))]
             errors = [_percent(measure.sets[name].restored_error) for name in SETS]
             mark: Row = {"mfc": "white", "mec": "black", "ecolor": "black", "elinewidth": 0.6, "markersize": 3.2}
             axes.errorbar(places, values, yerr=errors, fmt="D", zorder=4, **mark)
@@ -192,11 +192,11 @@ def _patching(axes: "Axes", inspections: Sequence[Inspection], each: Sequence[Ro
 
 
 def _bars(axes: "Axes", at: int, count: int, values: Sequence[float], look: Row) -> None:
-    places = [_place(x, at, count) for x in range(len(values))]
+    places = [_bar_position(x, at, count) for x in range(len(values))]
     axes.bar(places, values, width=0.8 / count, color=look["color"], hatch=look["hatch"], edgecolor="white", lw=0.3)
 
 
-def _place(x: int, at: int, count: int) -> float:
+def _bar_position(x: int, at: int, count: int) -> float:
     return x + (at + 0.5) * 0.8 / count - 0.4
 
 
@@ -209,14 +209,14 @@ def _looks(inspections: Sequence[Inspection]) -> list[Row]:
     """Colour by objective; of one objective's models each has another dash and hatch."""
     names = [one.objective or one.label for one in inspections]
     marks = looks(sorted(set(names)))
-    found: list[Row] = []
+    styles: list[Row] = []
     seen: dict[str, int] = {}
     for name in names:
         color = colour_of(name)
         turn = seen[color] = seen.get(color, -1) + 1
         dash, hatch = DASHES[turn % len(DASHES)], HATCHES[turn % len(HATCHES)]
-        found.append({"color": color, "marker": marks[name].marker, "dash": dash, "hatch": hatch})
-    return found
+        styles.append({"color": color, "marker": marks[name].marker, "dash": dash, "hatch": hatch})
+    return styles
 
 
 def _all(outside: dict[str, WeightChange]) -> list[WeightChange]:
@@ -237,7 +237,7 @@ def _percent(value: float | None) -> float:
     return math.nan if value is None else 100 * value
 
 
-def selected(value: Any, *, percent: bool = False, places: int = 1) -> str:
+def number_text(value: float | None, *, percent: bool = False, places: int = 1) -> str:
     """A number for a terminal, a dash where there is none."""
     if value is None or math.isnan(value):
         return "–"

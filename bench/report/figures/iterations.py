@@ -11,7 +11,7 @@ from bench.core.record import RunRecord
 from bench.core.results import read_record
 from bench.core.specs import EvaluationSpec
 from bench.errors import RunError
-from bench.report.figures.colours import looks
+from bench.report.figures.colours import Look, looks
 from bench.report.figures.saving import FORMATS, Row, save
 from bench.report.figures.style import GREY, house, legend, new_figure, style_of
 from bench.stats.intervals import mean_interval
@@ -38,7 +38,8 @@ PANELS = (
 )
 LEAST_SPAN = 0.2
 """Of the axis of lengths, as a share of the longest: less would make noise look like a trend."""
-DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
+Dash = str | tuple[float, tuple[float, ...]]
+DASHES: tuple[Dash, ...] = ("-", (0, (4, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
 
 
 def write_iterations(results: Path) -> tuple[list[Path], list[Row]]:
@@ -89,15 +90,15 @@ def _rows_of(folder: Path, about: Mapping[str, Any], start: Sequence[RunRecord])
         "pairs_from": spec["pairs"],
         **{name: spec[name] for name in ("reference", "prompts", "samples", "fresh", "temperature", "seed")},
     }
-    found: dict[EvaluationSpec, list[tuple[int, RunRecord]]] = {}
-    for place in finished(folder, "round-*/runs/*/evals/*"):
-        record, number = read_record(place), int(place.relative_to(folder).parts[0].removeprefix("round-"))
-        found.setdefault(_settings(record), []).append((number, record))
-    if not found:
+    by_settings: dict[EvaluationSpec, list[tuple[int, RunRecord]]] = {}
+    for path in finished(folder, "round-*/runs/*/evals/*"):
+        record, number = read_record(path), int(path.relative_to(folder).parts[0].removeprefix("round-"))
+        by_settings.setdefault(_settings(record), []).append((number, record))
+    if not by_settings:
         return
     # Rounds that were measured in two ways are told of in the one that most of them have.
-    settings = max(found, key=lambda each: (len(found[each]), each.digest()))
-    for number, record in found[settings]:
+    settings = max(by_settings, key=lambda each: (len(by_settings[each]), each.digest()))
+    for number, record in by_settings[settings]:
         yield _row(record, same, number=number, counts=_counts(folder / f"round-{number}"))
     for record in start:
         if record.spec.model.content == spec["model"]["content"] and _settings(record) == settings:
@@ -109,16 +110,16 @@ def _settings(record: RunRecord) -> EvaluationSpec:
     return record.evaluation.model_copy(update={"against": None, "split": "test"})
 
 
-def _row(record: RunRecord, same: Row, *, number: int, counts: Mapping[str, Any]) -> Row:
-    found = {name: record.metric(name) for name in (*MEASURES, *ASIDE)}
-    target = found["target"]
+def _row(record: RunRecord, same: Row, *, number: int, counts: Mapping[str, object]) -> Row:
+    metrics = {name: record.metric(name) for name in (*MEASURES, *ASIDE)}
+    target = metrics["target"]
     return {
         **dict.fromkeys(COLUMNS),
         **same,
         "round": number,
         "split": record.evaluation.split,
         "status": record.status,
-        **{name: None if metric is None else metric.value for name, metric in found.items()},
+        **{name: None if metric is None else metric.value for name, metric in metrics.items()},
         "target_stderr": None if target is None else target.stderr,
         **counts,
         "run": record.key,
@@ -126,7 +127,7 @@ def _row(record: RunRecord, same: Row, *, number: int, counts: Mapping[str, Any]
     }
 
 
-def _counts(folder: Path) -> dict[str, Any]:
+def _counts(folder: Path) -> dict[str, object]:
     try:
         counts = json.loads((folder / "pairs" / "counts.json").read_text(encoding="utf-8"))
         about = json.loads((folder / "labels" / "about.json").read_text(encoding="utf-8"))
@@ -138,16 +139,16 @@ def _counts(folder: Path) -> dict[str, Any]:
 def variants(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return the rows of each variant, loops that differ by seed alone, under a name as short as tells them apart."""
     parts = ("objective", "setting", "judge", "pairs_from", "reference", "prompts", "samples", "fresh", "temperature")
-    told = [name for name in parts[1:] if len({row[name] for row in rows}) > 1 and name != "setting"]
+    differing = [name for name in parts[1:] if len({row[name] for row in rows}) > 1 and name != "setting"]
     by_objective: dict[str, set[str]] = {}
     for row in rows:
         by_objective.setdefault(row["objective"], set()).add(row["setting"])
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         extra = [row["setting"]] if len(by_objective[row["objective"]]) > 1 else []
-        extra += [f"{name.removesuffix('_from')} {row[name]}" for name in told]
-        found.setdefault(", ".join([row["objective"], *map(str, extra)]), []).append(row)
-    return dict(sorted(found.items()))
+        extra += [f"{name.removesuffix('_from')} {row[name]}" for name in differing]
+        groups.setdefault(", ".join([row["objective"], *map(str, extra)]), []).append(row)
+    return dict(sorted(groups.items()))
 
 
 def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
@@ -158,10 +159,10 @@ def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
         return []
     if measures[0][0] not in ("target", "gold_reward") and any(_known(row["win_rate"]) for row in rows):
         measures.insert(0, ("win_rate", "wins over the first start model [%]"))
-    found = variants(rows)
+    by_variant = variants(rows)
     look = looks(sorted({row["objective"] for row in rows}))
     # What differs besides the objective is told by the dashes, the same ones for every objective.
-    ways = sorted({name.removeprefix(own[0]["objective"]) for name, own in found.items()})
+    ways = sorted({name.removeprefix(own[0]["objective"]) for name, own in by_variant.items()})
     with house(style):
         across = 2 if len(measures) > 3 else len(measures)
         figure = new_figure(style, height=2.1 * -(-len(measures) // across), columns=2)
@@ -169,7 +170,7 @@ def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
         for spare in panels[len(measures) :]:
             spare.set_axis_off()
         for axes, (name, label) in zip(panels, measures, strict=False):
-            for variant, own in found.items():
+            for variant, own in by_variant.items():
                 objective = own[0]["objective"]
                 dash = DASHES[ways.index(variant.removeprefix(objective)) % len(DASHES)]
                 _lines(axes, own, name, look=look[objective], dash=dash, label=variant)
@@ -179,7 +180,7 @@ def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
         return save(figure, stem, formats=FORMATS)
 
 
-def _lines(axes: "Axes", rows: Sequence[Row], name: str, *, look: Any, dash: Any, label: str) -> None:
+def _lines(axes: "Axes", rows: Sequence[Row], name: str, *, look: Look, dash: Dash, label: str) -> None:
     loops: dict[str, list[Row]] = {}
     for row in rows:
         if _known(row[name]):
@@ -214,8 +215,8 @@ def _finish(axes: "Axes", label: str, *, widened: bool) -> None:
 
 def rounds_tables(rows: Sequence[Row]) -> "list[Table]":
     """Return the tables that end a command, one a variant: a row a round, means over seeds on test prompts."""
-    found = variants([row for row in rows if row["split"] == "test"])
-    return [_table(name, own) for name, own in found.items()]
+    by_variant = variants([row for row in rows if row["split"] == "test"])
+    return [_table(name, own) for name, own in by_variant.items()]
 
 
 def _table(name: str, rows: Sequence[Row]) -> "Table":
@@ -244,10 +245,10 @@ def _mean(rows: Sequence[Row], name: str, *, places: int) -> str:
     values = [float(row[name]) for row in rows if _known(row[name])]
     if not values:
         return "–"
-    found = mean_interval(values)
-    spread = f"±{found.half:.{places}f}" if name == "target" and not math.isnan(found.half) else ""
-    return f"{found.mean:z.{places}f}{spread}".replace("-", "−")
+    interval = mean_interval(values)
+    spread = f"±{interval.half:.{places}f}" if name == "target" and not math.isnan(interval.half) else ""
+    return f"{interval.mean:z.{places}f}{spread}".replace("-", "−")
 
 
-def _known(value: Any) -> bool:
+def _known(value: float | None) -> bool:
     return value is not None and not math.isnan(value)

@@ -50,27 +50,27 @@ CELL, LINE, LANE = 0.23, 0.15, 0.055
 
 def comparisons(group: Group, style: Style) -> Iterator[Drawing]:
     """Draw win matrix and mean ranks of the best settings on test, from one set of paired tests."""
-    found = versus(group)
-    if len(found.scores) >= 2:
-        yield _win_matrix(found, style)
-    if len(found.scores) >= 3 and found.p:
-        yield _critical_difference(found, looks(best_first(group)), style)
+    tests = versus(group)
+    if len(tests.scores) >= 2:
+        yield _win_matrix(tests, style)
+    if len(tests.scores) >= 3 and tests.p:
+        yield _critical_difference(tests, looks(best_first(group)), style)
 
 
-def _win_matrix(found: Versus, style: Style) -> Drawing:
+def _win_matrix(tests: Versus, style: Style) -> Drawing:
     """Draw the probability that the row beats the column on a prompt, in per cent; * where the mean targets differ."""
-    columns: Columns = 1 if len(found.scores) <= FEW else 2
-    names = list(found.scores)
+    columns: Columns = 1 if len(tests.scores) <= FEW else 2
+    names = list(tests.scores)
     most = next(
         n for n in range(len(names), 1, -1) if n == 2 or _room(names[:n], style, columns) >= n * CELL * style.scale
     )
     names = names[:most]
-    rows = [_win_row(one, other, found) for one in names for other in names if one != other]
+    rows = [_win_row(one, other, tests) for one in names for other in names if one != other]
     side = min(_room(names, style, columns), 0.36 * style.scale * len(names))
     figure = new_figure(style, height=(side + _length(names, style)) / style.scale + 0.6, columns=columns)
     axes = figure.subplots()
-    _draw_cells(axes, names, rows, style)
-    part = "" if len(names) == len(found.scores) else f"\nthe best {len(names)} of {len(found.scores)}"
+    _draw_cells(axes, names, rows)
+    part = "" if len(names) == len(tests.scores) else f"\nthe best {len(names)} of {len(tests.scores)}"
     axes.set_xlabel(f"* targets differ: paired test, Holm, p < 0.05{part}", fontsize="small")
     return Drawing("win-matrix", figure, rows)
 
@@ -85,27 +85,27 @@ def _length(names: Sequence[str], style: Style) -> float:
     return max(map(len, names)) * LETTER * style.font / 72
 
 
-def _win_row(one: str, other: str, found: Versus) -> Row:
-    won = probability_of_improvement(found.scores[one], found.scores[other])
-    pair = (one, other) if (one, other) in found.p else (other, one)
-    p, adjusted = found.p.get(pair, np.nan), found.adjusted.get(pair, np.nan)
+def _win_row(one: str, other: str, tests: Versus) -> Row:
+    won = probability_of_improvement(tests.scores[one], tests.scores[other])
+    pair = (one, other) if (one, other) in tests.p else (other, one)
+    p, adjusted = tests.p.get(pair, np.nan), tests.adjusted.get(pair, np.nan)
     numbers = {"improvement": won.mean, "low": won.low, "high": won.high, "p": p, "p_holm": adjusted}
-    return {"objective": one, "against": other, **numbers, "differs": found.differ(one, other)}
+    return {"objective": one, "against": other, **numbers, "differs": tests.differ(one, other)}
 
 
-def _draw_cells(axes: "Axes", names: Sequence[str], rows: Sequence[Row], style: Style) -> None:
+def _draw_cells(axes: "Axes", names: Sequence[str], rows: Sequence[Row]) -> None:
     from matplotlib import colormaps
     from matplotlib.ticker import PercentFormatter
 
-    place = {name: at for at, name in enumerate(names)}
+    index = {name: at for at, name in enumerate(names)}
     table = np.full((len(names), len(names)), np.nan)
     for row in rows:
-        table[place[row["objective"]], place[row["against"]]] = row["improvement"]
+        table[index[row["objective"]], index[row["against"]]] = row["improvement"]
     edges = np.arange(len(names) + 1) - 0.5
     # both ends of the map are told apart by colour-blind readers, and its middle is «no better»
     mesh = axes.pcolormesh(edges, edges, table, cmap=colormaps["RdBu"], vmin=0, vmax=1, edgecolors="white", linewidth=1)
     for row in rows:
-        x, y, share = place[row["against"]], place[row["objective"]], row["improvement"]
+        x, y, share = index[row["against"]], index[row["objective"]], row["improvement"]
         text = f"{100 * share:.0f}" + ("*" if row["differs"] else "")
         ink = "white" if abs(share - 0.5) > 0.33 else "black"
         axes.text(x, y, text, ha="center", va="center", color=ink, fontsize="small")
@@ -121,11 +121,11 @@ def _draw_cells(axes: "Axes", names: Sequence[str], rows: Sequence[Row], style: 
     bar.set_label("P(row beats column)")
 
 
-def _critical_difference(found: Versus, look: dict[str, Look], style: Style) -> Drawing:
+def _critical_difference(tests: Versus, look: dict[str, Look], style: Style) -> Drawing:
     """Draw the mean rank over prompts of each objective; a bar joins neighbours that no test tells apart."""
-    ranks = average_ranks({name: scores.mean(axis=0) for name, scores in found.scores.items()})
+    ranks = average_ranks({name: scores.mean(axis=0) for name, scores in tests.scores.items()})
     names = sorted(ranks, key=lambda name: (ranks[name], name))
-    runs = alike(names, found)
+    runs = indistinct_runs(names, tests)
     lanes = _lanes(runs)
     half = -(-len(names) // 2)
     bars = max(lanes, default=-1) + 1
@@ -138,11 +138,11 @@ def _critical_difference(found: Versus, look: dict[str, Look], style: Style) -> 
         {
             "objective": name,
             "mean_rank": ranks[name],
-            "prompts": found.scores[name].shape[1],
-            "seeds": found.scores[name].shape[0],
-            "bars": " ".join(str(at + 1) for at, (first, last) in enumerate(runs) if first <= place <= last),
+            "prompts": tests.scores[name].shape[1],
+            "seeds": tests.scores[name].shape[0],
+            "bars": " ".join(str(at + 1) for at, (first, last) in enumerate(runs) if first <= index <= last),
         }
-        for place, name in enumerate(names)
+        for index, name in enumerate(names)
     ]
     return Drawing("critical-difference", figure, rows)
 
@@ -182,10 +182,10 @@ def _draw_ranks(
         y = (0.12 + LANE * (lane + 0.5)) * style.scale
         ends = [ranks[names[first]] - 0.25 * room, ranks[names[last]] + 0.25 * room]
         axes.plot(ends, [y, y], color="black", linewidth=2.2 * rcParams["lines.linewidth"], solid_capstyle="butt")
-    for place, name in enumerate(names):
-        row = place if place < half else len(names) - 1 - place
+    for index, name in enumerate(names):
+        row = index if index < half else len(names) - 1 - index
         y = (0.12 + LANE * depth) * style.scale + (row + 0.6) * line
-        _draw_elbow(axes, name, ranks[name], y=y, left=place < half, look=look[name], size=size)
+        _draw_elbow(axes, name, ranks[name], y=y, left=index < half, look=look[name], size=size)
 
 
 def _draw_elbow(axes: "Axes", name: str, rank: float, *, y: float, left: bool, look: Look, size: float) -> None:
@@ -211,25 +211,25 @@ def _draw_elbow(axes: "Axes", name: str, rank: float, *, y: float, left: bool, l
 def _lanes(runs: Sequence[tuple[int, int]]) -> list[int]:
     """Return a lane for each run (in the order of their starts), so that runs in one lane do not touch."""
     ends: list[int] = []
-    found = []
+    lanes = []
     for first, last in runs:
         lane = next((at for at, end in enumerate(ends) if end < first), len(ends))
         ends[lane : lane + 1] = [last]
-        found.append(lane)
-    return found
+        lanes.append(lane)
+    return lanes
 
 
 def versus(group: Group) -> Versus:
     """Return the paired tests of each pair of objectives, over the test seeds that all have and their prompts."""
-    found = matched(group)
-    scores = {name: found[name] for name in sorted(found, key=lambda name: (-float(found[name].mean()), name))}
+    targets = matched(group)
+    scores = {name: targets[name] for name in sorted(targets, key=lambda name: (-float(targets[name].mean()), name))}
     pairs = list(combinations(scores, 2))
     tests = paired_tests([(scores[first], scores[second]) for first, second in pairs])
     ps = {pair: test.p for pair, test in zip(pairs, tests, strict=True) if np.isfinite(test.p)}
     return Versus(scores, ps, dict(zip(ps, holm(list(ps.values())), strict=True)))
 
 
-def alike(ordered: Sequence[str], found: Versus) -> list[tuple[int, int]]:
+def indistinct_runs(ordered: Sequence[str], tests: Versus) -> list[tuple[int, int]]:
     """Return the longest runs (first, last) of two or more neighbours in ``ordered`` no two of which differ.
 
     A run ends before the first objective that differs from any in it, so no bar joins two that differ; two that do not
@@ -239,7 +239,7 @@ def alike(ordered: Sequence[str], found: Versus) -> list[tuple[int, int]]:
     for first in range(len(ordered)):
         last = first
         while last + 1 < len(ordered) and not any(
-            found.differ(ordered[at], ordered[last + 1]) for at in range(first, last + 1)
+            tests.differ(ordered[at], ordered[last + 1]) for at in range(first, last + 1)
         ):
             last += 1
         if last > first and (not runs or last > runs[-1][1]):

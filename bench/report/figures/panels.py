@@ -3,18 +3,19 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.report.analysis.settings import Group, plotted_split
 from bench.report.figures.colours import Look, best_first, looks
 from bench.report.figures.grid import Grid, arrange, fit, open_page, panel_width, y_limits
-from bench.report.figures.saving import Drawing, Row
+from bench.report.figures.saving import Drawing, Row, numbers
 from bench.report.figures.style import BLUE, GREY, VERMILLION, Style, legend, scale_x, short
-from bench.report.figures.sweep import Second, rows_of, second_of, swept
+from bench.report.figures.sweep import SecondParameter, rows_of, second_parameter, swept_parameters
 from bench.report.tables.text import reward_label, target_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 SYMBOLS = {"beta": "β", "gamma": "γ", "alpha": "α", "tau": "τ", "lambda": "λ", "learning_rate": "learning rate"}
 DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (1, 2)))
@@ -57,8 +58,8 @@ def score_vs_parameter(group: Group, style: Style) -> Iterator[Drawing]:
     split = plotted_split(group)
     named = {"target": target_label(group), "gold_reward": reward_label(group)}
     layers = [[Series(name, f"{label},\n{split}")] for name, label in named.items()]
-    for parameter, objectives in swept(group).items():
-        second = second_of(group, objectives, parameter)
+    for parameter, objectives in swept_parameters(group).items():
+        second = second_parameter(group, objectives, parameter)
         items = _items(group, dict.fromkeys(objectives, parameter), layers, second=second, main=parameter)
         yield from _pages(f"score-vs-{parameter}", items, layers, style=style, parameter=parameter, second=second)
 
@@ -72,9 +73,9 @@ def logp_shift(group: Group, style: Style) -> Iterator[Drawing]:
     chosen = Series("chosen_shift", label, BLUE, "o", legend="chosen")
     rejected = Series("rejected_shift", label, VERMILLION, "s", filled=False, legend="rejected")
     axis: dict[str, str] = {}
-    for parameter, objectives in swept(group).items():
+    for parameter, objectives in swept_parameters(group).items():
         axis = dict.fromkeys(objectives, parameter) | axis
-    main = next(iter(swept(group)), "beta")
+    main = next(iter(swept_parameters(group)), "beta")
     layers = [[chosen, rejected]]
     yield from _pages(
         "logp-shift",
@@ -87,7 +88,7 @@ def logp_shift(group: Group, style: Style) -> Iterator[Drawing]:
 
 
 def _items(
-    group: Group, axis: dict[str, str], layers: Sequence[Sequence[Series]], *, second: Second | None, main: str
+    group: Group, axis: dict[str, str], layers: Sequence[Sequence[Series]], *, second: SecondParameter | None, main: str
 ) -> list[Item]:
     items = []
     # every panel has its name above it, so that each may have its colour, however many there are
@@ -108,20 +109,20 @@ def _pages(
     *,
     style: Style,
     parameter: str,
-    second: Second | None,
+    second: SecondParameter | None,
 ) -> Iterator[Drawing]:
     grid = fit(max(1, len(items)), layers=len(layers), style=style)
     limits = [_limits(items, layer, cut=layers[layer][0].name == "target") for layer in range(grid.layers)]
     for page, first in enumerate(range(0, len(items), grid.items), start=1):
-        shown = items[first : first + grid.items]
-        figure, columns = open_page(grid, len(shown), style=style)
+        page_items = items[first : first + grid.items]
+        figure, columns = open_page(grid, len(page_items), style=style)
         width = panel_width(figure, grid, style)
-        for item, column in zip(shown, columns, strict=True):
+        for item, column in zip(page_items, columns, strict=True):
             _draw_item(item, column, layers, style=style, limits=limits, width=width, small=grid.small)
-        top = legend(figure, style, *_legend(shown, layers, grid, second=second))
+        top = legend(figure, style, *_legend(page_items, layers, grid, second=second))
         labels, below = [layer[0].label for layer in layers], SYMBOLS.get(parameter, parameter)
         arrange(figure, columns, grid, style=style, labels=labels, xlabel=below, top=top)
-        rows = [row for item in shown for layer in item.layers[: grid.layers] for part in layer for row in part]
+        rows = [row for item in page_items for layer in item.layers[: grid.layers] for part in layer for row in part]
         yield Drawing(name if page == 1 else f"{name}-{page}", figure, rows)
 
 
@@ -152,25 +153,26 @@ def _draw(axes: "Axes", rows: Sequence[Row], *, color: str, series: Series, look
     kind = {name: [row for row in rows if row["kind"] == name] for name in ("mean", "seed", "failed", "start")}
     for row in kind["start"]:
         axes.axhline(row["y"], color=GREY, linestyle=(0, (4, 2)), linewidth=0.75 * width, zorder=1)
-    axes.plot(_of(kind["seed"], "x"), _of(kind["seed"], "y"), "_", color=color, markersize=1.5 * size)
+    axes.plot(numbers(kind["seed"], "x"), numbers(kind["seed"], "y"), "_", color=color, markersize=1.5 * size)
     for line in sorted({row["line"] for row in kind["mean"]}):
         joined, shade = [row for row in kind["mean"] if row["line"] == line], tint(color, max(0, line))
         lined = any(row["line"] >= 0 for row in kind["mean"])
         strong = 0.35 if lined and line < 0 else 1.0
         dash = ("" if line < 0 else DASHES[line]) if series.filled else "--"
-        xs, ys = _of(joined, "x"), _of(joined, "y")
+        xs, ys = numbers(joined, "x"), numbers(joined, "y")
         axes.vlines(
-            xs, _of(joined, "low"), _of(joined, "high"), color=shade, linewidth=0.65 * width, alpha=0.8 * strong
+            xs, numbers(joined, "low"), numbers(joined, "high"), color=shade, linewidth=0.65 * width, alpha=0.8 * strong
         )
         face: Row = {"mfc": shade if series.filled else "white", "alpha": strong, "zorder": 3}
         axes.plot(xs, ys, color=shade, linestyle=dash, marker=series.marker or look.marker, **face)
     best = [row for row in kind["mean"] if row["best"]]
     star: Row = {"color": color, "markersize": 2.3 * size, "mec": "black", "mew": 0.5 * width, "zorder": 5}
-    axes.plot(_of(best, "x"), _of(best, "y"), "*", **star)
+    axes.plot(numbers(best, "x"), numbers(best, "y"), "*", **star)
     below = [row["x"] for row in kind["mean"] if row["y"] < floor]
-    axes.plot(below, [0.02] * len(below), marker=CARET, linestyle="", color=color, transform=_edge(axes), clip_on=False)
-    failed = _of(kind["failed"], "x")
-    axes.plot(failed, [0.06] * len(failed), "x", color="black", transform=_edge(axes))
+    edge = axes.get_xaxis_transform()
+    axes.plot(below, [0.02] * len(below), marker=CARET, linestyle="", color=color, transform=edge, clip_on=False)
+    failed = numbers(kind["failed"], "x")
+    axes.plot(failed, [0.06] * len(failed), "x", color="black", transform=edge)
 
 
 def tint(color: str, step: int) -> str:
@@ -181,14 +183,6 @@ def tint(color: str, step: int) -> str:
     return to_hex(tuple(part + (1 - part) * share for part in to_rgb(color)))
 
 
-def _edge(axes: "Axes") -> Any:
-    return axes.get_xaxis_transform()
-
-
-def _of(rows: Sequence[Row], name: str) -> list[float]:
-    return [float(row[name]) for row in rows]
-
-
 def _limits(items: Sequence[Item], layer: int, *, cut: bool) -> tuple[float, float]:
     rows = [row for item in items for part in item.layers[layer] for row in part]
     ends = [row[end] for row in rows for end in ("low", "high") if end in row]
@@ -196,8 +190,8 @@ def _limits(items: Sequence[Item], layer: int, *, cut: bool) -> tuple[float, flo
 
 
 def _legend(
-    items: Sequence[Item], layers: Sequence[Sequence[Series]], grid: Grid, *, second: Second | None
-) -> tuple[list[Any], list[str]]:
+    items: Sequence[Item], layers: Sequence[Sequence[Series]], grid: Grid, *, second: SecondParameter | None
+) -> "tuple[list[Line2D], list[str]]":
     """Return the legend's entries, of what is drawn somewhere."""
     from matplotlib import rcParams
     from matplotlib.lines import Line2D

@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.core.record import START, RunRecord
 from bench.core.results import load_records
 from bench.core.specs import ProblemSpec
 from bench.errors import RunError
 from bench.report.figures.colours import colour_of
-from bench.report.figures.saving import FORMATS, Drawing, save
+from bench.report.figures.saving import FORMATS, Drawing, Row, save
 from bench.report.figures.style import GREY, Style, house, legend, new_figure, style_of
 from bench.report.tables.leaderboard import csv_text
 from bench.utils.files import write_text_whole
@@ -19,7 +19,6 @@ from bench.utils.files import write_text_whole
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = dict[str, Any]
 REACHED = 1e-3
 """KL in nats below which an optimum counts as reached."""
 DASHES = ("-", "--", ":", "-.")
@@ -118,14 +117,14 @@ def overoptimisation(records: Iterable[RunRecord], style: Style) -> Iterator[Dra
 
 def optima(records: Iterable[RunRecord], style: Style) -> Iterator[Drawing]:
     """KL of each objective's policy to its own optimum; one point for each problem in which that is known."""
-    found = [record for record in records if record.evaluation.split == "validation"]
-    rows = sorted((_reach(record) for record in found), key=lambda row: (row["objective"], row["problem"]))
+    validation = [record for record in records if record.evaluation.split == "validation"]
+    rows = sorted((_reach(record) for record in validation), key=lambda row: (row["objective"], row["problem"]))
     known = [row for row in rows if not math.isnan(row["kl_to_own_optimum"])]
     worst: Mapping[str, float] = {
         name: max(row["kl_to_own_optimum"] for row in known if row["objective"] == name)
         for name in {row["objective"] for row in known}
     }
-    names = sorted(worst, key=lambda name: worst[name])
+    names = sorted(worst, key=lambda name: (worst[name], name))
     figure = new_figure(style, height=0.9 + 0.14 * len(names), columns=1)
     axes = figure.subplots()
     for at, problem in enumerate(sorted({row["problem"] for row in known})):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
+"""One row of a table: texts and numbers by column, whose types differ from table to table."""
 FORMATS = ("pdf", "png", "svg")
 UNDATED: dict[str, dict[str, None]] = {
     "png": {"Software": None},
@@ -31,15 +32,20 @@ class Drawing:
     rows: Sequence[Row]
 
 
+def numbers(rows: Sequence[Row], name: str) -> list[float]:
+    """Return one column of the plotted numbers."""
+    return [float(row[name]) for row in rows]
+
+
 def formats_of(text: str) -> tuple[str, ...]:
     """Return the formats of «pdf,png,svg», sorted. Raises UsageError for another one, and for none at all."""
-    given = [part.strip().lower() for part in text.split(",") if part.strip()]
-    if not given:
-        raise UsageError(f"--formats {text!r} names no format", fix=f"--formats {','.join(FORMATS)}, or some of them")
-    for name in given:
+    names = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError(f"--formats must name one or more of {', '.join(FORMATS)} (got {text!r})", fix="--formats pdf")
+    for name in names:
         if name not in FORMATS:
-            raise UsageError(f"--formats {text!r}: {name!r} is no format", fix=did_you_mean(name, FORMATS))
-    return tuple(sorted(set(given)))
+            raise UsageError(f"--formats: unknown format {name!r}", fix=did_you_mean(name, FORMATS))
+    return tuple(sorted(set(names)))
 
 
 def save(figure: "Figure", stem: Path, *, formats: Sequence[str]) -> list[Path]:

@@ -1,16 +1,17 @@
 """The figures with one point a setting: what is gained against what it costs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.report.analysis.settings import Group, Setting, Split, interval, plotted_split, values
 from bench.report.figures.colours import Look, best_first, looks
 from bench.report.figures.grid import arrange, fit, open_page
-from bench.report.figures.saving import Drawing, Row
+from bench.report.figures.saving import Drawing, Row, numbers
 from bench.report.figures.style import Style, legend, new_figure
 from bench.report.tables.text import reward_label
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 OWN_TASKS = ("generation", "preference", "judge", "train", "exact")
@@ -36,14 +37,14 @@ def length_vs_reward(group: Group, style: Style) -> Iterator[Drawing]:
 def alignment_tax(group: Group, style: Style) -> Iterator[Drawing]:
     """Draw each lm-eval task's score against the KL to the start model (nats), one panel a task."""
     split = plotted_split(group)
-    found = {task: _task_rows(group, task, split) for task in _tasks(group)}
-    found = {task: rows for task, rows in found.items() if any(row["kind"] == "setting" for row in rows)}
+    tasks = {task: _task_rows(group, task, split) for task in _tasks(group)}
+    tasks = {task: rows for task, rows in tasks.items() if any(row["kind"] == "setting" for row in rows)}
     look = looks(best_first(group))
-    grid = fit(max(1, len(found)), layers=1, style=style)
-    for page, first in enumerate(range(0, len(found), grid.items), start=1):
-        shown = dict(list(found.items())[first : first + grid.items])
-        figure, columns = open_page(grid, len(shown), style=style)
-        for (axes, *_), ((task, name), rows) in zip(columns, shown.items(), strict=True):
+    grid = fit(max(1, len(tasks)), layers=1, style=style)
+    for page, first in enumerate(range(0, len(tasks), grid.items), start=1):
+        page_tasks = dict(list(tasks.items())[first : first + grid.items])
+        figure, columns = open_page(grid, len(page_tasks), style=style)
+        for (axes, *_), ((task, name), rows) in zip(columns, page_tasks.items(), strict=True):
             scatter(axes, rows, look, x="kl", y="score")
             axes.set_title(f"{task} {name}", pad=3)
             axes.margins(0.08, 0.12)
@@ -53,7 +54,7 @@ def alignment_tax(group: Group, style: Style) -> Iterator[Drawing]:
         yield Drawing(
             "alignment-tax" if page == 1 else f"alignment-tax-{page}",
             figure,
-            [row for part in shown.values() for row in part],
+            [row for part in page_tasks.values() for row in part],
         )
 
 
@@ -75,18 +76,18 @@ def scatter(axes: "Axes", rows: Sequence[Row], look: Mapping[str, Look], *, x: s
         plain = [row for row in points if not (row["best"] and one.named)]
         shape: Row = {"markersize": size if one.named else 0.6 * size, "markeredgewidth": 0, "alpha": 0.9}
         label = objective if points and one.named else "_"
-        axes.plot(_of(plain, x), _of(plain, y), marker=one.marker, label=label, **own, **shape)
+        axes.plot(numbers(plain, x), numbers(plain, y), marker=one.marker, label=label, **own, **shape)
         for row in points:
             if row["best"] and one.named:
                 own["zorder"] = 5
                 axes.plot([row[x]], [row[y]], "*", markersize=2.5 * size, mec="black", mew=0.15 * size, **own)
                 axes.plot([row[x]], [row[y]], one.marker, color="white", markersize=0.6 * size, mew=0, zorder=6)
     start = [row for row in rows if row["kind"] == "start"]
-    axes.plot(_of(start, x), _of(start, y), "o", mfc="white", mec="black", markersize=1.25 * size, zorder=7)
+    axes.plot(numbers(start, x), numbers(start, y), "o", mfc="white", mec="black", markersize=1.25 * size, zorder=7)
     axes.margins(x=0.06, y=0.08)
 
 
-def entries(axes: "Axes", look: Mapping[str, Look], *more: Any) -> tuple[list[Any], list[str]]:
+def entries(axes: "Axes", look: Mapping[str, Look], *more: "Artist") -> "tuple[list[Artist], list[str]]":
     """Return a legend's entries for ``scatter``: objectives best first, what belongs to all, and ``more`` handles."""
     from matplotlib import rcParams
     from matplotlib.lines import Line2D
@@ -107,10 +108,10 @@ def entries(axes: "Axes", look: Mapping[str, Look], *more: Any) -> tuple[list[An
 
 
 def _row(setting: Setting, x: str, y: str, split: Split) -> Row:
-    found = {name: interval(setting.records(split), name) for name in (x, y)}
+    intervals = {name: interval(setting.records(split), name) for name in (x, y)}
     return {**_named(setting, split)} | {
         f"{name}{end}": value
-        for name, one in found.items()
+        for name, one in intervals.items()
         for end, value in (("", one.mean), ("_low", one.low), ("_high", one.high))
     }
 
@@ -143,7 +144,3 @@ def _has(setting: Setting, names: Sequence[str], split: Split) -> bool:
 def _tasks(group: Group) -> list[tuple[str, str]]:
     records = (record for setting in group.settings for record in (*setting.validation, *setting.test))
     return sorted({(m.task, m.name) for record in records for m in record.metrics if not m.task.startswith(OWN_TASKS)})
-
-
-def _of(rows: Sequence[Row], name: str) -> list[float]:
-    return [float(row[name]) for row in rows]

@@ -4,11 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -65,10 +66,10 @@ STYLES = {
 def style_of(name: str, *, columns: int | None = None) -> Style:
     """Return the style of that name. Raises UsageError for an unknown one, and for columns other than 1 and 2."""
     if name not in STYLES:
-        raise UsageError(f"--style {name!r}: there is no such style", fix=did_you_mean(name, STYLES))
+        raise UsageError(f"--style: unknown style {name!r}", fix=did_you_mean(name, STYLES))
     if columns not in (None, 1, 2):
         raise UsageError(
-            f"--columns {columns}: a figure is 1 or 2 columns wide",
+            f"--columns must be 1 or 2 (got {columns})",
             fix="--columns 1 or --columns 2; leave it out, and each figure takes what it needs",
         )
     return replace(STYLES[name], columns=columns)  # type: ignore[arg-type]  # checked above
@@ -97,7 +98,7 @@ def new_figure(style: Style, *, height: float, columns: Columns = 1) -> "Figure"
     return Figure(figsize=(style.width(columns), high), dpi=style.dpi, layout=solver)
 
 
-def legend(figure: "Figure", style: Style, handles: Sequence[Any], labels: Sequence[str]) -> float:
+def legend(figure: "Figure", style: Style, handles: "Sequence[Artist]", labels: Sequence[str]) -> float:
     """Put one legend above all axes, as many entries in a line as fit; return its height, inches.
 
     On paper the figure grows by that height, so that the axes keep theirs, but never beyond the page.
@@ -143,13 +144,13 @@ def log_ticks(low: float, high: float, *, most: int) -> list[float]:
     Where even the decades are more, every second (third, …) of them.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
+    ticks: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):
-        found = [float(f"{step}e{power}") for power in decades for step in steps]
-        found = [value for value in found if low <= value <= high]
-        if len(found) <= most:
-            return found
-    return found[:: -(-len(found) // max(1, most))]
+        ticks = [float(f"{step}e{power}") for power in decades for step in steps]
+        ticks = [value for value in ticks if low <= value <= high]
+        if len(ticks) <= most:
+            return ticks
+    return ticks[:: -(-len(ticks) // max(1, most))]
 
 
 def short(value: float) -> str:
@@ -178,7 +179,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return low - edge, high + edge
 
 
-def _rc(style: Style) -> dict[str, Any]:
+def _rc(style: Style) -> dict[str, object]:
     lines = {
         "axes.linewidth": 0.6,
         "grid.linewidth": 0.5,

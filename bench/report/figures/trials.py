@@ -70,12 +70,12 @@ def variance(group: Group, style: Style) -> Iterator[Drawing]:
 
 
 def _trial_rows(group: Group, objective: str) -> list[Row]:
-    found = [s for s in group.settings if s.objective == objective and s.validation]
-    reached = [_target(setting) for setting in found]
+    settings = [s for s in group.settings if s.objective == objective and s.validation]
+    reached = [_target(setting) for setting in settings]
     if all(map(math.isnan, reached)):
         return []
     bests = expected_best(reached, rng=np.random.default_rng(SEED), resamples=RESAMPLES)
-    same = {"objective": objective, "trials": len(found), "failed": sum(map(math.isnan, reached))}
+    same = {"objective": objective, "trials": len(settings), "failed": sum(map(math.isnan, reached))}
     return [{**same, "n": n, "best": b.mean, "low": b.low, "high": b.high} for n, b in enumerate(bests, start=1)]
 
 
@@ -101,7 +101,7 @@ def _draw_lines(axes: "Axes", rows: Sequence[Row], look: Mapping[str, Look]) -> 
 
 
 def _variance_row(name: str, table: np.ndarray) -> Row:
-    found = variance_components(table)
-    parts = {cause: getattr(found, cause) for cause in CAUSES}
-    shares = {f"{cause}_share": getattr(found, f"{cause}_share") for cause in CAUSES}
+    components = variance_components(table)
+    parts = {cause: getattr(components, cause) for cause in CAUSES}
+    shares = {f"{cause}_share": getattr(components, f"{cause}_share") for cause in CAUSES}
     return {"objective": name, "seeds": table.shape[0], "prompts": table.shape[1], **parts, **shares}

@@ -8,7 +8,7 @@ from typing import Literal
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.settings import Split
 from bench.report.tables.column import Column, Entry, entries
-from bench.report.tables.columns import shown_columns
+from bench.report.tables.columns import output_columns
 from bench.report.tables.format import Format, Value
 from bench.report.tables.text import NOTHING
 from bench.stats.intervals import Interval
@@ -62,7 +62,7 @@ class Cell:
 
 def page_columns(comparison: Comparison) -> list[PageColumn]:
     """Return the columns that have a value in some row; the scores are there once a split."""
-    columns = shown_columns(comparison.group, "page")
+    columns = output_columns(comparison.group, "page")
     at = next(index for index, column in enumerate(columns) if column.by_split != "both")
     last = max(index for index, column in enumerate(columns) if column.by_split != "both") + 1
     rows: dict[Split, list[Entry]] = {

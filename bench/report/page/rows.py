@@ -10,7 +10,7 @@ from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Setting, interval, values
 from bench.report.figures.colours import best_first, colour_of, looks
 from bench.report.figures.style import GREY
-from bench.report.tables.columns import STATUSES
+from bench.report.tables.columns import FLAGGED, STATUSES
 from bench.stats.intervals import LEVEL
 
 DEGENERATE = {
@@ -19,8 +19,6 @@ DEGENERATE = {
     "constant_share": "one token throughout",
     "repeated_share": "word for word another prompt's",
 }
-SUSPECT = 0.05
-"""Share of degenerate completions above which a setting is flagged."""
 MARKS = {
     "o": "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9z",
     "s": "M2 2h8v8h-8z",
@@ -96,10 +94,10 @@ def row_name(setting: Setting, *, number: int) -> str:
 
 
 def degenerate_notes(setting: Setting) -> tuple[str, ...]:
-    """Return what share of the completions is no answer, a phrase for each kind above ``SUSPECT``."""
+    """Return what share of the completions is no answer, a phrase for each kind above ``FLAGGED``."""
     records = setting.test if values(setting.test, "empty_share", task="generation") else setting.validation
     shares = {text: interval(records, name, task="generation").mean for name, text in DEGENERATE.items()}
-    return tuple(f"{100 * share:.0f} % {text}" for text, share in shares.items() if share > SUSPECT)
+    return tuple(f"{100 * share:.0f} % {text}" for text, share in shares.items() if share > FLAGGED)
 
 
 def verdict(comparison: Comparison) -> Verdict | None:

@@ -51,7 +51,7 @@ def csv_columns(groups: Sequence[Group]) -> list[Column]:
     return sorted(kept, key=lambda column: SECTIONS.index(column.csv or ""))
 
 
-def shown_columns(group: Group, output: Output) -> list[Column]:
+def output_columns(group: Group, output: Output) -> list[Column]:
     """Return the columns of one output for people."""
     return [column for column in columns_of([group]) if output in column.shows]
 
@@ -106,7 +106,7 @@ def _setting_columns(*, several_rates: bool) -> list[Column]:
         Column("suite_version", "suite version", _of_group(lambda group: group.suite_version), csv="setting"),
         Column("model", "model", _of_group(lambda group: group.model), csv="setting"),
         Column("data", "data", _of_group(lambda group: group.data), csv="setting"),
-        Column("preset", "preset", _of_group(lambda group: group.tuning.get("preset")), csv="choice"),
+        Column("preset", "preset", _of_group(lambda group: group.preset), csv="choice"),
         Column("objective_version", "version", lambda entry: entry.setting.objective_version, csv="choice"),
         Column("best", "best", lambda entry: entry.setting.best, csv="choice"),
         Column(

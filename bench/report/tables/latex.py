@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from bench.report.analysis.comparison import Comparison, score_interval
 from bench.report.analysis.settings import Group, Setting
 from bench.report.tables.column import Column, Entry, entries
-from bench.report.tables.columns import FLAGGED, is_degenerate, shown_columns
+from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.format import Value
 from bench.report.tables.text import is_rate, target_formula, terms
 from bench.stats.intervals import Interval
@@ -85,7 +85,7 @@ def _escaped(char: str) -> str:
 def _group(comparison: Comparison, number: int) -> str:
     group = comparison.group
     rows = [entry for entry in entries(comparison) if entry.setting.best or entry.setting is group.start]
-    columns = [_column(column, rows, comparison) for column in shown_columns(group, "latex")]
+    columns = [_column(column, rows, comparison) for column in output_columns(group, "latex")]
     columns = columns[:3] + [c for c in columns[3:] if any(cell not in ("", "--", NOTHING) for cell in c.cells)]
     label = "tab:leaderboard" if number == 1 else f"tab:leaderboard-{number}"
     tables = []

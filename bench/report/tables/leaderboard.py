@@ -208,7 +208,7 @@ def _rows(group: Group, setting: Setting, record: RunRecord) -> list[dict[str, C
     spec = record.spec
     shared: dict[str, Cell] = {
         "protocol": group.protocol,
-        "preset": group.tuning.get("preset"),
+        "preset": group.preset,
         "suite": group.suite,
         "suite_version": group.suite_version,
         "model": group.model,

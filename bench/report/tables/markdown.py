@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
 from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
-from bench.report.tables.columns import FLAGGED, is_degenerate, shown_columns
+from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.gain import no_gain_text
 from bench.report.tables.text import target_meaning, terms_text
 
@@ -55,7 +55,7 @@ def _section(comparison: Comparison) -> str:
     head = f"## {group.suite} (version {group.suite_version})\n\n"
     head += f"Start model {_code(group.model)}, data {_code(group.data)}.\n\n"
     head += f"Protocol `{group.protocol}`: {terms_text(group.tuning)}.\n"
-    table = _table(shown_columns(group, "markdown"), comparison, entries(comparison), output="markdown")
+    table = _table(output_columns(group, "markdown"), comparison, entries(comparison), output="markdown")
     flagged = any(is_degenerate(setting) for setting in (*group.settings, *([group.start] if group.start else [])))
     notes = NOTES.format(
         target=target_meaning(group),
@@ -69,7 +69,7 @@ def _section(comparison: Comparison) -> str:
 
 
 def _sweeps(comparison: Comparison) -> str:
-    columns = shown_columns(comparison.group, "sweeps")
+    columns = output_columns(comparison.group, "sweeps")
     table = _table(columns, comparison, objective_entries(comparison), output="sweeps")
     return table + "\n" + SWEEP_NOTES.format(widest=comparison.budgets[-1])
 

@@ -8,7 +8,7 @@ from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.settings import Group, Setting, Split, plotted_split
 from bench.report.tables.column import Column, Entry
-from bench.report.tables.columns import FLAGGED, is_degenerate, shown_columns
+from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.gain import no_gain_text
 from bench.report.tables.text import NOTHING, setting_text, target_formula, terms_text
 
@@ -43,8 +43,8 @@ def _summary(comparison: Comparison) -> "Table":
     table.add_column("", justify="left", no_wrap=True, overflow="fold")
     table.add_column("objective, setting", justify="left", overflow="fold")
     cells = [["★" if setting.best else "" for setting in settings], names]
-    for heading, column, shown in _columns(comparison, split):
-        texts = [_narrow(column, Entry(comparison, setting, None, shown)) for setting in settings]
+    for heading, column, column_split in _columns(comparison, split):
+        texts = [_narrow(column, Entry(comparison, setting, None, column_split)) for setting in settings]
         if any(text != NOTHING for text in texts):
             table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
             cells.append(texts)
@@ -56,7 +56,7 @@ def _summary(comparison: Comparison) -> "Table":
 def _columns(comparison: Comparison, split: Split) -> list[tuple[str, Column, Split]]:
     """Return the columns of numbers, each with its heading and the prompts that it is of."""
     columns: list[tuple[str, Column, Split]] = []
-    for column in shown_columns(comparison.group, "terminal"):
+    for column in output_columns(comparison.group, "terminal"):
         # a word in each line: the columns of numbers are narrow
         heading = "\n".join([*column.heading(comparison, "terminal", unit=False).split(), *column.unit.split()])
         columns.append((heading, column, split))

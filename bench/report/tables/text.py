@@ -1,8 +1,7 @@
 """Wording of tables and figures: names of the target and the reward, terms, settings and numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from bench.report.analysis.settings import Group, Setting
 from bench.stats.intervals import Interval
@@ -53,32 +52,32 @@ def _judge(group: Group) -> str:
     return group.judges[0] if group.judges else "the gold reward"
 
 
-def terms(tuning: Mapping[str, Any]) -> list[str]:
+def terms(tuning: Mapping[str, object]) -> list[str]:
     """Return the terms of a protocol in words, «preset quick», «axes beta», …, as far as it has them."""
-    known = {name: tuning.get(name) for name in ("preset", "axes", "trials", "steps", "pairs")}
+    axes = tuning.get("axes")
     texts = [
-        f"preset {known['preset']}" if known["preset"] else None,
-        f"axes {', '.join(known['axes']) or 'none'}" if known["axes"] is not None else None,
-        _counted(known["trials"], "trial", f" of each objective ({tuning.get('sampler', 'sampler unknown')})"),
+        f"preset {tuning['preset']}" if tuning.get("preset") else None,
+        f"axes {', '.join(map(str, axes)) or 'none'}" if isinstance(axes, list | tuple) else None,
+        _counted(tuning.get("trials"), "trial", f" of each objective ({tuning.get('sampler', 'sampler unknown')})"),
         _seeds(tuning.get("seeds"), "choose"),
         _seeds(tuning.get("final_seeds"), "report"),
-        _counted(known["steps"], "step", ""),
-        _counted(known["pairs"], "pair", ""),
+        _counted(tuning.get("steps"), "step", ""),
+        _counted(tuning.get("pairs"), "pair", ""),
     ]
     return [text for text in texts if text is not None]
 
 
-def terms_text(tuning: Mapping[str, Any]) -> str:
+def terms_text(tuning: Mapping[str, object]) -> str:
     """Return the terms of a protocol in one line."""
     return " · ".join(terms(tuning)) or "terms unknown"
 
 
-def _seeds(seeds: Sequence[int] | None, purpose: str) -> str | None:
-    return None if seeds is None else _counted(len(seeds), "seed", f" to {purpose}")
+def _seeds(seeds: object, purpose: str) -> str | None:
+    return _counted(len(seeds), "seed", f" to {purpose}") if isinstance(seeds, list | tuple) else None
 
 
-def _counted(count: int | None, noun: str, after: str) -> str | None:
-    return None if count is None else f"{count:,} {noun}{'' if count == 1 else 's'}{after}"
+def _counted(count: object, noun: str, after: str) -> str | None:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}{after}" if isinstance(count, int) else None
 
 
 def setting_text(setting: Setting, group: Group, *, brief: bool = False) -> str:

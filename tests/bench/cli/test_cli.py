@@ -118,9 +118,9 @@ def test_tables_and_figure_data_come_back_byte_for_byte_from_the_records(finishe
 
 def test_reports_never_load_torch(finished):
     probe = (
-        "import sys\nfrom pathlib import Path\nfrom bench.cli.report_commands import make_figures, make_leaderboard\n"
-        f"results = Path({str(finished)!r})\nmake_leaderboard(results)\n"
-        "make_figures(results, style='paper', formats='svg', columns=None)\n"
+        "import sys\nfrom pathlib import Path\nfrom bench.cli.reports import figures, leaderboard\n"
+        f"results = Path({str(finished)!r})\nleaderboard(results)\n"
+        "figures(results, formats='svg')\n"
         "assert not {'torch', 'transformers', 'optuna'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)

@@ -70,7 +70,7 @@ def test_the_splits_of_a_folder_are_described_one_by_one(tmp_path):
         (["describe", "nowhere.jsonl"], "nowhere.jsonl does not exist"),
         (["describe", HERE / "trl_implicit_text.jsonl"], "unknown where the prompt ends"),
         (["describe", HERE / "alpaca.json", "--max-length", "5"], "add --model FOLDER"),
-        (["describe", HERE / "alpaca.json", "--out", "card.pdf"], "end it in one of .json, .md, .html"),
+        (["describe", HERE / "alpaca.json", "--out", "card.pdf"], "must end in .json, .md or .html"),
         (["describe", HERE / "alpaca.json", "--set", "forms=text"], "data.form"),
         (["describe", HERE / "alpaca.json", "--set", "pairs=some"], "data.pairs='some'"),
         (["describe", HERE / "alpaca.json", "--data-format", "alpacca"], "did you mean 'alpaca'"),

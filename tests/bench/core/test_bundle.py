@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from bench.cli.report_commands import publish_results
+from bench.cli.reports import publish
 from bench.core.bundle import BUNDLE, read_bundle, write_bundle
 from bench.core.results import load_records
 from bench.errors import RunError, UsageError
@@ -18,7 +18,7 @@ def test_what_is_published_makes_the_same_tables_as_the_runs(tmp_path):
     runs, published = tmp_path / "runs-here", tmp_path / "published"
     write_records(runs, study(("dpo", "ipo")))
     write_leaderboard(runs)
-    publish_results(runs, published, protocol=None)
+    publish(published, out=runs)
     for name in TABLES:
         assert (published / name).read_bytes() == (runs / name).read_bytes(), name
     assert load_records(published) == load_records(runs)
@@ -27,7 +27,7 @@ def test_what_is_published_makes_the_same_tables_as_the_runs(tmp_path):
 
 def test_one_protocol_is_published_alone(tmp_path):
     write_records(tmp_path / "r", [*study(("dpo",)), *study(("ipo",), protocol="q" * 16)])
-    publish_results(tmp_path / "r", tmp_path / "p", protocol="qqqq")
+    publish(tmp_path / "p", out=tmp_path / "r", protocol="qqqq")
     assert {record.protocol for record in load_records(tmp_path / "p")} == {"q" * 16}
 
 

@@ -108,7 +108,7 @@ def test_a_card_is_written_in_each_form_with_texts_escaped(tmp_path, suffix):
         assert "\x1b" not in text
         assert "&lt;script&gt;" in text
         assert "Prompts of eval.jsonl" in text
-    with pytest.raises(UsageError, match="no known kind"):
+    with pytest.raises(UsageError, match="must end in"):
         write_cards([card], tmp_path / "card.pdf")
 
 

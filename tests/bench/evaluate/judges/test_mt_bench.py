@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from bench.cli.evaluate_mt_bench import GradeRequest, evaluate_mt_bench
+from bench.cli.evaluate_mt_bench import evaluate_mt_bench
+from bench.cli.evaluation import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.generate import answer_text
 from bench.evaluate.judges.mt_bench import grade_in, grade_prompts, questions, read_dialogues
@@ -78,7 +79,7 @@ def test_grades_of_a_real_endpoint_become_a_table_and_are_not_requested_twice(tm
         return 200, completion("Fair. [[4]]" if "### User" in text else "Good. [[8]]" if "a82" not in text else "Good.")
 
     with serving(answer) as server:
-        request = GradeRequest(judges=(f"api:m@{server.url}",), outputs=(answers_file(tmp_path),), out=tmp_path / "out")
+        request = Evaluation(judges=(f"api:m@{server.url}",), outputs=(answers_file(tmp_path),), out=tmp_path / "out")
         evaluate_mt_bench(request)
         assert len(server.bodies) == 160
         evaluate_mt_bench(request)
@@ -101,7 +102,7 @@ def test_files_that_are_no_answers_are_refused(tmp_path):
     (tmp_path / "fastchat.jsonl").write_text(json.dumps(fastchat))
     assert read_dialogues(tmp_path / "fastchat.jsonl")[0].answers == {81: ("a", "b")}
     with pytest.raises(UsageError, match="no grades in words"):
-        evaluate_mt_bench(GradeRequest(judges=("gold",), outputs=(tmp_path / "fastchat.jsonl",), out=tmp_path))
+        evaluate_mt_bench(Evaluation(judges=("gold",), outputs=(tmp_path / "fastchat.jsonl",), out=tmp_path))
 
 
 def test_a_checkpoint_says_the_likeliest_next_in_each_dialogue(tmp_path):
@@ -114,7 +115,7 @@ def test_a_checkpoint_says_the_likeliest_next_in_each_dialogue(tmp_path):
 @pytest.mark.slow
 def test_a_checkpoint_answers_both_turns_the_second_knowing_the_first(tmp_path):
     folder = chat_model(tmp_path / "model", context=8192)
-    request = GradeRequest(
+    request = Evaluation(
         judges=(f"lm:{folder}",), checkpoint=str(folder), tokens=6, temperature=0.0, dry_run=True, out=tmp_path / "out"
     )
     evaluate_mt_bench(request)

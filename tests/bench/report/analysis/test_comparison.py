@@ -34,7 +34,7 @@ def noise(seed, seeds=4, prompts=60):
 def test_a_large_common_part_of_the_prompts_hides_no_difference():
     hard = 5 * noise(0, seeds=1)
     tables = {"dpo": hard + 0.1 * noise(1) + 0.3, "ipo": hard + 0.1 * noise(2), "kto": hard + 0.1 * noise(3)}
-    rows = compare_group(group_of([r for name, t in tables.items() for r in scored(name, t)])).rows
+    rows = compare_group(group_of([r for name, t in tables.items() for r in scored(name, t)])).results
     assert next(iter(rows)) == "dpo"
     assert rows["ipo"].mean.half > 1
     assert rows["ipo"].to_first.difference.high < 0
@@ -45,7 +45,7 @@ def test_a_large_common_part_of_the_prompts_hides_no_difference():
 
 def test_the_p_of_a_row_is_the_paired_tests_times_the_number_of_pairs_at_least():
     tables = {"dpo": noise(1) + 0.5, "ipo": noise(2) + 0.3, "kto": noise(3)}
-    rows = compare_group(group_of([r for name, t in tables.items() for r in scored(name, t)])).rows
+    rows = compare_group(group_of([r for name, t in tables.items() for r in scored(name, t)])).results
     alone = {name: paired_test(tables["dpo"], tables[name]) for name in ("ipo", "kto")}
     for name, test in alone.items():
         assert rows[name].to_first.difference.mean == pytest.approx(-test.difference.mean)
@@ -71,7 +71,7 @@ def test_without_scores_of_prompts_the_seeds_are_paired():
         made += [record(run_spec(name, seed=s), split="test", target=t) for s, t in enumerate(targets, start=1)]
         return [one.model_copy(update={"scores": {}}) for one in made]
 
-    rows = compare_group(group_of(plain("dpo", (1.0, 2.0, 3.0)) + plain("ipo", (0.8, 1.9, 2.7)))).rows
+    rows = compare_group(group_of(plain("dpo", (1.0, 2.0, 3.0)) + plain("ipo", (0.8, 1.9, 2.7)))).results
     # gaps −0.2, −0.1, −0.3: t = 0.2 / (0.1 / √3) = 2 √3 with 2 degrees of freedom, p = 1 − √(12 / 14)
     assert rows["ipo"].to_first.p == pytest.approx(1 - math.sqrt(12 / 14))
     assert rows["ipo"].to_first.difference.source == "seeds"
@@ -94,8 +94,8 @@ def test_the_improvement_is_over_dpo_or_the_first_or_the_one_that_was_named(full
     found = compare_group(others)
     assert found.baseline == next(iter(found.results)) == "ipo"
     named = compare_group(others, baseline="simpo")
-    assert math.isnan(named.rows["simpo"].improvement.mean)
-    assert named.rows["ipo"].improvement.mean > 0.5
+    assert math.isnan(named.results["simpo"].improvement.mean)
+    assert named.results["ipo"].improvement.mean > 0.5
     with pytest.raises(UsageError, match="did you mean 'simpo'"):
         compare_group(others, baseline="simp")
 

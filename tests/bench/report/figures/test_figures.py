@@ -188,8 +188,8 @@ def test_every_figure_has_the_width_asked_for(style, columns, wide, full_study):
     [
         (lambda: style_of("papr"), "did you mean 'paper'.*known: paper, slides"),
         (lambda: style_of("paper", columns=3), "--columns 1 or --columns 2"),
-        (lambda: formats_of("png,jpg"), "'jpg' is no format(.|\n)*known: pdf, png, svg"),
-        (lambda: formats_of(" , "), "names no format"),
+        (lambda: formats_of("png,jpg"), "unknown format 'jpg'(.|\n)*known: pdf, png, svg"),
+        (lambda: formats_of(" , "), "must name one or more of pdf, png, svg"),
     ],
     ids=["style", "columns", "format", "no format"],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.report.analysis.settings import group_records
-from bench.report.figures.matrix import Versus, alike, comparisons
+from bench.report.figures.matrix import Versus, comparisons, indistinct_runs
 from bench.report.figures.panels import score_vs_parameter
 from bench.report.figures.saving import save
 from bench.report.figures.scatter import alignment_tax, length_vs_reward
@@ -74,15 +74,15 @@ def told_apart(names, different) -> Versus:
 
 
 def test_bars_are_the_longest_runs_without_a_difference():
-    assert alike("abcd", told_apart("abcd", {("a", "d"), ("b", "d")})) == [(0, 2), (2, 3)]
-    assert alike("abc", told_apart("abc", {("a", "b"), ("a", "c"), ("b", "c")})) == []
-    assert alike("abc", told_apart("abc", set())) == [(0, 2)]
+    assert indistinct_runs("abcd", told_apart("abcd", {("a", "d"), ("b", "d")})) == [(0, 2), (2, 3)]
+    assert indistinct_runs("abc", told_apart("abc", {("a", "b"), ("a", "c"), ("b", "c")})) == []
+    assert indistinct_runs("abc", told_apart("abc", set())) == [(0, 2)]
 
 
 @given(st.sets(st.sampled_from(list(combinations("abcdef", 2)))))
 def test_no_bar_joins_a_difference_and_none_lies_in_another(different):
     found = told_apart("abcdef", different)
-    runs = alike("abcdef", found)
+    runs = indistinct_runs("abcdef", found)
     for first, last in runs:
         assert not any(
             found.differ("abcdef"[one], "abcdef"[two]) for one, two in combinations(range(first, last + 1), 2)
