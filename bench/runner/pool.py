@@ -15,7 +15,6 @@ from typing import Any
 
 from bench.errors import RunError, UsageError
 from bench.models.matmul import current_route
-from bench.runner.hooks import SIGNALS
 from bench.runner.plan import Plan
 from bench.runner.reference import open_rows
 from bench.runner.resources import StartMethod, Workers
@@ -24,6 +23,7 @@ from bench.runner.worker import Order, Task, needs_reference, open_and_prepare, 
 from bench.train.objective_batch import rows_of
 from bench.utils.event_log import log_event
 from bench.utils.progress import Progress
+from bench.utils.stop_signals import SIGNALS
 
 GRACE_SECONDS = 8.0
 """Time in which a worker that was told to stop saves what it has; then it is ended."""

@@ -142,14 +142,24 @@ def _train(
             told(step, row)
             hooks.step(job.spec, step, row)
 
-        launch(
-            ready,
-            report=report,
-            should_stop=hooks.should_stop,
-            inputs=lambda job: _resident(workspace, job),
-            rungs=rungs,
-            note=hooks.note,
-        )
+        def should_stop() -> bool:
+            # Called after each step: from the first on there is something to save.
+            hooks.stop.training = True
+            return hooks.should_stop()
+
+        try:
+            launch(
+                ready,
+                report=report,
+                should_stop=should_stop,
+                inputs=lambda job: _resident(workspace, job),
+                rungs=rungs,
+                note=hooks.note,
+            )
+        finally:
+            hooks.stop.training = False
+    if hooks.stop.requested:  # while the finished run was written; what follows does not look at it
+        raise KeyboardInterrupt
 
 
 def _resident(workspace: Workspace, job: TrainJob) -> Inputs:

@@ -37,11 +37,11 @@ class TrainState:
         progress: dict[str, Any],
     ) -> "TrainState":
         """Collect the state after a step, on all ranks together; only the first one's is whole."""
-        places = sharding.named_weights(policy)
-        tensors: dict[str, Tensor] = {f"policy.{name}": p for name, p in places if p.requires_grad}
-        trained = [p for _, p in places if p.requires_grad]
-        for place, moments in enumerate(sharding.moments_of(optimizer, trained)):
-            tensors |= {f"optimizer.{place}.{name}": value for name, value in moments.items()}
+        weights = sharding.named_weights(policy)
+        tensors: dict[str, Tensor] = {f"policy.{name}": p for name, p in weights if p.requires_grad}
+        trained = [p for _, p in weights if p.requires_grad]
+        for index, moments in enumerate(sharding.moments_of(optimizer, trained)):
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
         if reference is not None:
             tensors |= {f"reference.{name}": p for name, p in sharding.named_weights(reference)}
         return cls(tensors=sharding.gathered(tensors) | _random_states(), progress=dict(progress))
@@ -49,9 +49,9 @@ class TrainState:
     @torch.no_grad()
     def restore(self, policy: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None) -> None:
         """Put everything back in place, each rank its own part."""
-        places = sharding.named_weights(policy)
+        weights = sharding.named_weights(policy)
         for prefix, named in (
-            ("policy.", places),
+            ("policy.", weights),
             ("reference.", sharding.named_weights(reference) if reference is not None else []),
         ):
             for name, parameter in named:
@@ -60,9 +60,9 @@ class TrainState:
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in self.tensors.items():
             if key.startswith("optimizer."):
-                _, place, name = key.split(".", 2)
-                moments.setdefault(int(place), {})[name] = value
-        sharding.put_moments(optimizer, [p for _, p in places if p.requires_grad], moments)
+                _, index, name = key.split(".", 2)
+                moments.setdefault(int(index), {})[name] = value
+        sharding.put_moments(optimizer, [p for _, p in weights if p.requires_grad], moments)
         _set_random_state(self.tensors)
 
 
@@ -76,10 +76,10 @@ def _random_states() -> dict[str, Tensor]:
 
 def _set_random_state(tensors: dict[str, Tensor]) -> None:
     saved = sum(key.startswith("rng.") for key in tensors)
-    place = PartialState().process_index % saved
-    torch.set_rng_state(tensors[f"rng.{place}"])
-    if torch.cuda.is_available() and f"cuda.{place}" in tensors:
-        torch.cuda.set_rng_state(tensors[f"cuda.{place}"])
+    source = PartialState().process_index % saved
+    torch.set_rng_state(tensors[f"rng.{source}"])
+    if torch.cuda.is_available() and f"cuda.{source}" in tensors:
+        torch.cuda.set_rng_state(tensors[f"cuda.{source}"])
 
 
 def save_state(folder: Path, state: TrainState) -> None:

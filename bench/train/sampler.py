@@ -104,7 +104,7 @@ def batch_indices(*, rows: int, batch: int, step: int, seed: int) -> list[int]:
     first = step * batch
     epochs = range(first // rows, (first + batch - 1) // rows + 1)
     orders = {epoch: _permutation(rows, seed=seed, epoch=epoch) for epoch in epochs}
-    return [int(orders[place // rows][place % rows]) for place in range(first, first + batch)]
+    return [int(orders[position // rows][position % rows]) for position in range(first, first + batch)]
 
 
 def stage_rows(difficulty: Sequence[float], stages: int) -> list[list[int]]:

@@ -82,13 +82,13 @@ def read_trackers(text: str) -> tuple[str, ...]:
 
 def open_trackers(names: Sequence[str], *, results: Path, spec: RunSpec, first_step: int) -> Tracked:
     """Open the trackers of a training whose next row is that of ``first_step``; what they had beyond it is void."""
-    found: list[Tracker] = []
+    trackers: list[Tracker] = []
     for name in names:
         if name == TENSORBOARD:
-            found.append(EventFile(event_folder(results, spec), first_step=first_step, settings=settings_of(spec)))
+            trackers.append(EventFile(event_folder(results, spec), first_step=first_step, settings=settings_of(spec)))
         else:
-            found.append(_accelerated(name, results=results, spec=spec))
-    return Tracked(tuple(found))
+            trackers.append(_accelerated(name, results=results, spec=spec))
+    return Tracked(tuple(trackers))
 
 
 def track_result(names: Sequence[str], *, results: Path, record: RunRecord) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.train.distributed.torchrun import STOP, _over_nodes
+from bench.train.distributed.torchrun import STOP_FILE, torchrun_over_nodes
 from bench.utils.environment import STORAGE
 
 STOP_SECONDS = 60
@@ -48,12 +48,12 @@ class Resources:
 
     def lines(self) -> list[str]:
         """As ``#SBATCH`` has them."""
-        given = {
+        values = {
             "nodes": self.nodes, "ntasks-per-node": 1, "partition": self.partition, "account": self.account,
             "time": self.time, "cpus-per-task": self.cpus, "gpus-per-node": self.gpus, "mem": self.memory,
             "signal": f"B:TERM@{STOP_SECONDS}",
         }  # fmt: skip
-        lines = [f"#SBATCH --{name}={value}" for name, value in given.items() if value is not None]
+        lines = [f"#SBATCH --{name}={value}" for name, value in values.items() if value is not None]
         return [*lines, "#SBATCH --open-mode=append", *(["#SBATCH --requeue"] if self.requeue else [])]
 
 
@@ -99,8 +99,8 @@ def training_script(work: Path, resources: Resources, *, processes: int, setup: 
             f"a job of {processes} ranks cannot be shared by {resources.nodes} nodes",
             fix="give --nodes a number that divides the ranks",
         )
-    stop = shlex.quote(str(work / STOP))
-    first, last = _over_nodes(processes, resources.nodes)
+    stop = shlex.quote(str(work / STOP_FILE))
+    first, last = torchrun_over_nodes(processes, resources.nodes)
     meeting = '--rdzv_id="$SLURM_JOB_ID" --rdzv_endpoint="$(hostname):$((20000 + SLURM_JOB_ID % 20000))"'
     return _script(
         f"bench-{work.name}",

@@ -11,9 +11,9 @@ from bench.errors import UsageError
 from bench.runner.cluster.slurm import STOP_SECONDS, Resources, training_script, worker_script
 from bench.utils.environment import STORAGE
 from bench.utils.files import write_text_whole
+from bench.utils.stop_signals import STOPPED
 
 CLUSTERS = ("slurm", "local")
-STOPPED = 130
 DAY_MINUTES = 24 * 60
 
 
@@ -103,7 +103,7 @@ def submit_tasks(
         raise UsageError(
             f"--submit: {error}", fix="run it where srun and sbatch are, or give --cluster local"
         ) from None
-    given = {
+    parameters = {
         "slurm_partition": resources.partition, "slurm_account": resources.account, "slurm_mem": resources.memory,
         "slurm_time": resources.time, "cpus_per_task": resources.cpus, "gpus_per_node": resources.gpus,
         "slurm_setup": list(setup) or None,
@@ -114,7 +114,7 @@ def submit_tasks(
         timeout_min=DAY_MINUTES,
         slurm_signal_delay_s=STOP_SECONDS,
         slurm_additional_parameters={"requeue": True} if resources.requeue else {},
-        **{key: value for key, value in given.items() if value is not None},
+        **{key: value for key, value in parameters.items() if value is not None},
     )
     with executor.batch():
         jobs = [executor.submit(task) for task in tasks]

@@ -78,10 +78,10 @@ def put_moments(optimizer: Any, trained: Sequence[Tensor], moments: Mapping[int,
         base.state[part] = {"step": moments[0]["step"].to(part.device, copy=True), **blank}
     # DeepSpeed ties parameters to their moments in its first step, and here there are moments before that.
     optimizer.optimizer._lazy_init_hp_params_optimizer_state()
-    for place, parameter in enumerate(trained):
+    for index, parameter in enumerate(trained):
         safe_set_full_fp32_param(parameter, parameter.detach())
         for name in MOMENTS:
-            safe_set_full_optimizer_state(parameter, moments[place][name].to(parameter.device), name)
+            safe_set_full_optimizer_state(parameter, moments[index][name].to(parameter.device), name)
 
 
 def _base(optimizer: Any) -> torch.optim.Optimizer:

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.errors import RunError
 from bench.models.matmul import current_route
 from bench.train.distributed.rank import LAUNCHER, ROUTE
-from bench.train.distributed.torchrun import STOP, nodes_of, torchrun
+from bench.train.distributed.torchrun import STOP_FILE, nodes_of, torchrun
 from bench.train.early_stop import EarlyStop
 from bench.train.job import Inputs, Report, TrainJob, lease, run_job, write_job
 from bench.train.loop import Interrupted
@@ -55,7 +55,7 @@ def launch(
 
 def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
     work = write_job(job)
-    for name in ("progress.jsonl", "error.txt", STOP):
+    for name in ("progress.jsonl", "error.txt", STOP_FILE):
         (work / name).unlink(missing_ok=True)
     # By the environment, for torchrun before 2.12 has no such option and ends ranks after 30 seconds.
     grace = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(GRACE_SECONDS))}
@@ -76,7 +76,7 @@ def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) ->
             if not stopped and should_stop():
                 stopped = True
                 # srun would kill the ranks instead of telling them.
-                (work / STOP).touch() if several else ranks.terminate()
+                (work / STOP_FILE).touch() if several else ranks.terminate()
             time.sleep(LOOK_SECONDS)
     _follow(work / "progress.jsonl", seen, report)
     if job.finished is not None:

@@ -165,9 +165,9 @@ def check_alike(accelerator: Accelerator, steps: int) -> None:
     """
     if accelerator.num_processes == 1:
         return
-    found = accelerator.gather(torch.tensor([steps], device=accelerator.device)).tolist()
-    if len(set(found)) > 1:
+    counts = accelerator.gather(torch.tensor([steps], device=accelerator.device)).tolist()
+    if len(set(counts)) > 1:
         raise RunError(
-            f"the ranks found states after different numbers of steps: {', '.join(map(str, found))}",
+            f"the ranks found states after different numbers of steps: {', '.join(map(str, counts))}",
             fix="all machines have to see the same results folder: put --out on a file system that they share",
         )
