@@ -19,7 +19,7 @@ from bench.evaluate.checkpoint import Evaluated
 from bench.models.adapters import load_trained
 from bench.models.matmul import current_route
 from bench.models.packed.kernels import kernels
-from bench.runner.cost import cost_of, evaluation_meter
+from bench.runner.cost import cost_of
 from bench.runner.hooks import Hooks
 from bench.runner.keys import evaluation_key, start_spec
 from bench.runner.measure import SAMPLES, measure, training_metrics
@@ -29,6 +29,7 @@ from bench.runner.reuse import reissue
 from bench.runner.workspace import Workspace
 from bench.train.distributed.launcher import launch
 from bench.train.early_stop import EarlyStop, Prune
+from bench.train.energy import start_meter
 from bench.train.job import Inputs, TrainJob, lease
 from bench.train.tracking import track_record, track_training
 from bench.utils.environment import environment
@@ -188,7 +189,7 @@ def _evaluate(
     if spec.objective != START and trained["status"] == "completed":
         # Only now: another worker may well have measured the start model while this run trained.
         baseline = run(first, start_spec(first), evaluation.split, hooks, tuning=tuning)
-    started, meter = time.monotonic(), evaluation_meter(workspace)
+    started, meter = time.monotonic(), start_meter(workspace.device)
     found = Evaluated()
     if trained["status"] == "completed":
         start = workspace.start_model

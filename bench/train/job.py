@@ -50,8 +50,8 @@ class TrainJob(BaseModel):
     @property
     def finished(self) -> Path | None:
         """Where the run lies whole, ended early or not; None where it does not."""
-        places = (self.pruned_run, self.run)
-        return next((place for place in places if place is not None and is_complete(place)), None)
+        folders = (self.pruned_run, self.run)
+        return next((folder for folder in folders if folder is not None and is_complete(folder)), None)
 
     @property
     def work(self) -> Path:
@@ -122,11 +122,12 @@ def run_job(
         RunError: the step-0 parity gate failed, a cache row is missing, or the world size is not the one asked for.
     """
     import torch
+    from accelerate.utils import gather_object
 
     from bench.models.adapters import save_trained
+    from bench.train import energy
     from bench.train.distributed.parallelize import join_ranks, sharing_of
     from bench.train.distributed.sharding import gathered, named_weights
-    from bench.train.energy import energy_of, start_meter
     from bench.train.loop import Callbacks, train
     from losses import register_file
 
@@ -137,15 +138,17 @@ def run_job(
     sharded = sharing in ("fsdp2", "deepspeed")
     spec = job.spec
     torch.manual_seed(spec.seed)
-    given = inputs(job)
-    model = _start(job, given, device=accelerator.device)
-    meter = start_meter(job.execution, accelerator.device)
+    loaded = inputs(job)
+    model = _start(job, loaded, device=accelerator.device)
+    # What a training used before it was interrupted is not known, and half of it would pass for the whole.
+    resumed = any(job.work.glob("state-*/manifest.json"))
+    meter = energy.start_meter(accelerator.device)
     progress = train(
         # A model that is sharded may be larger than a device: its layers go there one by one.
         model if sharing == "fsdp2" else model.to(accelerator.device),
         spec=spec,
-        data=given.data,
-        reference=given.reference,
+        data=loaded.data,
+        reference=loaded.reference,
         execution=job.execution,
         accelerator=accelerator,
         state=job.work,
@@ -156,15 +159,16 @@ def run_job(
         ),
     )
     whole = gathered(dict(named_weights(model))) if sharded and progress.status == "completed" else {}
+    measured = energy.total_energy(gather_object([energy.energy_of(meter)]))
     if accelerator.is_main_process:
         if whole:
             model = _start(job, inputs(job), device=accelerator.device)
             for name, parameter in model.named_parameters():
                 parameter.data.copy_(whole[name])
-        energy = energy_of(meter, seconds=progress.seconds).model_dump(mode="json")
-        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores, "energy": energy}
-        place = job.pruned_run if progress.status == "pruned" else job.run
-        assert place is not None
+        stored = None if measured is None or resumed else measured.model_dump(mode="json")
+        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores, "energy": stored}
+        folder = job.pruned_run if progress.status == "pruned" else job.run
+        assert folder is not None
 
         def write(partial: Path) -> None:
             (partial / "spec.json").write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -173,20 +177,20 @@ def run_job(
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (partial / "metrics.jsonl").write_text(lines, encoding="utf-8")
             if progress.status == "completed":
-                save_trained(model, given.tokenizer, partial, spec=spec, start=job.model)
+                save_trained(model, loaded.tokenizer, partial, spec=spec, start=job.model)
 
-        write_whole(place, write, stage="train")
+        write_whole(folder, write, stage="train")
     accelerator.wait_for_everyone()
 
 
-def _start(job: TrainJob, given: Inputs, *, device: Any) -> Any:
+def _start(job: TrainJob, loaded: Inputs, *, device: Any) -> Any:
     from bench.models.loading import with_lora
     from bench.models.quantize import load_four_bits
 
     lora = job.spec.train.lora
     if lora is None:
-        return given.model
-    model = given.model if lora.quantize is None else load_four_bits(job.model, job.spec.train, device=device)
+        return loaded.model
+    model = loaded.model if lora.quantize is None else load_four_bits(job.model, job.spec.train, device=device)
     return with_lora(model, lora, seed=job.spec.seed)
 
 
