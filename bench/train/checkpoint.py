@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from bench.core.artifacts import verify_folder, write_whole
 from bench.core.manifest import is_complete
 from bench.train.distributed import sharding
+from bench.train.progress import Progress
 from bench.utils.event_log import log_event
 
 
@@ -26,7 +26,7 @@ class TrainState:
     """
 
     tensors: dict[str, Tensor]
-    progress: dict[str, Any]
+    progress: Progress
 
     @classmethod
     def of(
@@ -34,7 +34,7 @@ class TrainState:
         policy: nn.Module,
         optimizer: torch.optim.Optimizer,
         reference: nn.Module | None,
-        progress: dict[str, Any],
+        progress: Progress,
     ) -> "TrainState":
         """Collect the state after a step, on all ranks together; only the first one's is whole."""
         weights = sharding.named_weights(policy)
@@ -44,7 +44,7 @@ class TrainState:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
         if reference is not None:
             tensors |= {f"reference.{name}": p for name, p in sharding.named_weights(reference)}
-        return cls(tensors=sharding.gathered(tensors) | _random_states(), progress=dict(progress))
+        return cls(tensors=sharding.gathered(tensors) | _random_states(), progress=progress)
 
     @torch.no_grad()
     def restore(self, policy: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None) -> None:
@@ -87,11 +87,11 @@ def save_state(folder: Path, state: TrainState) -> None:
 
     def write(partial: Path) -> None:
         save_file(state.tensors, partial / "state.safetensors")
-        (partial / "progress.json").write_text(json.dumps(state.progress), encoding="utf-8")
+        (partial / "progress.json").write_text(json.dumps(vars(state.progress)), encoding="utf-8")
 
-    fresh = folder / f"state-{state.progress['steps']:08d}"
+    fresh = folder / f"state-{state.progress.steps:08d}"
     write_whole(fresh, write, stage="state")
-    log_event("checkpoint_written", {"run": folder.name, "step": state.progress["steps"]})
+    log_event("checkpoint_written", {"run": folder.name, "step": state.progress.steps})
     for old in folder.glob("state-*"):
         if old.name != fresh.name:
             shutil.rmtree(old, ignore_errors=True)
@@ -101,7 +101,7 @@ def load_state(folder: Path) -> TrainState | None:
     """Return the newest whole state; a damaged or unfinished one is passed over."""
     for path in sorted(folder.glob("state-*"), reverse=True):
         if is_complete(path) and not verify_folder(path):
-            progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-            log_event("checkpoint_resumed_from", {"run": folder.name, "step": progress["steps"]})
+            progress = Progress.from_json(json.loads((path / "progress.json").read_text(encoding="utf-8")))
+            log_event("checkpoint_resumed_from", {"run": folder.name, "step": progress.steps})
             return TrainState(tensors=load_file(path / "state.safetensors"), progress=progress)
     return None

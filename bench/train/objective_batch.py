@@ -11,13 +11,18 @@ from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
 from bench.models.logprobs import CompletionLogProbs, Frozen, Laid, lay
 from bench.models.reference_cache import ReferenceLogProbs
 from bench.models.token_stats import Confidence
-from losses import Completion, Pairs, Ranked, Requires, Singles
+from losses import Completion, Objective, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch, mapped
 
 ReferenceSource = Callable[[Sequence[TokenRow], Laid], Frozen]
 """(rows, the same laid out) → the reference on them."""
 VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
+
+
+def needs_vocabulary(objective: Objective) -> bool:
+    """Say whether an objective needs the reference's whole distribution over the vocabulary."""
+    return bool(objective.requires & VOCABULARY)
 
 
 class ScoredRows(NamedTuple):

@@ -7,7 +7,6 @@ approximation. It costs one more forward pass of the policy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -87,8 +86,8 @@ def _stacked(column: Sequence[Completion]) -> Completion:
         return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[1])) for each in values])
 
     columns = {name: [getattr(side, name) for side in column] for name in PER_TOKEN}
-    fields: dict[str, Any] = {name: None if values[0] is None else stack(values) for name, values in columns.items()}
-    return Completion(mask=stack([side.mask for side in column]), **fields)
+    fields = {name: stack(values) for name, values in columns.items() if values[0] is not None}
+    return replace(column[0], mask=stack([side.mask for side in column]), **fields)
 
 
 def _gathered(batch: Batch, accelerator: Accelerator) -> Batch:

@@ -114,7 +114,7 @@ def accumulating(policy: nn.Module, *, last: bool) -> Iterator[None]:
     if isinstance(policy, FSDPModule):
         policy.set_requires_gradient_sync(last)
     if deepspeed.is_engine(policy):
-        policy.set_gradient_accumulation_boundary(last)  # type: ignore[operator]
+        policy.set_gradient_accumulation_boundary(last)
     with policy.no_sync() if isinstance(policy, DistributedDataParallel) and not last else nullcontext():
         yield
 
@@ -122,7 +122,7 @@ def accumulating(policy: nn.Module, *, last: bool) -> Iterator[None]:
 def backward(policy: nn.Module, loss: Tensor) -> None:
     """Add a loss's gradient to the policy's."""
     if deepspeed.is_engine(policy):
-        policy.backward(loss)  # type: ignore[operator]
+        policy.backward(loss)
     else:
         loss.backward()
 
