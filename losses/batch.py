@@ -16,7 +16,6 @@ NOTATION, used by every equation in ``losses.objectives``; all logarithms are na
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -268,6 +267,5 @@ def each(batch: Batch, change: Callable[[Completion], Completion]) -> Batch:
 
 def mapped(side: Completion, change: Callable[[Tensor], Tensor], *, mask: Tensor) -> Completion:
     """Return the completion with ``change`` applied to each of its per-token numbers, and another mask."""
-    old = {name: getattr(side, name) for name in PER_TOKEN}
-    new: dict[str, Any] = {name: None if values is None else change(values) for name, values in old.items()}
-    return Completion(mask=mask, **new)
+    new = {name: change(values) for name in PER_TOKEN if (values := getattr(side, name)) is not None}
+    return replace(side, mask=mask, **new)

@@ -96,9 +96,10 @@ def open_command(request: RunRequest) -> None:
     if request.study is None:
         raise UsageError("--open needs a name for the study, which workers join by", fix="--study NAME")
     with loading():
-        from bench.runner.hooks import hooks_of, stoppable
+        from bench.runner.hooks import hooks_of
         from bench.runner.plan import make_plan
         from bench.runner.scheduler import open_schedule
+        from bench.utils.stop_signals import stoppable
 
         writable(request.results)
         plan = make_plan(request)

@@ -218,9 +218,9 @@ def _is_trained(loop: "Loop", number: int) -> bool:
 
 
 def _run_all(request: "IterateRequest", loops: list["Loop"], judging: "Judging", console: "Console") -> list[str]:
-    from bench.runner.hooks import stoppable
     from bench.runner.iterate.loop import PARTS, run_loop
     from bench.utils.progress import Progress
+    from bench.utils.stop_signals import stoppable
 
     failures: list[str] = []
 

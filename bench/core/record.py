@@ -29,7 +29,7 @@ class Metric(BaseModel):
 
 
 class Energy(BaseModel):
-    """The energy of a run: by counters of the machine, or estimated from a stated power; ``method`` says which."""
+    """The energy of a run by counters of the machine; ``method`` says which. Old records have estimates, never used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

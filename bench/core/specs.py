@@ -4,7 +4,15 @@ import hashlib
 import json
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 KEY_LENGTH = 16
 
@@ -259,5 +267,11 @@ class Execution(BaseModel):
         Literal["torchrun", "manual"], Field(description="who starts the ranks: this command, or its user")
     ] = "torchrun"
     rank_timeout: Annotated[float, Field(gt=0, description="seconds that a rank waits for another one")] = 600.0
-    watts_per_core: Annotated[float, Field(ge=0, description="of a busy core, where no counter measures it")] = 10.0
-    watts_per_gpu: Annotated[float, Field(ge=0, description="of a GPU at work, where no counter measures it")] = 400.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_stated_powers(cls, values: object) -> object:
+        # Jobs written by older versions have the powers from which these estimated energy.
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if name not in ("watts_per_core", "watts_per_gpu")}
+        return values

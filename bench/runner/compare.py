@@ -4,7 +4,7 @@ import math
 import shutil
 
 from bench.core.record import RunRecord
-from bench.runner.hooks import EVALUATION_UNITS, hooks_of, stoppable
+from bench.runner.hooks import EVALUATION_UNITS, hooks_of
 from bench.runner.messages import Span
 from bench.runner.plan import Plan
 from bench.runner.pool import run_pool
@@ -20,6 +20,7 @@ from bench.runner.resources import (
 from bench.runner.scheduler import Retry, gather, open_schedule, select, work
 from bench.runner.search import finished_runs
 from bench.utils.progress import Progress
+from bench.utils.stop_signals import stoppable
 
 __all__ = ["compare", "idle_share", "plan_units", "select", "workers_for"]
 

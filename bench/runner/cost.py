@@ -5,13 +5,8 @@ from bench.core.specs import RunSpec
 from bench.models.reference_cache import reference_cost
 from bench.runner.training_result import TrainingResult
 from bench.runner.workspace import Workspace
-from bench.train.energy import Meter, added, energy_of, start_meter
+from bench.train.energy import Meter, energy_of, total_energy
 from bench.utils.environment import peak_memory_bytes
-
-
-def evaluation_meter(workspace: Workspace) -> Meter:
-    """Start to meter an evaluation, which one process does whatever the ranks of the training."""
-    return start_meter(workspace.execution.model_copy(update={"processes": 1}), workspace.device)
 
 
 def cost_of(
@@ -20,11 +15,10 @@ def cost_of(
     """Return the cost of a run whose training left ``trained`` and whose evaluation ``meter`` followed."""
     parameters = sum(p.numel() for p in workspace.start_model.parameters())
     extra = trained["forward_tokens"] - trained["tokens"]
-    energy: Energy | None = energy_of(meter)
+    energy = energy_of(meter)
     if spec.objective != START:
-        # A run that was trained before energy was metered has none: half a number would pass for a whole one.
         stored = trained.get("energy")
-        energy = added(None if stored is None else Energy.model_validate(stored), energy)
+        energy = total_energy([None if stored is None else Energy.model_validate(stored), energy])
     return Cost(
         train_seconds=round(trained["seconds"], 3),
         evaluate_seconds=round(evaluate_seconds, 3),

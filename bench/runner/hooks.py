@@ -1,19 +1,14 @@
 """Callbacks through which a run reports progress and learns that it should stop."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from bench.core.specs import RunSpec
 from bench.runner.plan import Plan
-from bench.utils.event_log import log_event
+from bench.utils.stop_signals import Stop
 
 EVALUATION_UNITS = 0.5
 """What an evaluation counts for in the progress, as a share of a run's steps."""
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +16,8 @@ class Hooks:
     """Callbacks of a run.
 
     ``busy`` gets the begin and the end of a piece of work, in seconds of the monotonic clock. ``place`` gets, before a
-    run, its position among all of its kind and how many these are. ``trackers`` follow each training, by name.
+    run, its position among all of its kind and how many these are. ``trackers`` follow each training, by name. ``stop`` is
+    the process's own: it is set while a training has steps to save.
     """
 
     step: Callable[[RunSpec, int, dict[str, float | None]], None]
@@ -30,33 +26,7 @@ class Hooks:
     busy: Callable[[float, float], None] = lambda started, ended: None
     place: Callable[[int, int], None] = lambda position, total: None
     trackers: tuple[str, ...] = ()
-
-
-@dataclass
-class Stop:
-    """Whether a user asked to stop. A run that trains saves its state first; anything else stops at once."""
-
-    requested: bool = False
-    training: bool = False
-
-
-@contextmanager
-def stoppable(*, by: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[Stop]:
-    """Turn the first of these signals during training into a request; a second one, or one elsewhere, stops now."""
-    stop = Stop()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        log_event("signal_received", {"signal": signal.Signals(number).name, "training": stop.training})
-        if stop.requested or not stop.training:
-            raise KeyboardInterrupt
-        stop.requested = True
-
-    before = {number: signal.signal(number, handle) for number in by}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    stop: Stop = field(default_factory=Stop)
 
 
 def hooks_of(
@@ -78,7 +48,6 @@ def hooks_of(
     steps = plan.workspace.train.steps
 
     def step(spec: RunSpec, number: int, row: dict[str, float | None]) -> None:
-        stop.training = number < steps
         extra = round(EVALUATION_UNITS * steps) if number == steps else 0
         setting = " ".join(f"{name}={value:g}" for name, value in spec.params.items())
         what = f"{spec.objective} {setting} seed {spec.seed}"
@@ -94,4 +63,5 @@ def hooks_of(
         busy=busy,
         place=place,
         trackers=plan.request.trackers,
+        stop=stop,
     )

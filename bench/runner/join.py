@@ -81,10 +81,11 @@ def join_plan(plan: "Plan", crew: "Workers", progress: "Progress", limits: "Limi
     Returns:
         Whether the plan is done; False where a limit came first.
     """
-    from bench.runner.hooks import hooks_of, stoppable
+    from bench.runner.hooks import hooks_of
     from bench.runner.pool import run_pool
     from bench.runner.resources import start_method, this_machine
     from bench.runner.scheduler import is_done, open_schedule, work
+    from bench.utils.stop_signals import stoppable
 
     retry = [frozenset[int]() for _ in plan.searches]
     with stoppable() as stop:

@@ -14,7 +14,6 @@ from multiprocessing.process import BaseProcess
 
 from bench.errors import RunError, UsageError
 from bench.models.matmul import current_route
-from bench.runner.hooks import SIGNALS
 from bench.runner.messages import Advance, Failure, Message, Note, Opened, Span
 from bench.runner.plan import Plan
 from bench.runner.reference import open_rows
@@ -24,6 +23,7 @@ from bench.runner.worker import Order, Task, needs_reference, open_and_prepare, 
 from bench.train.objective_batch import rows_of
 from bench.utils.event_log import log_event
 from bench.utils.progress import Progress
+from bench.utils.stop_signals import SIGNALS
 
 GRACE_SECONDS = 8.0
 """Time in which a worker that has to stop saves what it has; then it is ended."""

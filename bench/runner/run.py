@@ -17,7 +17,7 @@ from bench.evaluate.checkpoint import EvaluationResult
 from bench.models.adapters import load_trained
 from bench.models.matmul import current_route
 from bench.models.packed.kernels import kernels
-from bench.runner.cost import cost_of, evaluation_meter
+from bench.runner.cost import cost_of
 from bench.runner.hooks import Hooks
 from bench.runner.keys import evaluation_key, start_spec
 from bench.runner.measure import SAMPLES, measure, training_metrics
@@ -28,6 +28,7 @@ from bench.runner.training_result import read_training_result
 from bench.runner.workspace import Workspace
 from bench.train.distributed.launcher import launch
 from bench.train.early_stop import EarlyStop, Prune
+from bench.train.energy import start_meter
 from bench.train.job import Inputs, TrainJob, lease
 from bench.train.tracking import track_record, track_training
 from bench.utils.environment import environment
@@ -141,14 +142,24 @@ def _train(
             track(step, row)
             hooks.step(job.spec, step, row)
 
-        launch(
-            ready,
-            report=report,
-            should_stop=hooks.should_stop,
-            inputs=lambda job: _resident(workspace, job),
-            rungs=rungs,
-            note=hooks.note,
-        )
+        def should_stop() -> bool:
+            # Called after each step: from the first on there is something to save.
+            hooks.stop.training = True
+            return hooks.should_stop()
+
+        try:
+            launch(
+                ready,
+                report=report,
+                should_stop=should_stop,
+                inputs=lambda job: _resident(workspace, job),
+                rungs=rungs,
+                note=hooks.note,
+            )
+        finally:
+            hooks.stop.training = False
+    if hooks.stop.requested:  # while the finished run was written; what follows does not look at it
+        raise KeyboardInterrupt
 
 
 def _resident(workspace: Workspace, job: TrainJob) -> Inputs:
@@ -177,7 +188,7 @@ def _evaluate(
     if spec.objective != START and trained["status"] == "completed":
         # Only now: another worker may well have measured the start model while this run trained.
         baseline = run(first, start_spec(first), evaluation.split, hooks, tuning=tuning)
-    started, meter = time.monotonic(), evaluation_meter(workspace)
+    started, meter = time.monotonic(), start_meter(workspace.device)
     evaluated = EvaluationResult()
     if trained["status"] == "completed":
         start = workspace.start_model

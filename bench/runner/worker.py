@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from bench.core.request import RunRequest
 from bench.errors import BenchError, UsageError
 from bench.models.matmul import take_route
-from bench.runner.hooks import SIGNALS, Hooks, Stop, hooks_of, stoppable
+from bench.runner.hooks import Hooks, hooks_of
 from bench.runner.messages import Advance, Failure, Note, Opened, Span
 from bench.runner.plan import Plan, make_plan
 from bench.runner.reference import open_rows
@@ -21,10 +21,8 @@ from bench.runner.scheduler import NO_LIMITS, Limits, Retry, is_done, open_sched
 from bench.train.objective_batch import rows_of
 from bench.utils.event_log import join_log, log_event
 from bench.utils.process import quiet_libraries
+from bench.utils.stop_signals import ECHO_SECONDS, SIGNALS, STOPPED, Stop, stoppable
 from losses import Requires
-
-STOPPED = 130
-"""Exit code of a worker that was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +47,7 @@ Task = Callable[[Plan, Order, Connection, Hooks], None]
 def serve(task: Task, order: Order, pipe: Connection) -> None:
     """Do a task in this process and exit. SIGTERM stops it; Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with stoppable(by=(signal.SIGTERM,)) as stop:
+    with stoppable(by=(signal.SIGTERM,), echo_seconds=ECHO_SECONDS) as stop:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         join_log()
         log_event("worker_started", {"task": task.__name__})

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from bench.core.artifacts import verify_folder, write_whole
 from bench.core.manifest import is_complete
 from bench.train.distributed import sharding
+from bench.train.progress import Progress
 from bench.utils.event_log import log_event
 
 
@@ -26,7 +26,7 @@ class TrainState:
     """
 
     tensors: dict[str, Tensor]
-    progress: dict[str, Any]
+    progress: Progress
 
     @classmethod
     def of(
@@ -34,24 +34,24 @@ class TrainState:
         policy: nn.Module,
         optimizer: torch.optim.Optimizer,
         reference: nn.Module | None,
-        progress: dict[str, Any],
+        progress: Progress,
     ) -> "TrainState":
         """Collect the state after a step, on all ranks together; only the first one's is whole."""
-        places = sharding.named_weights(policy)
-        tensors: dict[str, Tensor] = {f"policy.{name}": p for name, p in places if p.requires_grad}
-        trained = [p for _, p in places if p.requires_grad]
-        for place, moments in enumerate(sharding.moments_of(optimizer, trained)):
-            tensors |= {f"optimizer.{place}.{name}": value for name, value in moments.items()}
+        weights = sharding.named_weights(policy)
+        tensors: dict[str, Tensor] = {f"policy.{name}": p for name, p in weights if p.requires_grad}
+        trained = [p for _, p in weights if p.requires_grad]
+        for index, moments in enumerate(sharding.moments_of(optimizer, trained)):
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
         if reference is not None:
             tensors |= {f"reference.{name}": p for name, p in sharding.named_weights(reference)}
-        return cls(tensors=sharding.gathered(tensors) | _random_states(), progress=dict(progress))
+        return cls(tensors=sharding.gathered(tensors) | _random_states(), progress=progress)
 
     @torch.no_grad()
     def restore(self, policy: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None) -> None:
         """Put everything back in place, each rank its own part."""
-        places = sharding.named_weights(policy)
+        weights = sharding.named_weights(policy)
         for prefix, named in (
-            ("policy.", places),
+            ("policy.", weights),
             ("reference.", sharding.named_weights(reference) if reference is not None else []),
         ):
             for name, parameter in named:
@@ -60,9 +60,9 @@ class TrainState:
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in self.tensors.items():
             if key.startswith("optimizer."):
-                _, place, name = key.split(".", 2)
-                moments.setdefault(int(place), {})[name] = value
-        sharding.put_moments(optimizer, [p for _, p in places if p.requires_grad], moments)
+                _, index, name = key.split(".", 2)
+                moments.setdefault(int(index), {})[name] = value
+        sharding.put_moments(optimizer, [p for _, p in weights if p.requires_grad], moments)
         _set_random_state(self.tensors)
 
 
@@ -76,10 +76,10 @@ def _random_states() -> dict[str, Tensor]:
 
 def _set_random_state(tensors: dict[str, Tensor]) -> None:
     saved = sum(key.startswith("rng.") for key in tensors)
-    place = PartialState().process_index % saved
-    torch.set_rng_state(tensors[f"rng.{place}"])
-    if torch.cuda.is_available() and f"cuda.{place}" in tensors:
-        torch.cuda.set_rng_state(tensors[f"cuda.{place}"])
+    source = PartialState().process_index % saved
+    torch.set_rng_state(tensors[f"rng.{source}"])
+    if torch.cuda.is_available() and f"cuda.{source}" in tensors:
+        torch.cuda.set_rng_state(tensors[f"cuda.{source}"])
 
 
 def save_state(folder: Path, state: TrainState) -> None:
@@ -87,11 +87,11 @@ def save_state(folder: Path, state: TrainState) -> None:
 
     def write(partial: Path) -> None:
         save_file(state.tensors, partial / "state.safetensors")
-        (partial / "progress.json").write_text(json.dumps(state.progress), encoding="utf-8")
+        (partial / "progress.json").write_text(json.dumps(vars(state.progress)), encoding="utf-8")
 
-    fresh = folder / f"state-{state.progress['steps']:08d}"
+    fresh = folder / f"state-{state.progress.steps:08d}"
     write_whole(fresh, write, stage="state")
-    log_event("checkpoint_written", {"run": folder.name, "step": state.progress["steps"]})
+    log_event("checkpoint_written", {"run": folder.name, "step": state.progress.steps})
     for old in folder.glob("state-*"):
         if old.name != fresh.name:
             shutil.rmtree(old, ignore_errors=True)
@@ -101,7 +101,7 @@ def load_state(folder: Path) -> TrainState | None:
     """Return the newest whole state; a damaged or unfinished one is passed over."""
     for path in sorted(folder.glob("state-*"), reverse=True):
         if is_complete(path) and not verify_folder(path):
-            progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-            log_event("checkpoint_resumed_from", {"run": folder.name, "step": progress["steps"]})
+            progress = Progress.from_json(json.loads((path / "progress.json").read_text(encoding="utf-8")))
+            log_event("checkpoint_resumed_from", {"run": folder.name, "step": progress.steps})
             return TrainState(tensors=load_file(path / "state.safetensors"), progress=progress)
     return None

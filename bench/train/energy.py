@@ -1,4 +1,4 @@
-"""Energy of a piece of work: by the machine's own counters, else estimated from a stated power.
+"""Energy of a piece of work, by the machine's own counters (RAPL, NVML); without them it is unknown.
 
 A counter is the whole machine's or a whole GPU's. Of the machine's a process gets its share of all CPU time that was
 spent meanwhile; of a GPU it gets everything, so workers that share a GPU count it twice.
@@ -6,39 +6,42 @@ spent meanwhile; of a GPU it gets everything, so workers that share a GPU count 
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from bench.core.record import Energy
-from bench.core.specs import Execution
 
 POWERCAP = Path("/sys/class/powercap")
 STAT = Path("/proc/stat")
+CPU_METHOD = "CPU: RAPL, by share of CPU time"
+GPU_METHOD = "GPU: NVML's counter"
+NO_CPU_METHOD = "CPU: not measured and not counted"
 Counters = dict[Path, tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Meter:
-    """What the counters said when a piece of work began. ``gpu`` is in joules; None: nothing measures it."""
+    """The counters when work began: CPU seconds, microjoules by package, joules of the GPU; None: unreadable.
 
-    execution: Execution
-    device: Any
+    ``own`` is CPU time of this process, ``busy`` of all processes.
+    """
+
+    device: torch.device
     powercap: Path
-    wall: float
     own: float
     busy: float | None
     packages: Counters
     gpu: float | None
 
 
-def start_meter(execution: Execution, device: Any, *, powercap: Path = POWERCAP) -> Meter:
-    """Read every counter that there is. ``device``: the torch device that the work is done on."""
+def start_meter(device: torch.device, *, powercap: Path = POWERCAP) -> Meter:
+    """Read every counter that there is. ``device``: where the work is done."""
     return Meter(
-        execution=execution,
         device=device,
         powercap=powercap,
-        wall=time.monotonic(),
         own=time.process_time(),
         busy=_busy_seconds(),
         packages=_packages(powercap),
@@ -46,71 +49,62 @@ def start_meter(execution: Execution, device: Any, *, powercap: Path = POWERCAP)
     )
 
 
-def energy_of(meter: Meter, *, seconds: float | None = None) -> Energy:
-    """Return the energy since the meter was started, of all ranks: those of one job do equal work.
+def energy_of(meter: Meter) -> Energy | None:
+    """Return the energy that this process used since the meter was started; None where no counter measured it.
 
-    Args:
-        seconds: of the whole piece of work, where only its last part was metered, because it was interrupted before;
-            the power of that part is taken for the whole.
+    For work on a GPU the GPU's counter is what is needed. Most systems show the CPU's counter to root alone; where it
+    cannot be read, ``method`` says that the CPU's part is left out.
     """
-    wall = max(time.monotonic() - meter.wall, 1e-9)
-    own = time.process_time() - meter.own
-    cpu, cpu_measured, how = _cpu_joules(meter, own)
-    joules, measured, methods = cpu, cpu_measured, [how]
-    if meter.device.type == "cuda":
-        gpu, gpu_measured, how = _gpu_share(meter, wall)
-        joules, measured = joules + gpu, measured and gpu_measured
-        methods.append(how)
-    whole = 1.0 if seconds is None else max(1.0, seconds / wall)
-    return Energy(
-        joules=round(joules * whole * meter.execution.processes, 3),
-        source="measured" if measured else "estimated",
-        method="; ".join(methods),
-    )
-
-
-def added(one: Energy | None, other: Energy | None) -> Energy | None:
-    """Return the energy of two pieces of work; None where one is not known. Estimated, if one of them is."""
-    if one is None or other is None:
-        return None
-    sources = {one.source, other.source}
-    return Energy(
-        joules=round(one.joules + other.joules, 3),
-        source="estimated" if "estimated" in sources else "measured",
-        method=one.method if one.method == other.method else f"{one.method} | {other.method}",
-    )
-
-
-def _cpu_joules(meter: Meter, own: float) -> tuple[float, bool, str]:
-    now, busy = _packages(meter.powercap), _busy_seconds()
-    if meter.packages and now.keys() == meter.packages.keys() and busy is not None and meter.busy is not None:
-        used = sum(_since(meter.packages[path], now[path]) for path in now) / 1e6
-        share = min(1.0, own / max(busy - meter.busy, own, 1e-9))
-        return used * share, True, "CPU: RAPL, by share of CPU time"
-    watts = meter.execution.watts_per_core
-    return own * watts, False, f"CPU: {watts:g} W a busy core, stated"
-
-
-def _gpu_share(meter: Meter, wall: float) -> tuple[float, bool, str]:
+    cpu = _cpu_joules(meter)
+    if meter.device.type == "cpu":
+        return None if cpu is None else _measured(cpu, CPU_METHOD)
     now = _gpu_joules(meter.device)
-    if now is not None and meter.gpu is not None:
-        return max(0.0, now - meter.gpu), True, "GPU: NVML's counter"
-    watts = meter.execution.watts_per_gpu
-    return wall * watts, False, f"GPU: {watts:g} W, stated"
+    if now is None or meter.gpu is None:
+        return None
+    gpu = max(0.0, now - meter.gpu)
+    if cpu is None:
+        return _measured(gpu, f"{GPU_METHOD}; {NO_CPU_METHOD}")
+    return _measured(gpu + cpu, f"{GPU_METHOD}; {CPU_METHOD}")
+
+
+def total_energy(parts: Iterable[Energy | None]) -> Energy | None:
+    """Return the energy of several pieces of work; None if one of them was not measured, for half passes for a whole.
+
+    Older versions stored estimates, a stated power times the time; they count as not measured.
+    """
+    joules, methods = 0.0, []
+    for part in parts:
+        if part is None or part.source != "measured":
+            return None
+        joules += part.joules
+        methods.append(part.method)
+    return _measured(joules, " | ".join(dict.fromkeys(methods))) if methods else None
+
+
+def _measured(joules: float, method: str) -> Energy:
+    return Energy(joules=round(joules, 3), source="measured", method=method)
+
+
+def _cpu_joules(meter: Meter) -> float | None:
+    now, busy, own = _packages(meter.powercap), _busy_seconds(), time.process_time() - meter.own
+    if not meter.packages or now.keys() != meter.packages.keys() or busy is None or meter.busy is None:
+        return None
+    used = sum(_since(meter.packages[path], now[path]) for path in now) / 1e6
+    return used * min(1.0, own / max(busy - meter.busy, own, 1e-9))
 
 
 def _packages(powercap: Path) -> Counters:
     """Return each readable package's counter and range, microjoules. Cores and memory are parts of their package."""
-    found: Counters = {}
+    counters: Counters = {}
     try:
-        places = sorted(path for path in powercap.glob("*/energy_uj") if path.parent.name.count(":") == 1)
-        for path in places:
+        paths = sorted(path for path in powercap.glob("*/energy_uj") if path.parent.name.count(":") == 1)
+        for path in paths:
             whole = path.with_name("max_energy_range_uj").read_text()
-            found[path] = (int(path.read_text()), int(whole))
+            counters[path] = (int(path.read_text()), int(whole))
     except (OSError, ValueError):
         # Since 2020 kernels show these counters to root alone (CVE-2020-8694).
         return {}
-    return found
+    return counters
 
 
 def _since(before: tuple[int, int], now: tuple[int, int]) -> int:
@@ -128,13 +122,12 @@ def _busy_seconds() -> float | None:
     return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
-def _gpu_joules(device: Any) -> float | None:
+def _gpu_joules(device: torch.device) -> float | None:
     """Return what the GPU's own counter says, joules since its driver was loaded; None without pynvml."""
     if device.type != "cuda":
         return None
     try:
         import pynvml
-        import torch
 
         pynvml.nvmlInit()
         # By its id, and not by its number: CUDA_VISIBLE_DEVICES renumbers what NVML does not.

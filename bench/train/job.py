@@ -1,30 +1,36 @@
-"""One training job: what it needs, written to a work folder, run here or by many ranks, kept whole when done."""
+"""A training job: its inputs on disk, its run in this process or by many ranks, and the folder that it leaves."""
 
 import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from bench.core.artifacts import write_whole
 from bench.core.manifest import is_complete
+from bench.core.record import Energy
 from bench.core.specs import Execution, RunSpec
 from bench.utils.files import write_text_whole
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from bench.data.tokens import Encoded
+    from bench.models.reference_cache import ReferenceLogProbs
     from bench.train.early_stop import EarlyStop
+    from bench.train.progress import Progress
 
 Report = Callable[[int, dict[str, float | None]], None]
 
 
 class TrainJob(BaseModel):
-    """A run's spec and where its inputs lie. Paths are here and never in the spec."""
+    """A run's spec and the paths of its inputs. Paths are here and never in the spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,23 +45,23 @@ class TrainJob(BaseModel):
 
     @property
     def run(self) -> Path:
-        """Where the finished run lies."""
+        """Folder of the finished run."""
         return self.results / "runs" / self.spec.key
 
     @property
     def pruned_run(self) -> Path | None:
-        """Where the run lies if ``pruning``, the protocol of that hash, ended it."""
+        """Folder of the run if ``pruning``, the protocol of that hash, ended it."""
         return None if self.pruning is None else self.results / "runs" / self.spec.pruned_key(self.pruning)
 
     @property
     def finished(self) -> Path | None:
-        """Where the run lies whole, ended early or not; None where it does not."""
-        places = (self.pruned_run, self.run)
-        return next((place for place in places if place is not None and is_complete(place)), None)
+        """Folder of the complete run, ended early or not; None where there is none."""
+        folders = (self.pruned_run, self.run)
+        return next((folder for folder in folders if folder is not None and is_complete(folder)), None)
 
     @property
     def work(self) -> Path:
-        """Where the unfinished run keeps its lease and its state."""
+        """Folder of the unfinished run's lease and state."""
         return self.results / "work" / self.spec.key
 
 
@@ -84,10 +90,10 @@ def lease(job: TrainJob, *, wait: bool, name: str = "lease") -> Iterator[bool]:
 class Inputs:
     """What a job trains from. ``model`` is the job's own, to be changed; the rest is only read."""
 
-    model: Any
-    tokenizer: Any
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     data: "Encoded"
-    reference: Any
+    reference: "ReferenceLogProbs | None"
 
 
 def read_inputs(job: TrainJob) -> Inputs:
@@ -122,11 +128,11 @@ def run_job(
         RunError: the step-0 parity gate failed, a cache row is missing, or the world size is not the one asked for.
     """
     import torch
+    from accelerate.utils import gather_object
 
-    from bench.models.adapters import save_trained
+    from bench.train import energy
     from bench.train.distributed.parallelize import join_ranks, sharing_of
     from bench.train.distributed.sharding import gathered, named_weights
-    from bench.train.energy import energy_of, start_meter
     from bench.train.loop import Callbacks, train
     from losses import register_file
 
@@ -137,15 +143,17 @@ def run_job(
     sharded = sharing in ("fsdp2", "deepspeed")
     spec = job.spec
     torch.manual_seed(spec.seed)
-    given = inputs(job)
-    model = _start(job, given, device=accelerator.device)
-    meter = start_meter(job.execution, accelerator.device)
+    loaded = inputs(job)
+    model = _start(job, loaded, device=accelerator.device)
+    # What a training used before it was interrupted is not known, and half of it would pass for the whole.
+    resumed = any(job.work.glob("state-*/manifest.json"))
+    meter = energy.start_meter(accelerator.device)
     progress = train(
         # A model that is sharded may be larger than a device: its layers go there one by one.
         model if sharing == "fsdp2" else model.to(accelerator.device),
         spec=spec,
-        data=given.data,
-        reference=given.reference,
+        data=loaded.data,
+        reference=loaded.reference,
         execution=job.execution,
         accelerator=accelerator,
         state=job.work,
@@ -156,37 +164,60 @@ def run_job(
         ),
     )
     whole = gathered(dict(named_weights(model))) if sharded and progress.status == "completed" else {}
+    measured = energy.total_energy(gather_object([energy.energy_of(meter)]))
     if accelerator.is_main_process:
         if whole:
             model = _start(job, inputs(job), device=accelerator.device)
             for name, parameter in model.named_parameters():
                 parameter.data.copy_(whole[name])
-        energy = energy_of(meter, seconds=progress.seconds).model_dump(mode="json")
-        trained = {**vars(progress), "rungs": {} if rungs is None else rungs.scores, "energy": energy}
-        place = job.pruned_run if progress.status == "pruned" else job.run
-        assert place is not None
-
-        def write(partial: Path) -> None:
-            (partial / "spec.json").write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            (partial / "train.json").write_text(json.dumps(trained, indent=1) + "\n", encoding="utf-8")
-            rows = [dict(zip(progress.curves, row, strict=True)) for row in zip(*progress.curves.values(), strict=True)]
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            (partial / "metrics.jsonl").write_text(lines, encoding="utf-8")
-            if progress.status == "completed":
-                save_trained(model, given.tokenizer, partial, spec=spec, start=job.model)
-
-        write_whole(place, write, stage="train")
+        _write_run(
+            job,
+            progress,
+            model,
+            loaded.tokenizer,
+            scores={} if rungs is None else rungs.scores,
+            measured=None if resumed else measured,
+        )
     accelerator.wait_for_everyone()
 
 
-def _start(job: TrainJob, given: Inputs, *, device: Any) -> Any:
+def _write_run(
+    job: TrainJob,
+    progress: "Progress",
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    scores: Mapping[int, float],
+    measured: Energy | None,
+) -> None:
+    """Write the run's folder whole: spec, progress, curves, and the weights of a completed training."""
+    from bench.models.adapters import save_trained
+
+    stored = None if measured is None else measured.model_dump(mode="json")
+    trained = {**vars(progress), "rungs": dict(scores), "energy": stored}
+    folder = job.pruned_run if progress.status == "pruned" else job.run
+    assert folder is not None
+
+    def write(partial: Path) -> None:
+        (partial / "spec.json").write_text(job.spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (partial / "train.json").write_text(json.dumps(trained, indent=1) + "\n", encoding="utf-8")
+        rows = [dict(zip(progress.curves, row, strict=True)) for row in zip(*progress.curves.values(), strict=True)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (partial / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        if progress.status == "completed":
+            save_trained(model, tokenizer, partial, spec=job.spec, start=job.model)
+
+    write_whole(folder, write, stage="train")
+
+
+def _start(job: TrainJob, loaded: Inputs, *, device: "torch.device") -> "PreTrainedModel":
     from bench.models.loading import with_lora
     from bench.models.quantize import load_four_bits
 
     lora = job.spec.train.lora
     if lora is None:
-        return given.model
-    model = given.model if lora.quantize is None else load_four_bits(job.model, job.spec.train, device=device)
+        return loaded.model
+    model = loaded.model if lora.quantize is None else load_four_bits(job.model, job.spec.train, device=device)
     return with_lora(model, lora, seed=job.spec.seed)
 
 

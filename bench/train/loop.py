@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,43 +20,17 @@ from bench.train.checkpoint import TrainState, load_state, save_state
 from bench.train.distributed.parallelize import any_rank, check_alike, shard, share, sharing_of, start_afresh
 from bench.train.distributed.sharding import move_reference
 from bench.train.micro_batch import TrainContext
+from bench.train.progress import CURVES, Progress
 from bench.train.sampler import Unit, batch_units, schedule_of, stage_order, stage_span, step_units
 from bench.train.step import StepResult, optimiser_step
 from losses import ReferenceSchedule, Requires, get
 
 VERSION = 1
 logger = logging.getLogger(__name__)
-CURVES = (
-    "step", "loss", "accuracy", "margin", "chosen_logp", "rejected_logp", "grad_norm", "learning_rate", "entropy",
-    "chosen_top1",
-)  # fmt: skip
 
 
 class Interrupted(KeyboardInterrupt):
     """Training was asked to stop; what resuming needs is on disk."""
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """What training leaves behind besides the weights; grows step by step and is saved for resuming.
-
-    ``tokens`` went through the policy with a gradient; ``forward_tokens`` adds the KL baseline's and a live
-    reference's passes. ``curves`` has one list a name and one entry a logged step. ``objective_state`` holds the
-    running quantities of objectives that have them; ``layout`` says how rows were laid out, and why if padded.
-    """
-
-    status: str = "completed"
-    error: str | None = None
-    steps: int = 0
-    tokens: int = 0
-    forward_tokens: int = 0
-    clipped_steps: int = 0
-    seconds: float = 0.0
-    world_size: int = 1
-    layout: str = "padded"
-    sharing: str = "alone"
-    curves: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CURVES})
-    objective_state: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +70,8 @@ def train(
         RunError: policy and reference differ at step 0, or the reference lacks a row.
     """
     run = _prepare(model, spec=spec, data=data, reference=reference, execution=execution, accelerator=accelerator)
-    progress, steps = run.progress, spec.train.steps
     _restore(run, state)
+    progress, steps = run.progress, spec.train.steps
     clock = time.monotonic() - progress.seconds
     while progress.steps < steps:
         step = progress.steps
@@ -142,7 +116,7 @@ class _Run:
     @property
     def needs_vocabulary(self) -> bool:
         """Whether the objective needs the reference's whole distribution over the vocabulary."""
-        return bool(self.context.objective.requires & objective_batch.VOCABULARY)
+        return objective_batch.needs_vocabulary(self.context.objective)
 
 
 def _prepare(
@@ -166,7 +140,7 @@ def _prepare(
     )
     if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
         logger.warning("rows are padded, which is slower: %s", scored.why)
-    needs_model = bool(objective.requires & objective_batch.VOCABULARY) or not schedule.is_frozen
+    needs_model = objective_batch.needs_vocabulary(objective) or not schedule.is_frozen
     moving = copy.deepcopy(scored) if needs_model else None
     sharing = sharing_of(accelerator, execution)
     policy, optimizer = share(scored, train=spec.train, sharing=sharing, accelerator=accelerator)
@@ -188,17 +162,13 @@ def _prepare(
 
 def _restore(run: _Run, state: Path) -> None:
     """Go on from the newest saved state, if there is one."""
-    progress, accelerator = run.progress, run.context.accelerator
+    here, accelerator = run.progress, run.context.accelerator
     if (saved := load_state(state)) is not None:
-        here = {"world_size": progress.world_size, "layout": progress.layout, "sharing": progress.sharing}
-        for name, value in {**saved.progress, **here}.items():
-            setattr(progress, name, value)
-        for name in CURVES:  # a state of before some were known
-            progress.curves.setdefault(name, [None] * len(progress.curves["step"]))
+        run.progress = replace(saved.progress, world_size=here.world_size, layout=here.layout, sharing=here.sharing)
         saved.restore(accelerator.unwrap_model(run.policy), run.optimizer, run.moving)
-    check_alike(accelerator, progress.steps)
+    check_alike(accelerator, run.progress.steps)
     steps = run.context.spec.train.steps
-    run.moved = any(run.schedule.weight_after(done, steps) > 0 for done in range(1, progress.steps + 1))
+    run.moved = any(run.schedule.weight_after(done, steps) > 0 for done in range(1, run.progress.steps + 1))
 
 
 def _start_step(run: _Run, step: int) -> float:
@@ -266,7 +236,7 @@ def _save(run: _Run, state: Path, *, stop: bool) -> None:
     progress, accelerator, every = run.progress, run.context.accelerator, run.context.execution.checkpoint_every
     due = every > 0 and progress.steps % every == 0 and progress.steps < run.context.spec.train.steps
     if stop or due:
-        current = TrainState.of(accelerator.unwrap_model(run.policy), run.optimizer, run.moving, vars(progress))
+        current = TrainState.of(accelerator.unwrap_model(run.policy), run.optimizer, run.moving, progress)
         if accelerator.is_main_process:
             save_state(state, current)
     if stop:

@@ -118,14 +118,14 @@ def chunked_loss(
     sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
     with context.autocast():
         laid = lay(policy, rows, pad_id=context.pad_id)
-        known = None if source is None else source(rows, laid)
+        reference = None if source is None else source(rows, laid)
 
         def loss_of_chunk(number: int, scores: Scores) -> tuple[Tensor, Slopes]:
             own = slice(*row_spans[number])
             with torch.enable_grad(), torch.autocast(device.type, enabled=False):
                 logps = scores.logps.detach().requires_grad_()
                 kl = None if scores.kl is None else scores.kl.detach().requires_grad_()
-                side = _completion(scores._replace(logps=logps, kl=kl), laid.mask[own], known, own, requires)
+                side = _completion(scores._replace(logps=logps, kl=kl), laid.mask[own], reference, own, requires)
                 batch = context.as_batch(side, chunks[number], baseline=baseline)
                 losses = context.loss(batch).float()
                 total = losses.sum() * scale
@@ -139,7 +139,7 @@ def chunked_loss(
             laid,
             fused=([(token_ends[first], token_ends[last]) for first, last in row_spans], loss_of_chunk),
             collision=Requires.COLLISION in requires,
-            reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
+            reference_logits=reference.logits if reference is not None and Requires.VOCAB_KL in requires else None,
             watch=watch,
         )
     sums[SUMS.index("tokens")] = laid.seen
@@ -199,14 +199,14 @@ def _chunked(units: Sequence[Unit], *, tokens: int) -> Iterator[list[Unit]]:
 
 
 def _completion(
-    scores: Scores, mask: Tensor, known: ReferenceScores | None, rows: slice, requires: Requires
+    scores: Scores, mask: Tensor, reference: ReferenceScores | None, rows: slice, requires: Requires
 ) -> Completion:
     mask = mask[:, : int(mask.sum(dim=1).max())]
     width = mask.shape[1]
-    entropy = known.entropy if known is not None and Requires.ENTROPY in requires else None
+    entropy = reference.entropy if reference is not None and Requires.ENTROPY in requires else None
     return Completion(
         policy_logps=spread(scores.logps, mask),
-        reference_logps=None if known is None else known.logps[rows, :width],
+        reference_logps=None if reference is None else reference.logps[rows, :width],
         mask=mask,
         token_kl=None if scores.kl is None else spread(scores.kl, mask),
         log_collision=None if scores.collision is None else spread(scores.collision, mask),

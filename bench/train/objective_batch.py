@@ -11,13 +11,18 @@ from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
 from bench.models.logprobs import CompletionLogProbs, Laid, ReferenceScores, lay
 from bench.models.reference_cache import ReferenceLogProbs
 from bench.models.token_stats import Confidence
-from losses import Completion, Pairs, Ranked, Requires, Singles
+from losses import Completion, Objective, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch, mapped
 
 ReferenceSource = Callable[[Sequence[TokenRow], Laid], ReferenceScores]
 """(rows, the same laid out) → the reference on them."""
 VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
 """What no cache of log-probs can give: it takes the reference model itself."""
+
+
+def needs_vocabulary(objective: Objective) -> bool:
+    """Say whether an objective needs the reference's whole distribution over the vocabulary."""
+    return bool(objective.requires & VOCABULARY)
 
 
 class ScoredRows(NamedTuple):
@@ -66,20 +71,20 @@ def score_rows(
 ) -> ScoredRows:
     """Score all rows as one ``Completion``; with ``watch`` also measure how sure the policy is of their tokens."""
     laid = lay(policy, rows, pad_id=pad_id)
-    known = None if reference is None else reference(rows, laid)
+    frozen = None if reference is None else reference(rows, laid)
     scores = policy(
         laid,
         collision=Requires.COLLISION in requires,
-        reference_logits=known.logits if known is not None and Requires.VOCAB_KL in requires else None,
+        reference_logits=frozen.logits if frozen is not None and Requires.VOCAB_KL in requires else None,
         watch=watch,
     )
     completion = Completion(
         policy_logps=scores.logps,
-        reference_logps=None if known is None else known.logps,
+        reference_logps=None if frozen is None else frozen.logps,
         mask=scores.mask,
         token_kl=scores.kl,
         log_collision=scores.collision,
-        reference_entropy=known.entropy if known is not None and Requires.ENTROPY in requires else None,
+        reference_entropy=frozen.entropy if frozen is not None and Requires.ENTROPY in requires else None,
     )
     return ScoredRows(completion, laid.seen, scores.confidence)
 
@@ -108,9 +113,9 @@ def as_pairs(both: Completion, pairs: Sequence[EncodedPair]) -> Pairs:
     """Cut the rows of ``pair_rows`` into the two sides."""
     count = len(pairs)
     gaps = [pair.score_gap for pair in pairs]
-    known = None if any(gap is None for gap in gaps) else both.policy_logps.new_tensor(gaps)
+    score_gap = None if any(gap is None for gap in gaps) else both.policy_logps.new_tensor(gaps)
     return Pairs(
-        chosen=take_rows(both, slice(None, count)), rejected=take_rows(both, slice(count, None)), score_gap=known
+        chosen=take_rows(both, slice(None, count)), rejected=take_rows(both, slice(count, None)), score_gap=score_gap
     )
 
 

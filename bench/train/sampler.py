@@ -97,14 +97,14 @@ def batch_indices(*, rows: int, batch: int, step: int, seed: int) -> list[int]:
     """
     for name, value, least in (("rows", rows, 1), ("batch", batch, 1), ("step", step, 0)):
         if value < least:
-            raise UsageError(f"{name}={value} is less than {least}", fix=f"give {name} ≥ {least}")
+            raise UsageError(f"{name} must be ≥ {least} (got {value})")
     if not 0 <= seed < 2**32:
         # Beyond 32 bits a seed spills over into the word of the epoch: (2**32, 0) would be (0, 1).
-        raise UsageError(f"seed={seed} is out of range", fix="give a seed from 0 to 4294967295")
+        raise UsageError(f"seed must be from 0 to 4294967295 (got {seed})")
     first = step * batch
     epochs = range(first // rows, (first + batch - 1) // rows + 1)
     orders = {epoch: _permutation(rows, seed=seed, epoch=epoch) for epoch in epochs}
-    return [int(orders[place // rows][place % rows]) for place in range(first, first + batch)]
+    return [int(orders[position // rows][position % rows]) for position in range(first, first + batch)]
 
 
 def stage_rows(difficulty: Sequence[float], stages: int) -> list[list[int]]:
@@ -121,13 +121,13 @@ def stage_rows(difficulty: Sequence[float], stages: int) -> list[list[int]]:
     return [[int(row) for row in part] for part in np.array_split(order, stages)]
 
 
-def shard(items: Sequence[Item], rank: int, world: int) -> list[Item]:
+def rank_share(items: Sequence[Item], rank: int, world: int) -> list[Item]:
     """Return the contiguous share of process ``rank`` (from 0) of ``world``; the shares are equal.
 
     Raises UsageError where the items do not divide, or the rank is not one of the world's.
     """
     if world < 1 or not 0 <= rank < world:
-        raise UsageError(f"rank {rank} of {world} processes", fix="give a rank from 0 to the number of processes - 1")
+        raise UsageError(f"rank must be from 0 to the number of processes - 1 (got rank {rank} of {world})")
     share, left = divmod(len(items), world)
     if left:
         near = " or ".join(str(count * world) for count in (share, share + 1) if count)
@@ -141,7 +141,7 @@ def shard(items: Sequence[Item], rank: int, world: int) -> list[Item]:
 def micro_batches(items: Sequence[Item], size: int) -> list[list[Item]]:
     """Cut a batch into parts of ``size``, in order, the last maybe smaller. Raises UsageError for a size below 1."""
     if size < 1:
-        raise UsageError(f"a micro-batch of {size}", fix="give at least 1")
+        raise UsageError(f"micro-batch must be ≥ 1 (got {size})")
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 

@@ -15,7 +15,7 @@ from bench.errors import RunError
 from bench.train import objective_batch
 from bench.train.distributed import parallelize
 from bench.train.micro_batch import SUMS, ScoredBatch, TrainContext, chunked_loss, score_batch, sums_of
-from bench.train.sampler import Unit, micro_batches, shard
+from bench.train.sampler import Unit, micro_batches, rank_share
 from bench.train.whole_batch import couple, surrogate
 from losses import Completion, Requires
 from losses.batch import each, mapped
@@ -115,7 +115,7 @@ def optimiser_step(
     if Requires.KL_BASELINE in requires:
         baseline, extra_tokens = kl_baseline(policy, units, context=context, source=source)
     parts = micro_batches(
-        shard(list(units), accelerator.process_index, accelerator.num_processes), context.execution.micro_batch
+        rank_share(list(units), accelerator.process_index, accelerator.num_processes), context.execution.micro_batch
     )
     if check_parity and source is not None:
         _check_parity(policy, parts[0], context=context, source=source, state=state)

@@ -8,11 +8,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bench.core.record import RunRecord
 from bench.core.specs import RunSpec
 from bench.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+    from tensorboard.compat.proto.event_pb2 import Event
 
 TENSORBOARD = "tensorboard"
 NONE = "none"
@@ -67,11 +71,11 @@ def read_trackers(text: str) -> tuple[str, ...]:
     """
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not names:
-        raise UsageError(f"--tracker {text!r} names no tracker", fix=f"--tracker {TENSORBOARD}, or --tracker {NONE}")
+        raise UsageError(f"--tracker needs a name (got {text!r})", fix=f"--tracker {TENSORBOARD}, or --tracker {NONE}")
     if names == (NONE,):
         return ()
     if NONE in names:
-        raise UsageError(f"--tracker {text}: none is meant alone", fix=f"--tracker {NONE}, or leave it out")
+        raise UsageError(f"--tracker: none must stand alone (got {text!r})", fix=f"--tracker {NONE}, or leave it out")
     for name in names:
         if name != TENSORBOARD:
             _check(name)
@@ -82,13 +86,13 @@ def read_trackers(text: str) -> tuple[str, ...]:
 
 def open_trackers(names: Sequence[str], *, results: Path, spec: RunSpec, first_step: int) -> Tracked:
     """Open the trackers of a training whose next row is that of ``first_step``; what they had beyond it is void."""
-    found: list[Tracker] = []
+    trackers: list[Tracker] = []
     for name in names:
         if name == TENSORBOARD:
-            found.append(EventFile(event_folder(results, spec), first_step=first_step, settings=settings_of(spec)))
+            trackers.append(EventFile(event_folder(results, spec), first_step=first_step, settings=settings_of(spec)))
         else:
-            found.append(_accelerated(name, results=results, spec=spec))
-    return Tracked(tuple(found))
+            trackers.append(_accelerated(name, results=results, spec=spec))
+    return Tracked(tuple(trackers))
 
 
 def track_result(names: Sequence[str], *, results: Path, record: RunRecord) -> None:
@@ -163,7 +167,7 @@ class EventFile:
         """Write what is not written yet, and close the file."""
         self._writer.close()
 
-    def _write(self, event: Any) -> None:
+    def _write(self, event: "Event") -> None:
         self._writer.write(event.SerializeToString())
 
 
@@ -171,7 +175,7 @@ class EventFile:
 class _Accelerated:
     """A tracker of accelerate's."""
 
-    tracker: Any
+    tracker: "GeneralTracker"
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.tracker.log({name: value for name, value in values.items() if math.isfinite(value)}, step=step)
@@ -200,7 +204,7 @@ def _check(name: str) -> None:
 
     if name not in LOGGER_TYPE_TO_CLASS:
         known = [*LOGGER_TYPE_TO_CLASS, NONE]
-        raise UsageError(f"--tracker: nothing is called {name!r}", fix=did_you_mean(name, known))
+        raise UsageError(f"--tracker: unknown tracker {name!r}", fix=did_you_mean(name, known))
     if name not in {str(getattr(each, "value", each)) for each in get_available_trackers()}:
         package = PACKAGES.get(name, name)
         raise UsageError(f"--tracker {name}: its package is not installed", fix=f"pip install {package}")

@@ -7,7 +7,6 @@ approximation. It costs one more forward pass of the policy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -45,8 +44,7 @@ def couple(
     whole = each(_gathered(mine, accelerator), _leaf)
     losses, after = loss.advance(whole, state)
     leaves = [getattr(side, name) for side in sides(whole) for name in _fields(side)]
-    found = torch.autograd.grad(losses.float().mean(), leaves, allow_unused=True, materialize_grads=True)
-    gradients = iter(found)
+    gradients = iter(torch.autograd.grad(losses.float().mean(), leaves, allow_unused=True, materialize_grads=True))
     by_side = [{name: next(gradients) for name in _fields(side)} for side in sides(whole)]
     start = accelerator.process_index * mine.examples
     cut = [
@@ -73,8 +71,8 @@ def joined(parts: Sequence[Batch]) -> Batch:
     whole = [_stacked(column) for column in columns]
     if isinstance(first, Pairs):
         gaps = [part.score_gap for part in parts if isinstance(part, Pairs)]
-        known = None if any(gap is None for gap in gaps) else torch.cat([gap for gap in gaps if gap is not None])
-        return Pairs(whole[0], whole[1], known)
+        score_gap = None if any(gap is None for gap in gaps) else torch.cat([gap for gap in gaps if gap is not None])
+        return Pairs(whole[0], whole[1], score_gap)
     if isinstance(first, Singles):
         labels = torch.cat([part.desirable for part in parts if isinstance(part, Singles)])
         return Singles(whole[0], labels, first.kl_baseline)
@@ -87,9 +85,9 @@ def _stacked(column: Sequence[Completion]) -> Completion:
     def stack(values: Sequence[Tensor]) -> Tensor:
         return torch.cat([torch.nn.functional.pad(each, (0, width - each.shape[1])) for each in values])
 
-    given = {name: [getattr(side, name) for side in column] for name in PER_TOKEN}
-    fields: dict[str, Any] = {name: None if values[0] is None else stack(values) for name, values in given.items()}
-    return Completion(mask=stack([side.mask for side in column]), **fields)
+    columns = {name: [getattr(side, name) for side in column] for name in PER_TOKEN}
+    fields = {name: stack(values) for name, values in columns.items() if values[0] is not None}
+    return replace(column[0], mask=stack([side.mask for side in column]), **fields)
 
 
 def _gathered(batch: Batch, accelerator: Accelerator) -> Batch:
@@ -123,7 +121,7 @@ def _fields(side: Completion) -> tuple[str, ...]:
 
 def _starts(parts: Sequence[Batch], start: int) -> list[int]:
     """The first example of each micro-batch in the global batch."""
-    return [start + sum(part.examples for part in parts[:place]) for place in range(len(parts))]
+    return [start + sum(part.examples for part in parts[:index]) for index in range(len(parts))]
 
 
 def _rows(part: Batch, start: int) -> slice:

@@ -1,7 +1,6 @@
 """Finite differences of functions with stop-gradients: what was detached is held at its value."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +14,13 @@ class _Detach(TorchFunctionMode):
         super().__init__()
         self.recorded, self.replay, self.calls = recorded, replay, 0
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., Tensor],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> Tensor:
         if func is not torch.Tensor.detach:
             return func(*args, **(kwargs or {}))
         if self.replay:

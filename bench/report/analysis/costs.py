@@ -54,8 +54,8 @@ def total_cost(setting: Setting) -> SettingCost:
 class CostRow:
     """What the runs of one objective cost under one protocol; ``objective`` «all»: those of the whole protocol.
 
-    ``device_hours``: of training and evaluation, times the devices of a run. ``kwh``: over the runs whose energy is
-    known, None where none is; ``unknown_energy`` counts the others. ``reference_seconds``: of the cache, which
+    ``device_hours``: of training and evaluation, times the devices of a run. ``kwh``: over the runs whose energy was
+    measured, None where none was; ``unknown_energy`` counts the others. ``reference_seconds``: of the cache, which
     objectives share, so that it stands in the row of the whole protocol alone. ``price``: euro.
     """
 
@@ -128,8 +128,8 @@ def costs_markdown(rows: Sequence[CostRow]) -> str:
     lines += [f"| {' | '.join(cells[name] for name in names)} |" for cells in map(_cells, rows)]
     notes = (
         "- device hours: training and evaluation, times the devices (ranks) of a run. A CPU worker is one.\n"
-        "- kWh: *measured* by the machine's counters, or *estimated* from a stated power (`docs/observability.md`); a\n"
-        "  dash where runs were made before energy was recorded. Of a sum, one estimated part makes it estimated.\n"
+        "- kWh: of the runs whose energy the machine's counters measured (`docs/observability.md`); a dash where none\n"
+        "  did. Estimates in records of older versions are left out.\n"
     )
     return "# Cost\n\n" + "\n".join(lines) + "\n\n" + notes
 
@@ -147,8 +147,8 @@ def _row(objective: str, records: Sequence[RunRecord], *, price: float | None) -
     for record in records:
         evaluated[record.key] = evaluated.get(record.key, 0.0) + record.cost.evaluate_seconds
     seconds = math.fsum(run.cost.train_seconds * (run.cost.devices or 1) + evaluated[key] for key, run in runs.items())
-    known = [run.cost.energy for run in runs.values() if run.cost.energy is not None]
-    sources = {energy.source for energy in known}
+    energies = [run.cost.energy for run in runs.values()]
+    joules = [energy.joules for energy in energies if energy is not None and energy.source == "measured"]
     hours = seconds / 3600
     return CostRow(
         protocol=first.protocol,
@@ -162,9 +162,9 @@ def _row(objective: str, records: Sequence[RunRecord], *, price: float | None) -
         flops=math.fsum(run.cost.flops for run in runs.values()),
         peak_memory_bytes=max(run.cost.peak_memory_bytes for run in runs.values()),
         devices=", ".join(sorted({run.cost.device for run in runs.values()})),
-        kwh=math.fsum(energy.joules for energy in known) / JOULES_PER_KWH if known else None,
-        energy="unknown" if not known else "measured" if sources == {"measured"} else "estimated",
-        unknown_energy=len(runs) - len(known),
+        kwh=math.fsum(joules) / JOULES_PER_KWH if joules else None,
+        energy="measured" if joules else "unknown",
+        unknown_energy=len(runs) - len(joules),
         price=None if price is None else hours * price,
     )
 

@@ -3,15 +3,16 @@
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.train.distributed.torchrun import STOP, _over_nodes
+from bench.train.distributed.torchrun import STOP_FILE, torchrun_over_nodes
 from bench.utils.environment import STORAGE
 
 STOP_SECONDS = 60
-"""So long before the end of its time, or of a preemption's grace, a job is told: a training saves its state then."""
+"""Time from the signal to the end of a job, by its time limit or by preemption: a training saves its state then."""
 
 _FORMS = {
     "partition": (r"[\w.,+-]+", "gpu"),
@@ -23,7 +24,7 @@ _FORMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a job asks Slurm for, each None where the cluster's own default holds. ``gpus`` are of each node.
+    """Resources of a job, each None where the cluster's own default is taken. ``gpus`` are of each node.
 
     Raises:
         UsageError: a value that is none of Slurm's.
@@ -43,17 +44,17 @@ class Resources:
             value = getattr(self, name)
             if value is not None and not re.fullmatch(form, value):
                 raise UsageError(
-                    f"--{name} {value!r} is nothing that Slurm takes", fix=f"for example --{name} {example}"
+                    f"--{name} must have a form that Slurm takes (got {value!r})", fix=f"for example --{name} {example}"
                 )
 
     def lines(self) -> list[str]:
-        """As ``#SBATCH`` has them."""
-        given = {
+        """Return the lines of ``#SBATCH``."""
+        values = {
             "nodes": self.nodes, "ntasks-per-node": 1, "partition": self.partition, "account": self.account,
             "time": self.time, "cpus-per-task": self.cpus, "gpus-per-node": self.gpus, "mem": self.memory,
             "signal": f"B:TERM@{STOP_SECONDS}",
         }  # fmt: skip
-        lines = [f"#SBATCH --{name}={value}" for name, value in given.items() if value is not None]
+        lines = [f"#SBATCH --{name}={value}" for name, value in values.items() if value is not None]
         return [*lines, "#SBATCH --open-mode=append", *(["#SBATCH --requeue"] if self.requeue else [])]
 
 
@@ -67,7 +68,7 @@ def worker_script(
     setup: tuple[str, ...] = (),
     options: tuple[str, ...] = (),
 ) -> str:
-    """The script of ``array`` jobs that join a study. It names no storage, which may hold a password.
+    """Return the script of ``array`` jobs that join a study. It names no storage, which may hold a password.
 
     Args:
         results: absolute, on a disk that every node has.
@@ -89,7 +90,7 @@ def worker_script(
 
 
 def training_script(work: Path, resources: Resources, *, processes: int, setup: tuple[str, ...] = ()) -> str:
-    """The script that trains the job in a work folder on many nodes. Told to stop, the ranks save their state.
+    """Return the script that trains the job in a work folder on many nodes. When stopped, the ranks save their state.
 
     Raises:
         UsageError: the job's ranks cannot be shared by the nodes.
@@ -99,8 +100,8 @@ def training_script(work: Path, resources: Resources, *, processes: int, setup: 
             f"a job of {processes} ranks cannot be shared by {resources.nodes} nodes",
             fix="give --nodes a number that divides the ranks",
         )
-    stop = shlex.quote(str(work / STOP))
-    first, last = _over_nodes(processes, resources.nodes)
+    stop = shlex.quote(str(work / STOP_FILE))
+    first, last = torchrun_over_nodes(processes, resources.nodes)
     meeting = '--rdzv_id="$SLURM_JOB_ID" --rdzv_endpoint="$(hostname):$((20000 + SLURM_JOB_ID % 20000))"'
     return _script(
         f"bench-{work.name}",
@@ -124,28 +125,30 @@ def _script(
     stop: str,
 ) -> str:
     if re.search(r"\s", str(log)):
-        raise UsageError(f"{log.parent} has a blank in its path, which #SBATCH lines do not take", fix="give another")
-    job = '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"' if array is not None else '"$SLURM_JOB_ID"'
-    again = f'if [ -n "$stopped" ] && [ "$code" -ne 0 ]; then scontrol requeue {job}; fi'
-    lines = [
-        "#!/bin/bash",
-        f"#SBATCH --job-name={name}",
-        *([f"#SBATCH --array=0-{array - 1}"] if array is not None else []),
-        *resources.lines(),
-        f"#SBATCH --output={log}",
-        "",
-        *setup,
-        "",
-        "# Told to stop, the work is told too, and waited for; what it saved is gone on from when the job is back.",
-        "stopped=",
-        f"stop() {{ stopped=1; {stop}; }}",
-        "trap stop TERM",
-        f"{command} &",
-        "work=$!",
-        'while kill -0 "$work" 2>/dev/null; do wait "$work"; done',
-        'wait "$work"',
-        "code=$?",
-        *([again] if resources.requeue else []),
-        'exit "$code"',
-    ]
-    return "\n".join(lines) + "\n"
+        raise UsageError(
+            f"#SBATCH lines take no path with a blank (got {log.parent})", fix="give --out a folder without blanks"
+        )
+    job = '"$SLURM_JOB_ID"' if array is None else '"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"'
+    again = f'if [ -n "$stopped" ] && [ "$code" -ne 0 ]; then scontrol requeue {job}; fi\n'
+    options = [*([] if array is None else [f"#SBATCH --array=0-{array - 1}"]), *resources.lines()]
+    return f"""\
+#!/bin/bash
+#SBATCH --job-name={name}
+{_lines(options)}#SBATCH --output={log}
+
+{_lines(setup)}
+# Told to stop, the work is told too, and waited for; what it saved is gone on from when the job is back.
+stopped=
+stop() {{ stopped=1; {stop}; }}
+trap stop TERM
+{command} &
+work=$!
+while kill -0 "$work" 2>/dev/null; do wait "$work"; done
+wait "$work"
+code=$?
+{again if resources.requeue else ""}exit "$code"
+"""
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)

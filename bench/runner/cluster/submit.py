@@ -1,38 +1,44 @@
-"""``bench launch``: writes the scripts, or has submitit submit the workers."""
+"""Launch on a cluster: the scripts written, or the workers submitted by submitit."""
 
 import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.runner.cluster.slurm import STOP_SECONDS, Resources, training_script, worker_script
 from bench.utils.environment import STORAGE
 from bench.utils.files import write_text_whole
+from bench.utils.stop_signals import STOPPED
+
+if TYPE_CHECKING:
+    from submitit import Job
+    from submitit.helpers import DelayedSubmission
 
 CLUSTERS = ("slurm", "local")
-STOPPED = 130
+PREEMPT_SIGNAL = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")
+"""Signal by which Slurm tells submitit of the end. It reaches every process of the job, and would end the worker."""
 DAY_MINUTES = 24 * 60
 
 
 @dataclass
 class WorkerTask:
-    """What submitit runs and, when the job is preempted, stops and submits again: a worker of its own process."""
+    """A worker in a process of its own, which submitit runs, stops at preemption and submits again."""
 
     command: tuple[str, ...]
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def __call__(self) -> int:
         """Run the worker; return its exit code. Raises RuntimeError where it failed."""
-        self.process = subprocess.Popen(self.command)
+        self.process = subprocess.Popen(("sh", "-c", f'trap "" {PREEMPT_SIGNAL}; exec "$@"', "sh", *self.command))
         code = self.process.wait()
         if code not in (0, STOPPED):
             raise RuntimeError(f"the worker ended with {code}")
         return code
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> "DelayedSubmission":
         """Have the worker save its state; return what submitit submits in this task's place."""
         from submitit.helpers import DelayedSubmission
 
@@ -54,7 +60,7 @@ def launch_workers(
     submit: bool,
     cluster: str,
 ) -> list[str]:
-    """Write the script of an array of workers, or submit them. Returns lines that tell what was done.
+    """Write the script of an array of workers, or submit them. Returns lines for the terminal.
 
     Raises:
         UsageError: a name, a resource or a cluster that is none, or submitit is not installed.
@@ -87,7 +93,7 @@ def launch_workers(
 
 def submit_tasks(
     tasks: list[WorkerTask], folder: Path, resources: Resources, *, name: str, setup: tuple[str, ...], cluster: str
-) -> list[Any]:
+) -> "list[Job[int]]":
     """Submit tasks as one array by submitit; «local» runs them on this machine. Returns its jobs."""
     if cluster not in CLUSTERS:
         raise UsageError(f"--cluster {cluster!r} is unknown", fix=f"one of {', '.join(CLUSTERS)}")
@@ -103,7 +109,7 @@ def submit_tasks(
         raise UsageError(
             f"--submit: {error}", fix="run it where srun and sbatch are, or give --cluster local"
         ) from None
-    given = {
+    parameters = {
         "slurm_partition": resources.partition, "slurm_account": resources.account, "slurm_mem": resources.memory,
         "slurm_time": resources.time, "cpus_per_task": resources.cpus, "gpus_per_node": resources.gpus,
         "slurm_setup": list(setup) or None,
@@ -114,7 +120,7 @@ def submit_tasks(
         timeout_min=DAY_MINUTES,
         slurm_signal_delay_s=STOP_SECONDS,
         slurm_additional_parameters={"requeue": True} if resources.requeue else {},
-        **{key: value for key, value in given.items() if value is not None},
+        **{key: value for key, value in parameters.items() if value is not None},
     )
     with executor.batch():
         jobs = [executor.submit(task) for task in tasks]
@@ -122,7 +128,7 @@ def submit_tasks(
 
 
 def launch_training(work: Path, resources: Resources, *, setup: tuple[str, ...]) -> list[str]:
-    """Write the script that trains the job of a work folder on many nodes. Returns lines that tell what was done.
+    """Write the script that trains the job of a work folder on many nodes. Returns lines for the terminal.
 
     Raises:
         UsageError: the folder holds no job.
@@ -136,7 +142,8 @@ def launch_training(work: Path, resources: Resources, *, setup: tuple[str, ...])
         job = TrainJob.model_validate_json((work / "job.json").read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
         raise UsageError(
-            f"--job {work} holds no job: {error}", fix="give results/work/KEY of a run with --processes above 1"
+            f"--job must be the work folder of a training (got {work}: {error})",
+            fix="results/work/KEY of a run with --processes above 1",
         ) from None
     path = work / "train.sbatch"
     write_text_whole(path, training_script(work, resources, processes=job.execution.processes, setup=setup))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.specs import RunSpec
 from bench.errors import RunError
-from bench.runner.hooks import Hooks, Stop
+from bench.runner.hooks import Hooks
 from bench.runner.iterate.judging import Judging, labeller
 from bench.runner.iterate.prompts import prompts_of_round
 from bench.runner.iterate.round import (
@@ -17,6 +17,7 @@ from bench.runner.iterate.round import (
     trained,
     write_loop,
 )
+from bench.utils.stop_signals import Stop
 
 if TYPE_CHECKING:
     from bench.utils.progress import Progress
@@ -81,8 +82,7 @@ class _Reporter:
 
 def _hooks(reporter: _Reporter, stop: Stop, *, steps: int) -> Hooks:
     def step(spec: RunSpec, number: int, row: dict[str, float | None]) -> None:
-        stop.training = number < steps
         what = "evaluating" if number == steps else f"step {number}/{steps}"
         reporter.tell(f"train: {what} · loss {row['loss']:.4g}", 0.8 * number / steps)
 
-    return Hooks(step=step, note=reporter.note, should_stop=lambda: stop.requested)
+    return Hooks(step=step, note=reporter.note, should_stop=lambda: stop.requested, stop=stop)

@@ -2,7 +2,7 @@
 and keeps weights and moments in flat partitions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Protocol, TypeGuard
 
 import torch
 from accelerate import Accelerator
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.core.specs import TrainSpec
 from bench.errors import UsageError
+from bench.train import compat
 
 STAGES = (1, 2)
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -42,23 +43,39 @@ def configure(accelerator: Accelerator, train: TrainSpec) -> None:
     config["zero_allow_untested_optimizer"] = True
 
 
-def is_engine(policy: nn.Module) -> bool:
+class Engine(Protocol):
+    """What the loop uses of DeepSpeed's engine, which wraps a policy."""
+
+    def set_gradient_accumulation_boundary(self, is_boundary: bool) -> None:
+        """Say whether the next backward pass is the last one before a step."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradient."""
+
+    def step(self) -> None:
+        """Clip the gradients and step the optimiser."""
+
+    def get_global_grad_norm(self) -> float:
+        """Return the norm before clipping, which is known after the step only."""
+
+
+def is_engine(policy: nn.Module) -> TypeGuard[Engine]:
     """Whether a policy is DeepSpeed's engine."""
     return hasattr(policy, "set_gradient_accumulation_boundary")
 
 
-def step(engine: Any) -> float:
+def step(engine: Engine) -> float:
     """Clip, step, and return the gradient's norm before clipping, which is known afterwards only."""
     engine.step()
     return float(engine.get_global_grad_norm())
 
 
-def is_flat(optimizer: Any) -> bool:
+def is_flat(optimizer: torch.optim.Optimizer) -> bool:
     """Whether an optimiser is DeepSpeed's, whose parameters are flat partitions."""
     return hasattr(optimizer, "optimizer")
 
 
-def moments_of(optimizer: Any, trained: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+def moments_of(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> list[dict[str, Tensor]]:
     """AdamW's moments of each parameter, whole; all ranks ask together."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
@@ -68,7 +85,9 @@ def moments_of(optimizer: Any, trained: Sequence[Tensor]) -> list[dict[str, Tens
 
 
 @torch.no_grad()
-def put_moments(optimizer: Any, trained: Sequence[Tensor], moments: Mapping[int, Mapping[str, Tensor]]) -> None:
+def put_moments(
+    optimizer: torch.optim.Optimizer, trained: Sequence[Tensor], moments: Mapping[int, Mapping[str, Tensor]]
+) -> None:
     """Give the partitions their part of whole moments, and of the weights as they are now."""
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 
@@ -76,15 +95,14 @@ def put_moments(optimizer: Any, trained: Sequence[Tensor], moments: Mapping[int,
     for part in (each for group in base.param_groups for each in group["params"]):
         blank = {name: torch.zeros_like(part) for name in MOMENTS}
         base.state[part] = {"step": moments[0]["step"].to(part.device, copy=True), **blank}
-    # DeepSpeed ties parameters to their moments in its first step, and here there are moments before that.
-    optimizer.optimizer._lazy_init_hp_params_optimizer_state()
-    for place, parameter in enumerate(trained):
+    compat.link_moments(optimizer)
+    for index, parameter in enumerate(trained):
         safe_set_full_fp32_param(parameter, parameter.detach())
         for name in MOMENTS:
-            safe_set_full_optimizer_state(parameter, moments[place][name].to(parameter.device), name)
+            safe_set_full_optimizer_state(parameter, moments[index][name].to(parameter.device), name)
 
 
-def _base(optimizer: Any) -> torch.optim.Optimizer:
+def _base(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """The torch optimiser below accelerate's and DeepSpeed's wrappers."""
     while hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer

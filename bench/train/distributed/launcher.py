@@ -1,4 +1,4 @@
-"""Starting ranks, or waiting for those that a user starts: progress followed, faults told, none left behind."""
+"""Launcher of ranks, or of the wait for those that a user starts: follows progress, reports faults, leaves none."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ from pathlib import Path
 from bench.errors import RunError
 from bench.models.matmul import current_route
 from bench.train.distributed.rank import LAUNCHER, ROUTE
-from bench.train.distributed.torchrun import STOP, nodes_of, torchrun
+from bench.train.distributed.torchrun import STOP_FILE, nodes_of, torchrun
 from bench.train.early_stop import EarlyStop
 from bench.train.job import Inputs, Report, TrainJob, lease, run_job, write_job
 from bench.train.loop import Interrupted
 
 GRACE_SECONDS = 6.0
-"""Time in which ranks that were told to stop save their state; then torchrun ends them. A worker has eight seconds for
+"""Time in which ranks save their state after SIGTERM; then torchrun ends them. A worker has eight seconds for
 all of it (``bench.runner.pool``)."""
 LOOK_SECONDS = 0.2
 Note = Callable[[str], None]
@@ -41,7 +41,7 @@ def launch(
     ``inputs`` and ``rungs`` are this process's (see ``run_job``); ranks read from disk and are never ended early.
 
     Raises:
-        RunError: what the ranks said. Interrupted: ``should_stop`` said so; the state is on disk.
+        RunError: what the ranks reported. Interrupted: ``should_stop`` was true; the state is on disk.
     """
     if job.execution.launcher == "manual":
         _wait(job, report=report, should_stop=should_stop, note=note)
@@ -55,7 +55,7 @@ def launch(
 
 def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) -> None:
     work = write_job(job)
-    for name in ("progress.jsonl", "error.txt", STOP):
+    for name in ("progress.jsonl", "error.txt", STOP_FILE):
         (work / name).unlink(missing_ok=True)
     # By the environment, for torchrun before 2.12 has no such option and ends ranks after 30 seconds.
     grace = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(round(GRACE_SECONDS))}
@@ -68,7 +68,7 @@ def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) ->
     with (
         (work / "ranks.log").open("w", encoding="utf-8") as log,
         # A session of its own: Ctrl-C reaches this process alone, and the whole group can be ended.
-        _ended(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)) as ranks,
+        _ending(subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)) as ranks,
     ):
         seen = 0
         while ranks.poll() is None:
@@ -76,20 +76,20 @@ def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) ->
             if not stopped and should_stop():
                 stopped = True
                 # srun would kill the ranks instead of telling them.
-                (work / STOP).touch() if several else ranks.terminate()
+                (work / STOP_FILE).touch() if several else ranks.terminate()
             time.sleep(LOOK_SECONDS)
     _follow(work / "progress.jsonl", seen, report)
     if job.finished is not None:
         return
     if stopped:
         raise Interrupted
-    problem, fix = _why(work, ranks.returncode)
+    problem, fix = _failure(work, ranks.returncode)
     raise RunError(problem, fix=fix)
 
 
 @contextlib.contextmanager
-def _ended(ranks: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """See that neither torchrun nor any rank is left: asked first, ended at last."""
+def _ending(ranks: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """End torchrun and every rank at the end of the block: by SIGTERM, and after the grace by SIGKILL."""
     try:
         yield ranks
     finally:
@@ -120,8 +120,8 @@ def _wait(job: TrainJob, *, report: Report, should_stop: Callable[[], bool], not
     _follow(work / "progress.jsonl", seen, report)
 
 
-def _why(work: Path, code: int) -> tuple[str, str | None]:
-    """Why the ranks ended: what a rank wrote, else who was killed as torchrun saw it, else the end of their log."""
+def _failure(work: Path, code: int) -> tuple[str, str | None]:
+    """Return why the ranks ended, and a fix: who was killed, else what a rank wrote, else the end of their log."""
     log = (work / "ranks.log").read_text(encoding="utf-8", errors="replace")
     killed = re.search(r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*-(\d+)", log, flags=re.DOTALL)
     if killed is not None:

@@ -114,7 +114,7 @@ def accumulating(policy: nn.Module, *, last: bool) -> Iterator[None]:
     if isinstance(policy, FSDPModule):
         policy.set_requires_gradient_sync(last)
     if deepspeed.is_engine(policy):
-        policy.set_gradient_accumulation_boundary(last)  # type: ignore[operator]
+        policy.set_gradient_accumulation_boundary(last)
     with policy.no_sync() if isinstance(policy, DistributedDataParallel) and not last else nullcontext():
         yield
 
@@ -122,7 +122,7 @@ def accumulating(policy: nn.Module, *, last: bool) -> Iterator[None]:
 def backward(policy: nn.Module, loss: Tensor) -> None:
     """Add a loss's gradient to the policy's."""
     if deepspeed.is_engine(policy):
-        policy.backward(loss)  # type: ignore[operator]
+        policy.backward(loss)
     else:
         loss.backward()
 
@@ -165,9 +165,9 @@ def check_alike(accelerator: Accelerator, steps: int) -> None:
     """
     if accelerator.num_processes == 1:
         return
-    found = accelerator.gather(torch.tensor([steps], device=accelerator.device)).tolist()
-    if len(set(found)) > 1:
+    counts = accelerator.gather(torch.tensor([steps], device=accelerator.device)).tolist()
+    if len(set(counts)) > 1:
         raise RunError(
-            f"the ranks found states after different numbers of steps: {', '.join(map(str, found))}",
+            f"the ranks found states after different numbers of steps: {', '.join(map(str, counts))}",
             fix="all machines have to see the same results folder: put --out on a file system that they share",
         )

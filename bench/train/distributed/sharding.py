@@ -32,18 +32,18 @@ def spread_like(value: Tensor, like: Tensor) -> Tensor:
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Whole copies of tensors in main memory, one after the other; on all ranks but the first, nothing."""
-    found = {}
+    copies = {}
     for name, value in tensors.items():
         copy = whole(value.detach())
         if PartialState().is_main_process:
-            found[name] = copy.to("cpu", copy=True).contiguous()
-    return found
+            copies[name] = copy.to("cpu", copy=True).contiguous()
+    return copies
 
 
 @torch.no_grad()
-def put(place: Tensor, value: Tensor) -> None:
+def put(target: Tensor, value: Tensor) -> None:
     """Copy ``value``, which all ranks hold whole, to where this rank holds it or its part."""
-    place.copy_(spread_like(value, place))
+    target.copy_(spread_like(value, target))
 
 
 def moments_of(optimizer: torch.optim.Optimizer, trained: Sequence[Tensor]) -> list[dict[str, Tensor]]:
@@ -61,10 +61,10 @@ def put_moments(
         deepspeed.put_moments(optimizer, trained, moments)
         return
     parts = {
-        place: {
-            name: spread_like(value, trained[place]) if value.ndim else value for name, value in moments[place].items()
+        index: {
+            name: spread_like(value, trained[index]) if value.ndim else value for name, value in moments[index].items()
         }
-        for place in moments
+        for index in moments
     }
     optimizer.load_state_dict({"state": parts, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.errors import RunError
 
-STOP = "stop"
+STOP_FILE = "stop"
 """A file in a job's work folder: ranks on any machine that find it save their state and stop."""
 
 
@@ -24,7 +24,7 @@ def torchrun(processes: int, work: Path, environment: Mapping[str, str]) -> list
         raise RunError(
             f"{processes} ranks cannot be shared by {nodes} nodes", fix="give --processes a multiple of the nodes"
         )
-    first, last = _over_nodes(processes, nodes)
+    first, last = torchrun_over_nodes(processes, nodes)
     number = int(environment["SLURM_JOB_ID"])
     meeting = [f"--rdzv_id={number}", f"--rdzv_endpoint={environment['SLURMD_NODENAME']}:{20000 + number % 20000}"]
     return [*first, *meeting, *last, str(work)]
@@ -35,7 +35,7 @@ def nodes_of(environment: Mapping[str, str]) -> int:
     return int(environment.get("SLURM_JOB_NUM_NODES", "1"))
 
 
-def _over_nodes(processes: int, nodes: int) -> tuple[list[str], list[str]]:
+def torchrun_over_nodes(processes: int, nodes: int) -> tuple[list[str], list[str]]:
     """What stands before and after where the nodes meet."""
     each = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
     ranks = [f"--nnodes={nodes}", f"--nproc_per_node={processes // nodes}", "--rdzv_backend=c10d"]

@@ -13,6 +13,7 @@ from bench.core.results import load_records, verify_results
 from bench.errors import RunError, UsageError
 from bench.models.sources import resolve_model
 from bench.train.checkpoint import TrainState, save_state
+from bench.train.progress import Progress
 from tests.bad_inputs.trying import Told, bench
 
 SMALL = (
@@ -39,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.code == 0, done.err
     refused(bench("publish", out, "--out", out), 2, "is the results folder itself")
     assert bench("publish", out.parent / "published", "--out", out).code == 0
-    state = TrainState(tensors={"policy.x": torch.zeros(3)}, progress={"steps": 4})
+    state = TrainState(tensors={"policy.x": torch.zeros(3)}, progress=Progress(steps=4))
     save_state(out / "work" / "0123456789abcdef", state)
     assert verify_results(out) == []
     return out

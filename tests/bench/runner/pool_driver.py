@@ -9,12 +9,13 @@ import torch
 from rich.console import Console
 
 from bench.core.request import RunRequest
-from bench.runner.hooks import hooks_of, stoppable
+from bench.runner.hooks import hooks_of
 from bench.runner.plan import make_plan
 from bench.runner.pool import run_pool
 from bench.runner.resources import Workers
 from bench.runner.scheduler import gather, open_schedule, work
 from bench.utils.progress import Progress
+from bench.utils.stop_signals import stoppable
 
 
 def main() -> None:

@@ -13,13 +13,14 @@ from bench.errors import UsageError
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.settings import group_records
 from bench.report.tables.leaderboard import write_leaderboard
-from bench.runner.hooks import Stop, hooks_of
+from bench.runner.hooks import hooks_of
 from bench.runner.keys import run_spec
 from bench.runner.plan import make_plan
 from bench.runner.pruning import rung_scorer
 from bench.runner.reuse import as_measured
 from bench.runner.run import run
 from bench.suites.suite import get_suite
+from bench.utils.stop_signals import Stop
 
 MODEL = SUITES / "sentiment" / "model"
 SMALL = ("train.steps=2", "train.max_length=64", "prompts=6", "tokens=6", "evaluation.pairs=8", "lr=1e-3")

@@ -1,4 +1,4 @@
-"""Energy: counters where the machine has them, a stated power where it has none, and each said as such."""
+"""Energy: what the machine's counters measured, and no figure where they did not."""
 
 import time
 
@@ -8,8 +8,10 @@ import torch
 from bench.core.record import Cost, Energy, RunRecord
 from bench.core.specs import Execution
 from bench.train import energy
-from bench.train.energy import added, energy_of, start_meter
+from bench.train.energy import energy_of, start_meter, total_energy
 from tests.bench.report.conftest import record, run_spec
+from tests.bench.train.distributed.many import train_all
+from tests.bench.train.distributed.material import job, spec_of, trained
 
 CPU = torch.device("cpu")
 COUNTER = 262_143_328_850
@@ -28,21 +30,10 @@ def burn(seconds: float) -> None:
         sum(range(1000))
 
 
-def test_without_counters_a_busy_core_counts_for_its_stated_power(tmp_path):
-    meter = start_meter(Execution(watts_per_core=7.0), CPU, powercap=tmp_path)
-    begun = time.process_time()
-    burn(0.2)
-    used = time.process_time() - begun
-    found = energy_of(meter)
-    assert found.joules == pytest.approx(7.0 * used, rel=0.2)
-    assert found.source == "estimated"
-    assert "7 W a busy core, stated" in found.method
-
-
-def test_time_asleep_costs_nothing(tmp_path):
-    meter = start_meter(Execution(), CPU, powercap=tmp_path)
-    time.sleep(0.2)
-    assert energy_of(meter).joules < 0.5
+def test_without_counters_there_is_no_figure(tmp_path):
+    meter = start_meter(CPU, powercap=tmp_path)
+    burn(0.1)
+    assert energy_of(meter) is None
 
 
 def test_a_counter_is_shared_by_cpu_time_and_parts_of_a_package_do_not_count_twice(tmp_path, monkeypatch):
@@ -52,7 +43,7 @@ def test_a_counter_is_shared_by_cpu_time_and_parts_of_a_package_do_not_count_twi
     monkeypatch.setattr(energy.time, "process_time", lambda: next(own))
     for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
         package(tmp_path, name, 1_000_000)
-    meter = start_meter(Execution(), CPU, powercap=tmp_path)
+    meter = start_meter(CPU, powercap=tmp_path)
     for name in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):
         package(tmp_path, name, 5_000_000)
     found = energy_of(meter)
@@ -66,7 +57,7 @@ def test_a_counter_that_began_again_counts_on(tmp_path, monkeypatch):
     monkeypatch.setattr(energy, "_busy_seconds", lambda: next(busy))
     monkeypatch.setattr(energy.time, "process_time", lambda: next(own))
     package(tmp_path, "intel-rapl:0", COUNTER - 1_000_000)
-    meter = start_meter(Execution(), CPU, powercap=tmp_path)
+    meter = start_meter(CPU, powercap=tmp_path)
     package(tmp_path, "intel-rapl:0", 2_000_000)
     assert energy_of(meter).joules == pytest.approx(3.0)
 
@@ -74,29 +65,57 @@ def test_a_counter_that_began_again_counts_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", ["", "no number"])
 def test_a_counter_that_says_nothing_is_not_believed(tmp_path, content):
     package(tmp_path, "intel-rapl:0", content)
-    assert energy_of(start_meter(Execution(), CPU, powercap=tmp_path)).source == "estimated"
+    assert energy_of(start_meter(CPU, powercap=tmp_path)) is None
 
 
-def test_ranks_and_the_part_before_an_interrupt_are_counted(tmp_path, monkeypatch):
-    def used(processes: int, seconds: float | None) -> float:
-        own, wall = iter([0.0, 3.0]), iter([0.0, 4.0])
-        monkeypatch.setattr(energy.time, "process_time", lambda: next(own))
-        monkeypatch.setattr(energy.time, "monotonic", lambda: next(wall))
-        meter = start_meter(Execution(processes=processes), CPU, powercap=tmp_path)
-        return energy_of(meter, seconds=seconds).joules
+@pytest.mark.parametrize(
+    ("packages", "joules", "method"),
+    [(True, 7.0 + 4.0, "GPU: NVML's counter; CPU: RAPL, by share of CPU time"),
+     (False, 7.0, "GPU: NVML's counter; CPU: not measured and not counted")],
+)  # fmt: skip
+def test_on_a_gpu_its_counter_is_needed_and_what_is_left_out_is_named(tmp_path, monkeypatch, packages, joules, method):
+    gpu, busy, own = iter([10.0, 17.0]), iter([0.0, 1.0]), iter([0.0, 1.0])
+    monkeypatch.setattr(energy, "_gpu_joules", lambda device: next(gpu))
+    monkeypatch.setattr(energy, "_busy_seconds", lambda: next(busy))
+    monkeypatch.setattr(energy.time, "process_time", lambda: next(own))
+    if packages:
+        package(tmp_path, "intel-rapl:0", 1_000_000)
+    meter = start_meter(torch.device("cuda"), powercap=tmp_path)
+    if packages:
+        package(tmp_path, "intel-rapl:0", 5_000_000)
+    assert energy_of(meter) == Energy(joules=joules, source="measured", method=method)
 
-    assert used(1, None) == 30.0
-    assert used(2, None) == 60.0
-    assert used(1, 8.0) == 60.0  # half of it was trained before an interrupt
-    assert used(1, 1.0) == 30.0
+
+def test_a_gpu_without_a_counter_has_no_figure_although_the_cpu_has_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "_gpu_joules", lambda device: None)
+    package(tmp_path, "intel-rapl:0", 1_000_000)
+    assert energy_of(start_meter(torch.device("cuda"), powercap=tmp_path)) is None
 
 
-def test_a_sum_with_an_estimated_part_is_an_estimate_and_one_with_an_unknown_part_is_unknown():
+def test_a_sum_with_a_part_that_was_not_measured_is_unknown():
     one = Energy(joules=1.0, source="measured", method="a")
-    other = Energy(joules=2.0, source="estimated", method="b")
-    assert added(one, other) == Energy(joules=3.0, source="estimated", method="a | b")
-    assert added(one, one).source == "measured"
-    assert added(None, one) is added(one, None) is None
+    other = Energy(joules=2.0, source="measured", method="b")
+    estimate = Energy(joules=2.0, source="estimated", method="CPU: 10 W a busy core, stated")
+    assert total_energy([one, other, one]) == Energy(joules=4.0, source="measured", method="a | b")
+    assert total_energy([None, one]) is total_energy([one, estimate]) is total_energy([]) is None
+
+
+@pytest.mark.parametrize("counter", [True, False])
+def test_a_training_stores_what_was_measured_and_nothing_where_it_went_on_from_a_state(tmp_path, monkeypatch, counter):
+    measured = Energy(joules=3.0, source="measured", method="a")
+    monkeypatch.setattr(energy, "energy_of", lambda meter: measured if counter else None)
+    made = job(tmp_path, spec_of("dpo", steps=3))
+    train_all([made])
+    assert trained(made)["energy"] == (measured.model_dump(mode="json") if counter else None)
+    later = job(tmp_path, spec_of("dpo", steps=3), results="resumed")
+    train_all([later], stop_at=2)
+    train_all([later])
+    assert trained(later)["energy"] is None
+
+
+def test_a_job_of_an_older_version_is_read_without_its_stated_powers():
+    stored = {"micro_batch": 4, "watts_per_core": 7.0, "watts_per_gpu": 300.0}
+    assert Execution.model_validate(stored) == Execution(micro_batch=4)
 
 
 def test_a_record_from_before_energy_loads_and_keeps_its_bytes():
@@ -106,10 +125,12 @@ def test_a_record_from_before_energy_loads_and_keeps_its_bytes():
     assert RunRecord.model_validate_json(old).model_dump_json() == old
 
 
-def test_a_record_with_energy_is_read_back_as_it_was():
-    found = Energy(joules=3.0, source="measured", method="a")
+@pytest.mark.parametrize("source", ["measured", "estimated"])
+def test_a_record_with_energy_is_read_back_as_it_was(source):
+    stored = Energy(joules=3.0, source=source, method="a")
     made = record(run_spec())
-    cost = Cost.model_validate({**made.cost.model_dump(), "energy": found, "devices": 2})
+    cost = Cost.model_validate({**made.cost.model_dump(), "energy": stored, "devices": 2})
     text = made.model_copy(update={"cost": cost}).model_dump_json()
-    assert RunRecord.model_validate_json(text).cost.energy == found
+    assert RunRecord.model_validate_json(text).cost.energy == stored
     assert RunRecord.model_validate_json(text).cost.devices == 2
+    assert RunRecord.model_validate_json(text).model_dump_json() == text

@@ -59,7 +59,7 @@ def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(run_loop, tmp_path,
         run_loop(spec, state=tmp_path / "parts", micro_batch=4, should_stop=stop_after(stop))
     saved = load_state(tmp_path / "parts")
     assert saved is not None
-    assert saved.progress["steps"] == stop
+    assert saved.progress.steps == stop
     resumed, found = run_loop(spec, state=tmp_path / "parts", micro_batch=4)
     assert torch.equal(weights(expected), weights(found))
     assert whole.curves == resumed.curves

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.train.sampler import batch_indices, micro_batches, shard, stage_rows
+from bench.train.sampler import batch_indices, micro_batches, rank_share, stage_rows
 
 SIZES = {"rows": st.integers(1, 40), "batch": st.integers(1, 50), "seed": st.integers(0, 2**32 - 1)}
 
@@ -49,7 +49,7 @@ def test_the_order_is_pinned():
 @given(**SIZES, step=st.integers(0, 30), world=st.integers(1, 8), size=st.integers(1, 9))
 def test_shards_and_micro_batches_together_are_the_global_batch(rows, batch, seed, step, world, size):
     whole = batch_indices(rows=rows, batch=batch * world, step=step, seed=seed)
-    shards = [shard(whole, rank, world) for rank in range(world)]
+    shards = [rank_share(whole, rank, world) for rank in range(world)]
     assert {len(each) for each in shards} == {batch}
     parts = [part for each in shards for part in micro_batches(each, size)]
     assert [row for part in parts for row in part] == whole
@@ -59,7 +59,7 @@ def test_shards_and_micro_batches_together_are_the_global_batch(rows, batch, see
 @pytest.mark.parametrize(("count", "world", "near"), [(10, 4, "a batch of 8 or 12"), (3, 4, "a batch of 4")])
 def test_a_batch_that_does_not_divide_is_refused_with_ones_that_do(count, world, near):
     with pytest.raises(UsageError, match=f"batch of {count} .* by {world} processes\n.*{near}"):
-        shard(range(count), 0, world)
+        rank_share(range(count), 0, world)
 
 
 @pytest.mark.parametrize("wrong", [{"rows": 0}, {"batch": 0}, {"step": -1}, {"seed": -1}, {"seed": 2**32}])
@@ -71,8 +71,8 @@ def test_an_order_of_nothing_is_refused(wrong):
 def test_ranks_and_sizes_out_of_range_are_refused():
     for rank, world in ((2, 2), (-1, 2), (0, 0)):
         with pytest.raises(UsageError, match="rank"):
-            shard([1, 2], rank, world)
-    with pytest.raises(UsageError, match="micro-batch of 0"):
+            rank_share([1, 2], rank, world)
+    with pytest.raises(UsageError, match="micro-batch must be ≥ 1"):
         micro_batches([1], 0)
 
 

@@ -131,7 +131,7 @@ def test_trackers_are_named_on_the_command_line(text, names):
     ("text", "said"),
     [
         ("wandb", "pip install wandb"), ("tensorboard,mlflow", "pip install mlflow"), ("comet_ml", "comet-ml"),
-        ("wandbb", "did you mean 'wandb'"), ("", "names no tracker"), ("none,tensorboard", "none is meant alone"),
+        ("wandbb", "did you mean 'wandb'"), ("", "needs a name"), ("none,tensorboard", "none must stand alone"),
     ],
 )  # fmt: skip
 def test_trackers_that_cannot_be_are_refused(text, said):

@@ -171,7 +171,7 @@ def test_only_the_newest_logs_are_kept(tmp_path, monkeypatch):
 
 
 def test_a_signal_is_logged_with_what_it_met(tmp_path):
-    from bench.runner.hooks import stoppable
+    from bench.utils.stop_signals import stoppable
 
     with command_log(tmp_path, "run", arguments=[], make=True), stoppable() as stop:
         stop.training = True

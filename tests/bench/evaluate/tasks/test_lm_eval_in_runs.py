@@ -9,10 +9,11 @@ from bench.core.request import RunRequest
 from bench.errors import UsageError
 from bench.evaluate.tasks.run import run_lm_eval
 from bench.evaluate.tasks.score import evaluate_tasks
-from bench.runner.hooks import Stop, hooks_of
+from bench.runner.hooks import hooks_of
 from bench.runner.keys import run_spec
 from bench.runner.plan import make_plan
 from bench.runner.run import run
+from bench.utils.stop_signals import Stop
 from tests.bench.evaluate.tasks.documents import write_documents
 
 

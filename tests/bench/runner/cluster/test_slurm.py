@@ -2,9 +2,11 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -99,12 +101,12 @@ def test_the_script_asks_for_what_was_given_and_names_no_storage(tmp_path):
     "given", [{"partition": "gpu\n#SBATCH --evil"}, {"time": "soon"}, {"memory": "lots"}, {"account": "a b"}]
 )
 def test_what_slurm_does_not_take_is_refused(given):
-    with pytest.raises(UsageError, match="nothing that Slurm takes"):
+    with pytest.raises(UsageError, match="must have a form that Slurm takes"):
         Resources(**given)
 
 
 def test_a_folder_with_a_blank_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="blank in its path"):
+    with pytest.raises(UsageError, match="no path with a blank"):
         worker_script("night", tmp_path / "my results", Resources(), array=1, storage=False)
 
 
@@ -155,6 +157,11 @@ def test_a_preempted_task_of_submitit_stops_its_worker_and_is_submitted_again(tm
     thread = threading.Thread(target=task)
     thread.start()
     wait_for((tmp_path / "started").exists)
+    # Slurm sends submitit's own signal to every process of the job, the worker's too.
+    assert task.process is not None
+    task.process.send_signal(signal.SIGUSR2)
+    time.sleep(0.5)
+    assert task.process.poll() is None
     again = task.checkpoint()
     thread.join()
     assert (tmp_path / "saved").exists()

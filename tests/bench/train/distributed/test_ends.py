@@ -16,7 +16,7 @@ import pytest
 from bench.errors import RunError
 from bench.train.distributed.launcher import launch
 from bench.train.distributed.rank import LAUNCHER, alive
-from bench.train.distributed.torchrun import STOP
+from bench.train.distributed.torchrun import STOP_FILE
 from bench.train.job import TrainJob, read_inputs, write_job
 from bench.train.loop import Interrupted
 from tests.bench.train.distributed.many import train_all
@@ -111,7 +111,7 @@ def test_ranks_that_are_stopped_save_within_ten_seconds_and_one_process_goes_on(
 def test_ranks_that_find_the_file_that_asks_for_a_stop_save_their_last_step(tmp_path):
     given = job_of(tmp_path, DDP, steps=LONG)
     with running(given) as (agent, ranks):
-        (given.work / STOP).touch()
+        (given.work / STOP_FILE).touch()
         agent.wait()
         wait_until(lambda: not any(map(alive, ranks)))
     assert saved_steps(given) == [reported_steps(given)]
@@ -124,7 +124,7 @@ def test_over_several_nodes_ranks_are_asked_by_the_file_and_wait_for_no_process_
     (tmp_path / "bin").mkdir()
     srun = tmp_path / "bin" / "srun"
     said = tmp_path / "launcher"
-    waits = f"while [ ! -e {given.work / STOP} ]; do sleep 0.05; done"
+    waits = f"while [ ! -e {given.work / STOP_FILE} ]; do sleep 0.05; done"
     srun.write_text(f'#!/bin/sh\necho "${{{LAUNCHER}:-none}}" > {said}\n{waits}\n')
     srun.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
