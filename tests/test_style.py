@@ -20,9 +20,6 @@ ALLOWED = {
 }
 """Names that may contain one of WORDS, each with its reason. Fields that are written to disk belong here."""
 
-STILL = {}
-"""Identifiers that have yet to be renamed, by package; the numbers only fall."""
-
 
 def _identifiers(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield line and name of everything that a module names: definitions, arguments, variables, attributes, aliases."""
@@ -92,7 +89,7 @@ def _package(path: Path) -> str:
 def test_identifiers_name_things(package):
     modules = [path for path in MODULES if _package(path) == package]
     wrong = [f"{_parts(path)}:{line} {name}" for path in modules for line, name in forbidden(_text(path))]
-    assert len(wrong) <= STILL.get(package, 0), "\n".join(["see «Names» in CONTRIBUTING.md", *wrong])
+    assert not wrong, "\n".join(["see «Names» in CONTRIBUTING.md", *wrong])
 
 
 def test_every_module_begins_with_a_noun_phrase():

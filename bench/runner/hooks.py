@@ -16,8 +16,8 @@ class Hooks:
     """Callbacks of a run.
 
     ``busy`` gets the begin and the end of a piece of work, in seconds of the monotonic clock. ``place`` gets, before a
-    run, its position among all of its kind and how many these are. ``trackers`` follow each training, by name. ``stop`` is
-    the process's own: it is set while a training has steps to save.
+    run, its position among all of its kind and how many these are. ``trackers`` follow each training, by name.
+    ``stop`` is the process's own: it is set while a training has steps to save.
     """
 
     step: Callable[[RunSpec, int, dict[str, float | None]], None]
