@@ -2,28 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 
 import torch
 
 from losses.batch import sides
-from losses.objective import Objective
+from losses.objective import Bound
 from losses.testing.synthetic import example_batch
 
 DIGITS = 6
 
 
-def fingerprint(objective: Objective, params: Mapping[str, float | int]) -> dict[str, object]:
+def fingerprint(bound: Bound) -> dict[str, object]:
     """Return the losses on a fixed batch in float64, the norm of their gradient, and a short hash of both.
 
     Two runs whose fingerprints differ were trained with different losses, whatever their names say; the same loss at
     the same parameters has the same fingerprint on every machine, to ``DIGITS`` significant digits.
-
-    Raises:
-        UnknownParameter, ParameterOutOfRange: as ``Objective.resolve``.
     """
-    batch = example_batch(objective)
-    losses = objective(batch, **params)
+    batch = example_batch(bound.objective)
+    losses = bound(batch)
     losses.sum().backward()
     grads = [side.policy_logps.grad for side in sides(batch)]
     norm = torch.stack([grad.square().sum() for grad in grads if grad is not None]).sum().sqrt()

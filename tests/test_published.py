@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.bundle import BUNDLE
+from bench.core.record_bundle import BUNDLE
 from bench.core.results import load_records
 from bench.report.figures.reproduced import DRAWINGS, write_reproduced
 from bench.report.tables.leaderboard import write_leaderboard

@@ -111,7 +111,7 @@ def suites(context: typer.Context) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from bench.suites.suite import get_suite, suite_names
+    from bench.suites.settings import get_suite, suite_names
 
     table = Table("suite", "what it asks", "protocols", title="Suites")
     for name in suite_names():
@@ -145,7 +145,7 @@ def build_suite(
 
     quiet_libraries()
     from bench.suites.build.sentiment import build_sentiment
-    from bench.suites.suite import get_suite
+    from bench.suites.settings import get_suite
 
     suite, console = get_suite(name), Console()
     report = partial(console.print, highlight=False, markup=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.app import app
-from bench.evaluate.judges.kinds import FORMS
+from bench.evaluate.judges.registry import FORMS
 
 
 @app.command()
@@ -147,7 +147,7 @@ def evaluate(
         bench evaluate --judge api:llama@http://localhost:8000/v1 --outputs mine.json --baseline start.json --out judged
     """
     from bench.cli.evaluate_command import evaluate_command
-    from bench.cli.evaluation import Evaluation
+    from bench.cli.evaluate_options import Evaluation
 
     evaluate_command(
         Evaluation(

@@ -1,6 +1,6 @@
 """The command ``bench evaluate``: tasks, judgements, judges or MT-Bench, by its options."""
 
-from bench.cli.evaluation import Evaluation
+from bench.cli.evaluate_options import Evaluation
 from bench.errors import UsageError, did_you_mean
 
 JOINS = ("position", "index")

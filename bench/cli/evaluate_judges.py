@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.cli.evaluate_judgements import length_control_of, tell_win_rates
-from bench.cli.evaluation import Evaluation
+from bench.cli.evaluate_options import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import (
     Annotation,

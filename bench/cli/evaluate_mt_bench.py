@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.cli.evaluation import Evaluation
+from bench.cli.evaluate_options import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import cached_verdicts
 from bench.evaluate.judges.base import Cost, Judge, Verdict, stored_fields

@@ -91,8 +91,8 @@ def _on_paper(name: str, requests: Sequence[tuple["Part", "RunRequest"]]) -> Non
     quiet_libraries()
     with loading():
         from bench.runner.plan import draft_plan
+        from bench.runner.recipes.cost_estimate import paper_of
         from bench.runner.recipes.missing import missing_of
-        from bench.runner.recipes.paper import paper_of
         from bench.runner.recipes.show import paper_lines, paper_table
     console = Console()
     for part, request in requests:

@@ -116,8 +116,8 @@ def publish(
 
     Example:  bench publish results/published/mine --out results
     """
-    from bench.core.bundle import write_bundle
     from bench.core.outputs import remember
+    from bench.core.record_bundle import write_bundle
     from bench.report.figures.write import write_figures
     from bench.report.page.render import PAGE, page_html
     from bench.report.tables.leaderboard import write_leaderboard
@@ -158,8 +158,8 @@ def reproduce(
     from rich.console import Console
     from rich.text import Text
 
-    from bench.core.bundle import write_bundle
     from bench.core.outputs import remember
+    from bench.core.record_bundle import write_bundle
     from bench.core.results import load_records
     from bench.report.figures.reproduced import write_reproduced
     from bench.utils.process import quiet_libraries

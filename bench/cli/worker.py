@@ -68,7 +68,7 @@ def worker(
         bench worker --study night --out /shared/results --max-trials 10
     """
     from bench.core.request import RunRequest
-    from bench.runner.join import join_command
+    from bench.runner.join_study import join_command
     from bench.train.trackers import read_trackers
 
     own = RunRequest.from_options(

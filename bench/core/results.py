@@ -6,7 +6,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.core.artifacts import Problem, finished, verify_folder, write_whole
-from bench.core.bundle import BUNDLE, read_bundle
 from bench.core.manifest import (
     Manifest,
     first_fault,
@@ -17,6 +16,7 @@ from bench.core.manifest import (
 )
 from bench.core.outputs import WRITTEN, changed
 from bench.core.record import RECORD_VERSION, RunRecord
+from bench.core.record_bundle import BUNDLE, read_bundle
 from bench.errors import RunError
 from bench.utils.files import naming_disk_errors, write_bytes_whole, write_text_whole
 

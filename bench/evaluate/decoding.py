@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from bench.evaluate.compat import attention_of
-from bench.evaluate.states import head_of, last_state
+from bench.evaluate.hidden_states import head_of, last_state
 from bench.models.compat import plain_model
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ def sample_with_states(
     import torch
 
     from bench.evaluate.decoding import continue_prompts, takes_padding
-    from bench.evaluate.states import is_plain
+    from bench.evaluate.hidden_states import is_plain
     from bench.models.compat import plain_model
 
     _check_prompts(model, prompts, max_tokens=max_tokens)

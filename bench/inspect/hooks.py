@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from bench.evaluate.states import in_batches
+from bench.evaluate.hidden_states import in_batches
 from bench.inspect.decoder import Decoder, Inputs, Output, hidden_states_in
 
 KEPT_BYTES = 256 << 20

@@ -22,7 +22,7 @@ from bench.models.adapters import read_run
 from bench.models.files import same_tokenizer
 from bench.models.loading import context_of, model_hash
 from bench.models.sources import RUN, find_run, resolve_model, start_folder
-from bench.suites.suite import Suite, get_suite, suite_names
+from bench.suites.settings import Suite, get_suite, suite_names
 
 
 @dataclass(frozen=True, kw_only=True)

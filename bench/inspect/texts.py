@@ -22,7 +22,7 @@ from bench.errors import RunError, UsageError
 from bench.evaluate.gold_reward import load_gold
 from bench.inspect.hooks import Text
 from bench.suites.pairs import load_prompts, load_scored
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 
 LONGEST = 512
 """Tokens to which a text is cut, where the model can read as many."""

@@ -48,7 +48,7 @@ def trained_by(spec: RunSpec) -> TrainedBy:
         objective=spec.objective,
         params=spec.params,
         reward=objective.reward,
-        frozen_reference=objective.reference_schedule(spec.params).is_frozen,
+        frozen_reference=objective.bind(spec.params).schedule.is_frozen,
     )
 
 

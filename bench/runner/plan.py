@@ -18,7 +18,7 @@ from bench.runner.prepare import open_workspace
 from bench.runner.search import Search, axes_of, make_search, stage_settings
 from bench.runner.workspace import Workspace
 from bench.suites.inputs import UserInputs
-from bench.suites.suite import Preset, Suite, get_suite
+from bench.suites.settings import Preset, Suite, get_suite
 from losses import Objective, Requires, Singles, get, names, register_file
 from losses.grammar import EXPRESSIONS, ExpressionError
 from sweeps.protocol import TuningProtocol

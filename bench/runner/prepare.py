@@ -14,7 +14,7 @@ from bench.runner.workspace import Workspace
 from bench.suites.build.assets import check_assets
 from bench.suites.inputs import UserInputs
 from bench.suites.protocol import StartModel, suite_module
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 
 
 def open_workspace(

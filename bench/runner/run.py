@@ -30,7 +30,7 @@ from bench.train.distributed.launcher import launch
 from bench.train.early_stop import EarlyStop, Prune
 from bench.train.energy import start_meter
 from bench.train.job import Inputs, TrainJob, lease
-from bench.train.tracking import track_record, track_training
+from bench.train.training_log import track_record, track_training
 from bench.utils.environment import environment
 from bench.utils.event_log import stage
 from bench.utils.process import give_back_memory
@@ -214,7 +214,7 @@ def _evaluate(
             "fp32_matmul": current_route(),
             "kernels": "torch" if kernels() is None or workspace.device.type != "cpu" else "C",
             "layout": trained.get("layout"),
-            "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective), spec.params),
+            "loss_fingerprint": None if spec.objective == START else fingerprint(get(spec.objective).bind(spec.params)),
             "lm_eval_tasks": _task_versions(first, evaluated),
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": curves} if curves else {}),

@@ -12,7 +12,7 @@ from bench.core.specs import RunSpec, SetSpec
 from bench.errors import UsageError
 from bench.runner.keys import run_spec
 from bench.runner.workspace import Workspace
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 from bench.train.sampler import check_stages
 from losses import Objective
 from losses.space import Log, Space

@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from bench.models.chat_templates.apply import NAMES, OWN
 from bench.runner.plan import Plan
 from bench.utils.files import naming_disk_errors, sibling_of
-from sweeps.posts import post
+from sweeps.shared_values import post
 
 VERSION = 1
 FOLDER = "folder-id"

@@ -14,7 +14,7 @@ from bench.evaluate.tasks.load import ReadyTasks, Seeds, ready_tasks
 from bench.evaluate.tasks.preflight import reader_of
 from bench.models.loading import load_model
 from bench.suites.protocol import Evaluator
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 
 if TYPE_CHECKING:
     import torch

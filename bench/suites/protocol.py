@@ -17,7 +17,7 @@ from bench.core.specs import DataSpec, EvaluationSpec, TrainSpec
 from bench.errors import UsageError
 from bench.models.loading import context_of
 from bench.suites.inputs import UserInputs
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.assets import SUITES
-from bench.suites.suite import read_suite
+from bench.suites.settings import read_suite
 from tests.bad_inputs.command_lines import OUT, SMALL, of, typed
 from tests.bad_inputs.trying import Case, Told, read
 

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.core.assets import SUITES
-from bench.core.bundle import read_bundle
 from bench.core.manifest import read_manifest
 from bench.core.outputs import read_written
+from bench.core.record_bundle import read_bundle
 from bench.core.request import read_settings, worker_count
 from bench.data.preferences import read_preferences
 from bench.errors import BenchError, UsageError
-from bench.suites.suite import read_suite
+from bench.suites.settings import read_suite
 from losses import get
 from losses.grammar import ExpressionError, split_expressions
 from sweeps.errors import SweepError

@@ -77,7 +77,7 @@ def faults(case: Case, folder: Path) -> list[str]:
 
 def bench(*arguments: object) -> Told:
     """Run ``bench ARGUMENTS`` in this process, to its exit code, as a shell would."""
-    from bench.cli.entry import main
+    from bench.cli.entry_point import main
 
     out, err = io.StringIO(), io.StringIO()
     with (

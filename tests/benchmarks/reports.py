@@ -13,8 +13,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.bundle import write_bundle
 from bench.core.record import START, RunRecord
+from bench.core.record_bundle import write_bundle
 from bench.core.results import load_records
 from bench.report.figures.saving import save
 from bench.report.figures.style import BLUE, GREY, ORANGE

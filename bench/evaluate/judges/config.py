@@ -11,7 +11,7 @@ from bench.evaluate.judges.templates import ALPACA_EVAL
 class JudgeSpec(BaseModel):
     """Settings of one judge, as on the command line or in a TOML file.
 
-    ``kind`` is one of ``bench.evaluate.judges.kinds.KINDS``. A fitted judge's ``folder`` is its file of preferences.
+    ``kind`` is one of ``bench.evaluate.judges.registry.KINDS``. A fitted judge's ``folder`` is its file of preferences.
 
     Prices are money per million tokens, in any currency.
     """

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Cost, Judge
 from bench.evaluate.judges.config import JudgeSpec
-from bench.evaluate.judges.kinds import FORMS, KINDS
+from bench.evaluate.judges.registry import FORMS, KINDS
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bench.core.samples import Samples
 from bench.data.collate import collate_rows
+from bench.evaluate.hidden_states import Head, final_states, head_of, in_batches, positions_at_once
 from bench.evaluate.sampling import evaluating
-from bench.evaluate.states import Head, final_states, head_of, in_batches, positions_at_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

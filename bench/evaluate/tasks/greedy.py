@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bench.evaluate.decoding import decode, takes_padding
+from bench.evaluate.hidden_states import head_of
 from bench.evaluate.sampling import PADDING, batches
-from bench.evaluate.states import head_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

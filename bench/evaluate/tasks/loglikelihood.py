@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicLayer
 
 from bench.evaluate.compat import attention_of
 from bench.evaluate.decoding import ROOMY, takes_padding
-from bench.evaluate.states import final_states, head_of, in_batches, positions_at_once
+from bench.evaluate.hidden_states import final_states, head_of, in_batches, positions_at_once
 from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
 from bench.models.compat import plain_model
 

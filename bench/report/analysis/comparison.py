@@ -14,10 +14,10 @@ from bench.errors import RunError, UsageError, did_you_mean
 from bench.report.analysis.ranking import ranks
 from bench.report.analysis.settings import Group, Setting, by_seed, interval, values
 from bench.stats.budget import Sensitivity, hypervolume, reward_at_kl, sensitivity
+from bench.stats.compact_letters import compact_letters
 from bench.stats.crossed import Components, crossed_interval, variance_components
 from bench.stats.importance import importances
 from bench.stats.intervals import LEVEL, Interval, mean_interval
-from bench.stats.letters import compact_letters
 from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement, student_p
 
 BASELINE = "dpo"

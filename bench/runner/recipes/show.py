@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.runner.plan import Draft
+from bench.runner.recipes.cost_estimate import GIGA, Paper, hours
 from bench.runner.recipes.missing import Missing
-from bench.runner.recipes.paper import GIGA, Paper, hours
 from bench.runner.recipes.recipe import Estimate, Recipe
 from bench.runner.search import points_text
 

@@ -16,7 +16,7 @@ from bench.utils.redact import redact
 from sweeps.claims import SLOT, result
 from sweeps.compat import study_id
 from sweeps.heartbeat import BEAT, WORKER, is_gone
-from sweeps.posts import is_board
+from sweeps.shared_values import is_board
 from sweeps.study import TERMS
 
 LEASE_SECONDS = 120.0

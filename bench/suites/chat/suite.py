@@ -13,7 +13,7 @@ from bench.suites.chat.judges import make_judges, target_of
 from bench.suites.inputs import UserInputs
 from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of
 from bench.suites.sampling import SamplingEvaluator
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 
 VERDICTS = "verdicts"
 

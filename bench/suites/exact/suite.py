@@ -13,7 +13,7 @@ from bench.suites.exact.problem import make_problem
 from bench.suites.exact.start_model import write_start_model
 from bench.suites.inputs import UserInputs
 from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, refuse_judging
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 
 
 def check_request(suite: Suite, inputs: UserInputs, *, train: TrainSpec, evaluation: EvaluationSpec) -> None:

@@ -18,7 +18,7 @@ from bench.suites.inputs import UserInputs
 from bench.suites.pairs import load_pairs, load_prompts
 from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of, refuse_judging
 from bench.suites.sampling import SamplingEvaluator
-from bench.suites.suite import Suite
+from bench.suites.settings import Suite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

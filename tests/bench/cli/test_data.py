@@ -14,7 +14,7 @@ from bench.data.rows import Pair
 from bench.errors import UsageError
 from bench.runner.plan import make_plan
 from bench.runner.study_manifest import _absolute_setting
-from bench.suites.suite import get_suite
+from bench.suites.settings import get_suite
 from tests.bad_inputs.trying import bench
 from tests.bench.cli.test_cli import SMALL
 from tests.bench.cli.test_cli import bench as own_process

@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.inspect.command import inspect_command
 from bench.inspect.resolve import InspectRequest
 from bench.models.loading import load_model, load_tokenizer
-from bench.suites.suite import get_suite
+from bench.suites.settings import get_suite
 from tests.bench.cli.test_cli import bench
 from tests.bench.evaluate.tasks.documents import STORIES
 

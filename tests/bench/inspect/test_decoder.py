@@ -9,7 +9,7 @@ from bench.inspect.decoder import decoder_of
 from bench.models.loading import load_model
 from bench.suites.exact.problem import make_problem
 from bench.suites.exact.start_model import write_start_model
-from bench.suites.suite import get_suite
+from bench.suites.settings import get_suite
 from tests.bench.inspect.tiny import CONFIGS, HIDDEN, LAYERS, LIKE_LLAMA, NEURONS, OTHERS, make, tiny
 
 DOWN_PROJECTIONS = {

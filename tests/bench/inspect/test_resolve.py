@@ -12,7 +12,7 @@ from bench.inspect.resolve import InspectRequest, Trained, find_material, find_s
 from bench.inspect.texts import PROBE_LEAST, preference_material, suite_material
 from bench.models.loading import context_of, load_tokenizer, model_hash
 from bench.suites.pairs import load_scored
-from bench.suites.suite import get_suite
+from bench.suites.settings import get_suite
 from tests.bench.conftest import tiny_spec
 from tests.bench.evaluate.tasks.documents import STORIES
 

@@ -18,7 +18,7 @@ from bench.models.loading import load_tokenizer, model_hash
 from bench.models.sources import base_of, resolve_model
 from bench.runner.prepare import open_workspace
 from bench.suites.inputs import UserInputs
-from bench.suites.suite import get_suite
+from bench.suites.settings import get_suite
 from tests.bench.evaluate.tasks.documents import STORIES
 from tests.bench.models.golden_templates import ANSWER, PROMPT
 

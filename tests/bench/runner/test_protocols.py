@@ -4,7 +4,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.runner.search import own_axes, points_text
-from bench.suites.suite import get_suite, suite_names
+from bench.suites.settings import get_suite, suite_names
 from losses import get, names
 from losses.space import Log
 from sweeps.search import parse_sweep, points

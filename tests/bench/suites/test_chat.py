@@ -19,7 +19,7 @@ from bench.runner.plan import make_plan
 from bench.runner.pruning import rung_scorer
 from bench.runner.reuse import as_measured
 from bench.runner.run import run
-from bench.suites.suite import get_suite
+from bench.suites.settings import get_suite
 from bench.utils.stop_signals import Stop
 
 MODEL = SUITES / "sentiment" / "model"

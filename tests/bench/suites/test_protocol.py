@@ -8,7 +8,7 @@ import pytest
 
 from bench.core.assets import SUITES
 from bench.suites.protocol import SuiteModule, suite_module
-from bench.suites.suite import get_suite, suite_names
+from bench.suites.settings import get_suite, suite_names
 
 FUNCTIONS = [name for name, value in vars(SuiteModule).items() if inspect.isfunction(value) and name[0] != "_"]
 

@@ -140,7 +140,7 @@ def test_trackers_that_cannot_be_are_refused(text, said):
 
 
 def test_a_step_pays_less_than_a_thousandth_of_60_ms_for_its_lines_and_events(tmp_path):
-    from bench.train.tracking import _Lines
+    from bench.train.training_log import _Lines
 
     lines, events = _Lines(tmp_path / "l.jsonl"), EventFile(tmp_path / "e", first_step=1, settings={})
     numbers = {f"train/{name}": value for name, value in ROW.items() if value is not None}
@@ -162,7 +162,7 @@ def test_a_step_pays_less_than_a_thousandth_of_60_ms_for_its_lines_and_events(tm
 def test_a_tracker_that_fails_costs_a_warning_and_not_the_training(tmp_path, caplog):
     from bench.core.specs import Execution
     from bench.train.job import TrainJob
-    from bench.train.tracking import track_training
+    from bench.train.training_log import track_training
 
     (tmp_path / "tensorboard").write_text("a file where the folder would be")
     job = TrainJob(
@@ -183,7 +183,7 @@ def test_a_tracker_that_fails_costs_a_warning_and_not_the_training(tmp_path, cap
 def test_what_was_told_is_written_before_each_state(every, logged):
     """A state is saved after a step; the row that was logged last before it has been flushed with all before it."""
     from bench.core.specs import Execution
-    from bench.train.tracking import _before_a_state
+    from bench.train.training_log import _before_a_state
 
     execution, flushed, last = Execution(checkpoint_every=every, log_every=logged), 0, 0
     for step in range(1, 100):
@@ -196,7 +196,7 @@ def test_what_was_told_is_written_before_each_state(every, logged):
 
 
 def test_tensorboard_is_not_loaded_before_the_first_step():
-    probe = "import sys, bench.train.tracking, bench.train.trackers\n"
+    probe = "import sys, bench.train.training_log, bench.train.trackers\n"
     probe += "assert not {n for n in sys.modules if n.startswith('tensorb')}"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

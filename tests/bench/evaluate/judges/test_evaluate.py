@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.cli.evaluate_command import evaluate_command
-from bench.cli.evaluation import Evaluation
+from bench.cli.evaluate_options import Evaluation
 from bench.errors import UsageError
 from tests.bench.evaluate.judges.data import judgements, length_control
 from tests.bench.evaluate.judges.models import ANSWERS, MODEL, chat_model, template_file

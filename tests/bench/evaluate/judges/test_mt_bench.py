@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bench.cli.evaluate_mt_bench import evaluate_mt_bench
-from bench.cli.evaluation import Evaluation
+from bench.cli.evaluate_options import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.generate import answer_text
 from bench.evaluate.judges.mt_bench import grade_in, grade_prompts, questions, read_dialogues

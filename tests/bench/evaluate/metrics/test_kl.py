@@ -36,7 +36,7 @@ def test_kl_is_the_sum_over_positions_of_the_kl_over_the_vocabulary(policy, refe
 def test_kl_chunks_by_its_logit_budget_without_changing_a_number(policy, reference, monkeypatch):
     samples = draw(policy)
     whole = sequence_kl(policy, reference, samples, batch=100)
-    monkeypatch.setattr("bench.evaluate.states.LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("bench.evaluate.hidden_states.LOGITS_AT_ONCE", 1)
     torch.testing.assert_close(sequence_kl(policy, reference, samples, batch=100), whole, rtol=1e-5, atol=1e-6)
 
 

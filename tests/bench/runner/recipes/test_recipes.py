@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import bench.cli.entry  # noqa: F401  # registers every command
+import bench.cli.entry_point  # noqa: F401  # registers every command
 from bench.cli import recipes as command
 from bench.cli.app import app
 from bench.core.request import RunRequest
 from bench.errors import RunError, UsageError
 from bench.runner.plan import draft_plan, searches_of
+from bench.runner.recipes.cost_estimate import hours, memory_of, paper_of
 from bench.runner.recipes.missing import missing_of
-from bench.runner.recipes.paper import hours, memory_of, paper_of
 from bench.runner.recipes.recipe import HERE, get_recipe, read_recipe, recipe_names
 
 ROOT = Path(__file__).parents[4]

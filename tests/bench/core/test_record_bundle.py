@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from bench.cli.reports import publish
-from bench.core.bundle import BUNDLE, read_bundle, write_bundle
+from bench.core.record_bundle import BUNDLE, read_bundle, write_bundle
 from bench.core.results import load_records
 from bench.errors import RunError, UsageError
 from bench.report.tables.leaderboard import write_leaderboard

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stats.letters import compact_letters
+from bench.stats.compact_letters import compact_letters
 
 
 @st.composite

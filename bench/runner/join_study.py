@@ -135,7 +135,7 @@ def _look_up(own: RunRequest) -> "list[StoredPlan]":
 def _read(url: str, study: str) -> dict[str, object] | tuple[str, str, str | None]:
     from bench.runner.storage import storage_faults
     from sweeps.patience import PATIENCE_SECONDS, Patience
-    from sweeps.posts import posts
+    from sweeps.shared_values import posts
     from sweeps.storage import open_storage
 
     try:

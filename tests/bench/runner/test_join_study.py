@@ -16,7 +16,7 @@ from bench.core.results import load_records
 from bench.errors import UsageError
 from bench.runner.plan import make_plan
 from bench.runner.study_manifest import StoredPlan, check_agrees, folder_id, identity_of, post_plan, read_stored_plans
-from sweeps.posts import posts
+from sweeps.shared_values import posts
 from sweeps.storage import open_storage, redact_url, without_password
 
 STUDY = (
