@@ -1,5 +1,5 @@
 """Makes ``python -m bench`` the same as ``bench``."""
 
-from bench.cli import entry_point as main
+from bench.cli import main
 
 main()

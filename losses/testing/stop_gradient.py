@@ -16,17 +16,19 @@ class _Detach(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Tensor],
+        func: Callable[..., object],
         types: Sequence[type],
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
-    ) -> Tensor:
+    ) -> object:
+        value = func(*args, **(kwargs or {}))
         if func is not torch.Tensor.detach:
-            return func(*args, **(kwargs or {}))
+            return value
         if self.replay:
             self.calls += 1
             return self.recorded[self.calls - 1]
-        self.recorded.append(func(*args, **(kwargs or {})).clone())
+        assert isinstance(value, Tensor)
+        self.recorded.append(value.clone())
         return self.recorded[-1]
 
 

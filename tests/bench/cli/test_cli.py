@@ -30,7 +30,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> No
 
 def test_help_answers_at_once_and_loads_nothing_heavy():
     probe = (
-        "import sys\nsys.argv = ['bench', '--help']\nfrom bench.cli import entry_point as main\n"
+        "import sys\nsys.argv = ['bench', '--help']\nfrom bench.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'optuna', 'pandas', 'matplotlib', 'numpy', 'pydantic'} & set(sys.modules)\n"
         "assert not heavy, heavy"

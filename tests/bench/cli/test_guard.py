@@ -46,7 +46,7 @@ import dill, joblib, torch
 dill.load, dill.loads, joblib.load = refuse("dill.load"), refuse("dill.loads"), refuse("joblib.load")
 torch.load = refuse("torch.load")
 sys.addaudithook(hook)
-from bench.cli import entry_point as main
+from bench.cli import main
 main()
 """
 

@@ -29,7 +29,7 @@ def slowly(tensors, path):
 
 checkpoint.save_file = slowly
 """
-COMMAND = DRIVER + "from bench.cli import entry_point as main\nmain()\n"
+COMMAND = DRIVER + "from bench.cli import main\nmain()\n"
 RANK = DRIVER + "from bench.train.distributed.rank import main\nsys.exit(main(sys.argv[1:]))\n"
 ENDS_WITHIN_SECONDS = 60.0
 """On a busy machine; the write of a second signal's test takes twice as long."""

@@ -211,7 +211,7 @@ def test_five_hundred_runs_take_seconds_and_megabytes(tmp_path: Path):
 def test_the_command_writes_the_page_without_torch(tmp_path: Path):
     results = write_study(tmp_path, study(("dpo",)))
     probe = (
-        f"import sys\nsys.argv = ['bench', 'page', '--out', {str(results)!r}]\nfrom bench.cli import entry_point as main\n"
+        f"import sys\nsys.argv = ['bench', 'page', '--out', {str(results)!r}]\nfrom bench.cli import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert stop.code == 0, stop.code\n"
         "heavy = {'torch', 'transformers', 'optuna', 'pandas', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -92,7 +92,7 @@ def test_the_same_command_leaves_nothing_unfinished(killed: Killed):
 def test_it_writes_nothing_and_loads_neither_torch_nor_transformers(whole):
     before = tree(whole)
     probe = (
-        f"import sys\nsys.argv = ['bench', 'status', '--out', {str(whole)!r}]\nfrom bench.cli import entry_point as main\n"
+        f"import sys\nsys.argv = ['bench', 'status', '--out', {str(whole)!r}]\nfrom bench.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'pandas', 'matplotlib', 'sqlalchemy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
