@@ -148,5 +148,7 @@ def build_suite(
     from bench.suites.settings import get_suite
 
     suite, console = get_suite(name), Console()
+    if suite.gold_folder is None:
+        raise UsageError(f"suite {name} has no assets to build", fix="bench suites build sentiment --corpus FOLDER")
     report = partial(console.print, highlight=False, markup=False)
     build_sentiment(corpus, out or suite.folder, blimp=blimp, report=report)

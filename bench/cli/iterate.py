@@ -11,6 +11,7 @@ import typer
 
 from bench.cli.app import Out, app
 from bench.errors import RunError
+from bench.evaluate.judges.registry import FORMS
 from bench.utils.console import say
 from bench.utils.event_log import command_log
 
@@ -32,8 +33,7 @@ def iterate(
         str,
         typer.Option(
             "--judge",
-            help="The judge that labels: gold, reward:FOLDER, lm:FOLDER, api:MODEL@URL, a TOML file, or self (the "
-            "policy). Example: --judge reward:my-reward-model",
+            help=f"The judge that labels: {FORMS}; or self, the policy. Example: --judge reward:my-reward-model",
         ),
     ] = "gold",
     rounds: Annotated[

@@ -7,6 +7,9 @@ import typer
 
 from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, app
 
+NOT_OF_A_REQUEST = ("recipe", "part", "settings", "data_format", "columns", "dry_run", "open_only", "debug")
+"""Options that are no field of ``RunRequest`` by their own name."""
+
 
 @app.command()
 def run(
@@ -117,25 +120,29 @@ def run(
     ] = None,
     storage: Storage = None,
     patience: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--patience", min=0, help="Seconds to wait for a storage that does not answer. Example: --patience 600"
+            "--patience",
+            min=0,
+            help="Seconds to wait for a storage that does not answer; default: 300. Example: --patience 600",
         ),
-    ] = 300.0,
+    ] = None,
     lease: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--lease",
             min=1,
-            help="Seconds without a sign of life after which a worker counts as gone. Example: --lease 60",
+            help="Seconds without a sign of life after which a worker counts as gone; default: 120. "
+            "Example: --lease 60",
         ),
-    ] = 120.0,
+    ] = None,
     sampler: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--sampler", help="How settings are chosen: grid, tpe or random. Example: --sampler tpe --trials 20"
+            "--sampler",
+            help="How settings are chosen: grid (default), tpe or random. Example: --sampler tpe --trials 20",
         ),
-    ] = "grid",
+    ] = None,
     workers: Annotated[
         str,
         typer.Option(
@@ -144,13 +151,13 @@ def run(
         ),
     ] = "auto",
     pruner: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--pruner",
-            help="Rule that stops hopeless trials at a quarter and half of their steps: none, median, halving. "
-            "Example: --pruner halving",
+            help="Rule that stops hopeless trials at a quarter and half of their steps: none (default), median, "
+            "halving. Example: --pruner halving",
         ),
-    ] = "none",
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -201,6 +208,7 @@ def run(
 
         bench run --recipe sentiment-quick
     """
+    options = dict(locals())  # every option, so that a new one cannot be left out below
     from bench.cli.execute import open_command, run_command
     from bench.core.request import RunRequest, data_settings
     from bench.errors import UsageError
@@ -208,29 +216,8 @@ def run(
 
     request = RunRequest.from_options(
         {
-            "loss": loss,
-            "sweep": sweep,
-            "suite": suite,
-            "model": model,
-            "data": data,
-            "judge": judge,
-            "prompts": prompts,
-            "chat_template": chat_template,
-            "protocol": protocol,
-            "trials": trials,
-            "seeds": seeds,
+            **{name: value for name, value in options.items() if name not in NOT_OF_A_REQUEST},
             "set": (*data_settings(data_format, columns), *(settings or ())),
-            "out": out,
-            "study": study,
-            "storage": storage,
-            "patience": patience,
-            "lease": lease,
-            "sampler": sampler,
-            "workers": workers,
-            "pruner": pruner,
-            "processes": processes,
-            "loss_file": loss_file,
-            "resume": resume,
             "tracker": read_trackers(tracker),
         }
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from bench.core.artifacts import silent
 from bench.core.manifest import is_complete
 from bench.core.specs import RunSpec
 from bench.data.table import data_folder
@@ -22,6 +23,7 @@ from bench.models.adapters import read_run
 from bench.models.files import same_tokenizer
 from bench.models.loading import context_of, model_hash
 from bench.models.sources import RUN, find_run, resolve_model, start_folder
+from bench.suites.protocol import suite_module
 from bench.suites.settings import Suite, get_suite, suite_names
 
 
@@ -81,7 +83,10 @@ def find_start(models: Sequence[Trained], request: InspectRequest) -> Path:
     assert models[0].spec is not None
     source = models[0].spec.model.source
     if source.startswith("suite "):
-        folder = get_suite(source.removeprefix("suite ")).model_folder
+        suite = get_suite(source.removeprefix("suite "))
+        folder = None
+        if suite.problem is None:
+            folder = suite_module(suite).start_model(suite, results=request.results, note=silent)
         if folder is None:
             raise UsageError(
                 f"{models[0].name}: {source} trains a table of logits, which has no layers",

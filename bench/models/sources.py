@@ -124,7 +124,7 @@ def start_folder(run: Path, spec: RunSpec, *, results: Path, note: Note = silent
 def _candidates(run: Path, spec: RunSpec, results: Path, note: Note) -> Iterator[Path]:
     with suppress(OSError, ValueError, KeyError, TypeError):
         yield Path(json.loads((run / ADAPTER / START).read_text(encoding="utf-8"))["folder"])
-    yield SUITES / spec.suite / "model"
+    yield from sorted(SUITES.glob("*/model"), key=lambda path: (path.parent.name != spec.suite, path))
     yield from sorted(path for path in (results / "models").glob("[!.]*") if path.is_dir())
     with suppress(BenchError, OSError):
         yield resolve_model(base_of(spec.model.source), results=results, note=note)

@@ -1,7 +1,7 @@
 """The suite protocol: what the module ``suite.py`` in a suite's folder provides, and the data types it exchanges.
 
 A suite is one folder of ``bench/suites``: ``suite.toml`` with its settings, ``suite.py`` with the three functions of
-``SuiteModule``, and its assets. Nothing outside the folder names a suite.
+``SuiteModule``, an empty ``__init__.py``, and its assets. Nothing outside the folder names a suite.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from bench.core.artifacts import Note
 from bench.core.specs import DataSpec, EvaluationSpec, TrainSpec
-from bench.errors import UsageError
+from bench.errors import RunError, UsageError
 from bench.models.loading import context_of
 from bench.suites.inputs import UserInputs
 from bench.suites.settings import Suite
@@ -141,8 +141,17 @@ class SuiteModule(Protocol):
 
 
 def suite_module(suite: Suite) -> SuiteModule:
-    """Return the functions of a suite, from ``suite.py`` in its folder."""
-    return cast(SuiteModule, importlib.import_module(f"bench.suites.{suite.name}.suite"))
+    """Return the functions of a suite, from ``suite.py`` in its folder. Raises RunError where there is none."""
+    name = f"bench.suites.{suite.name}.suite"
+    try:
+        return cast(SuiteModule, importlib.import_module(name))
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise RunError(
+            f"suite {suite.name} has no {suite.folder / 'suite.py'}",
+            fix="write it with the functions of bench.suites.protocol.SuiteModule",
+        ) from error
 
 
 def check_context(start: StartModel) -> None:

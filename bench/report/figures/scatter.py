@@ -8,13 +8,14 @@ from bench.report.figures.colours import Look, best_first, looks
 from bench.report.figures.grid import arrange, fit, open_page
 from bench.report.figures.saving import Drawing, Row, numbers
 from bench.report.figures.style import Style, legend, new_figure
+from bench.report.tables.columns import OWN_TASKS
 from bench.report.tables.text import reward_label
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-OWN_TASKS = ("generation", "preference", "judge", "train", "exact")
+NO_TAX = (*OWN_TASKS, "exact")
 """Tasks that are not a measure of what alignment costs elsewhere."""
 
 
@@ -143,4 +144,4 @@ def _has(setting: Setting, names: Sequence[str], split: Split) -> bool:
 
 def _tasks(group: Group) -> list[tuple[str, str]]:
     records = (record for setting in group.settings for record in (*setting.validation, *setting.test))
-    return sorted({(m.task, m.name) for record in records for m in record.metrics if not m.task.startswith(OWN_TASKS)})
+    return sorted({(m.task, m.name) for record in records for m in record.metrics if not m.task.startswith(NO_TAX)})

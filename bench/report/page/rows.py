@@ -10,15 +10,9 @@ from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Setting, interval, values
 from bench.report.figures.colours import best_first, colour_of, looks
 from bench.report.figures.style import GREY
-from bench.report.tables.columns import FLAGGED, STATUSES
+from bench.report.tables.columns import DEGENERATE, FLAGGED, STATUSES
 from bench.stats.intervals import LEVEL
 
-DEGENERATE = {
-    "empty_share": "empty",
-    "copied_share": "the prompt again",
-    "constant_share": "one token throughout",
-    "repeated_share": "word for word another prompt's",
-}
 MARKS = {
     "o": "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9z",
     "s": "M2 2h8v8h-8z",

@@ -20,8 +20,13 @@ from bench.stats.intervals import Interval
 
 SECTIONS = ("setting", "choice", "validation", "test", "scores", "analysis", "sweep", "runs", "fields", "tasks")
 """The order of the CSV's columns; those of one section are in the order of the list."""
-DEGENERATE = ("empty_share", "copied_share", "constant_share", "repeated_share")
-"""Shares of samples that are no answer (``bench.evaluate.metrics.generation``)."""
+DEGENERATE = {
+    "empty_share": "empty",
+    "copied_share": "the prompt again",
+    "constant_share": "one token throughout",
+    "repeated_share": "word for word another prompt's",
+}
+"""Shares of samples that are no answer (``bench.evaluate.metrics.generation``), and what such a sample is."""
 FLAGGED = 0.05
 """A setting is flagged where more than this share of its test samples is degenerate in one of the four ways."""
 OWN_TASKS = ("generation", "preference", "judge", "train")

@@ -149,7 +149,7 @@ def _breaking(name: str) -> str:
 
 def _numbers(heading: str, numbers: Sequence[Value], *, places: int) -> LatexColumn:
     """Return a column of aligned numbers with ±; a star marks those from one seed, as in the Markdown."""
-    values = [number for number in numbers if isinstance(number, Interval)]
+    values = [number if isinstance(number, Interval) else _exact(number) for number in numbers]
     known = [one for one in values if not math.isnan(one.mean)]
     whole = max((len(f"{abs(one.mean):.0f}") for one in known), default=1)
     sign = "-" if any(f"{one.mean:z.{places}f}".startswith("-") for one in known) else ""
@@ -164,6 +164,13 @@ def _numbers(heading: str, numbers: Sequence[Value], *, places: int) -> LatexCol
         mark = star if half and one.source == "prompts" else ""
         cells.append(NOTHING if math.isnan(one.mean) else f"{one.mean:z.{places}f}{half}{mark}")
     return LatexColumn(f"{{{heading}}}", f"S[table-format={sign}{whole}.{places}{spread}{post}]", tuple(cells))
+
+
+def _exact(number: Value) -> Interval:
+    """Return a number without an interval as one. Raises TypeError for what is no number."""
+    if number is not None and not isinstance(number, int | float):
+        raise TypeError(f"a column with ± must hold numbers or intervals (got {number!r})")
+    return Interval(math.nan if number is None else number, math.nan, math.nan, "none", 0)
 
 
 def _digits(half: float, places: int) -> str:

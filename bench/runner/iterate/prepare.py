@@ -79,7 +79,7 @@ def _check(request: IterateRequest, plan: Plan) -> None:
         raise UsageError(
             f"suite {request.run.suite} lists every completion, so none has to be sampled", fix="--suite sentiment"
         )
-    if request.judge == GOLD and plan.workspace.suite.gold_folder is None:
+    if request.judge == GOLD and plan.workspace.evaluator.gold is None:
         raise UsageError(
             f"suite {request.run.suite} has no gold reward", fix="--judge reward:FOLDER, lm:FOLDER or api:…"
         )

@@ -80,5 +80,5 @@ def _judge(name: str) -> Iterator[Missing]:
             raise
         yield Missing(what="judge", name=name, fetched=False)
         return
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not folder.exists():
         yield Missing(what="judge", name=name, fetched=False)

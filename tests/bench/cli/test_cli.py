@@ -8,6 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from bench.cli import app
+from bench.core.request import fields_where, option_of
 
 SMALL = [
     "--set", "steps=4", "--set", "batch=4", "--set", "prompts=12", "--set", "tokens=10",
@@ -43,6 +48,31 @@ def test_help_answers_at_once_and_loads_nothing_heavy():
         assert bench("--help").returncode == 0
         times.append(time.perf_counter() - started)
     assert min(times) < 1.0  # 0.3 s on an idle machine; a busy one must not fail the test
+
+
+def test_every_option_of_run_reaches_the_request(tmp_path, monkeypatch):
+    """Those with a default on the command line are set; the others are left to the request's own defaults."""
+    requests = []
+    monkeypatch.setattr("bench.cli.execute.run_command", lambda request, dry_run: requests.append(request))
+    options = {
+        **{"loss": "dpo", "sweep": "beta", "suite": "exact", "model": "m", "data": "d.jsonl", "judge": "start"},
+        **{"prompts": "p.json", "chat-template": "own", "protocol": "quick", "trials": 3, "seeds": 2, "set": "lr=1e-4"},
+        **{"out": tmp_path, "study": "night", "storage": "s.db", "patience": 7, "lease": 8, "sampler": "tpe"},
+        **{"workers": 2, "pruner": "median", "processes": 2, "loss-file": "l.py", "tracker": "tensorboard"},
+    }
+    typed = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    assert CliRunner().invoke(app, ["run", *typed, "--no-resume"], catch_exceptions=False).exit_code == 0
+    (request,) = requests
+    assert request.model_fields_set == set(type(request).model_fields)
+    fields = {name: type(request).model_fields[name].default for name in request.model_fields_set}
+    assert [name for name, default in fields.items() if getattr(request, name) == default] == []
+
+
+def test_no_option_that_a_recipe_may_set_has_a_default_on_the_command_line():
+    """A default would count as typed, and replace the recipe's value."""
+    defaults = {option.name: option.default for option in get_command(app).commands["run"].params}
+    names = ["settings" if field == "settings" else option_of(field) for field in fields_where(recipe=True)]
+    assert {name: defaults[name] for name in names if defaults[name] is not None} == {}
 
 
 def test_every_option_of_run_has_an_example():
