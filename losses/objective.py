@@ -117,8 +117,16 @@ class Objective:
         """Return the objective at parameter values, to be called with a batch alone, as in the steps of a training.
 
         Args:
-            params: a value for every parameter, as ``resolve`` returned them: they are not checked again.
+            params: a value for every parameter, as ``resolve`` returned them: their values are not checked again.
+
+        Raises:
+            ValueError: when a parameter is missing, or one is unknown.
         """
+        if params.keys() != self.params.keys():
+            raise ValueError(
+                f"objective {self.name!r} needs a value for each of {', '.join(self.params) or 'no parameter'} "
+                f"(got {', '.join(params) or 'none'}); Objective.resolve completes them"
+            )
         return Bound(objective=self, params=params)
 
     def resolve(self, params: Mapping[str, float | int]) -> dict[str, float]:

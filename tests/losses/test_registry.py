@@ -60,6 +60,12 @@ def test_the_documented_call_gives_one_loss_per_example():
     assert torch.equal(get("ipo")(pairs()), get("ipo")(pairs(), beta=get("ipo").params["beta"].default))
 
 
+def test_binding_needs_a_value_for_every_parameter_and_knows_no_other():
+    for params in ({}, {"beta": 0.1, "gamma": 1.0}):
+        with pytest.raises(ValueError, match="needs a value for each of beta"):
+            get("dpo").bind(params)
+
+
 def test_unknown_objective_suggests_the_near_one_and_lists_all():
     with pytest.raises(UnknownObjective, match="did you mean 'simpo'") as caught:
         get("simop")

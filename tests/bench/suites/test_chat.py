@@ -56,7 +56,7 @@ def request(tmp_path, data, *settings, judges=("fitted", "gold"), model=str(MODE
 
 def trained(plan, objective, split, *, seed=0):
     search = next(each for each in plan.searches if each.objective.name == objective)
-    spec = run_spec(plan.workspace, search.objective, {}, learning_rate=1e-3, seed=seed)
+    spec = run_spec(plan.workspace, search.objective, search.objective.resolve({}), learning_rate=1e-3, seed=seed)
     hooks = hooks_of(plan, advance=lambda units, text: None, note=lambda text: None, stop=Stop())
     return run(plan.workspace, spec, split, hooks, tuning=plan.protocol)
 
@@ -169,7 +169,9 @@ def test_test_prompts_that_were_trained_on_are_told(tmp_path, data):
 
 def test_a_rung_is_scored_by_the_win_rate_on_fewer_prompts(tmp_path, data):
     plan = make_plan(by_rate(tmp_path, data))
-    spec = run_spec(plan.workspace, plan.searches[0].objective, {}, learning_rate=1e-3, seed=0)
+    spec = run_spec(
+        plan.workspace, plan.searches[0].objective, plan.searches[0].objective.resolve({}), learning_rate=1e-3, seed=0
+    )
     score = rung_scorer(plan.workspace, spec)
     assert score(plan.workspace.start_model) == 50.0  # every answer ties with itself
 

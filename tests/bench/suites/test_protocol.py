@@ -25,7 +25,7 @@ def test_opening_and_measuring_a_run_names_no_suite():
     runner = SUITES.parent / "runner"
     common = ["prepare", "workspace", "measure", "pruning", "run", "plan", "pool", "keys"]
     files = [runner / f"{name}.py" for name in common]
-    for file in [*files, SUITES / "protocol.py", SUITES / "suite.py", SUITES / "sampling.py"]:
+    for file in [*files, SUITES / "protocol.py", SUITES / "settings.py", SUITES / "sampling.py"]:
         imports = [
             node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
         ]
