@@ -95,7 +95,7 @@ def test_attention_on_a_shared_prompt_beats_padded_rows():
     def plain() -> None:
         torch.autograd.grad(scaled_dot_product_attention(*padded, is_causal=True).sum(), padded)
 
-    # On Intel processors with AMX, torch's own attention is so fast that padding costs it nothing: 0.91 to 1.27 measured.
+    # With AMX, torch's own attention is so fast that padding costs it nothing: 0.91 to 1.27 were measured.
     assert quicker(ours, plain) > (0.8 if has_amx() else 1.3)
 
 
