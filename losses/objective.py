@@ -117,12 +117,14 @@ class Objective:
         """Return the objective at parameter values, to be called with a batch alone, as in the steps of a training.
 
         Args:
-            params: a value for every parameter, as ``resolve`` returned them: their values are not checked again.
+            params: a value for every parameter, as ``resolve`` returned them: their values are not checked again. Those
+                of the reference schedule may be missing where only the loss is called, as in a composed loss.
 
         Raises:
-            ValueError: when a parameter is missing, or one is unknown.
+            ValueError: when a parameter of the loss is missing, or one is unknown.
         """
-        if params.keys() != self.params.keys():
+        needed = {name for name, param in self.params.items() if not param.schedule}
+        if not needed <= params.keys() <= self.params.keys():
             raise ValueError(
                 f"objective {self.name!r} needs a value for each of {', '.join(self.params) or 'no parameter'} "
                 f"(got {', '.join(params) or 'none'}); Objective.resolve completes them"
