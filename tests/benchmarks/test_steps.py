@@ -60,6 +60,7 @@ def test_figures_are_of_the_timed_steps(record):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_the_command_fails_where_the_losses_are_not_equal(tmp_path, capsys):
     out = tmp_path / "found.json"
     assert main([*SHORT, "--objectives", "dpo", "--our-beta", "0.3", "--out", str(out)]) == 1

@@ -51,6 +51,7 @@ def test_slopes_are_those_of_a_power():
     assert curve.slope == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_growth_is_measured_at_each_place_and_drawn(tmp_path):
     plan = Plan(pairs=(64, 128), shares=(0.1, 0.9), vocabularies=(256, 512), trials=(1, 2), repeats=1)
     curves = measure(plan, note=lambda text: None)

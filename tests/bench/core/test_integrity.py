@@ -177,6 +177,7 @@ def test_a_key_that_is_no_key_names_no_folder_outside(results: Path) -> None:
             resolve_model(f"run:{key}", results=results)
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_under_a_run_is_told_and_nothing_is_made_up(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.bench.cli.test_cli import SMALL, bench
 
 BROKEN = '''
@@ -28,6 +30,7 @@ def test_a_failing_objective_is_told_with_exit_code_1_and_the_others_go_on(tmp_p
     assert "broken" not in table
 
 
+@pytest.mark.slow
 def test_two_ranks_train_from_the_command_line(tmp_path: Path) -> None:
     done = bench("run", "--loss", "dpo", "--processes", "2", "--out", tmp_path, *SMALL, "--seeds", "0")
     assert done.returncode == 0, done.stderr

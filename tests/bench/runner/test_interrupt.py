@@ -53,7 +53,7 @@ SLOW = pytest.mark.slow
     ("kind", "ready"),
     [
         pytest.param(signal.SIGKILL, TRAINING, id="killed in training"),
-        pytest.param(signal.SIGINT, TRAINING, id="interrupted in training"),
+        pytest.param(signal.SIGINT, TRAINING, id="interrupted in training", marks=SLOW),
         pytest.param(signal.SIGKILL, BETWEEN, id="killed between runs", marks=SLOW),
         pytest.param(signal.SIGINT, BETWEEN, id="interrupted between runs", marks=SLOW),
         pytest.param(signal.SIGTERM, TRAINING, id="terminated in training", marks=SLOW),

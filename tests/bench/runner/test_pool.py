@@ -82,6 +82,7 @@ def test_two_forked_workers_give_the_weights_of_one_process_to_the_bit(alone, sh
     assert len({span["worker"] for span in shared[1]["spans"]}) == 2
 
 
+@pytest.mark.slow
 def test_two_spawned_workers_give_the_weights_of_one_process_to_the_bit(alone, tmp_path):
     finished(start(tmp_path, method="spawn", losses=["ipo"], seeds=1))
     found = weights(tmp_path)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.runner.iterate.pairs import chances, check_which, pairs_by_comparison, pairs_by_score
+from bench.runner.iterate.pairs import chances, pairs_by_comparison, pairs_by_score
+from bench.runner.iterate.request import IterateRequest
 
 SCORES = st.lists(st.none() | st.integers(-3, 3).map(float) | st.floats(-5, 5), min_size=2, max_size=8)
 
@@ -57,5 +58,6 @@ def test_ties_and_absent_verdicts_of_comparisons_make_no_pair_and_are_counted():
 
 
 def test_an_unknown_way_to_make_pairs_is_refused_with_a_hint():
-    with pytest.raises(UsageError, match="best-worst"):
-        check_which("best_worst")
+    with pytest.raises(UsageError, match="unknown 'best_worst'") as refused:
+        IterateRequest.model_validate({"pairs": "best_worst"})
+    assert "best-worst" in str(refused.value.fix)
