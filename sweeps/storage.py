@@ -51,6 +51,8 @@ def open_storage(url: str, *, patience: Patience | None = None) -> PatientStorag
         return _open_journal(Path(url.removeprefix("journal:")), patience)
     if "://" not in url:
         raise StudyError(f"storage {redact_url(url)!r} is neither a URL nor a journal file", fix=f"give {KINDS}")
+    if url.startswith("grpc://"):
+        raise StudyError("grpc:// storages are no longer supported", fix=f"give {KINDS}")
     return _open_database(url, patience)
 
 

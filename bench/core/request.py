@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from bench.core.data_options import DataOptions
-from bench.core.specs import EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
+from bench.core.specs import STATED_POWERS, EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
 from bench.errors import UsageError, did_you_mean
 from losses.grammar import split_expressions
 
@@ -305,6 +305,8 @@ def _field(name: str, params: Sequence[str]) -> tuple[str, str]:
         for candidate in ("train", "evaluation", "execution", "problem"):
             if name in SECTIONS[candidate].model_fields:
                 return candidate, name
+    if name.removeprefix("execution.") in STATED_POWERS:
+        raise UsageError(f"--set: {name} was removed: energy is measured or unknown", fix="leave it out")
     known = [*params, LEARNING_RATE, *(f"{s}.{f}" for s, model in SECTIONS.items() for f in model.model_fields)]
     raise UsageError(f"--set: unknown setting {name!r}", fix=did_you_mean(name, known))
 

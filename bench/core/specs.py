@@ -241,6 +241,10 @@ def without_sources(value: object) -> object:
     return value
 
 
+STATED_POWERS = ("watts_per_core", "watts_per_gpu")
+"""Settings from which older versions estimated energy: jobs and studies of these still have them."""
+
+
 class Execution(BaseModel):
     """Where and how a run is computed."""
 
@@ -273,5 +277,5 @@ class Execution(BaseModel):
     def _without_stated_powers(cls, values: object) -> object:
         # Jobs written by older versions have the powers from which these estimated energy.
         if isinstance(values, dict):
-            return {name: value for name, value in values.items() if name not in ("watts_per_core", "watts_per_gpu")}
+            return {name: value for name, value in values.items() if name not in STATED_POWERS}
         return values

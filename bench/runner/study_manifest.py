@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from optuna.storages import BaseStorage
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import to_jsonable_python
 
 from bench.core.request import RunRequest
-from bench.core.specs import without_sources
+from bench.core.specs import STATED_POWERS, without_sources
 from bench.data.hub import hub_id
 from bench.errors import UsageError
 from bench.models.chat_templates.apply import NAMES, OWN
@@ -41,6 +41,15 @@ class StoredPlan(BaseModel):
     request: RunRequest
     identity: dict[str, object]
     folder: str
+
+    @field_validator("request", mode="before")
+    @classmethod
+    def _without_stated_powers(cls, request: object) -> object:
+        # Studies of older versions may have them; no number depends on them.
+        if not isinstance(request, dict) or "settings" not in request:
+            return request
+        names = {text: text.partition("=")[0].strip().removeprefix("execution.") for text in request["settings"]}
+        return {**request, "settings": [text for text, name in names.items() if name not in STATED_POWERS]}
 
 
 def identity_of(plan: Plan) -> dict[str, object]:

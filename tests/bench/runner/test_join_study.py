@@ -16,6 +16,7 @@ from bench.core.results import load_records
 from bench.errors import UsageError
 from bench.runner.plan import make_plan
 from bench.runner.study_manifest import StoredPlan, check_agrees, folder_id, identity_of, post_plan, read_stored_plans
+from sweeps.errors import StudyError
 from sweeps.shared_values import posts
 from sweeps.storage import open_storage, redact_url, without_password
 
@@ -166,6 +167,23 @@ def test_a_study_of_a_later_version_is_refused_with_the_version_to_install(tmp_p
     with pytest.raises(UsageError, match="another version of lossbench") as refused:
         read_stored_plans({"plan": {**version_1(tmp_path), **changes}}, study="night")
     assert "install the version of lossbench that opened the study" in str(refused.value)
+
+
+def test_a_study_of_an_older_version_that_states_powers_is_read_without_them(tmp_path):
+    old = version_1(tmp_path)
+    powers = ["execution.watts_per_core=10", "watts_per_gpu = 300"]
+    old["request"]["settings"] = [*powers, *old["request"]["settings"]]
+    (stored,) = read_stored_plans({"plan": old}, study="night")
+    assert not [text for text in stored.request.settings if "watts" in text]
+    assert "steps=8" in stored.request.settings
+    with pytest.raises(UsageError, match="was removed"):
+        make_plan(request(tmp_path, settings=(powers[0],)))
+
+
+def test_a_storage_by_grpc_is_refused_with_those_that_there_are():
+    with pytest.raises(StudyError, match="no longer supported") as refused:
+        open_storage("grpc://host:13000")
+    assert "postgresql://" in str(refused.value.fix)
 
 
 def test_a_worker_has_the_options_that_the_request_leaves_to_it():
