@@ -13,6 +13,7 @@ from bench.evaluate.judges.agreement import Agreement, agreements
 from bench.evaluate.judges.judgements import Judgements, read_judgements
 from bench.evaluate.judges.length_control import LengthControl, read_length_control
 from bench.evaluate.judges.win_rate_table import csv_of, terminal_tables, win_rates
+from bench.utils.console import say
 from bench.utils.files import write_text_whole
 
 
@@ -77,7 +78,7 @@ def tell_win_rates(
         console.print(f"  {note}", highlight=False, markup=False)
     if pairs := agreements(judgements):
         console.print(_agreement_table(pairs))
-    console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"  {path}")
 
 
 def _agreement_table(rows: Sequence[Agreement]) -> Table:

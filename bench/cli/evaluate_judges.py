@@ -25,6 +25,7 @@ from bench.evaluate.judges.annotate import (
 from bench.evaluate.judges.answers import Answers, PairedAnswers, pair_answers, read_answers
 from bench.evaluate.judges.base import Cost, Judge, Verdict
 from bench.evaluate.judges.factory import judges_of, tell_cost
+from bench.utils.console import say
 from bench.utils.files import write_text_whole
 
 HARDLY = 0.1
@@ -129,7 +130,7 @@ def _write(annotated: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], p
         for record in as_records(made, judge=judge.name, model=each.model, baseline=each.baseline)
     ]
     write_text_whole(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
-    console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"  {path}")
     for _, each, _ in annotated:
         if each.left_out:
             console.print(f"  {each.model}: {each.left_out} answers have no partner and were left out")

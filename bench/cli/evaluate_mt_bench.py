@@ -25,6 +25,7 @@ from bench.evaluate.judges.mt_bench import (
     read_dialogues,
 )
 from bench.evaluate.judges.mt_bench_table import TurnGrade, csv_of, grade_rows, terminal_table
+from bench.utils.console import say
 from bench.utils.files import write_text_whole
 
 
@@ -69,7 +70,7 @@ def evaluate_mt_bench(request: Evaluation) -> None:
         example = next(row for row in graded if row.grade is None and row.outcome == name)
         console.print(f"  {count} × {name}, e.g. {example.text[:160]}", highlight=False, markup=False)
     for written in (folder / "grades.json", path):
-        console.print(f"  {written}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"  {written}")
 
 
 def grades_of(

@@ -23,6 +23,7 @@ from bench.inspect.tables import tables
 from bench.inspect.texts import Material
 from bench.models.loading import load_model, load_tokenizer, merged, model_hash
 from bench.report.figures.inspected import write_inspected
+from bench.utils.console import say
 from bench.utils.process import quiet_libraries
 from bench.utils.progress import Progress
 
@@ -69,7 +70,7 @@ def inspect_command(request: InspectRequest) -> None:
     for table in tables(inspections):
         console.print(table)
     for path in (*(folder / FILE for folder in folders), *(p for p in written if p.suffix in (".csv", ".png"))):
-        console.print(f"  {path}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"  {path}")
 
 
 def _subject(one: Trained, start_content: str, material: Material, request: InspectRequest) -> Subject:

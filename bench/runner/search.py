@@ -38,7 +38,7 @@ class Search:
 
     Fields:
         points: the grid; of a sampler as many empty ones as it has trials.
-        params: of each point of the grid, a checked value for every parameter; empty for a sampler.
+        params: by the items of each point of the grid, a checked value for every parameter; empty for a sampler.
         distributions: the space of a sampler; None for the grid.
         fixed: the values of ``--set``.
     """
@@ -46,7 +46,7 @@ class Search:
     objective: Objective
     axes: tuple[Axis, ...]
     points: tuple[Point, ...]
-    params: tuple[Mapping[str, float], ...]
+    params: Mapping[frozenset[tuple[str, float]], Mapping[str, float]]
     distributions: Mapping[str, BaseDistribution] | None
     fixed: Mapping[str, float]
 
@@ -69,10 +69,8 @@ class Search:
 
     def _params_at(self, point: Mapping[str, float]) -> Mapping[str, float]:
         """Return a checked value for every parameter: those of the grid were checked when it was made."""
-        for known, params in zip(self.points, self.params, strict=False):
-            if known == point:
-                return params
-        return resolved(self.objective, self.fixed, point)
+        known = self.params.get(frozenset(point.items()))
+        return resolved(self.objective, self.fixed, point) if known is None else known
 
 
 def resolved(objective: Objective, fixed: Mapping[str, float], point: Mapping[str, float]) -> dict[str, float]:
@@ -123,8 +121,8 @@ def make_search(
     try:
         grid = points(axes, spaces=spaces, trials=trials) if axes else ({},)
         drawn = distributions(axes, spaces) if axes and sampler != "grid" else None
-        settings = tuple(resolved(objective, fixed, point) for point in grid)
-        for values in settings:
+        settings = {frozenset(point.items()): resolved(objective, fixed, point) for point in grid}
+        for values in settings.values():
             objective.bind(values).schedule.boundaries(steps)
     except SweepError as error:
         raise UsageError(
@@ -138,7 +136,7 @@ def make_search(
         raise UsageError(f"{doubled[0]!r} is both swept and set", fix="drop it from --sweep or from --set")
     if drawn is not None:
         # A sampler draws the settings one by one; until then they have names but no values.
-        grid, settings = tuple({} for _ in range(trials)), ()
+        grid, settings = tuple({} for _ in range(trials)), {}
     return Search(objective=objective, axes=axes, points=tuple(grid), params=settings, distributions=drawn, fixed=fixed)
 
 

@@ -24,6 +24,11 @@ class Interval:
         return (self.high - self.low) / 2
 
 
+def bare(value: float) -> Interval:
+    """Return a number without an interval as one, NaN where there is no number."""
+    return Interval(value, math.nan, math.nan, "none", 0)
+
+
 def mean_interval(values: Sequence[float], *, stderrs: Sequence[float | None] = (), level: float = LEVEL) -> Interval:
     """Return the mean of ``values`` (one a seed) with the interval that the numbers allow.
 
@@ -31,7 +36,7 @@ def mean_interval(values: Sequence[float], *, stderrs: Sequence[float | None] = 
     prompts, which knows nothing of what another seed would give. Neither: no interval. No values: NaN.
     """
     if not values:
-        return Interval(math.nan, math.nan, math.nan, "none", 0)
+        return bare(math.nan)
     if len(values) > 1:
         return t_interval(values, level=level)
     stderr = stderrs[0] if stderrs else None

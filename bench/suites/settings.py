@@ -44,14 +44,10 @@ class Suite(Spec):
         return SUITES / self.name
 
     @property
-    def model_folder(self) -> Path | None:
-        """Folder of the start model that the suite carries, None where it carries none."""
-        return _existing(self.folder / "model")
-
-    @property
     def gold_folder(self) -> Path | None:
         """Folder of the gold reward that the suite carries, None where it carries none."""
-        return _existing(self.folder / "gold")
+        folder = self.folder / "gold"
+        return folder if folder.is_dir() else None
 
     def preset(self, name: str | None) -> tuple[str, Preset]:
         """Return a preset with its name; the default one for None.
@@ -95,7 +91,3 @@ def read_suite(path: Path) -> Suite:
     if suite.name != path.parent.name:
         raise RunError(f"{path} is damaged: name is {suite.name!r}, its folder is {path.parent.name!r}", fix=fix)
     return suite
-
-
-def _existing(folder: Path) -> Path | None:
-    return folder if folder.is_dir() else None

@@ -10,6 +10,7 @@ losses depend on their own example alone.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class TrainContext:
     accelerator: Accelerator
     pad_id: int
 
-    @property
+    @cached_property
     def loss(self) -> Bound:
         """The objective at the run's parameters, which were checked when the spec was made."""
         return self.objective.bind(self.spec.params)

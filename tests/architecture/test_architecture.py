@@ -36,7 +36,7 @@ def test_packages_stand_on_ten_floors(measures):
 
 
 def test_any_stays_rare(measures):
-    # Where a type is known it is named. The number only falls; the goal is fewer than 80.
+    # Where a type is known it is named.
     assert measures.any_in_bench <= 20
 
 

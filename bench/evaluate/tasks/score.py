@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import UsageError
+from bench.utils.console import say
 from bench.utils.process import quiet_libraries
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def evaluate_tasks(
     }
     target = out if out.suffix == ".json" else out / FILE
     _write_scores(target, settings, rows)
-    console.print(f"  {target}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"  {target}")
 
 
 def _write_scores(path: Path, settings: Mapping[str, object], rows: Sequence[TaskScore]) -> None:

@@ -17,12 +17,12 @@ from bench.stats.budget import Sensitivity, hypervolume, reward_at_kl, sensitivi
 from bench.stats.compact_letters import compact_letters
 from bench.stats.crossed import Components, crossed_interval, variance_components
 from bench.stats.importance import importances
-from bench.stats.intervals import LEVEL, Interval, mean_interval
+from bench.stats.intervals import LEVEL, Interval, bare, mean_interval
 from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement, student_p
 
 BASELINE = "dpo"
 SEED = 1952
-NONE = Interval(math.nan, math.nan, math.nan, "none", 0)
+NONE = bare(math.nan)
 UNTESTED = PairedTest(NONE, math.nan)
 ROUND = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """KL budgets, nats, of which a group's three largest are reported."""

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -266,19 +266,9 @@ def _mark_best(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
 
 def _differing(settings: list[Setting]) -> tuple[str, ...]:
     """Return the training fields, the learning rate aside, that are not the same for all settings."""
-    fields: dict[str, set[Leaf]] = defaultdict(set)
-    for setting in settings:
-        for name, value in setting.train:
-            fields[name].add(value)
-    everywhere = Counter(name for setting in settings for name, _ in setting.train)
-    missing = {name for name, times in everywhere.items() if times < len(settings)}
-    return tuple(
-        sorted(
-            name
-            for name, several in fields.items()
-            if (len(several) > 1 or name in missing) and name != "learning_rate"
-        )
-    )
+    trains = [dict(setting.train) for setting in settings]
+    names = {name for train in trains for name in train} - {"learning_rate"}
+    return tuple(sorted(name for name in names if len({train.get(name) for train in trains}) > 1))
 
 
 def _flat(tree: Mapping[str, object], *, prefix: str = "") -> dict[str, Leaf]:

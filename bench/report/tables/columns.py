@@ -165,12 +165,7 @@ def _target_columns() -> list[Column]:
             _score("target"),
             csv="scores",
             bounds=True,
-            shows={
-                "markdown": spread,
-                "latex": spread,
-                "page": spread,
-                "terminal": Format(2, "spread", label="target"),
-            },
+            shows=_everywhere(spread, terminal=Format(2, "spread", label="target")),
             about="mean and its 95 % interval",
             falling=True,
             plot=True,
@@ -234,12 +229,7 @@ def _score_columns(*, judged: bool) -> list[Column]:
             _score("gold_reward"),
             csv="scores",
             bounds=True,
-            shows={
-                "markdown": spread,
-                "latex": spread,
-                "page": spread,
-                "terminal": Format(2, "spread", label="gold reward"),
-            },
+            shows=_everywhere(spread, terminal=Format(2, "spread", label="gold reward")),
             falling=True,
         ),
         Column(
@@ -249,7 +239,7 @@ def _score_columns(*, judged: bool) -> list[Column]:
             unit="nats",
             csv="scores",
             bounds=True,
-            shows={"markdown": one, "latex": one, "page": one, "terminal": Format(1)},
+            shows=_everywhere(one, terminal=Format(1)),
         ),
         Column(
             "win_rate",
@@ -258,7 +248,7 @@ def _score_columns(*, judged: bool) -> list[Column]:
             unit="%",
             csv="scores",
             bounds=True,
-            shows={"markdown": one, "latex": one, "page": one, "terminal": Format(1, label="wins")},
+            shows=_everywhere(one, terminal=Format(1, label="wins")),
             about="against the start model",
             falling=True,
         ),
@@ -421,6 +411,11 @@ def _field_columns(groups: Sequence[Group]) -> list[Column]:
     """Return the training fields that differ within a group."""
     names = sorted({name for group in groups for name in group.differing})
     return [Column(name, name, _field(name), csv="fields") for name in names]
+
+
+def _everywhere(format: Format, *, terminal: Format) -> dict[Output, Format]:
+    """Return the outputs of a score: the same format in Markdown, LaTeX and page, and a shorter one on the terminal."""
+    return {"markdown": format, "latex": format, "page": format, "terminal": terminal}
 
 
 def _setting(*, brief: bool) -> Getter:

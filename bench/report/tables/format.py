@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.report.tables.text import NOTHING, number, p_text, percent
-from bench.stats.intervals import Interval
+from bench.stats.intervals import Interval, bare
 from bench.stats.paired import PairedTest
 
 Value = Interval | PairedTest | Mapping[str, float] | str | float | None
@@ -61,4 +61,4 @@ def _float_text(value: float, format: Format) -> str:
         return f"{value:g}"
     if format.style == "whole":
         return f"{value:,.0f}"
-    return number(Interval(value, math.nan, math.nan, "none", 0), places=format.places)
+    return number(bare(value), places=format.places)

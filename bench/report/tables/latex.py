@@ -11,7 +11,7 @@ from bench.report.tables.column import Column, Entry, entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.format import Value
 from bench.report.tables.text import is_rate, target_formula, terms
-from bench.stats.intervals import Interval
+from bench.stats.intervals import Interval, bare
 
 BOLD = ("objective", "target")
 """Columns that are bold in the first row."""
@@ -170,7 +170,7 @@ def _exact(number: Value) -> Interval:
     """Return a number without an interval as one. Raises TypeError for what is no number."""
     if number is not None and not isinstance(number, int | float):
         raise TypeError(f"a column with ± must hold numbers or intervals (got {number!r})")
-    return Interval(math.nan if number is None else number, math.nan, math.nan, "none", 0)
+    return bare(math.nan if number is None else number)
 
 
 def _digits(half: float, places: int) -> str:

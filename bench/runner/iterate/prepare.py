@@ -87,7 +87,7 @@ def _check(request: IterateRequest, plan: Plan) -> None:
         return
     for search in plan.searches:
         objective, params = search.objective, search.spec(plan.workspace, {}, seed=0).params
-        if objective.requires & VOCABULARY or not objective.reference_schedule(params).is_frozen:
+        if objective.requires & VOCABULARY or not objective.bind(params).schedule.is_frozen:
             raise UsageError(
                 f"--reference start: {objective.name} needs a reference in memory beside the policy, and that is a "
                 "copy of the policy of the round before",

@@ -64,7 +64,7 @@ def test_every_packaged_part_is_planned_without_model_and_data(name, part):
     trained = draft.train.steps * draft.train.batch
     assert name in ("smollm2-cpu", "sentiment-quick", "dpo-figure-2") or found.estimate.pairs - 128 < trained
     assert trained <= found.estimate.pairs
-    if draft.suite.model_folder is None and draft.suite.problem is None:  # model and data are the user's
+    if not (draft.suite.folder / "model").is_dir() and draft.suite.problem is None:  # model and data are the user's
         assert {each.what for each in missing_of(draft)} >= {"model", "data"}
 
 
