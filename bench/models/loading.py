@@ -161,6 +161,8 @@ def with_lora(model: "PreTrainedModel", lora: LoraSpec, *, seed: int) -> "PreTra
     import torch
     from peft import LoraConfig, get_peft_model
 
+    from bench.models.dropout import drop_by_row
+
     torch.manual_seed(seed)
     config = LoraConfig(
         r=lora.rank,
@@ -169,7 +171,9 @@ def with_lora(model: "PreTrainedModel", lora: LoraSpec, *, seed: int) -> "PreTra
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    drop_by_row(adapted)
+    return adapted
 
 
 def merged(model: "PreTrainedModel") -> "PreTrainedModel":

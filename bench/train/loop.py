@@ -13,6 +13,8 @@ from accelerate import Accelerator
 
 from bench.core.specs import Execution, RunSpec, TrainSpec
 from bench.data.tokens import Encoded
+from bench.errors import RunError
+from bench.models.dropout import dropout_of
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs
 from bench.train import objective_batch
@@ -26,7 +28,14 @@ from bench.train.step import StepResult, optimiser_step
 from losses import ReferenceSchedule, Requires, get
 
 VERSION = 1
+WITH_DROPOUT = 2
+"""Version of runs with dropout, whose masks were drawn by a generator in version 1."""
 logger = logging.getLogger(__name__)
+
+
+def version_of(train: TrainSpec) -> int:
+    """Return the version of a training; a change to any number raises it, for the runs that have another number."""
+    return WITH_DROPOUT if train.lora is not None and train.lora.dropout > 0 else VERSION
 
 
 class Interrupted(KeyboardInterrupt):
@@ -67,8 +76,13 @@ def train(
         state: folder of the state for resuming.
 
     Raises:
-        RunError: policy and reference differ at step 0, or the reference lacks a row.
+        RunError: policy and reference differ at step 0, the reference lacks a row, or the spec is of another version.
     """
+    if spec.version != version_of(spec.train):
+        raise RunError(
+            f"the run is of version {spec.version} of the training; this program's is {version_of(spec.train)}",
+            fix="start it with `bench run` of this version",
+        )
     run = _prepare(model, spec=spec, data=data, reference=reference, execution=execution, accelerator=accelerator)
     _restore(run, state)
     progress, steps = run.progress, spec.train.steps
@@ -191,17 +205,18 @@ def _step(run: _Run, step: int, *, watch: bool) -> StepResult:
         source = objective_batch.cached_source(run.reference)
         if run.moving is not None and (run.moved or run.needs_vocabulary):
             source = objective_batch.live_source(run.moving, vocabulary=run.needs_vocabulary)
-    return optimiser_step(
-        run.policy,
-        run.optimizer,
-        step_units(run.units, run.stages, run.schedule, spec=spec, step=step),
-        context=replace(context, objective=context.objective.at(step + 1, spec.train.steps)),
-        source=source,
-        state=run.progress.objective_state,
-        # The first loss is known beforehand only where the policy starts as its own reference.
-        check_parity=step == 0 and spec.reference is None,
-        watch=watch,
-    )
+    with dropout_of(seed=spec.seed, step=step):
+        return optimiser_step(
+            run.policy,
+            run.optimizer,
+            step_units(run.units, run.stages, run.schedule, spec=spec, step=step),
+            context=replace(context, objective=context.objective.at(step + 1, spec.train.steps)),
+            source=source,
+            state=run.progress.objective_state,
+            # The first loss is known beforehand only where the policy starts as its own reference.
+            check_parity=step == 0 and spec.reference is None,
+            watch=watch,
+        )
 
 
 def _count(run: _Run, result: StepResult) -> None:
