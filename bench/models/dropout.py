@@ -58,7 +58,7 @@ class TokenKeys:
     def keys(self) -> Int[Tensor, "rows tokens"]:
         """A key is a hash of seed, step and all tokens of the row up to its own: rows share it as far as they agree."""
         seed, step = self._run
-        of_step = _signed(mixed(torch.tensor(_signed((seed << 32) * TOKEN + step * STEP))).item())
+        of_step = int(mixed(torch.tensor(_signed((seed << 32) * TOKEN + step * STEP))))
         return mixed(prefixes(self._laid) ^ of_step)
 
 
