@@ -16,6 +16,8 @@ from bench.data.tokens import Encoded
 from bench.errors import RunError
 from bench.models.dropout import dropout_of
 from bench.models.logprobs import CompletionLogProbs
+from bench.models.matmul import current_route
+from bench.models.packed.kernels import kernels
 from bench.models.reference_cache import ReferenceLogProbs
 from bench.train import objective_batch
 from bench.train.checkpoint import TrainState, load_state, save_state
@@ -160,7 +162,12 @@ def _prepare(
     policy, optimizer = share(scored, train=spec.train, sharing=sharing, accelerator=accelerator)
     if moving is not None:
         moving = shard(moving, accelerator) if sharing == "fsdp2" else moving.to(accelerator.device)
-    progress = Progress(world_size=accelerator.num_processes, layout=scored.layout, sharing=sharing)
+    progress = Progress(
+        world_size=accelerator.num_processes,
+        layout=scored.layout,
+        sharing=sharing,
+        arithmetic=_arithmetic() if accelerator.device.type == "cpu" else {},
+    )
     return _Run(
         context=context,
         schedule=schedule,
@@ -178,11 +185,37 @@ def _restore(run: _Run, state: Path) -> None:
     """Go on from the newest saved state, if there is one."""
     here, accelerator = run.progress, run.context.accelerator
     if (saved := load_state(state)) is not None:
-        run.progress = replace(saved.progress, world_size=here.world_size, layout=here.layout, sharing=here.sharing)
+        _warn_of_other_arithmetic(saved.progress, here)
+        run.progress = replace(
+            saved.progress,
+            world_size=here.world_size,
+            layout=here.layout,
+            sharing=here.sharing,
+            arithmetic=here.arithmetic,
+        )
         saved.restore(accelerator.unwrap_model(run.policy), run.optimizer, run.moving)
     check_alike(accelerator, run.progress.steps)
     steps = run.context.spec.train.steps
     run.moved = any(run.schedule.weight_after(done, steps) > 0 for done in range(1, run.progress.steps + 1))
+
+
+def _arithmetic() -> dict[str, str]:
+    """Return what decides the last digits on this CPU, besides the number of ranks."""
+    return {
+        "products": current_route(),
+        "kernels": "torch" if kernels() is None else "C",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _warn_of_other_arithmetic(before: Progress, here: Progress) -> None:
+    """Say that a run goes on with other last digits than it would have had; with other ranks it is meant to."""
+    if (before.world_size, before.sharing) != (here.world_size, here.sharing):
+        return
+    known = {name: value for name, value in before.arithmetic.items() if here.arithmetic.get(name, value) != value}
+    if known:
+        changes = ", ".join(f"{name} {value}, now {here.arithmetic[name]}" for name, value in sorted(known.items()))
+        logger.warning("the run goes on with other last digits than an uninterrupted one would have: %s", changes)
 
 
 def _start_step(run: _Run, step: int) -> float:
