@@ -1,6 +1,7 @@
 """Dropout of adapters: masks by seed, step and token, the same in every batch and layout."""
 
 import itertools
+import threading
 
 import pytest
 import torch
@@ -167,3 +168,17 @@ def test_log_probs_and_gradients_are_the_same_packed_padded_and_in_any_micro_bat
     without, flat = scores_of(packed=packed, size=size, checkpointing=checkpointing, dropout=0.0)
     assert far(without, logps) > 1e-2
     assert far(flat, gradients) > 1e-2
+
+
+def test_a_second_pass_in_another_thread_has_the_masks_of_the_first_one():
+    """As on a GPU, where gradients are computed in a thread that knows nothing of the first pass."""
+    _, gradients = scores_of(packed=True, size=5, checkpointing=False)
+    for packed in (True, False):
+        scored = CompletionLogProbs(grown(0.2), packed=packed, checkpointing=True)
+        laid = scored.lay(ROWS, pad_id=1)
+        with dropout_of(seed=3, step=5), row_masks(laid):
+            total = scored(laid).logps.pow(2).sum()
+        thread = threading.Thread(target=total.backward)
+        thread.start()
+        thread.join()
+        assert far(torch.cat([p.grad.flatten() for p in scored.parameters() if p.requires_grad]), gradients) < 1e-5
