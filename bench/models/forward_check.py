@@ -134,7 +134,7 @@ def _check_causal(model: nn.Module, row: TokenRow, name: str) -> None:
     prompt, completion = row
     other = (*completion[:-1], prompt[0] if prompt[0] != completion[-1] else prompt[1])
     first, second = (_row_logps(model, (prompt, each))[:-1] for each in (completion, other))
-    if float((first - second).abs().max()) > 1e-3:
+    if float((first - second).abs().max()) > 1e-4:
         raise RunError(
             f"{name}: a token's log-prob depends on the tokens after it, so this is no causal language model",
             fix="set is_decoder=true in config.json where the architecture has it, or choose another model",

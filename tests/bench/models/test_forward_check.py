@@ -114,6 +114,9 @@ def test_rows_meet_thresholds_prompts_are_shared_and_special_tokens_left_out():
 
 def test_a_model_that_looks_ahead_is_refused():
     model = tf.BertLMHeadModel(small_config("bert", is_decoder=False))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
     with pytest.raises(RunError, match=r"depends on the tokens after it(.|\n)*is_decoder"):
         CompletionLogProbs(model.eval(), packed=True)
 

@@ -15,8 +15,8 @@ from bench.data.collate import collate_rows
 from bench.data.table import write_encoded
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.sampling import sample
-from bench.models.loading import load_model, load_tokenizer, model_hash
 from bench.models.completion_logits import completion_logits
+from bench.models.loading import load_model, load_tokenizer, model_hash
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.table_model import TableModel
 from bench.models.token_stats import log_collision, relative_entropy, token_kl
