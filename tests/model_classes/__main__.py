@@ -73,8 +73,7 @@ def _reason(whole: Outcome, lora: Outcome) -> str:
 
 
 def _introduction(rows: int, seconds: float) -> list[str]:
-    return (
-        f"""# Models checked
+    text = f"""# Models checked
 
 Every class that `AutoModelForCausalLM` of transformers {transformers_version()} knows, built small from its own default
 configuration with windows, chunks and original contexts of 12 tokens, and some configurations besides. Log-probs and
@@ -87,9 +86,8 @@ one row at a time, without padding. Made by `python -m tests.model_classes --out
 - **refused**: with the reason, before anything is trained. **not built**: no small model could be made here.
 - Differences are the largest of the three columns: of a token's log-prob in nats, and of a gradient relative to the
   largest gradient. Seconds: of the check itself.
-""".splitlines()
-        + [""]
-    )
+"""
+    return [*text.splitlines(), ""]
 
 
 def _page(lines: Sequence[str], outcomes: Sequence[Outcome], *, seconds: float) -> str:
