@@ -119,6 +119,17 @@ def only_tokens(indices: Int[Tensor, " tokens"]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_rows(rows: slice | Int[Tensor, " rows"], *, length: int) -> Iterator[None]:
+    """Say that modules get the first ``length`` tokens of these padded rows only in the block."""
+    keys = _keys.get()
+    if keys is None:
+        yield
+        return
+    with _with_keys(lambda: keys()[rows, :length]):
+        yield
+
+
 def same_masks() -> Callable[[], AbstractContextManager[None]]:
     """Return what gives the context of the masks of now again, in whatever thread a layer's second pass runs."""
     keys = _keys.get()

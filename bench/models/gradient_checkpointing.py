@@ -23,20 +23,23 @@ def checkpointed(
     Args:
         within: gives the context that a layer's second pass is to run in, that of its first one.
     """
-    layers, masks = layers_of(causal), same_masks()
+    layers = layers_of(causal)
 
-    @contextmanager
-    def as_before() -> Iterator[None]:
-        with within(), masks():
-            yield
+    def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+        masks = same_masks()  # of the rows that are in the layer now
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            with within(), masks():
+                yield
+
+        return nullcontext(), again()
 
     before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         # A layer's own ``forward`` and not its call: hooks of those who shard it see one pass, and FSDP2 has its
         # weights gathered when the second one comes.
-        layer.forward = partial(
-            checkpoint, layer.forward, use_reentrant=False, context_fn=lambda: (nullcontext(), as_before())
-        )
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=contexts)
     try:
         yield
     finally:

@@ -154,6 +154,23 @@ def scores_of(*, packed, size, checkpointing, dropout=0.2):
     return torch.cat(logps), torch.cat([p.grad.flatten() for p in scored.parameters() if p.requires_grad])
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("way", ["padded, own head", "equal lengths", "single rows"])
+def test_so_they_are_on_the_ways_of_models_that_cannot_be_padded(way, checkpointing):
+    rows = [*ROWS, ((5, 3, 8), (2, 2, 2))]
+    found = []
+    for each, check in (("padded", False), (way, checkpointing)):
+        scored = CompletionLogProbs(grown(0.2), checkpointing=check)
+        scored.way = each
+        laid = scored.lay(rows, pad_id=1)
+        with dropout_of(seed=3, step=5), row_masks(laid):
+            logps = scored(laid).logps
+        logps.pow(2).sum().backward()
+        found.append((logps.detach(), torch.cat([p.grad.flatten() for p in scored.parameters() if p.requires_grad])))
+    assert far(found[1][0], found[0][0]) < 1e-6
+    assert far(found[1][1], found[0][1]) < 1e-5
+
+
 def far(one, other):
     return float((one - other).norm() / other.norm())
 
