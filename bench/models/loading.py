@@ -26,6 +26,7 @@ def save_checkpoint(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
 
 def context_of(folder: Path) -> int | None:
     """Return the longest text that the model of a folder can read, tokens; None where its config does not say."""
+    _register_table_model(folder)
     return context_length(read_config(folder))
 
 
