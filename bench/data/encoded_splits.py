@@ -98,6 +98,13 @@ def _splits_of_their_own(
     return encoded_by_name
 
 
+def turns_if_templated(options: DataOptions, tokenizer: Tokenizer) -> DataOptions:
+    """Return the options with plain strings as turns, if the tokenizer has a chat template and no form was chosen."""
+    if options.form != "auto" or getattr(tokenizer, "chat_template", None) is None:
+        return options
+    return options.model_copy(update={"form": "messages"})
+
+
 def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataOptions) -> Preferences:
     """Return the rows within the limits in tokens; without limits what was given, not encoded even once."""
     if options.max_prompt_tokens is None and options.max_tokens is None:

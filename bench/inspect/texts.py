@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bench.core.artifacts import verify_folder
+from bench.core.data_options import AS_IT_IS
 from bench.core.manifest import is_complete
 from bench.data.encode import encode
+from bench.data.encoded_splits import turns_if_templated
 from bench.data.files import raw_rows
 from bench.data.preferences import read_preferences
 from bench.data.row_errors import RowError, shorten
@@ -167,8 +169,9 @@ def read_texts(path: Path, tokenizer: PreTrainedTokenizerBase, *, longest: int) 
 
 
 def own_preferences(path: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int) -> Material:
-    """Return the texts of a file of preferences."""
-    encoded = encode(read_preferences(path), tokenizer, max_length=longest)
+    """Return the texts of a file of preferences, plain strings as turns where the tokenizer has a chat template."""
+    read = read_preferences(path, turns_if_templated(AS_IT_IS, tokenizer))
+    encoded = encode(read, tokenizer, max_length=longest)
     return preference_material(encoded, count=count, source=path.name)
 
 
