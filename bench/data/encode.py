@@ -7,6 +7,7 @@ from bench.data.preferences import Preferences
 from bench.data.rows import Message, Pair, Single, Text
 from bench.data.split import split_by_prompt
 from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
+from bench.data.template_tokens import refuse_template_tokens, template_tokens
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, unpair
 from bench.data.truncate import OnLong, RowIds, truncate
 from bench.errors import UsageError
@@ -22,6 +23,9 @@ __all__ = [
     "split_by_prompt",
     "unpair",
 ]
+
+
+_AS_TEXT = "; --set data.form=text trains the text as it stands"
 
 
 class PairIds(Protocol):
@@ -69,7 +73,7 @@ def encode(
     Raises UsageError with file, row, field, length and limit for: a prompt that leaves no room for a completion, or is
     longer than ``max_prompt_length`` (prompts are never cut); with ``on_long="error"`` a row longer than
     ``max_length``; completions that are the same once encoded and cut; EOS inside a completion; two BOS; a template
-    that refuses the messages or does not separate prompt and completion.
+    that refuses the messages or does not separate prompt and completion; messages that contain its tokens already.
     """
     if tokenizer.eos_token_id is None:
         raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
@@ -148,9 +152,13 @@ def _ended_text(ids: Ids, tokenizer: Tokenizer, *, where: str) -> Ids:
 
 
 def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[RowIds]:
+    marks = template_tokens(tokenizer)
     for row in preferences.rows:
         where = _where(preferences, row)
         turns = cast(tuple[Message, ...], row.prompt)
+        for name, text in {"prompt": turns, **_completions(row)}.items():
+            messages = cast(tuple[Message, ...], text)
+            refuse_template_tokens(messages, marks, where=f"{where}, field '{name}'", fix=_AS_TEXT)
         prompt = prompt_messages_ids(turns, tokenizer, where=where)
         completions = {}
         for name, answer in _completions(row).items():

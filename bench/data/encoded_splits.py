@@ -11,6 +11,7 @@ from bench.data.preferences import Preferences, read_preferences, subset
 from bench.data.rows import words_of
 from bench.data.sets import Split, split_sets
 from bench.data.template import Tokenizer
+from bench.data.template_marks import report_marks
 from bench.data.token_boundaries import report_boundaries
 from bench.data.tokens import Encoded, EncodedPair, Ids, encoded_of
 from bench.errors import UsageError, escape_unprintable
@@ -45,7 +46,8 @@ def encode_splits(
 
     Args:
         template: the chat template of the request, for messages.
-        note: gets what was left out, and what a template or the border of prompt and completion changes.
+        note: gets what was left out, what a template or the border of prompt and completion changes, and marks of other
+            templates in the texts.
 
     Raises UsageError as ``read_preferences`` and ``encode`` do, and where the parts are of different kinds.
     """
@@ -59,6 +61,8 @@ def encode_splits(
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
         encoded = encode(read, tokenizer, max_length=max_length)
         report_boundaries(read, tokenizer, note=note, template=template)
+        if options.form != "text":
+            report_marks(read, note=note)
         texts = (words_of(row.prompt) for row in read.rows)
         words.update(zip((row.prompt_ids for row in encoded.rows), texts, strict=True))
         return encoded

@@ -14,6 +14,7 @@ from bench.data.contamination import contamination
 from bench.data.encoded_splits import EncodedSplits
 from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
+from bench.data.template_tokens import refuse_template_tokens, template_tokens
 from bench.data.tokens import EncodedPair, Ids, pairs_in
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import read_records
@@ -111,6 +112,7 @@ def _answer_pairs(
 def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase) -> dict[Ids, str]:
     """Return the instructions of a file by token ids: as a user's one turn, or as plain text without a template."""
     instructions: dict[Ids, str] = {}
+    marks = template_tokens(tokenizer)
     for number, record in enumerate(read_records(path), start=1):
         text = record.get("instruction", record.get("prompt"))
         where = f"{path}, record {number}"
@@ -120,6 +122,7 @@ def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase) -> dict[Ids, str]
             ids = with_bos(text_ids([text], tokenizer)[text], tokenizer, where=where)
         else:
             turn: Message = {"role": "user", "content": text}
+            refuse_template_tokens([turn], marks, where=where)
             ids = prompt_messages_ids([turn], tokenizer, where=where)
         instructions.setdefault(ids, text)
     return instructions
