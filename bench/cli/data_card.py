@@ -186,8 +186,8 @@ def _what(card: Card) -> Table:
         ("contradictions", f"{card.contradictions} prompts whose answers were judged both ways"),
     ]
     if card.template_marks.rows:
-        found = card.template_marks
-        rows.append(("chat templates in texts", f"{found.rows} rows: {', '.join(found.marks)}; {found.first}"))
+        marks = card.template_marks
+        rows.append(("chat templates in texts", f"{marks.rows} rows: {', '.join(marks.marks)}; {marks.first}"))
     if card.margins is not None:
         rows += [("ties", f"{card.ties} pairs of equal scores"), ("reversed", f"{card.reversed_scores} pairs")]
     if card.too_long is not None:

@@ -34,6 +34,7 @@ def encode_splits(
     tokenizer: Tokenizer,
     *,
     max_length: int,
+    embeddings: int | None = None,
     fractions: Sequence[float],
     template: str | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -45,6 +46,7 @@ def encode_splits(
     out.
 
     Args:
+        embeddings: how many token ids the model reads; None where no model is known.
         template: the chat template of the request, for messages.
         note: gets what was left out, what a template or the border of prompt and completion changes, and marks of other
             templates in the texts.
@@ -59,7 +61,7 @@ def encode_splits(
         if read.dropped:
             left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
-        encoded = encode(read, tokenizer, max_length=max_length)
+        encoded = encode(read, tokenizer, max_length=max_length, embeddings=embeddings)
         report_boundaries(read, tokenizer, note=note, template=template)
         if options.form != "text":
             report_marks(read, note=note)

@@ -50,25 +50,25 @@ def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
     marked = 0
     first: str | None = None
     for row in rows:
-        found: set[str] = set()
+        present: set[str] = set()
         for name, text in _texts(row):
             hits = [mark for mark in MARKS if mark in text]
-            found.update(hits)
+            present.update(hits)
             if hits and first is None:
                 place = min(map(text.index, hits))
                 first = f"row {row.id}, field '{name}': {shorten(text[place : place + AROUND])}"
-        marked += bool(found)
-        counts.update(found)
+        marked += bool(present)
+        counts.update(present)
     return TemplateMarks(rows=marked, marks={mark: counts[mark] for mark in MARKS if counts[mark]}, first=first)
 
 
 def report_marks(preferences: Preferences, *, note: Note) -> None:
     """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing."""
-    found = count_marks(preferences.rows)
-    if found.rows:
+    counted = count_marks(preferences.rows)
+    if counted.rows:
         note(
-            f"{preferences.source}: {found.rows} of {len(preferences.rows)} rows contain marks of a chat template in "
-            f"their text ({', '.join(found.marks)}); they are encoded as they stand. First: {found.first}"
+            f"{preferences.source}: {counted.rows} of {len(preferences.rows)} rows contain marks of a chat template in "
+            f"their text ({', '.join(counted.marks)}); they are encoded as they stand. First: {counted.first}"
         )
 
 

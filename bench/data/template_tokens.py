@@ -7,8 +7,11 @@ from jinja2 import TemplateError
 
 from bench.data.rows import Message
 from bench.data.template import Tokenizer
-from bench.data.template_habits import ANSWER, QUESTION, SYSTEM
 from bench.errors import UsageError
+
+SYSTEM: Message = {"role": "system", "content": "Speak of the weather."}
+QUESTION: Message = {"role": "user", "content": "How far is the moon?"}
+ANSWER: Message = {"role": "assistant", "content": "Farther than the sea."}
 
 
 class AddedToken(Protocol):
@@ -28,14 +31,13 @@ def template_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
     added: Mapping[int, AddedToken] = getattr(tokenizer, "added_tokens_decoder", None) or {}
     if not added or getattr(tokenizer, "chat_template", None) is None:
         return ()
-    earlier = _written([*QUESTION, *ANSWER, *QUESTION], tokenizer, generation=False)
-    system: Message = {"role": "system", "content": SYSTEM}
+    earlier = _written([QUESTION, ANSWER, QUESTION], tokenizer, generation=False)
     last = {
         token
         for messages, generation in (
-            ([*QUESTION], True),
-            ([*QUESTION, *ANSWER], False),
-            ([system, *QUESTION, *ANSWER, *QUESTION], True),
+            ([QUESTION], True),
+            ([QUESTION, ANSWER], False),
+            ([SYSTEM, QUESTION, ANSWER, QUESTION], True),
         )
         for token in _written(messages, tokenizer, generation=generation)
         if token in added and added[token].special

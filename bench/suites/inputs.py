@@ -37,13 +37,16 @@ class UserInputs:
         """Read plain strings as a turn and its answer if the model has a chat template and no form was chosen."""
         return replace(self, options=turns_if_templated(self.options, tokenizer))
 
-    def read(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, note: Note) -> EncodedSplits:
+    def read(
+        self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, embeddings: int, note: Note
+    ) -> EncodedSplits:
         """Return the data in three parts, encoded. Raises as ``encode_splits``."""
         return encode_splits(
             self.data,
             self.options,
             tokenizer,
             max_length=max_length,
+            embeddings=embeddings,
             fractions=FRACTIONS,
             template=self.chat_template,
             note=note,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note
 from bench.data.contamination import contamination
+from bench.data.embedded_ids import refuse_beyond
 from bench.data.encoded_splits import EncodedSplits
 from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
@@ -46,12 +47,13 @@ class EvaluationPrompts:
 
 
 def evaluation_prompts(
-    parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None
+    parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None, embeddings: int
 ) -> dict[str, EvaluationPrompts]:
     """Return the prompts and pairs of validation and test.
 
     Args:
         prompts: a file of instructions to report on, in place of the data's own test prompts.
+        embeddings: how many token ids the model reads.
 
     Raises:
         UsageError: a part without rows, or a file without instructions.
@@ -66,7 +68,7 @@ def evaluation_prompts(
     for split in EVALUATION_SPLITS:
         texts = {row.prompt_ids: parts.words[row.prompt_ids] for row in rows[split]}
         if split == "test" and prompts is not None:
-            texts = _from_file(prompts, tokenizer)
+            texts = _from_file(prompts, tokenizer, embeddings)
         splits[split] = EvaluationPrompts(
             prompts=tuple(texts),
             instructions=tuple(texts.values()),
@@ -109,7 +111,7 @@ def _answer_pairs(
     )
 
 
-def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase) -> dict[Ids, str]:
+def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase, embeddings: int) -> dict[Ids, str]:
     """Return the instructions of a file by token ids: as a user's one turn, or as plain text without a template."""
     instructions: dict[Ids, str] = {}
     marks = template_tokens(tokenizer)
@@ -124,5 +126,6 @@ def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase) -> dict[Ids, str]
             turn: Message = {"role": "user", "content": text}
             refuse_template_tokens([turn], marks, where=where)
             ids = prompt_messages_ids([turn], tokenizer, where=where)
+        refuse_beyond(ids, tokenizer, embeddings, where=where)
         instructions.setdefault(ids, text)
     return instructions

@@ -120,8 +120,8 @@ def test_marks_of_other_templates_are_counted_with_an_example(tmp_path, chat):
     assert card.template_marks.rows == 5
     assert card.template_marks.marks["[INST]"] == 2
     assert card.as_json()["template_marks"]["first"].startswith("row 21, field 'prompt'")
-    shown = dict(row for row in tables(card)[0].rows)
-    assert shown["chat templates in texts"].startswith("5 rows: <|start_header_id|>, <|eot_id|>, <start_of_turn>")
+    summary = dict(row for row in tables(card)[0].rows)
+    assert summary["chat templates in texts"].startswith("5 rows: <|start_header_id|>, <|eot_id|>, <start_of_turn>")
 
 
 def test_texts_without_marks_have_no_note(tmp_path, chat):
