@@ -28,6 +28,8 @@ EQUAL_LOWER = 0.05
 """The same for weights of lower precision."""
 BEYOND = 7
 """Tokens by which long rows pass twice a threshold: a choice among keys has to have some to choose from."""
+LOGITS_AT_ONCE = 1 << 26
+"""Logits of a row up to which all its positions have some (256 MiB); above, its completion's alone."""
 LogProbs = Callable[[Sequence[TokenRow]], Tensor]
 """Rows to the log-probs of all their completion tokens in order."""
 
@@ -142,8 +144,13 @@ def _check_causal(model: nn.Module, row: TokenRow, name: str) -> None:
 
 
 def _row_logps(model: nn.Module, row: TokenRow) -> Tensor:
+    causal = plain_model(model)
     laid = collate_rows([row], 0).to(next(model.parameters()).device)
-    return token_logps(completion_logits(model, laid, way="single rows"), laid.ids[:, 1:][laid.mask])
+    if laid.ids.shape[1] * _vocabulary(causal) > LOGITS_AT_ONCE:
+        logits = completion_logits(model, laid, way="single rows")
+    else:
+        logits = causal(input_ids=laid.ids, use_cache=False).logits[:, :-1][laid.mask]
+    return token_logps(logits, laid.ids[:, 1:][laid.mask])
 
 
 def check_rows(causal: "PreTrainedModel", *, longest: int | None) -> list[TokenRow]:
