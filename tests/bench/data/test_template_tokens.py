@@ -13,6 +13,7 @@ from bench.data.preferences import read_preferences, scan
 from bench.data.template_marks import count_marks
 from bench.data.template_tokens import template_tokens
 from bench.errors import UsageError
+from bench.suites.chat.held_out import _from_file
 from bench.suites.inputs import FRACTIONS
 
 from .conftest import CHATML, PAIR, SINGLE, assistant, user, write_rows
@@ -139,3 +140,9 @@ def test_messages_with_the_templates_tokens_are_refused_too(tmp_path, chat):
     path = write_rows(tmp_path / "a.jsonl", [row | {"rejected": [assistant("b")]}])
     message = refusal(path, chat, DataOptions())
     assert "field 'prompt': the text of its assistant message contains '<|im_end|>'" in message
+
+
+def test_instructions_to_report_on_are_refused_too(tmp_path, chat):
+    path = write_rows(tmp_path / "a.jsonl", [{"instruction": "The cat?"}, {"instruction": TEMPLATED}])
+    with pytest.raises(UsageError, match=r"a\.jsonl, record 2: the text of its user message contains '<\|im_end\|>'"):
+        _from_file(path, chat, embeddings=len(chat))
