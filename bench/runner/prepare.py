@@ -9,6 +9,7 @@ from bench.data.tokens import Encoded
 from bench.errors import escape_unprintable
 from bench.models.adapters import check_lora
 from bench.models.architecture import check_architecture
+from bench.models.embedding_rows import embedding_rows
 from bench.models.loading import find_model, load_tokenizer, model_hash
 from bench.models.quantize import check_quantize, rounded_folder
 from bench.models.sources import Source, find_source, with_template
@@ -48,7 +49,7 @@ def open_workspace(
     loaded = module.load(
         suite,
         inputs,
-        StartModel(folder=folder, tokenizer=tokenizer, max_length=train.max_length),
+        StartModel(folder=folder, tokenizer=tokenizer, max_length=train.max_length, embeddings=embedding_rows(folder)),
         evaluation=evaluation,
         results=results,
         note=note,

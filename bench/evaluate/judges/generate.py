@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from bench.data.embedded_ids import refuse_beyond
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import Answers
 from bench.utils.files import write_text_whole
@@ -19,7 +20,8 @@ def answers_of(
         seed: of the noise, which all models share (``bench.evaluate.sampling``).
 
     Raises:
-        UsageError: no such model, or an instruction that does not fit its context.
+        UsageError: no such model, or an instruction that does not fit its context, or with a token that it has no
+            embedding for.
         RunError: the model cannot be loaded.
     """
     texts = answer_text(source, [[instruction] for instruction in questions.instructions], results=results,
@@ -45,6 +47,7 @@ def answer_text(
 
     from bench.evaluate.judges.templates import prompt_ids
     from bench.evaluate.sampling import sample
+    from bench.models.embedding_rows import embedded
     from bench.models.loading import load_model, load_tokenizer
     from bench.models.sources import resolve_model
 
@@ -65,6 +68,8 @@ def answer_text(
         begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         encoded = tokenizer(["\n\n".join(dialogue) for dialogue in dialogues], add_special_tokens=False)["input_ids"]
         prompts = [[*begin, *ids] for ids in encoded]
+    for number, ids in enumerate(prompts, start=1):
+        refuse_beyond(ids, tokenizer, embedded(model), where=f"model {name_of(source)}, dialogue {number}")
     made = sample(
         model,
         prompts,

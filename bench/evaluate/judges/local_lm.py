@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.data.embedded_ids import refuse_beyond
 from bench.errors import UsageError
 from bench.evaluate.judges.base import AnswerPair, Judge, Messages, Verdict
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.loading import local_causal, model_identity
 from bench.evaluate.judges.templates import Template, fill_template, prompt_ids, read_words, template_of
 from bench.evaluate.sampling import context_length
+from bench.models.embedding_rows import embedded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,17 +27,20 @@ def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
     generation where the template lets it explain first.
 
     Raises:
-        UsageError: not a model's folder, or answers that the tokenizer does not tell apart at their first token.
+        UsageError: not a model's folder, or answers that the tokenizer does not tell apart at their first token; later
+            a text with a token that the model has no embedding for.
         RunError: the model cannot be loaded.
     """
     template = template_of(spec.template, answers=spec.answers)
     model, tokenizer = local_causal(folder)
+    embeddings = embedded(model)
     limit = spec.max_tokens or template.tokens
     tokens = _answer_tokens(tokenizer, template) if template.direct else None
 
     def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
         for number, pair in enumerate(pairs):
             ids = prompt_ids(tokenizer, fill_template(template, pair))
+            refuse_beyond(ids, tokenizer, embeddings, where=f"judge {folder.name}, pair {number + 1}")
             if tokens is not None:
                 yield number, _by_probability(model, ids, tokens)
             else:
@@ -44,7 +49,9 @@ def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
 
     def grade(prompts: Sequence[Messages]) -> Iterator[tuple[int, Verdict]]:
         for number, messages in enumerate(prompts):
-            yield number, _spoken(model, tokenizer, prompt_ids(tokenizer, messages), limit=spec.max_tokens or 1024)
+            ids = prompt_ids(tokenizer, messages)
+            refuse_beyond(ids, tokenizer, embeddings, where=f"judge {folder.name}, prompt {number + 1}")
+            yield number, _spoken(model, tokenizer, ids, limit=spec.max_tokens or 1024)
 
     parts = ["lm", model_identity(folder), template.messages, template.answers, limit]
     return Judge(

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.data.collate import longest_of
+from bench.data.embedded_ids import refuse_beyond
 from bench.data.tokens import Ids
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Verdict
 from bench.evaluate.judges.templates import FIELDS, prompt_ids
 from bench.models.context import context_length
+from bench.models.embedding_rows import embedded
 from bench.runner.iterate.labels import ScoreAnswers, stated_score
 
 if TYPE_CHECKING:
@@ -79,6 +81,9 @@ def self_scores(
 
     def score(part: Sequence[tuple[str, str]], number: int) -> list[Verdict]:
         prompts = [_judge_prompt(tokenizer, one, answer, reasons=digits is None) for one, answer in part]
+        for place, ids in enumerate(prompts, start=1):
+            where = f"the policy as judge, part {number}, answer {place}"
+            refuse_beyond(ids, tokenizer, embedded(model), where=where)
         if digits is not None:
             return _expected(model, prompts, *digits)
         return _sampled(model, tokenizer, prompts, judging, seed=[*seed, number])

@@ -46,8 +46,9 @@ def load(
     """
     check_context(start)
     tokenizer = start.tokenizer
-    parts = inputs.as_turns(tokenizer).read(tokenizer, max_length=start.max_length, note=note)
-    prompts = evaluation_prompts(parts, tokenizer, prompts=inputs.prompts)
+    turns = inputs.as_turns(tokenizer)
+    parts = turns.read(tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note)
+    prompts = evaluation_prompts(parts, tokenizer, prompts=inputs.prompts, embeddings=start.embeddings)
     note_overlap(parts, prompts, note=note)
     rows, names = parts.split.parts["train"], inputs.judges or suite.judges
     judges = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name)
