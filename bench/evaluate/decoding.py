@@ -79,7 +79,7 @@ def continue_prompts(
     noise: Tensor,
     *,
     temperature: float,
-    eos_id: int,
+    end_ids: frozenset[int],
     padded: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor | None]:
@@ -92,7 +92,8 @@ def continue_prompts(
         noise: u of every row and token, ``[rows, max_tokens]``, on the model's device.
         padded: whether the model ``takes_padding``; another one reads its tokens alone, and no row is dropped.
     """
-    drawn = torch.full(noise.shape, eos_id, device=noise.device)
+    pad_id, ends = min(end_ids), torch.tensor(sorted(end_ids), device=noise.device)
+    drawn = torch.full(noise.shape, pad_id, device=noise.device)
     head = head_of(model)
     states: Tensor | None = None
 
@@ -103,9 +104,9 @@ def continue_prompts(
             states[rows, step] = state
         tokens = invert_cdf(head(state).float() / temperature, noise[rows, step])
         drawn[rows, step] = tokens
-        return tokens, tokens == eos_id
+        return tokens, torch.isin(tokens, ends)
 
-    decode(model, prompts, draw, steps=noise.shape[1], pad_id=eos_id, padded=padded)
+    decode(model, prompts, draw, steps=noise.shape[1], pad_id=pad_id, padded=padded)
     return drawn, states
 
 

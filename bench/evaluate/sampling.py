@@ -28,7 +28,7 @@ def sample(
     max_tokens: int,
     temperature: float,
     seed: int,
-    eos_id: int,
+    end_ids: frozenset[int],
     batch: int = 256,
 ) -> Samples:
     """Sample one completion for each prompt from softmax(logits / temperature): no top-k, no top-p.
@@ -46,6 +46,7 @@ def sample(
             on the left; any other, prompts of one length at a time.
         prompts: token ids; at least one each (start an empty text with BOS).
         max_tokens: the longest completion, the end token counted.
+        end_ids: the tokens that end a completion (``bench.models.end_tokens``), one at least.
         batch: rows in one forward pass at most.
 
     Raises:
@@ -57,7 +58,7 @@ def sample(
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,
-        eos_id=eos_id,
+        end_ids=end_ids,
         batch=batch,
         keep=False,
     )
@@ -71,7 +72,7 @@ def sample_with_states(
     max_tokens: int,
     temperature: float,
     seed: int,
-    eos_id: int,
+    end_ids: frozenset[int],
     batch: int = 256,
     keep: bool = True,
 ) -> tuple[Samples, "Tensor | None"]:
@@ -100,20 +101,26 @@ def sample_with_states(
                 [prompts[index] for index in part],
                 noise[part].to(model.device),
                 temperature=temperature,
-                eos_id=eos_id,
+                end_ids=end_ids,
                 padded=padded,
                 keep=keep,
             )
             for row, (index, tokens) in enumerate(zip(part, drawn.tolist(), strict=True)):
-                completions[index] = tuple(tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens)
+                completions[index] = until_end(tokens, end_ids)
                 if kept is not None:
                     states[index] = kept[row, : len(completions[index])]
     samples = Samples(
         prompts=tuple(tuple(prompt) for prompt in prompts),
         completions=tuple(completions),
-        ended=tuple(completion[-1] == eos_id for completion in completions),
+        ended=tuple(completion[-1] in end_ids for completion in completions),
     )
     return samples, torch.cat([states[index] for index in range(len(prompts))]) if keep else None
+
+
+def until_end(tokens: Sequence[int], end_ids: frozenset[int]) -> tuple[int, ...]:
+    """Return drawn tokens up to the first end token, which is kept."""
+    place = next((place for place, token in enumerate(tokens) if token in end_ids), len(tokens))
+    return tuple(tokens[: place + 1])
 
 
 def context_length(model: PreTrainedModel) -> float:

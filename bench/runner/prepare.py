@@ -7,6 +7,7 @@ from bench.core.specs import EvaluationSpec, Execution, ModelSpec, TrainSpec
 from bench.data.table import data_folder, write_encoded
 from bench.data.tokens import Encoded
 from bench.errors import escape_unprintable
+from bench.models.end_tokens import end_ids_kept
 from bench.models.loading import find_model, load_tokenizer, model_hash
 from bench.models.quantize import check_quantize, rounded_folder
 from bench.models.sources import Source, find_source, with_template
@@ -51,6 +52,9 @@ def open_workspace(
         results=results,
         note=note,
     )
+    evaluation = loaded.evaluation
+    if loaded.evaluator.samples:
+        evaluation = evaluation.model_copy(update={"ends": end_ids_kept(folder, tokenizer)})
     return Workspace(
         suite=suite,
         results=results,
@@ -63,7 +67,7 @@ def open_workspace(
         held_out=loaded.held_out,
         prompts=loaded.prompts,
         train=train,
-        evaluation=loaded.evaluation,
+        evaluation=evaluation,
         execution=execution,
         evaluator=loaded.evaluator,
         prompt_texts=loaded.prompt_texts,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from bench.core.samples import spoken
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import Answers
 from bench.utils.files import write_text_whole
@@ -45,6 +46,7 @@ def answer_text(
 
     from bench.evaluate.judges.templates import prompt_ids
     from bench.evaluate.sampling import sample
+    from bench.models.end_tokens import end_ids
     from bench.models.loading import load_model, load_tokenizer
     from bench.models.sources import resolve_model
 
@@ -71,12 +73,10 @@ def answer_text(
         max_tokens=tokens,
         temperature=temperature or 1e-6,
         seed=seed,
-        eos_id=tokenizer.eos_token_id,
+        end_ids=end_ids(model, tokenizer),
         batch=64,
     )
-    return [
-        str(text) for text in tokenizer.batch_decode([list(ids) for ids in made.completions], skip_special_tokens=True)
-    ]
+    return [str(text) for text in tokenizer.batch_decode(spoken(made), skip_special_tokens=True)]
 
 
 def write_answers(path: Path, answers: Answers) -> None:
