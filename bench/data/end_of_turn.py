@@ -21,7 +21,7 @@ def turn_end(tokenizer: object) -> int | None:
     """
     if getattr(tokenizer, "chat_template", None) is None:
         return None
-    known: PreTrainedTokenizerBase = tokenizer  # type: ignore[assignment]  # one with a template is transformers' own
+    known: PreTrainedTokenizerBase = tokenizer
     tail = after_answer(known)
     if tail is None:
         return None

@@ -18,6 +18,8 @@ from bench.models.compat import plain_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from bench.evaluate.ways import Way
+
 BLOCK = 16
 """Tokens by which the room for keys and values grows."""
 ROOMY = ("eager", "sdpa")
@@ -80,7 +82,7 @@ def continue_prompts(
     *,
     temperature: float,
     end_ids: frozenset[int],
-    padded: bool,
+    way: Way,
     keep: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Return sampled ids ``[rows, max_tokens]``; what stands after a row's end token is meaningless.
@@ -88,9 +90,9 @@ def continue_prompts(
     With ``keep`` also the state that each id was drawn from, ``[rows, max_tokens, hidden]``, else None.
 
     Args:
-        prompts: of one length, or of several where ``padded``.
+        prompts: of one length, or of several where the way pads them.
         noise: u of every row and token, ``[rows, max_tokens]``, on the model's device.
-        padded: whether the model ``takes_padding``; another one reads its tokens alone, and no row is dropped.
+        way: how logits are computed; without padding a cache keeps all rows.
     """
     pad_id, ends = min(end_ids), torch.tensor(sorted(end_ids), device=noise.device)
     drawn = torch.full(noise.shape, pad_id, device=noise.device)
@@ -106,7 +108,7 @@ def continue_prompts(
         drawn[rows, step] = tokens
         return tokens, torch.isin(tokens, ends)
 
-    decode(model, prompts, draw, steps=noise.shape[1], pad_id=pad_id, padded=padded)
+    decode(model, prompts, draw, steps=noise.shape[1], pad_id=pad_id, way=way)
     return drawn, states
 
 
@@ -117,21 +119,22 @@ def decode(
     *,
     steps: int,
     pad_id: int,
-    padded: bool,
+    way: Way,
 ) -> None:
     """Continue prompts token by token until all have ended, for ``steps`` tokens at most.
 
     Args:
         choose: given a step, the rows that go on (and others that have ended but are still there) and the state of each
             at its last token, returns their next tokens and which of them have ended with it.
-        padded: whether the model ``takes_padding``; then prompts may have several lengths.
+        way: how logits are computed (``bench.evaluate.ways``); prompts may have several lengths where it pads them.
     """
+    padded, cached = way.together == "padded", way.cached
     device = model.device
     width = max(len(prompt) for prompt in prompts)
     pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
     fed = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     columns = torch.arange(width + steps, device=device)
-    cache = _roomy_cache(model, room=width + steps - 1) if padded else DynamicCache(config=model.config)
+    cache = _cache(model, room=width + steps - 1 if way.roomy else 0) if cached else None
     rows = torch.arange(len(prompts), device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     for step in range(steps):
@@ -146,26 +149,27 @@ def decode(
         going = len(rows) - int(ended.sum())
         if going == 0:
             break
-        if padded and going <= GOING * len(rows):
+        if (padded or cache is None) and going <= GOING * len(rows):
             kept = (~ended).nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
-            rows, pads, tokens, ended = rows[kept], pads[kept], tokens[kept], ended[kept]
-        fed = tokens[:, None]
+            if cache is not None:
+                cache.batch_select_indices(kept)
+            rows, pads, tokens, ended, fed = rows[kept], pads[kept], tokens[kept], ended[kept], fed[kept]
+        fed = tokens[:, None] if cached else torch.cat([fed, tokens[:, None]], dim=1)
 
 
-def _roomy_cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
-    """Return transformers' cache for the model, its plain layers replaced where the attention knows empty places."""
+def _cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
+    """Return transformers' cache for the model; with room, its plain layers are ours where attention knows it empty."""
     causal = plain_model(model)
     cache = DynamicCache(config=causal.config)
-    if attention_of(causal.config.get_text_config(decoder=True)) in ROOMY:
+    if room and attention_of(causal.config.get_text_config(decoder=True)) in ROOMY:
         cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 def takes_padding(model: PreTrainedModel) -> bool:
-    """Return whether padding on the left is nothing to the model: it reads positions, and keeps keys and values alone.
+    """Return whether padding on the left may be nothing to the model: it reads positions, and keeps keys and values.
 
-    A recurrent model (Mamba) would read the padding, one without position ids would count it.
+    Whether it is, ``decoding_way`` finds by comparison. A recurrent model (Mamba) would read the padding, one without position ids would count it.
     """
     causal = plain_model(model)
     if not {"attention_mask", "position_ids"} <= inspect.signature(causal.forward).parameters.keys():

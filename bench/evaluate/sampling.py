@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from bench.evaluate.ways import Way
+
 PADDING = 0.25
 """Prompts share a batch while padding makes its cells (rows × longest prompt and completion) at most this much more."""
 
@@ -42,8 +44,8 @@ def sample(
 
     Args:
         model: a causal language model of transformers. It is left in the mode (train, eval) that it had, and no
-            global generator is touched. One that reads positions gets prompts of unlike length in one batch, padded
-            on the left; any other, prompts of one length at a time.
+            global generator is touched. Prompts share a batch as far as its own forward pass is equalled
+            (``bench.evaluate.ways``).
         prompts: token ids; at least one each (start an empty text with BOS).
         max_tokens: the longest completion, the end token counted.
         end_ids: the tokens that end a completion (``bench.models.end_tokens``), one at least.
@@ -83,26 +85,28 @@ def sample_with_states(
     """
     import torch
 
-    from bench.evaluate.decoding import continue_prompts, takes_padding
-    from bench.evaluate.hidden_states import is_plain
+    from bench.evaluate.decoding import continue_prompts
+    from bench.evaluate.plain_head import is_plain
+    from bench.evaluate.ways import decoding_way
     from bench.models.compat import plain_model
 
     _check_prompts(model, prompts, max_tokens=max_tokens)
     # Drawn on the CPU, so that the noise is the same on every device.
     noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    padded, lengths = takes_padding(model), [len(prompt) for prompt in prompts]
-    keep = keep and is_plain(plain_model(model)) and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
+    lengths = [len(prompt) for prompt in prompts]
+    way = decoding_way(model, longest=max(lengths, default=1) + max_tokens)
+    keep = keep and not way.by_prefix and is_plain(plain_model(model)) and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
     completions: list[tuple[int, ...]] = [()] * len(prompts)
     states: dict[int, Tensor] = {}
     with torch.no_grad(), evaluating(model):
-        for part in batches(lengths, batch=batch, extra=max_tokens, padding=PADDING if padded else 0.0):
+        for part in batches_of(way, lengths, batch=batch, extra=max_tokens):
             drawn, kept = continue_prompts(
                 model,
                 [prompts[index] for index in part],
                 noise[part].to(model.device),
                 temperature=temperature,
                 end_ids=end_ids,
-                padded=padded,
+                way=way,
                 keep=keep,
             )
             for row, (index, tokens) in enumerate(zip(part, drawn.tolist(), strict=True)):
@@ -125,7 +129,9 @@ def until_end(tokens: Sequence[int], end_ids: frozenset[int]) -> tuple[int, ...]
 
 def context_length(model: PreTrainedModel) -> float:
     """Return the longest text that a model reads, in tokens; ∞ where its config does not say."""
-    return getattr(model.config, "max_position_embeddings", None) or math.inf
+    configs = (model.config, model.config.get_text_config(decoder=True))
+    known = [getattr(config, "max_position_embeddings", None) for config in configs]
+    return next((length for length in known if length), math.inf)
 
 
 def _hidden(model: PreTrainedModel) -> int:
@@ -143,6 +149,12 @@ def _check_prompts(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, 
                 f"context of {context}",
                 fix=f"sample at most {max(0, context - len(prompt))} tokens, or leave out long prompts",
             )
+
+
+def batches_of(way: Way, lengths: Sequence[int], *, batch: int, extra: int) -> Iterator[list[int]]:
+    """Yield indices of prompts that are decoded together in a way: of several lengths, of one, or one at a time."""
+    padding = PADDING if way.together == "padded" else 0.0
+    return batches(lengths, batch=1 if way.together == "alone" else batch, extra=extra, padding=padding)
 
 
 def batches(lengths: Sequence[int], *, batch: int, extra: int, padding: float) -> Iterator[list[int]]:

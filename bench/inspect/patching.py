@@ -17,8 +17,10 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from bench.core.inspection import Measure, Patched
-from bench.evaluate.decoding import invert_cdf, takes_padding
+from bench.errors import UsageError
+from bench.evaluate.decoding import invert_cdf
 from bench.evaluate.sampling import batches, until_end
+from bench.evaluate.ways import decoding_way
 from bench.inspect.activations import Tick
 from bench.inspect.decoder import Decoder
 from bench.inspect.hooks import Batch, Masks, Text, Trace, batches_of, patch_neurons, record_activations, run_backbone
@@ -137,7 +139,11 @@ def sample_continuations(
         noise: u of every prompt and token, ``[prompts, tokens]``.
     """
     continuations: list[list[int]] = [[] for _ in prompts]
-    padding = math.inf if takes_padding(host.causal) else 0.0
+    longest = max(map(len, prompts), default=1) + noise.shape[1]
+    ways = [decoding_way(decoder.causal, longest=longest) for decoder in (host, donor)]
+    if not all(way.cached for way in ways):
+        raise UsageError("the model cannot continue texts with a cache, as patching does", fix="--no-patch")
+    padding = math.inf if all(way.together == "padded" for way in ways) else 0.0
     for part in batches([len(prompt) for prompt in prompts], batch=ROWS, extra=0, padding=padding):
         drawn = _sample(
             (host, donor),
