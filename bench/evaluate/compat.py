@@ -19,11 +19,6 @@ def attention_of(config: PretrainedConfig) -> str | None:
     return config._attn_implementation
 
 
-def attentions_of(config: PretrainedConfig) -> str:
-    """Return the attention of a configuration and of the text part under it (checked with transformers 5.23)."""
-    return f"{config._attn_implementation} {config.get_text_config(decoder=True)._attn_implementation}"
-
-
 def supports_sdpa(model: PreTrainedModel) -> bool:
     """Return whether a model can use torch's fused attention (checked with transformers 5.23)."""
     return bool(getattr(model, "_supports_sdpa", False))

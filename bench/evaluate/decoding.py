@@ -169,7 +169,8 @@ def _cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
 def takes_padding(model: PreTrainedModel) -> bool:
     """Return whether padding on the left may be nothing to the model: it reads positions, and keeps keys and values.
 
-    Whether it is, ``decoding_way`` finds by comparison. A recurrent model (Mamba) would read the padding, one without position ids would count it.
+    Whether it is, ``decoding_way`` finds by comparison. A recurrent model (Mamba) would read the padding, one without
+    position ids would count it.
     """
     causal = plain_model(model)
     if not {"attention_mask", "position_ids"} <= inspect.signature(causal.forward).parameters.keys():

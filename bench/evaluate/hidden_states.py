@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from bench.evaluate.plain_head import backbone_of, call, is_plain, logits_in, states_in
 from bench.models.compat import plain_model
+from bench.models.plain_head import backbone_of, call, is_plain, logits_in, states_in, takes
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
@@ -52,10 +52,13 @@ def last_state(
         where: mask and positions, for a model that reads them.
     """
     causal = plain_model(model)
-    more: dict[str, object] = {"use_cache": False} if cache is None else {"past_key_values": cache, "use_cache": True}
-    if is_plain(causal):
-        return states_in(call(backbone_of(causal), input_ids, where, **more))[:, -1]
-    return logits_in(call(causal, input_ids, where, logits_to_keep=1, **more))[:, -1]
+    module, more = (backbone_of(causal), {}) if is_plain(causal) else (causal, {"logits_to_keep": 1})
+    if cache is None:
+        output = call(module, input_ids, where, use_cache=False, **more)
+    else:
+        name = "cache_params" if takes(module, "cache_params") else "past_key_values"  # the first: Mamba and its kind
+        output = call(module, input_ids, where, use_cache=True, **{name: cache}, **more)
+    return (logits_in(output) if module is causal else states_in(output))[:, -1]
 
 
 def head_of(model: PreTrainedModel) -> Head:

@@ -86,16 +86,21 @@ def sample_with_states(
     import torch
 
     from bench.evaluate.decoding import continue_prompts
-    from bench.evaluate.plain_head import is_plain
     from bench.evaluate.ways import decoding_way
     from bench.models.compat import plain_model
+    from bench.models.plain_head import is_plain
 
     _check_prompts(model, prompts, max_tokens=max_tokens)
     # Drawn on the CPU, so that the noise is the same on every device.
     noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     lengths = [len(prompt) for prompt in prompts]
     way = decoding_way(model, longest=max(lengths, default=1) + max_tokens)
-    keep = keep and not way.by_prefix and is_plain(plain_model(model)) and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
+    keep = (
+        keep
+        and not way.by_prefix
+        and is_plain(plain_model(model))
+        and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
+    )
     completions: list[tuple[int, ...]] = [()] * len(prompts)
     states: dict[int, Tensor] = {}
     with torch.no_grad(), evaluating(model):

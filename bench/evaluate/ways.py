@@ -12,8 +12,8 @@ from torch import Tensor
 from bench.data.collate import collate_rows
 from bench.errors import RunError
 from bench.evaluate.hidden_states import final_states, head_of, vocabulary_of
-from bench.evaluate.plain_head import architecture_of, call, logits_in
 from bench.models.compat import plain_model
+from bench.models.plain_head import architecture_of, call, logits_in
 from bench.models.thresholds import threshold_lengths
 from bench.utils.event_log import log_event
 
@@ -158,7 +158,7 @@ def _decoding_way(causal: PreTrainedModel, rows: Sequence[Row]) -> Way:
         chosen = None if chosen is None else replace(chosen, by_prefix=True)
     if chosen is None:
         raise RunError(
-            f"{name}: no way to decode gives the logits of the model's own forward pass, not even one row without a cache",
+            f"{name}: no way to decode gives the logits of its own forward pass, not even one row without a cache",
             fix="the model gives other logits each time, or none that are finite: take another one",
         )
     return chosen

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note, make_sound
-from bench.data.template import answer_ids, prompt_messages_ids
 from bench.data.end_of_turn import ANSWER, QUESTION
+from bench.data.template import answer_ids, prompt_messages_ids
 from bench.errors import UsageError, did_you_mean
 from bench.models.loading import load_tokenizer, model_hash
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
@@ -11,14 +11,14 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from bench.evaluate.compat import attentions_of
+from bench.models.compat import attentions_of
 from bench.utils.event_log import log_event
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SIZES = (1.0, 30.0, 300.0, 3000.0)
-"""Largest logits of the states that are tried: no soft cap or clamp that a model can meet leaves all of them as they are."""
+"""Largest logits of the states that are tried: no soft cap that a model can meet leaves all of them as they are."""
 EQUAL = 1e-4
 """Largest difference of a logit, relative to the position's largest, at which logits count as the head's."""
 OPTIONAL = ("use_cache", "logits_to_keep")
@@ -47,7 +47,9 @@ def architecture_of(causal: PreTrainedModel) -> str:
     """Return what models share that compute alike: class, configuration, precision and kind of device."""
     weight = next(causal.parameters())
     attention = attentions_of(causal.config)
-    return f"{type(causal).__qualname__} {causal.config.to_json_string()} {attention} {weight.dtype} {weight.device.type}"
+    return (
+        f"{type(causal).__qualname__} {causal.config.to_json_string()} {attention} {weight.dtype} {weight.device.type}"
+    )
 
 
 def backbone_of(causal: PreTrainedModel) -> nn.Module:
@@ -56,13 +58,18 @@ def backbone_of(causal: PreTrainedModel) -> nn.Module:
 
 
 def call(module: nn.Module, input_ids: Tensor, where: Mapping[str, Tensor], **options: object) -> object:
-    """Run a forward pass; of ``options`` those that change nothing but speed are left out where it does not know them."""
-    known = _arguments(type(module))
+    """Run a forward pass; ``options`` that change nothing but speed are left out where it does not know them."""
+    known = _arguments(type(module).forward)
     return module(
         input_ids=input_ids,
         **where,
         **{name: value for name, value in options.items() if name in known or name not in OPTIONAL},
     )
+
+
+def takes(module: nn.Module, name: str) -> bool:
+    """Return whether a forward pass has an argument of that name."""
+    return name in _arguments(type(module).forward)
 
 
 def logits_in(output: object) -> Tensor:
@@ -76,8 +83,8 @@ def states_in(output: object) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _arguments(kind: type[nn.Module]) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)
+def _arguments(forward: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
 
 
 @torch.no_grad()
@@ -113,19 +120,41 @@ def _difference(causal: PreTrainedModel, backbone: nn.Module, head: nn.Module) -
     tried = weight[rows] + torch.randn(states.shape[1:], generator=generator).to(weight) * weight.std()
     largest = head(tried).abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)
     tried = (tried * torch.tensor(SIZES).to(weight)[:, None] / largest)[None]
+    made = _with_states(causal, backbone, head, ids, tried)
+    if made is None:
+        return "neither its backbone nor its output embedding is a module that its forward pass runs"
+    return None if _equal(head(tried), made) else "something stands between its states and its logits"
 
-    def put(module: nn.Module, arguments: object, output: object) -> object:
+
+def _with_states(
+    causal: PreTrainedModel, backbone: nn.Module, head: nn.Module, ids: Tensor, states: Tensor
+) -> Tensor | None:
+    """Return the logits that a model makes with other states in its backbone's place; None where that cannot be done.
+
+    Where the model runs parts of its backbone by themselves, the states are put before its output embedding.
+    """
+    put: list[str] = []
+
+    def after(module: nn.Module, arguments: object, output: object) -> object:
+        put.append("backbone")
         if isinstance(output, tuple):
-            return (tried, *output[1:])
-        setattr(output, "last_hidden_state", tried)  # noqa: B010
+            return (states, *output[1:])
+        setattr(output, "last_hidden_state", states)  # noqa: B010
         return output
 
-    hook = backbone.register_forward_hook(put)
+    def before(module: nn.Module, arguments: object) -> object:
+        if put:
+            return None
+        put.append("head")
+        return (states,)
+
+    hooks = backbone.register_forward_hook(after), head.register_forward_pre_hook(before)
     try:
-        made = logits_in(call(causal, ids, {}, use_cache=False))
+        logits = logits_in(call(causal, ids, {}, use_cache=False))
     finally:
-        hook.remove()
-    return None if _equal(head(tried), made) else "something stands between its states and its logits"
+        for hook in hooks:
+            hook.remove()
+    return logits if put else None
 
 
 def _equal(one: Tensor, two: Tensor) -> bool:
