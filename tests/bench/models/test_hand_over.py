@@ -1,7 +1,9 @@
 """What a model's folder says besides its weights, on every way that it is saved, copied or exported."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -24,12 +26,12 @@ TURNS = [{"role": "user", "content": "the cat"}, {"role": "assistant", "content"
 WORDS = "the cat <call> sat on a mat"
 
 
-def start_model(folder: Path) -> Path:
+def start_model(folder: Path, **sizes: object) -> Path:
     """Named templates, an added token, an end that EOS does not name, weights of two bytes in several files."""
     tokenizer = make_tokenizer(template=CHATML)
     tokenizer.add_tokens(["<call>"])
     tokenizer.chat_template = {"default": CHATML, "tool_use": TOOLS}
-    model = make_llama(size=len(tokenizer), likely=[EOS, END]).to(torch.bfloat16)
+    model = make_llama(size=len(tokenizer), likely=[EOS, END], **sizes).to(torch.bfloat16)
     model.save_pretrained(folder, max_shard_size="30KB")
     tokenizer.save_pretrained(folder)
     # A temperature without sampling, as many models of a hub have it, is read by transformers and never written.
@@ -43,10 +45,10 @@ def start_model(folder: Path) -> Path:
     return folder
 
 
-def finished(folder: Path, **changes: object) -> TrainJob:
+def finished(folder: Path, *, sizes: Mapping[str, object] = MappingProxyType({}), **changes: object) -> TrainJob:
     """A run of a few steps on such a model."""
-    start, data = start_model(folder / "model"), tiny_pairs()
-    spec = spec_of("dpo", steps=2, **changes)
+    start, data = start_model(folder / "model", **sizes), tiny_pairs()
+    spec = spec_of("dpo", **{"steps": 2} | changes)
     spec = spec.model_copy(update={"model": ModelSpec(source=str(start), content=model_hash(start))})
     (folder / "data").mkdir()
     write_encoded(data, folder / "data")
