@@ -67,13 +67,6 @@ def head_of(model: PreTrainedModel) -> Head:
     return causal.get_output_embeddings() if is_plain(causal) else _identity
 
 
-def vocabulary_of(model: PreTrainedModel) -> int:
-    """Return how many logits a model has at a position."""
-    causal = plain_model(model)
-    head = causal.get_output_embeddings()
-    return int(causal.config.get_text_config(decoder=True).vocab_size if head is None else head.weight.shape[0])
-
-
 def _identity(logits: Tensor) -> Tensor:
     return logits
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bench.core.samples import Samples
 from bench.errors import UsageError
+from bench.models.context import context_length as length_of_config
+from bench.models.eval_mode import evaluating
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,9 +135,7 @@ def until_end(tokens: Sequence[int], end_ids: frozenset[int]) -> tuple[int, ...]
 
 def context_length(model: PreTrainedModel) -> float:
     """Return the longest text that a model reads, in tokens; ∞ where its config does not say."""
-    configs = (model.config, model.config.get_text_config(decoder=True))
-    known = [getattr(config, "max_position_embeddings", None) for config in configs]
-    return next((length for length in known if length), math.inf)
+    return length_of_config(model.config) or math.inf
 
 
 def _hidden(model: PreTrainedModel) -> int:
@@ -180,15 +179,3 @@ def batches(lengths: Sequence[int], *, batch: int, extra: int, padding: float) -
         cells += own
     if part:
         yield part
-
-
-@contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Hold the model in eval mode, then give each of its modules back the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from bench.data.collate import collate_rows
 from bench.errors import RunError
-from bench.evaluate.hidden_states import final_states, head_of, vocabulary_of
+from bench.evaluate.hidden_states import final_states, head_of
 from bench.models.compat import plain_model
+from bench.models.context import context_length, vocabulary_size
+from bench.models.eval_mode import evaluating
+from bench.models.packed.pointwise import own_forms
 from bench.models.plain_head import architecture_of, call, logits_in
 from bench.models.thresholds import threshold_lengths
 from bench.utils.event_log import log_event
@@ -79,19 +82,20 @@ def decoding_way(model: PreTrainedModel, *, longest: int) -> Way:
     """Return the fastest way to decode whose logits are those of the model's own forward pass.
 
     That is: one row, no padding, no cache. Compared once for each architecture, on a short and a longer prompt and on
-    some on both sides of every length at which the configuration changes something, ``longest`` tokens at most. A way
-    that differs, or fails, is passed over with a line in the log.
+    some on both sides of every length at which the configuration changes something and that rows of ``longest`` tokens
+    reach. A way that differs, or fails, is passed over with a line in the log.
 
     Raises:
         RunError: no way equals it: the model looks ahead, or gives other logits each time.
     """
     causal = plain_model(model)
+    if not getattr(causal, "packable", True):
+        # The table of logits, whose rows must be of its problem: it is ours, and has tests of its own.
+        return Way(together="alike", cached=True)
     key = (architecture_of(causal), _reached(causal, longest))
     if key not in _decoding:
-        from bench.evaluate.sampling import evaluating
-
         with torch.no_grad(), evaluating(causal):
-            _decoding[key] = _decoding_way(causal, _rows(causal, key[1], longest))
+            _decoding[key] = _decoding_way(causal, _rows(causal, key[1]))
     return _decoding[key]
 
 
@@ -102,12 +106,12 @@ def scoring_together(model: PreTrainedModel, *, longest: int) -> Together:
         RunError: not even rows alone give what the model's own forward pass gives.
     """
     causal = plain_model(model)
+    if not getattr(causal, "packable", True):
+        return "padded"
     key = (architecture_of(causal), _reached(causal, longest))
     if key not in _scoring:
-        from bench.evaluate.sampling import evaluating
-
         with torch.no_grad(), evaluating(causal):
-            _scoring[key] = _scoring_together(causal, _rows(causal, key[1], longest))
+            _scoring[key] = _scoring_together(causal, _rows(causal, key[1]))
     return _scoring[key]
 
 
@@ -116,12 +120,13 @@ def _reached(causal: PreTrainedModel, longest: int) -> tuple[int, ...]:
     return tuple(length for length in threshold_lengths(causal.config) if length < longest)
 
 
-def _rows(causal: PreTrainedModel, thresholds: Sequence[int], longest: int) -> list[Row]:
+def _rows(causal: PreTrainedModel, thresholds: Sequence[int]) -> list[Row]:
+    """Return rows on both sides of every threshold, as long as the context allows."""
     lengths = {SHORT, LONGER, *(length + by for length in thresholds for by in (-1, BEYOND))}
-    longest = max(longest, STEPS + 2)
-    lengths = {min(max(length, 1), longest - STEPS) for length in lengths}
+    most = max(1, (context_length(causal.config) or max(lengths) + STEPS) - STEPS)
+    lengths = {min(max(length, 1), most) for length in lengths}
     special = {value for name, value in _token_ids(causal.config.to_dict())}
-    ordinary = [token for token in range(min(vocabulary_of(causal), 50_000)) if token not in special] or [0]
+    ordinary = [token for token in range(min(vocabulary_size(causal.config), 50_000)) if token not in special] or [0]
     generator = torch.Generator().manual_seed(0)
     rows: list[Row] = []
     for length in sorted(lengths):
@@ -225,17 +230,16 @@ def _own_logits(causal: PreTrainedModel, row: Row) -> Tensor:
     """Return the model's own logits of a row's drawn tokens, ``[STEPS, vocabulary]``: one row, no padding, no cache."""
     ids = torch.tensor([[*row[0], *row[1]]], device=causal.device)
     last = {"logits_to_keep": STEPS + 1} if ids.shape[1] > LONG_ROW else {}
-    return logits_in(call(causal, ids, {}, use_cache=False, **last))[0, -STEPS - 1 : -1]
+    with own_forms(causal):
+        return logits_in(call(causal, ids, {}, use_cache=False, **last))[0, -STEPS - 1 : -1]
 
 
 def _own_logits_of_prefixes(causal: PreTrainedModel, row: Row) -> Tensor:
     """Return the same, each token's logits from the row up to it alone."""
     prefixes = [[*row[0], *row[1][:step]] for step in range(STEPS)]
-    one_by_one = [
-        logits_in(call(causal, torch.tensor([ids], device=causal.device), {}, use_cache=False))[0, -1]
-        for ids in prefixes
-    ]
-    return torch.stack(one_by_one)
+    with own_forms(causal):
+        rows = (torch.tensor([ids], device=causal.device) for ids in prefixes)
+        return torch.stack([logits_in(call(causal, row, {}, use_cache=False))[0, -1] for row in rows])
 
 
 def _refuse_lookahead(causal: PreTrainedModel, rows: Sequence[Row], own: Sequence[Tensor]) -> None:

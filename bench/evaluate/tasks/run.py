@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.core.record import Metric
 from bench.errors import RunError
-from bench.evaluate.sampling import evaluating
 from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
+from bench.models.eval_mode import evaluating
 from bench.utils.isolation import quiet, same_environment, same_generators
 
 if TYPE_CHECKING:
