@@ -11,6 +11,7 @@ from bench.errors import RunError
 from bench.evaluate.hidden_states import final_states, head_of
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.sampling import sample, sample_with_states
+from bench.evaluate.tasks.loglikelihood import loglikelihoods
 from bench.evaluate.ways import FASTEST, decoding_way, scoring_together
 from bench.models.plain_head import is_plain
 from tests.bench.evaluate.architectures import ARCHITECTURES, SIZE, WINDOW, make
@@ -169,3 +170,20 @@ def test_an_architecture_is_compared_once_and_its_modes_and_generators_stay(monk
     assert model.training
     assert all(module.training for module in model.modules())
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", ["phi 3, long positions", "granite", "gpt 2"])
+def test_log_likelihoods_of_tasks_are_those_of_the_models_own_forward_pass(name):
+    model = make(name)
+    requests = [
+        (prompt, [(5 * place + row) % SIZE for place in range(TOKENS - row)]) for row, prompt in enumerate(PROMPTS)
+    ]
+    requests += [(PROMPTS[2], [7, 9]), (PROMPTS[2], [9, 7, 5])]
+    answers = loglikelihoods(model, requests, max_length=64, batch=8)
+    for (prompt, continuation), (logp, _) in zip(requests, answers, strict=True):
+        # The last token is never read, and a row's length may be what decides.
+        ids = torch.tensor([[*prompt, *continuation][:-1]])
+        with torch.no_grad():
+            own = model(ids, use_cache=False).logits[0, len(prompt) - 1 :].double().log_softmax(-1)
+        expected = own.gather(-1, torch.tensor(continuation)[:, None]).sum()
+        assert logp == pytest.approx(float(expected), abs=1e-4)
