@@ -31,7 +31,9 @@ def main() -> None:
     prompts = [{"prompt_token_ids": ids} for ids in wanted["prompts"]]
     made = [each.outputs[0] for each in engine.generate(prompts, greedy, lora_request=lora)]
     rows = [{"prompt_token_ids": [*prompt, *ids]} for prompt, ids in wanted["scored"]]
-    scores = engine.generate(rows, SamplingParams(max_tokens=1, prompt_logprobs=0), lora_request=lora)
+    # One by one: with an adapter, vLLM 0.32 on a CPU fails at the prompts' log-probs of several requests.
+    scored = SamplingParams(max_tokens=1, prompt_logprobs=0)
+    scores = [engine.generate([row], scored, lora_request=lora, use_tqdm=False)[0] for row in rows]
     chat = engine.chat(wanted["dialogues"], greedy, lora_request=lora)
     answer = {
         "tokens": [list(each.token_ids) for each in made],
