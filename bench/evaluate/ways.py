@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Together = Literal["padded", "alike", "alone"]
 """Rows that share a forward pass: of any length, of one length, or none."""
-STEPS = 4
+STEPS = 3
 """Tokens that are decoded for a comparison."""
 SHORT, LONGER = 3, 9
 """Lengths of the two prompts that are always tried, in tokens."""
@@ -39,6 +39,7 @@ COARSE = 0.02
 """The relative difference for precisions of fewer digits."""
 LONG_ROW = 512
 """Tokens from which on a model's own forward pass makes the last logits alone, so that all of them fit the memory."""
+Key = tuple[str, tuple[int, ...]]
 Row = tuple[tuple[int, ...], tuple[int, ...]]
 """A prompt and the tokens that follow it."""
 
@@ -74,8 +75,8 @@ WAYS = (
     Way(together="alike", cached=False),
     SLOWEST,
 )
-_decoding: dict[tuple[str, tuple[int, ...]], Way] = {}
-_scoring: dict[tuple[str, tuple[int, ...]], Together] = {}
+_thresholds: dict[str, list[int]] = {}
+_compared: dict[Key, tuple[Way, Together]] = {}
 
 
 def decoding_way(model: PreTrainedModel, *, longest: int) -> Way:
@@ -88,15 +89,7 @@ def decoding_way(model: PreTrainedModel, *, longest: int) -> Way:
     Raises:
         RunError: no way equals it: the model looks ahead, or gives other logits each time.
     """
-    causal = plain_model(model)
-    if not getattr(causal, "packable", True):
-        # The table of logits, whose rows must be of its problem: it is ours, and has tests of its own.
-        return Way(together="alike", cached=True)
-    key = (architecture_of(causal), _reached(causal, longest))
-    if key not in _decoding:
-        with torch.no_grad(), evaluating(causal):
-            _decoding[key] = _decoding_way(causal, _rows(causal, key[1]))
-    return _decoding[key]
+    return _ways(plain_model(model), longest)[0]
 
 
 def scoring_together(model: PreTrainedModel, *, longest: int) -> Together:
@@ -105,19 +98,28 @@ def scoring_together(model: PreTrainedModel, *, longest: int) -> Together:
     Raises:
         RunError: not even rows alone give what the model's own forward pass gives.
     """
-    causal = plain_model(model)
+    return _ways(plain_model(model), longest)[1]
+
+
+def _ways(causal: PreTrainedModel, longest: int) -> tuple[Way, Together]:
     if not getattr(causal, "packable", True):
-        return "padded"
-    key = (architecture_of(causal), _reached(causal, longest))
-    if key not in _scoring:
+        # The table of logits, whose rows must be of its problem: it is ours, and has tests of its own.
+        return Way(together="alike", cached=True), "padded"
+    key = _key(causal, longest)
+    if key not in _compared:
         with torch.no_grad(), evaluating(causal):
-            _scoring[key] = _scoring_together(causal, _rows(causal, key[1]))
-    return _scoring[key]
+            rows = _rows(causal, key[1])
+            own = [_own_logits(causal, row) for row in rows]
+            _compared[key] = _decoding_way(causal, rows, own), _scoring_together(causal, rows, own)
+    return _compared[key]
 
 
-def _reached(causal: PreTrainedModel, longest: int) -> tuple[int, ...]:
-    """Return the thresholds of a configuration that rows of ``longest`` tokens pass."""
-    return tuple(length for length in threshold_lengths(causal.config) if length < longest)
+def _key(causal: PreTrainedModel, longest: int) -> Key:
+    """Return the architecture, and the thresholds of its configuration that rows of ``longest`` tokens pass."""
+    name = architecture_of(causal)
+    if name not in _thresholds:
+        _thresholds[name] = threshold_lengths(causal.config)
+    return name, tuple(length for length in _thresholds[name] if length < longest)
 
 
 def _rows(causal: PreTrainedModel, thresholds: Sequence[int]) -> list[Row]:
@@ -150,9 +152,8 @@ def _token_ids(settings: object) -> list[tuple[str, int]]:
     return own + [pair for value in settings.values() for pair in _token_ids(value)]
 
 
-def _decoding_way(causal: PreTrainedModel, rows: Sequence[Row]) -> Way:
+def _decoding_way(causal: PreTrainedModel, rows: Sequence[Row], own: Sequence[Tensor]) -> Way:
     name = type(causal).__name__
-    own = [_own_logits(causal, row) for row in rows]
     chosen = _first_equal(causal, rows, own)
     if chosen is None:
         _refuse_lookahead(causal, rows, own)
@@ -185,9 +186,8 @@ def _first_equal(causal: PreTrainedModel, rows: Sequence[Row], expected: Sequenc
     return None
 
 
-def _scoring_together(causal: PreTrainedModel, rows: Sequence[Row]) -> Together:
+def _scoring_together(causal: PreTrainedModel, rows: Sequence[Row], own: Sequence[Tensor]) -> Together:
     name = type(causal).__name__
-    own = [_own_logits(causal, row) for row in rows]
     ways: tuple[Together, ...] = ("padded", "alike", "alone")
     for way in ways:
         problem = _problem(lambda way=way: _scored(causal, rows, way), own)  # type: ignore[misc]

@@ -23,6 +23,7 @@ EQUAL = 1e-4
 """Largest difference of a logit, relative to the position's largest, at which logits count as the head's."""
 OPTIONAL = ("use_cache", "logits_to_keep")
 """Arguments that change nothing but speed, left out where a model does not take them."""
+_configs: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 _by_architecture: dict[str, bool] = {}
 
@@ -46,10 +47,10 @@ def is_plain(causal: PreTrainedModel) -> bool:
 def architecture_of(causal: PreTrainedModel) -> str:
     """Return what models share that compute alike: class, configuration, precision and kind of device."""
     weight = next(causal.parameters())
+    if causal not in _configs:
+        _configs[causal] = causal.config.to_json_string(use_diff=False)
     attention = attentions_of(causal.config)
-    return (
-        f"{type(causal).__qualname__} {causal.config.to_json_string()} {attention} {weight.dtype} {weight.device.type}"
-    )
+    return f"{type(causal).__qualname__} {_configs[causal]} {attention} {weight.dtype} {weight.device.type}"
 
 
 def backbone_of(causal: PreTrainedModel) -> nn.Module:
@@ -112,49 +113,52 @@ def _difference(causal: PreTrainedModel, backbone: nn.Module, head: nn.Module) -
     assert isinstance(weight, Tensor)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(1, max(2, len(weight)), (1, len(SIZES)), generator=generator).to(weight.device)
+    within: list[object] = []
+    hook = backbone.register_forward_hook(lambda module, given, output: within.append(output))
+    try:
+        logits = logits_in(call(causal, ids, {}, use_cache=False))
+    finally:
+        hook.remove()
     states = states_in(call(backbone, ids, {}, use_cache=False))
-    if not _equal(head(states), logits_in(call(causal, ids, {}, use_cache=False))):
+    if not _equal(head(states), logits):
         return "its logits are not its output embedding of its backbone's states"
     # Along rows of the weight, so that some logit is as large as wanted.
     rows = torch.randint(0, len(weight), (len(SIZES),), generator=generator).to(weight.device)
     tried = weight[rows] + torch.randn(states.shape[1:], generator=generator).to(weight) * weight.std()
     largest = head(tried).abs().amax(dim=-1, keepdim=True).clamp(min=1e-30)
     tried = (tried * torch.tensor(SIZES).to(weight)[:, None] / largest)[None]
-    made = _with_states(causal, backbone, head, ids, tried)
-    if made is None:
-        return "neither its backbone nor its output embedding is a module that its forward pass runs"
+    made = (
+        _after_backbone(causal, backbone, ids, tried, within[-1]) if within else _after_head(causal, head, ids, tried)
+    )
     return None if _equal(head(tried), made) else "something stands between its states and its logits"
 
 
-def _with_states(
-    causal: PreTrainedModel, backbone: nn.Module, head: nn.Module, ids: Tensor, states: Tensor
-) -> Tensor | None:
-    """Return the logits that a model makes with other states in its backbone's place; None where that cannot be done.
-
-    Where the model runs parts of its backbone by themselves, the states are put before its output embedding.
-    """
-    put: list[str] = []
-
-    def after(module: nn.Module, arguments: object, output: object) -> object:
-        put.append("backbone")
-        if isinstance(output, tuple):
-            return (states, *output[1:])
+def _after_backbone(
+    causal: PreTrainedModel, backbone: nn.Module, ids: Tensor, states: Tensor, output: object
+) -> Tensor:
+    """Return the logits that a model makes of other states than its backbone's ``output``, which is not run."""
+    if isinstance(output, tuple):
+        output = (states, *output[1:])
+    else:
         setattr(output, "last_hidden_state", states)  # noqa: B010
-        return output
-
-    def before(module: nn.Module, arguments: object) -> object:
-        if put:
-            return None
-        put.append("head")
-        return (states,)
-
-    hooks = backbone.register_forward_hook(after), head.register_forward_pre_hook(before)
+    own = vars(backbone).get("forward")
+    backbone.forward = lambda *given, **named: output
     try:
-        logits = logits_in(call(causal, ids, {}, use_cache=False))
+        return logits_in(call(causal, ids, {}, use_cache=False))
     finally:
-        for hook in hooks:
-            hook.remove()
-    return logits if put else None
+        if own is None:
+            del backbone.forward
+        else:
+            backbone.forward = own
+
+
+def _after_head(causal: PreTrainedModel, head: nn.Module, ids: Tensor, states: Tensor) -> Tensor:
+    """Return the same where a model runs parts of its backbone alone: the states go into its output embedding."""
+    hook = head.register_forward_pre_hook(lambda module, given: (states,))
+    try:
+        return logits_in(call(causal, ids, {}, use_cache=False))
+    finally:
+        hook.remove()
 
 
 def _equal(one: Tensor, two: Tensor) -> bool:
