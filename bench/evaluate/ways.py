@@ -125,6 +125,8 @@ def _key(causal: PreTrainedModel, longest: int) -> Key:
 def _rows(causal: PreTrainedModel, thresholds: Sequence[int]) -> list[Row]:
     """Return rows on both sides of every threshold, as long as the context allows."""
     lengths = {SHORT, LONGER, *(length + by for length in thresholds for by in (-1, BEYOND))}
+    if thresholds:  # a selection among keys needs some to choose from
+        lengths.add(2 * max(thresholds))
     most = max(1, (context_length(causal.config) or max(lengths) + STEPS) - STEPS)
     lengths = {min(max(length, 1), most) for length in lengths}
     special = {value for name, value in _token_ids(causal.config.to_dict())}

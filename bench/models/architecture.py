@@ -21,7 +21,7 @@ def check_architecture(folder: Path) -> None:
     name = ", ".join(config.architectures or [type(config).__name__])
     if getattr(config, "is_encoder_decoder", False):
         raise UsageError(
-            f"model folder {folder} holds {name}, an encoder-decoder; preferences are trained on causal language models",
+            f"model folder {folder} holds {name}, an encoder-decoder, and no causal language model",
             fix="choose a decoder-only model",
         )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:

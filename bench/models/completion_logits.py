@@ -1,5 +1,6 @@
 """Logits of completion tokens from unpacked rows, in the ways that a model may need."""
 
+import inspect
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ def completion_logits(model: nn.Module, rows: Padded, *, way: Way = "padded") ->
     if way == "padded":
         return _padded(model, rows)
     if way == "padded, own head":
-        return _own(model, rows.ids, _seen(rows.attended))[:, :-1][rows.mask]
+        return _own(model, rows.ids, rows.mask, _seen(rows.attended))
     if way == "equal lengths":
         return _by_length(model, rows)
     if way == "single rows":
@@ -48,18 +49,26 @@ def _seen(attended: Tensor) -> Tensor | None:
     return None if bool(attended.all()) else attended.long()
 
 
-def _own(model: nn.Module, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+def _own(model: nn.Module, ids: Tensor, places: Tensor, attended: Tensor | None = None) -> Tensor:
+    """Return the logits of the model's own forward pass at ``places`` (bool ``[rows, tokens − 1]``), rows in order.
+
+    Positions before the first of them get no logits where the model can leave them out.
+    """
     causal = plain_model(model)
-    if mask is None:
-        return causal(input_ids=ids, use_cache=False).logits
-    return causal(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    first = int(places.any(dim=0).nonzero()[0])
+    kept: dict[str, int] = {}
+    if "logits_to_keep" in inspect.signature(causal.forward).parameters:
+        kept["logits_to_keep"] = ids.shape[1] - first
+    mask = {} if attended is None else {"attention_mask": attended}
+    logits = causal(input_ids=ids, use_cache=False, **mask, **kept).logits
+    return logits[:, first - ids.shape[1] : -1][places[:, first:]]
 
 
 def _padded(model: nn.Module, rows: Padded) -> Tensor:
     causal = plain_model(model)
     backbone, head = _backbone(causal), causal.get_output_embeddings()
     if backbone is None or head is None:
-        return _own(model, rows.ids, _seen(rows.attended))[:, :-1][rows.mask]
+        return _own(model, rows.ids, rows.mask, _seen(rows.attended))
     hidden = backbone(input_ids=rows.ids, attention_mask=_seen(rows.attended), use_cache=False).last_hidden_state
     return head(hidden[:, :-1][rows.mask])
 
@@ -70,7 +79,7 @@ def _by_length(model: nn.Module, rows: Padded) -> Tensor:
     parts: dict[int, Tensor] = {}
     for length in lengths.unique().tolist():
         members = (lengths == length).nonzero().squeeze(1)
-        logits = _own(model, rows.ids[members, :length])[:, :-1][rows.mask[members, : length - 1]]
+        logits = _own(model, rows.ids[members, :length], rows.mask[members, : length - 1])
         sizes = [counts[row] for row in members.tolist()]
         parts |= zip(members.tolist(), logits.split(sizes), strict=True)
     return torch.cat([parts[row] for row in range(len(counts))])
@@ -78,4 +87,4 @@ def _by_length(model: nn.Module, rows: Padded) -> Tensor:
 
 def _row(model: nn.Module, rows: Padded, row: int) -> Tensor:
     length = int(rows.attended[row].sum())
-    return _own(model, rows.ids[row : row + 1, :length])[0, :-1][rows.mask[row, : length - 1]]
+    return _own(model, rows.ids[row : row + 1, :length], rows.mask[row : row + 1, : length - 1])

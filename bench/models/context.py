@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 def context_length(config: "PretrainedConfig") -> int | None:
     """Return a model's context in tokens, that of the text part where there are several; None where none is stated."""
     text = config.get_text_config(decoder=True)
-    return getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    length = getattr(text, "max_position_embeddings", None) or getattr(text, "n_positions", None)
+    return length if isinstance(length, int) and length > 0 else None
 
 
 def vocabulary_size(config: "PretrainedConfig") -> int:

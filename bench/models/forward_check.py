@@ -13,6 +13,7 @@ from bench.data.collate import TokenRow, collate_rows
 from bench.errors import RunError
 from bench.models.compat import plain_model
 from bench.models.completion_logits import Way, completion_logits
+from bench.models.context import context_length
 from bench.models.eval_mode import evaluating
 from bench.models.packed.pointwise import own_forms
 from bench.models.thresholds import threshold_lengths
@@ -26,7 +27,9 @@ EQUAL = {torch.float32: 1e-4, torch.float64: 1e-6}
 EQUAL_LOWER = 0.05
 """The same for weights of lower precision."""
 BEYOND = 7
-"""Tokens by which the long rows pass a threshold."""
+"""Tokens by which long rows pass twice a threshold: a choice among keys has to have some to choose from."""
+LOGITS_AT_ONCE = 1 << 26
+"""Logits of a row up to which all its positions have some (256 MiB); above, its completion's alone."""
 LogProbs = Callable[[Sequence[TokenRow]], Tensor]
 """Rows to the log-probs of all their completion tokens in order."""
 
@@ -104,7 +107,7 @@ def _difference(logps: LogProbs, rows: Sequence[TokenRow], truth: Tensor, allowe
 
 
 def _truth(model: nn.Module, rows: Sequence[TokenRow]) -> Tensor:
-    """Return the log-probs of the model's own forward pass, one row at a time. Raises RunError where they mean nothing."""
+    """Return the log-probs of the model's own forward pass, row by row. Raises RunError where they mean nothing."""
     name = type(plain_model(model)).__name__
     try:
         with own_forms(model):
@@ -133,7 +136,7 @@ def _check_causal(model: nn.Module, row: TokenRow, name: str) -> None:
     prompt, completion = row
     other = (*completion[:-1], prompt[0] if prompt[0] != completion[-1] else prompt[1])
     first, second = (_row_logps(model, (prompt, each))[:-1] for each in (completion, other))
-    if float((first - second).abs().max()) > 1e-3:
+    if float((first - second).abs().max()) > 1e-4:
         raise RunError(
             f"{name}: a token's log-prob depends on the tokens after it, so this is no causal language model",
             fix="set is_decoder=true in config.json where the architecture has it, or choose another model",
@@ -141,14 +144,18 @@ def _check_causal(model: nn.Module, row: TokenRow, name: str) -> None:
 
 
 def _row_logps(model: nn.Module, row: TokenRow) -> Tensor:
+    causal = plain_model(model)
     laid = collate_rows([row], 0).to(next(model.parameters()).device)
-    return token_logps(completion_logits(model, laid, way="single rows"), laid.ids[:, 1:][laid.mask])
+    if laid.ids.shape[1] * _vocabulary(causal) > LOGITS_AT_ONCE:
+        logits = completion_logits(model, laid, way="single rows")
+    else:
+        logits = causal(input_ids=laid.ids, use_cache=False).logits[:, :-1][laid.mask]
+    return token_logps(logits, laid.ids[:, 1:][laid.mask])
 
 
 def check_rows(causal: "PreTrainedModel", *, longest: int | None) -> list[TokenRow]:
     """Return the rows of the check: some small ones, and long ones where a threshold can be met."""
-    config = causal.config.get_text_config(decoder=True)
-    context = getattr(config, "max_position_embeddings", None) or 1 << 20
+    context = context_length(causal.config) or 1 << 20
     most = min(context, longest or context)
     ids = _ids(causal)
 
@@ -156,16 +163,16 @@ def check_rows(causal: "PreTrainedModel", *, longest: int | None) -> list[TokenR
         return tuple(next(ids) for _ in range(count))
 
     shared, short, other = take(5), take(2), take(9)
-    end = _ids_of(causal.config, "eos_token_id")
-    other = (*other[:4], *end[:1], *other[5:])  # where a padding token is also the end of a turn inside the prompt
+    other = (*other[:4], *_end(causal), *other[5:])  # a turn ends inside a prompt, by a token that may also be padding
     rows = [(shared, take(6)), (short, take(1)), (shared, take(3)), (other, take(4))]
     rows = [row for row in rows if _length(row) <= context]
     met = [length for length in threshold_lengths(causal.config) if length < most]
     if met:
-        reach = min(most, max(met) + BEYOND)
+        reach = min(most, 2 * max(met) + BEYOND)
         if reach > max(map(_length, rows)):
             long = take(reach - 6)
             rows += [(long, take(6)), (long, take(4)), (take(3), take(reach - 3))]
+            rows += [(take(reach * share // 8), take(6)) for share in (2, 4, 5, 6)]
     return rows
 
 
@@ -175,7 +182,7 @@ def _length(row: TokenRow) -> int:
 
 def _ids(causal: "PreTrainedModel") -> Iterator[int]:
     """Yield ids spread over the vocabulary, without those that the configuration gives a meaning."""
-    size = causal.get_input_embeddings().weight.shape[0]
+    size = _vocabulary(causal)
     config = causal.config
     special = {value for node in (config, config.get_text_config(decoder=True)) for value in _special(node.to_dict())}
     allowed = [each for each in range(size) if each not in special] or list(range(size))
@@ -193,6 +200,12 @@ def _special(node: dict[str, object]) -> Iterator[int]:
             yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int))
 
 
-def _ids_of(config: "PretrainedConfig", name: str) -> tuple[int, ...]:
-    value = getattr(config.get_text_config(decoder=True), name, None)
-    return tuple(value) if isinstance(value, list) else () if value is None else (int(value),)
+def _end(causal: "PreTrainedModel") -> tuple[int, ...]:
+    """Return the configuration's first end token, none where it has none in the vocabulary."""
+    value = getattr(causal.config.get_text_config(decoder=True), "eos_token_id", None)
+    ends = value if isinstance(value, list) else [value]
+    return tuple(each for each in ends if isinstance(each, int) and each < _vocabulary(causal))[:1]
+
+
+def _vocabulary(causal: "PreTrainedModel") -> int:
+    return int(causal.get_input_embeddings().weight.shape[0])

@@ -249,8 +249,12 @@ def _gives_a_tensor(layer: "torch.nn.Linear") -> bool:
 
     if type(layer).forward is torch.nn.Linear.forward or type(layer).__module__.startswith("bitsandbytes"):
         return True
-    with torch.no_grad():
-        return isinstance(layer(layer.weight.new_zeros(1, 1, layer.in_features)), torch.Tensor)
+    try:
+        with torch.no_grad():
+            output = layer(layer.weight.new_zeros(1, 1, layer.in_features))
+    except Exception:  # it takes rows of its own kind
+        return False
+    return isinstance(output, torch.Tensor) and output.shape == (1, 1, layer.out_features)
 
 
 def merged(model: "PreTrainedModel") -> "PreTrainedModel":
