@@ -1,5 +1,6 @@
 """Kinds of models that can be trained, told by a folder's configuration alone."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def read_config(folder: Path) -> "PretrainedConfig":
     """Return a folder's configuration. Raises UsageError where transformers does not know its architecture."""
     from transformers import AutoConfig
 
+    register_table_model(folder)
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # a damaged config fails in any way
@@ -51,6 +53,18 @@ def read_config(folder: Path) -> "PretrainedConfig":
             f"{first_line(error)})",
             fix="update transformers, or choose a model that it knows",
         ) from error
+
+
+def register_table_model(folder: Path) -> None:
+    """Register the table of logits (``table_model``) with transformers, where the folder holds one."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError):
+        return  # the library's own loader says what is wrong with the file
+    if kind == "lossbench_table":
+        from bench.models.table_model import register
+
+        register()
 
 
 def first_line(error: Exception) -> str:

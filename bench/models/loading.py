@@ -1,7 +1,6 @@
 """Models and tokenizers: loading, saving, hashing by content, and LoRA."""
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.specs import LoraSpec
 from bench.errors import RunError, UsageError
-from bench.models.architecture import check_architecture, read_config
+from bench.models.architecture import check_architecture, read_config, register_table_model
 from bench.models.context import context_length
 from bench.models.files import GENERATION, check_model_files, copy_tokenizer
 
@@ -116,7 +115,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """Load the folder's own tokenizer; a missing pad token becomes EOS (it is masked out everywhere)."""
     from transformers import AutoTokenizer
 
-    _register_table_model(folder)
+    register_table_model(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -148,7 +147,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
 
     from bench.models.packed.pointwise import quicken
 
-    _register_table_model(folder)
+    register_table_model(folder)
     check_architecture(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -192,18 +191,6 @@ def _check_weights(folder: Path, *, missing: Iterable[str], unexpected: Iterable
                 f"model folder {folder}: {len(names)} weights {what}, the first is {names[0]}",
                 fix="the checkpoint does not fit its config.json (number of layers, sizes, ties): correct config.json",
             )
-
-
-def _register_table_model(folder: Path) -> None:
-    """Register the table of logits (``table_model``) with transformers, where the folder holds one."""
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError):
-        return  # the library's own loader says what is wrong with the file
-    if kind == "lossbench_table":
-        from bench.models.table_model import register
-
-        register()
 
 
 def _cpu_attention(folder: Path) -> str | None:
