@@ -114,7 +114,7 @@ def _difference(causal: PreTrainedModel, backbone: nn.Module, head: nn.Module) -
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(1, max(2, len(weight)), (1, len(SIZES)), generator=generator).to(weight.device)
     within: list[object] = []
-    hook = backbone.register_forward_hook(lambda module, given, output: within.append(output))
+    hook = backbone.register_forward_hook(lambda module, arguments, output: within.append(output))
     try:
         logits = logits_in(call(causal, ids, {}, use_cache=False))
     finally:
@@ -142,7 +142,7 @@ def _after_backbone(
     else:
         setattr(output, "last_hidden_state", states)  # noqa: B010
     own = vars(backbone).get("forward")
-    backbone.forward = lambda *given, **named: output
+    backbone.forward = lambda *arguments, **options: output
     try:
         return logits_in(call(causal, ids, {}, use_cache=False))
     finally:
@@ -154,7 +154,7 @@ def _after_backbone(
 
 def _after_head(causal: PreTrainedModel, head: nn.Module, ids: Tensor, states: Tensor) -> Tensor:
     """Return the same where a model runs parts of its backbone alone: the states go into its output embedding."""
-    hook = head.register_forward_pre_hook(lambda module, given: (states,))
+    hook = head.register_forward_pre_hook(lambda module, arguments: (states,))
     try:
         return logits_in(call(causal, ids, {}, use_cache=False))
     finally:
