@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -18,16 +19,38 @@ from bench.models.compat import plain_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from bench.evaluate.ways import Way
-
 BLOCK = 16
 """Tokens by which the room for keys and values grows."""
 ROOMY = ("eager", "sdpa")
 """Attention that skips the empty places of a layer by the mask."""
 GOING = 0.75
 """Rows that have ended are dropped from a batch once at most this share of its rows goes on."""
+Together = Literal["padded", "alike", "alone"]
+"""Rows that share a forward pass: of any length, of one length, or none."""
 Choose = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From a step, rows ``[rows]`` and their states ``[rows, hidden]`` to their next tokens and which of them ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How the next tokens' logits of several prompts are computed.
+
+    Fields:
+        together: which prompts share a batch; ``padded`` ones are padded on the left.
+        cached: whether keys, values or states of earlier tokens are kept; else whole rows are read at each step.
+        roomy: whether the cache is ours, with room to grow, where the attention allows it.
+        by_prefix: whether logits equal those of the row so far alone, and not those within the whole row: positions
+            depend on a row's length.
+    """
+
+    together: Together
+    cached: bool
+    roomy: bool = False
+    by_prefix: bool = False
+
+    def __str__(self) -> str:
+        rows = {"padded": "padded prompts", "alike": "prompts of one length", "alone": "one prompt at a time"}
+        return f"{rows[self.together]}, {'with' if self.cached else 'without'} a cache"
 
 
 class RoomyLayer(DynamicLayer):

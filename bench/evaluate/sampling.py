@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from bench.evaluate.ways import Way
+    from bench.evaluate.decoding import Way
 
 PADDING = 0.25
 """Prompts share a batch while padding makes its cells (rows × longest prompt and completion) at most this much more."""

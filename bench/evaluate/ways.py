@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bench.data.collate import collate_rows
 from bench.errors import RunError
+from bench.evaluate.decoding import Together, Way, decode, takes_padding
 from bench.evaluate.hidden_states import final_states, head_of
 from bench.models.compat import plain_model
 from bench.models.context import context_length, vocabulary_size
@@ -23,8 +24,6 @@ from bench.utils.event_log import log_event
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Together = Literal["padded", "alike", "alone"]
-"""Rows that share a forward pass: of any length, of one length, or none."""
 STEPS = 3
 """Tokens that are decoded for a comparison."""
 SHORT, LONGER = 3, 9
@@ -42,28 +41,6 @@ LONG_ROW = 512
 Key = tuple[str, tuple[int, ...]]
 Row = tuple[tuple[int, ...], tuple[int, ...]]
 """A prompt and the tokens that follow it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """How the next tokens' logits of several prompts are computed.
-
-    Fields:
-        together: which prompts share a batch; ``padded`` ones are padded on the left.
-        cached: whether keys, values or states of earlier tokens are kept; else whole rows are read at each step.
-        roomy: whether the cache is ours, with room to grow, where the attention allows it.
-        by_prefix: whether logits equal those of the row so far alone, and not those within the whole row: positions
-            depend on a row's length.
-    """
-
-    together: Together
-    cached: bool
-    roomy: bool = False
-    by_prefix: bool = False
-
-    def __str__(self) -> str:
-        rows = {"padded": "padded prompts", "alike": "prompts of one length", "alone": "one prompt at a time"}
-        return f"{rows[self.together]}, {'with' if self.cached else 'without'} a cache"
 
 
 FASTEST = Way(together="padded", cached=True, roomy=True)
@@ -173,8 +150,6 @@ def _decoding_way(causal: PreTrainedModel, rows: Sequence[Row], own: Sequence[Te
 
 
 def _first_equal(causal: PreTrainedModel, rows: Sequence[Row], expected: Sequence[Tensor]) -> Way | None:
-    from bench.evaluate.decoding import takes_padding
-
     padding = takes_padding(causal)
     for way in WAYS:
         if way.together == "padded" and not padding:
@@ -256,8 +231,6 @@ def _refuse_lookahead(causal: PreTrainedModel, rows: Sequence[Row], own: Sequenc
 
 def _decoded(causal: PreTrainedModel, rows: Sequence[Row], way: Way) -> list[Tensor]:
     """Return the logits of each row's drawn tokens, ``[STEPS, vocabulary]``, as decoding in that way computes them."""
-    from bench.evaluate.decoding import decode
-
     # Copies of the first row end at once, enough of them that they are dropped from the batch.
     every = [*rows, *([rows[0]] * -(-len(rows) // 3))]
     head = head_of(causal)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.evaluate.decoding import decode
+from bench.evaluate.decoding import Way, decode
 from bench.evaluate.hidden_states import head_of
 from bench.evaluate.sampling import batches_of
-from bench.evaluate.ways import Way, decoding_way
+from bench.evaluate.ways import decoding_way
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
