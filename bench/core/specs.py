@@ -157,7 +157,7 @@ class EvaluationSpec(Spec):
     """What is measured on a checkpoint, and on which split."""
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against"}
+        {"lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against", "ends"}
     )
 
     split: Literal["validation", "test"]
@@ -189,6 +189,10 @@ class EvaluationSpec(Spec):
     against: Annotated[
         str | None,
         Field(description="content of the model that KL and win rate are against; none: the run's own start"),
+    ] = None
+    ends: Annotated[
+        tuple[int, ...] | None,
+        Field(description="tokens that end a sample, where they are more than the tokenizer's EOS; the model decides"),
     ] = None
 
     @field_validator("lm_eval", mode="before")

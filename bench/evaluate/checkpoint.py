@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.core.record import Metric, judge_task
-from bench.core.samples import SampleRow, Samples
+from bench.core.samples import SampleRow, Samples, spoken
 from bench.core.specs import EvaluationSpec
 from bench.data.collate import longest_of
 from bench.data.tokens import Encoded, pairs_in
@@ -150,13 +150,14 @@ def _gold(rows: Sequence[SampleRow]) -> list[float]:
 
 def sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
     """Sample one completion a prompt (the same noise for every model), score it, and measure KL to the start model."""
+    eos = yardstick.tokenizer.eos_token_id
     samples, states = sample_with_states(
         model,
         yardstick.prompts,
         max_tokens=spec.tokens,
         temperature=spec.temperature,
         seed=spec.seed,
-        eos_id=yardstick.tokenizer.eos_token_id,
+        end_ids=frozenset([eos] if spec.ends is None else spec.ends),
     )
     # The start model's own KL is zero to the last bit only where both sides are computed in one way.
     states = None if model is yardstick.start else states
@@ -181,12 +182,10 @@ def _texts(samples: Samples, yardstick: Yardstick) -> tuple[Sequence[str], Seque
     decode = yardstick.tokenizer.batch_decode
     if yardstick.judge_inputs is not None:
         # A template's words between the turns are part neither of the question nor of the answer.
-        answers = decode([list(ids) for ids in samples.completions], skip_special_tokens=True)
+        answers = decode(spoken(samples), skip_special_tokens=True)
         return yardstick.judge_inputs.instructions, [answer.strip() for answer in answers], None
     prompts = decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
-    whole = decode(
-        [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True
-    )
+    whole = decode([[*p, *c] for p, c in zip(samples.prompts, spoken(samples), strict=True)], skip_special_tokens=True)
     assert yardstick.gold is not None
     texts = [one.removeprefix(prompt) for one, prompt in zip(whole, prompts, strict=True)]
     return prompts, texts, yardstick.gold.score(whole)

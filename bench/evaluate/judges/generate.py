@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from bench.core.samples import spoken
 from bench.data.embedded_ids import refuse_beyond
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import Answers
@@ -48,6 +49,7 @@ def answer_text(
     from bench.evaluate.judges.templates import prompt_ids
     from bench.evaluate.sampling import sample
     from bench.models.embedding_rows import embedded
+    from bench.models.end_tokens import end_ids
     from bench.models.loading import load_model, load_tokenizer
     from bench.models.sources import resolve_model
 
@@ -76,12 +78,10 @@ def answer_text(
         max_tokens=tokens,
         temperature=temperature or 1e-6,
         seed=seed,
-        eos_id=tokenizer.eos_token_id,
+        end_ids=end_ids(model, tokenizer),
         batch=64,
     )
-    return [
-        str(text) for text in tokenizer.batch_decode([list(ids) for ids in made.completions], skip_special_tokens=True)
-    ]
+    return [str(text) for text in tokenizer.batch_decode(spoken(made), skip_special_tokens=True)]
 
 
 def write_answers(path: Path, answers: Answers) -> None:

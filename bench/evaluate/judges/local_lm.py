@@ -17,6 +17,7 @@ from bench.evaluate.judges.loading import local_causal, model_identity
 from bench.evaluate.judges.templates import Template, fill_template, prompt_ids, read_words, template_of
 from bench.evaluate.sampling import context_length
 from bench.models.embedding_rows import embedded
+from bench.models.end_tokens import end_ids, end_ids_of_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,6 +55,9 @@ def language_model_judge(folder: Path, spec: JudgeSpec) -> Judge:
             yield number, _spoken(model, tokenizer, ids, limit=spec.max_tokens or 1024)
 
     parts = ["lm", model_identity(folder), template.messages, template.answers, limit]
+    ends = end_ids(model, tokenizer)
+    if ends != end_ids_of_settings(model):
+        parts.append(sorted(ends))
     return Judge(
         name=spec.name or folder.name,
         identity=hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
@@ -92,7 +96,7 @@ def _spoken(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: lis
 
     if too_long := _too_long(model, ids, more=limit):
         return too_long
-    input_ids = torch.tensor([ids], device=model.device)
+    input_ids, ends = torch.tensor([ids], device=model.device), end_ids(model, tokenizer)
     with torch.no_grad():
         made = model.generate(
             input_ids,
@@ -100,8 +104,9 @@ def _spoken(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: lis
             max_new_tokens=limit,
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
-        )[0, len(ids) :]
-    text = tokenizer.decode(made, skip_special_tokens=True)
+            eos_token_id=sorted(ends),
+        )[0, len(ids) :].tolist()
+    text = tokenizer.decode(made[:-1] if made and made[-1] in ends else made, skip_special_tokens=True)
     return Verdict(first_better=None, text=text, prompt_tokens=len(ids), completion_tokens=len(made))
 
 

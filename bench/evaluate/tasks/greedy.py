@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.evaluate.decoding import decode, takes_padding
+from bench.evaluate.decoding import Way, decode
 from bench.evaluate.hidden_states import head_of
-from bench.evaluate.sampling import PADDING, batches
+from bench.evaluate.sampling import batches_of
+from bench.evaluate.ways import decoding_way
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,14 +66,14 @@ def continue_greedily(
         batch: rows in one forward pass at most; half of them where they do not fit the memory, and so on.
         progress: called with the number of prompts that were just finished.
     """
-    padded = takes_padding(model)
+    way = decoding_way(model, longest=max(map(len, prompts), default=1) + until.max_tokens)
     texts = [""] * len(prompts)
     lengths = [len(prompt) for prompt in prompts]
-    parts = list(batches(lengths, batch=batch, extra=until.max_tokens, padding=PADDING if padded else 0.0))
+    parts = list(batches_of(way, lengths, batch=batch, extra=until.max_tokens))
     while parts:
         part = parts.pop()  # long ones first, which is where memory runs out
         try:
-            continued = _continue(model, [prompts[i] for i in part], until, tokenizer=tokenizer, padded=padded)
+            continued = _continue(model, [prompts[i] for i in part], until, tokenizer=tokenizer, way=way)
         except torch.OutOfMemoryError:
             if len(part) == 1:
                 raise
@@ -91,7 +92,7 @@ def _continue(
     until: Until,
     *,
     tokenizer: PreTrainedTokenizerBase,
-    padded: bool,
+    way: Way,
 ) -> list[str]:
     head = head_of(model)
     drawn: list[list[int]] = [[] for _ in prompts]
@@ -110,7 +111,7 @@ def _continue(
                 over[row] = True
         return tokens, torch.tensor([over[row] for row in rows.tolist()], device=rows.device)
 
-    decode(model, prompts, likeliest, steps=until.max_tokens, pad_id=next(iter(until.ends), 0), padded=padded)
+    decode(model, prompts, likeliest, steps=until.max_tokens, pad_id=next(iter(until.ends), 0), way=way)
     return tokenizer.batch_decode(drawn, skip_special_tokens=True)
 
 

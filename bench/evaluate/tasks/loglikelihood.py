@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from bench.evaluate.compat import attention_of
 from bench.evaluate.decoding import ROOMY, takes_padding
 from bench.evaluate.hidden_states import final_states, head_of, in_batches, positions_at_once
 from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
+from bench.evaluate.ways import scoring_together
 from bench.models.compat import plain_model
 from bench.models.context import vocabulary_size
 
@@ -44,10 +46,13 @@ def loglikelihoods(
     """
     # The last token is never read: nothing follows it.
     read = [(context + continuation)[-(max_length + 1) :][:-1] for context, continuation in requests]
-    rows = branch(read, longest=max_length)
+    together = scoring_together(model, longest=max(map(len, read), default=1))
+    # Where padding or the length of a row changes logits, sequences are read one by one, those of one length together.
+    rows = branch(read, longest=max_length) if together == "padded" else list(map(_plain_row, count(), read))
+    batch = 1 if together == "alone" else batch
     logps = torch.zeros(len(requests), dtype=torch.float64)
     greedy = torch.ones(len(requests), dtype=torch.bool)
-    for part in in_batches([row.tokens for row in rows], batch=batch):
+    for part in in_batches([row.tokens for row in rows], batch=batch, alike=together != "padded"):
         tokens = _scored_tokens([rows[i] for i in part], [continuation for _, continuation in requests])
         log_probs, likeliest = _score(model, [rows[i] for i in part], tokens)
         logps.index_add_(0, tokens[0], log_probs.double())
@@ -55,6 +60,10 @@ def loglikelihoods(
         if progress is not None:
             progress(sum(len(rows[i].members) for i in part))
     return list(zip(logps.tolist(), greedy.tolist(), strict=True))
+
+
+def _plain_row(number: int, sequence: list[int]) -> Branching:
+    return Branching((number,), sequence, ([],))
 
 
 def _scored_tokens(rows: Sequence[Branching], continuations: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:

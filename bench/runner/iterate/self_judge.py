@@ -152,7 +152,9 @@ def _sampled(
     *,
     seed: Sequence[int],
 ) -> list[Verdict]:
+    from bench.core.samples import spoken
     from bench.evaluate.sampling import sample
+    from bench.models.end_tokens import end_ids
 
     fits = [len(ids) + judging.tokens <= _context(model) for ids in prompts]
     rows = [ids for ids, fit in zip(prompts, fits, strict=True) if fit for _ in range(judging.judgements)]
@@ -165,10 +167,10 @@ def _sampled(
             max_tokens=judging.tokens,
             temperature=judging.temperature,
             seed=int(np.random.default_rng(list(seed)).integers(2**62)),
-            eos_id=tokenizer.eos_token_id,
+            end_ids=end_ids(model, tokenizer),
             batch=64,
         )
-        judgements = tokenizer.batch_decode([list(ids) for ids in drawn.completions], skip_special_tokens=True)
+        judgements = tokenizer.batch_decode(spoken(drawn), skip_special_tokens=True)
         lengths = [len(ids) for ids in drawn.completions]
     verdicts, at = [], 0
     for ids, fit in zip(prompts, fits, strict=True):
