@@ -13,6 +13,7 @@ from bench.core.specs import EvaluationSpec, Execution, LoraSpec, SetSpec, Train
 from bench.data.tokens import pairs_in, singles_in
 from bench.errors import UsageError, did_you_mean
 from bench.evaluate.tasks.preflight import preflight, reader_of, refuse
+from bench.evaluate.tasks.prompts import prompting_of
 from bench.runner.keys import terms_of
 from bench.runner.prepare import open_workspace
 from bench.runner.search import Search, axes_of, make_search, stage_settings
@@ -253,6 +254,8 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
         note=note,
     )
     refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
+    if workspace.evaluation.lm_eval:
+        prompting_of(workspace.evaluation).check(workspace.tokenizer)
     for objective in draft.objectives:
         _check_data(objective, workspace)
     searches = searches_of(draft, sets=workspace.data_spec.sets)

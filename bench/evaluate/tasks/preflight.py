@@ -17,7 +17,7 @@ TABLE = "lossbench_table"
 """The kind of a model that is a table of logits: its tokens are no text."""
 NEW_TOKENS = 256
 """What lm-eval lets a model generate where a task says nothing."""
-NOTICES = ("download", "remote code")
+NOTICES = ("download", "remote code", "template")
 """Problems that are reported and stop nothing."""
 
 
