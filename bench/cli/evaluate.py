@@ -127,8 +127,13 @@ def evaluate(
         ),
     ] = False,
     tokens: Annotated[
-        int, typer.Option("--tokens", min=1, help="The longest answer of a checkpoint. Example: --tokens 256")
-    ] = 512,
+        int | None,
+        typer.Option(
+            "--tokens",
+            min=1,
+            help="The longest answer of a checkpoint; default: 512; --mt-bench: 1024. Example: --tokens 256",
+        ),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(

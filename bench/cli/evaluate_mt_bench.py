@@ -15,8 +15,9 @@ from bench.evaluate.judges.base import Cost, Judge, Verdict, stored_fields
 from bench.evaluate.judges.cache import key_of, read_verdict
 from bench.evaluate.judges.factory import judges_of, tell_cost
 from bench.evaluate.judges.mt_bench import (
+    ANSWER_TOKENS,
+    SCALE,
     TEMPERATURES,
-    TOKENS,
     Dialogue,
     Question,
     grade_in,
@@ -69,6 +70,12 @@ def evaluate_mt_bench(request: Evaluation) -> None:
     for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
         example = next(row for row in graded if row.grade is None and row.outcome == name)
         console.print(f"  {count} × {name}, e.g. {example.text[:160]}", highlight=False, markup=False)
+    odd = [row for row in graded if row.grade is not None and not SCALE[0] <= row.grade <= SCALE[1]]
+    if odd:
+        console.print(
+            f"  {len(odd)} grades are off the scale of {SCALE[0]} to {SCALE[1]}, e.g. {odd[0].grade:g} for question "
+            f"{odd[0].question}; they count, as in FastChat"
+        )
     for written in (folder / "grades.json", path):
         say(console, f"  {written}")
 
@@ -83,7 +90,7 @@ def grades_of(
     with Progress(console=console, transient=True, disable=console is None or not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {dialogue.model}", total=len(turns))
         prompts = [grade_prompts(question, answers, turn=turn) for question, answers, turn in turns]
-        for number, verdict in cached_verdicts(judge.grade, f"{judge.identity} grade", prompts, cache=cache):
+        for number, verdict in cached_verdicts(judge.grade, grades_key(judge), prompts, cache=cache):
             verdicts[number] = verdict
             bar.advance(task)
     return [
@@ -121,12 +128,19 @@ def _cost(judge: Judge, dialogues: Sequence[Dialogue], *, cache: Path) -> Cost |
     if judge.cost is None:
         return None
     prompts = {
-        key_of(f"{judge.identity} grade", messages): messages
+        key_of(grades_key(judge), messages): messages
         for dialogue in dialogues
         for question, answers, turn in _turns(dialogue)
         for messages in [grade_prompts(question, answers, turn=turn)]
     }
-    return judge.cost([messages for key, messages in prompts.items() if read_verdict(cache, key) is None], TOKENS)
+    return judge.cost(
+        [messages for key, messages in prompts.items() if read_verdict(cache, key) is None], judge.grade_limit
+    )
+
+
+def grades_key(judge: Judge) -> str:
+    """Return what decides a judge's grades, by which they are kept."""
+    return f"{judge.identity} grade {judge.grade_limit}"
 
 
 def _of_checkpoint(request: Evaluation, *, folder: Path) -> Dialogue:
@@ -134,17 +148,21 @@ def _of_checkpoint(request: Evaluation, *, folder: Path) -> Dialogue:
 
     assert request.checkpoint is not None
     answers: dict[int, tuple[str, str]] = {}
+    tokens = request.tokens or ANSWER_TOKENS
     for temperature, part in _by_temperature(request.temperature).items():
         first = answer_text(
             request.checkpoint, [[question.turns[0]] for question in part], results=request.results,
-            tokens=request.tokens, temperature=temperature, seed=request.seed,
+            tokens=tokens, temperature=temperature, seed=request.seed,
         )  # fmt: skip
+        first = [answer.strip() for answer in first]  # as FastChat
         second = answer_text(
             request.checkpoint,
             [[question.turns[0], answer, question.turns[1]] for question, answer in zip(part, first, strict=True)],
-            results=request.results, tokens=request.tokens, temperature=temperature, seed=request.seed + 1,
+            results=request.results, tokens=tokens, temperature=temperature, seed=request.seed + 1,
         )  # fmt: skip
-        answers |= {question.number: turns for question, *turns in zip(part, first, second, strict=True)}  # type: ignore[misc]
+        answers |= {
+            question.number: (one, other.strip()) for question, one, other in zip(part, first, second, strict=True)
+        }
     model = name_of(request.checkpoint)
     lines = [
         json.dumps({"question_id": number, "model_id": model, "turns": answers[number]}, ensure_ascii=False)

@@ -29,7 +29,7 @@ class Evaluation:
     questions: Path | None = None
     mt_bench: bool = False
     both_orders: bool = False
-    tokens: int = 512
+    tokens: int | None = None
     temperature: float | None = None
     seed: int = 0
     cache: Path | None = None

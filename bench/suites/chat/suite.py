@@ -10,7 +10,7 @@ from bench.errors import UsageError, escape_unprintable
 from bench.evaluate.checkpoint import JudgeInputs
 from bench.evaluate.tasks.prompts import decide_template, reason_of
 from bench.suites.chat.held_out import content_of, evaluation_prompts, note_overlap
-from bench.suites.chat.judges import make_judges, target_of
+from bench.suites.chat.judges import check_judges, make_judges, target_of
 from bench.suites.inputs import UserInputs
 from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of
 from bench.suites.sampling import SamplingEvaluator
@@ -68,6 +68,7 @@ def load(
         "target": target_of(evaluation.target, judges),
     }
     first = {split: each.first(evaluation.prompts) for split, each in prompts.items()}
+    check_judges(judges, tuple(first.values()), tokens=evaluation.tokens, tokenizer=tokenizer)
     return SuiteData(
         data=rows,
         data_spec=data_spec_of(parts.split, source=inputs.data_source),

@@ -44,8 +44,11 @@ def test_the_prompt_has_question_answer_and_reference_and_of_turn_two_both_turns
         ("Rating: [[8.5]] and not [[2]]", 8.5),
         ("Rating: [6]", 6.0),
         ("Rating: 7", None),
-        ("[[11]]", None),
-        ("[[0]]", None),
+        ("[[11]]", 11.0),
+        ("[[0]]", 0.0),
+        ("[[10.]]", 10.0),
+        ("[[07]]", None),
+        ("[[٧]]", None),
         ("", None),
     ],
 )

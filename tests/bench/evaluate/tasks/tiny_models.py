@@ -19,41 +19,11 @@ NO_SYSTEM = (
     "[{{ message['role'] }}] {{ message['content'] | trim }}</s>{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
-WORDS = [
-    "north",
-    "south",
-    "river",
-    "stone",
-    "lamp",
-    "paper",
-    "cloud",
-    "seven",
-    "green",
-    "walks",
-    "sings",
-    "under",
-    "table",
-    "house",
-    "mouse",
-    "after",
-    "before",
-    "again",
-    "letter",
-    "window",
-    "garden",
-    "winter",
-    "summer",
-    "bread",
-    "cheese",
-    "small",
-    "tall",
-    "round",
-    "cold",
-    "yes",
-    "no",
-    "why",
-    "when",
-]
+TEXT = (
+    "north south river stone lamp paper cloud seven green walks sings under table house mouse after before again "
+    "letter window garden winter summer bread cheese small tall round cold yes no why when"
+)
+WORDS = TEXT.split()
 CONTEXT = 96
 MODELS = ("bos", "no_bos", "window", "special", "template", "limits")
 """The tokenizer adds BOS; there is none (and text is cut as by SentencePiece); each layer sees twelve tokens; a special
