@@ -159,7 +159,7 @@ class EvaluationSpec(Spec):
     later: ClassVar[frozenset[str]] = frozenset(
         {
             *("lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against"),
-            *("apply_chat_template", "system_instruction", "fewshot_as_multiturn"),
+            *("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "lm_eval_texts"),
         }
     )
 
@@ -184,6 +184,9 @@ class EvaluationSpec(Spec):
     fewshot_as_multiturn: Annotated[
         bool | None, Field(description="examples of tasks as turns of the template; none: as lm-eval, turns")
     ] = None
+    lm_eval_texts: Annotated[
+        int, Field(ge=1, description="version of how texts of tasks end; set where a task has texts")
+    ] = 1
     judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
     target: Annotated[
         Literal["reward", "win_rate", "auto"],

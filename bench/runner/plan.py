@@ -4,15 +4,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.core.request import LONGEST_STUDY, PrunerName, RunRequest, Settings, apply, read_settings
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, SetSpec, TrainSpec
 from bench.data.tokens import pairs_in, singles_in
 from bench.errors import UsageError, did_you_mean
-from bench.evaluate.tasks.preflight import preflight, reader_of, refuse
+from bench.evaluate.tasks.preflight import TEXTS_VERSION, check_tasks, reader_of, refuse
 from bench.evaluate.tasks.prompts import prompting_of
 from bench.runner.keys import terms_of
 from bench.runner.prepare import open_workspace
@@ -253,9 +254,7 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
         execution=draft.execution,
         note=note,
     )
-    refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
-    if workspace.evaluation.lm_eval:
-        prompting_of(workspace.evaluation).check(workspace.tokenizer)
+    workspace = _with_tasks(workspace, include=suite.folder)
     for objective in draft.objectives:
         _check_data(objective, workspace)
     searches = searches_of(draft, sets=workspace.data_spec.sets)
@@ -271,6 +270,18 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
         seeds=tuple(range(terms.seeds)),
         final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + draft.finals)),
     )
+
+
+def _with_tasks(workspace: Workspace, *, include: Path) -> Workspace:
+    """Return the workspace once its tasks of lm-eval were checked. Raises UsageError where one cannot be run."""
+    evaluation = workspace.evaluation
+    checked = check_tasks(evaluation.lm_eval, include=include, reader=reader_of(workspace.model))
+    refuse(checked.findings)
+    if evaluation.lm_eval:
+        prompting_of(evaluation).check(workspace.tokenizer)
+    if not checked.texts:
+        return workspace
+    return replace(workspace, evaluation=evaluation.model_copy(update={"lm_eval_texts": TEXTS_VERSION}))
 
 
 def _as_file_name(name: str) -> str:

@@ -16,6 +16,7 @@ from bench.evaluate.tasks.loglikelihood import loglikelihoods, reads_branches
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
+    from lm_eval.models.utils import GenKwargs
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]
 """lm-eval's own: texts, tokens of the context, tokens of the continuation."""
@@ -45,8 +46,8 @@ class BranchingLM(HFLM):
     """lm-eval's model of transformers with other ways to the same answers, where the model allows them.
 
     Log-likelihoods are computed on branching rows, texts generated without the rows that have ended. Whether these ways
-    give lm-eval's own answers is tried on requests of each kind, the longest and the shortest among them, one a batch;
-    where they do not, all requests of that kind are answered by lm-eval's own, one a batch. ``progress`` is called with
+    give lm-eval's own answers is tried on some requests of each kind, the longest and the shortest among them, one a
+    batch; where they do not, all of that kind are answered by lm-eval's own, one a batch. ``progress`` is called with
     the number of requests that were just answered. ``trusted``: what was tried and equal, kept for other checkpoints of
     the same configuration. ``notes``: what was not.
     """
@@ -77,49 +78,53 @@ class BranchingLM(HFLM):
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         """Return each continuation's summed log-prob (nats), and whether it is the greedy one; as lm-eval's own."""
-        if not requests or not self._branches or not self._equal_to_lm_evals(requests):
-            with self._alone() if requests and self._branches else _nothing():
-                answers = super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-            self.progress(len(answers))
+        if any(not continuation or len(continuation) > self.max_length for _, _, continuation in requests):
+            return super()._loglikelihood_tokens(requests, disable_tqdm=True)  # which says what is wrong
+        answers = self._together(requests, progress=self.progress)
+        if not requests or self._equal_to_lm_evals(requests, answers):
             return answers
-        answers = self._by_branches(requests, progress=self.progress)
-        for (texts, _, _), answer in zip(requests, answers, strict=True):
-            if texts is not None:
-                self.cache_hook.add_partial("loglikelihood", texts, answer)
-        return answers
+        with self._alone():
+            return super()._loglikelihood_tokens(requests, disable_tqdm=True)
 
-    def _by_branches(
-        self, requests: Sequence[Request], *, progress: Callable[[int], None] | None = None
+    def _together(
+        self, requests: list[Request], *, progress: Callable[[int], None] = _ignore
     ) -> list[tuple[float, bool]]:
-        return loglikelihoods(
+        """Answer many requests in one pass: on branching rows, or in lm-eval's own batches."""
+        if not self._branches:
+            answers = super()._loglikelihood_tokens(requests, disable_tqdm=True)
+            progress(len(answers))
+            return answers
+        answers = loglikelihoods(
             self.model,
             [(context, continuation) for _, context, continuation in requests],
             max_length=self.max_length,
             batch=int(self.batch_size),
             progress=progress,
         )
+        for (texts, _, _), answer in zip(requests, answers, strict=True):
+            if texts is not None:
+                self.cache_hook.add_partial("loglikelihood", texts, answer)
+        return answers
 
-    def _equal_to_lm_evals(self, requests: list[Request]) -> bool:
-        """Return whether branching rows give lm-eval's own log-likelihoods of some requests, one a batch."""
-        if any(not continuation or len(continuation) > self.max_length for _, _, continuation in requests):
-            return False  # lm-eval's own says what is wrong
+    def _equal_to_lm_evals(self, requests: list[Request], answers: Sequence[tuple[float, bool]]) -> bool:
+        """Return whether requests answered together have the log-likelihoods of one a batch: some are tried."""
         lengths = [len(context) + len(continuation) for _, context, continuation in requests]
         name = f"log-likelihoods {_scale(lengths)}"
         if self._is_trusted(name):
             return True
-        # Neighbours of the longest and the shortest one share a row or a batch with them.
-        order = sorted(range(len(requests)), key=lambda index: (lengths[index], requests[index][1]))
-        tried = sorted({*order[:2], *order[len(order) // 2 :][:1], *order[-2:]})
+        tried = _spread(lengths)
         with self._alone():
             theirs = super()._loglikelihood_tokens([(None, *requests[index][1:]) for index in tried], disable_tqdm=True)
-        ours = self._by_branches([requests[index] for index in tried])
         near = NATS if self.model.dtype is torch.float32 else NATS_IN_HALF
-        worst = max(abs(a - b) - RELATIVE * abs(b) for (a, _), (b, _) in zip(ours, theirs, strict=True))
-        if worst <= near:
+        off = [
+            abs(answers[index][0] - value) - RELATIVE * abs(value)
+            for index, (value, _) in zip(tried, theirs, strict=True)
+        ]
+        if max(off) <= near:
             self.trusted.add(self._trust(name))
             return True
         self.notes.append(
-            f"log-likelihoods by lm-eval's own way, one at a time: common prefixes are {worst:.1e} nats off"
+            f"log-likelihoods by lm-eval's own way, one at a time: together they are {max(off):.1e} nats off"
         )
         return False
 
@@ -161,7 +166,6 @@ class BranchingLM(HFLM):
         others.sort()
         for index, text in zip(others, self._by_lm_eval([requests[index] for index in others]), strict=True):
             answers[index] = text
-        self.progress(len(others))
         return answers
 
     def _by_lm_eval(self, requests: list["Instance"]) -> list[str]:
@@ -173,12 +177,36 @@ class BranchingLM(HFLM):
     def _greedily(self, requests: Sequence["Instance"]) -> list[str] | None:
         """Return the likeliest text after each context, as lm-eval's own; None where only lm-eval's own knows it.
 
+        All requests are reported as answered: where it is None, that follows at once.
+
         Args:
             requests: all with the same generation settings.
         """
         settings = normalize_gen_kwargs(requests[0].args[1], self.max_gen_toks)
-        asked, until = settings["max_gen_toks"], list(settings["until"])
-        room = self.max_length - asked
+        room = self.max_length - settings["max_gen_toks"]
+        until = self._until(settings, room=room)
+        contexts = [self._context(request.args[0])[-room:] for request in requests]
+        if until is None or not all(contexts):
+            self.progress(len(requests))
+            return None
+        texts = self._texts(contexts, until)
+        lengths = [len(context) for context in contexts]
+        name = f"texts {settings} {_scale(lengths)}"
+        if not self._is_trusted(name):
+            tried = _spread(lengths)
+            if self._by_lm_eval([requests[index] for index in tried]) != [texts[index] for index in tried]:
+                self.notes.append("texts by lm-eval's own way, one at a time: batches of this model give another text")
+                return None
+            self.trusted.add(self._trust(name))
+        return texts
+
+    def _until(self, settings: "GenKwargs", *, room: int) -> Until | None:
+        """Return where texts end; None for settings that are not greedy, or that only lm-eval's own follows.
+
+        Args:
+            room: tokens of the context that are left for a prompt.
+        """
+        asked = settings["max_gen_toks"]
         if room <= 0:
             raise UsageError(
                 f"a task generates {asked} tokens; the model's context has {self.max_length}",
@@ -189,35 +217,17 @@ class BranchingLM(HFLM):
         tokens = asked if own is None else int(own)
         if not is_plain_greedy(self.model) or not _is_greedy(settings) or room + tokens > self.max_length:
             return None
-        contexts = [self._context(request.args[0])[-room:] for request in requests]
-        if not all(contexts):
-            return None
-        stops = handle_stop_sequences(until, eos=self.tok_decode(self.eot_token_id, False))
-        wanted = Until(max_tokens=tokens, ends=self._ends(), stops=tuple(stops))
-        name = f"texts {settings} {_scale([len(context) for context in contexts])}"
-        if not self._is_trusted(name):
-            order = sorted(range(len(contexts)), key=lambda index: len(contexts[index]))
-            tried = sorted({order[0], order[-1]})
-            theirs = self._by_lm_eval([requests[index] for index in tried])
-            # Beside neighbours, as in a batch: padding and what depends on the longest row show.
-            beside = sorted({*order[:2], *order[-2:]})
-            ours = dict(zip(beside, self._texts([contexts[index] for index in beside], wanted), strict=True))
-            if [ours[index] for index in tried] != theirs:
-                self.notes.append("texts by lm-eval's own way, one at a time: batches of this model give another text")
-                return None
-            self.trusted.add(self._trust(name))
-        return self._texts(contexts, wanted, progress=self.progress)
+        stops = handle_stop_sequences(list(settings["until"]), eos=self.tok_decode(self.eot_token_id, False))
+        return Until(max_tokens=tokens, ends=self._ends(), stops=tuple(stops))
 
-    def _texts(
-        self, contexts: Sequence[Sequence[int]], until: Until, *, progress: Callable[[int], None] = _ignore
-    ) -> list[str]:
+    def _texts(self, contexts: Sequence[Sequence[int]], until: Until) -> list[str]:
         texts = continue_greedily(
             self.model,
             contexts,
             until,
             tokenizer=self.tokenizer,
             batch=ROWS if self.batch_size == "auto" else int(self.batch_size),
-            progress=progress,
+            progress=self.progress,
         )
         stops = list(until.stops)
         return [postprocess_generated_text(generation=text, stop=stops, think_end_token=None) for text in texts]
@@ -239,7 +249,7 @@ class BranchingLM(HFLM):
     def _trust(self, name: str) -> str:
         """Return what a trial holds for: a kind of requests, and all of the model but its weights."""
         model = self.model
-        made = (type(model).__name__, model.dtype, model.device.type, attention_of(model.config))
+        made = (type(model).__name__, model.dtype, model.device.type, attention_of(model.config), self.batch_size)
         return f"{name} {made} {model.config.to_json_string()} {model.generation_config.to_json_string()}"
 
     @contextmanager
@@ -252,9 +262,11 @@ class BranchingLM(HFLM):
             self.batch_size_per_gpu = size
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+def _spread(lengths: Sequence[int]) -> list[int]:
+    """Return the shortest, the middle and the longest of some texts, and what stands beside them in that order."""
+    order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
+    middle = len(order) // 2
+    return sorted({*order[:2], *order[middle : middle + 1], *order[-2:]})
 
 
 def _scale(lengths: Sequence[int]) -> str:

@@ -112,6 +112,40 @@ def test_all_texts_of_eight_tasks_are_lm_evals(name, saved, many):
     assert_metrics(ours, theirs)
 
 
+def test_what_is_not_greedy_is_drawn_as_lm_eval_draws_it(saved, few, tmp_path):
+    folder, _ = few
+    text = (folder / "tiny_plain.yaml").read_text().replace("tiny_plain", "tiny_drawn")
+    (tmp_path / "drawn.yaml").write_text(text.replace("do_sample: false", "do_sample: true, temperature: 0.9"))
+    (tmp_path / "plain.yaml").write_text((folder / "tiny_plain.yaml").read_text())
+    tasks = ("tiny_plain", "tiny_drawn")
+    ours, _ = by_us(saved("bos"), tmp_path, tasks)
+    theirs = by_lm_eval(saved("bos"), tmp_path, tasks)
+    assert differences(ours, theirs) == dict.fromkeys(tasks, 0)
+    greedy, drawn = (ours["samples"][task] for task in tasks)
+    assert [row["resps"] for row in greedy] != [row["resps"] for row in drawn]
+
+
+def test_a_model_that_reads_batches_otherwise_is_left_to_lm_evals_own_way(saved, few):
+    """Its own forward pass adds to every position where a batch has more than one row: no threshold says so."""
+    folder, _ = few
+    tasks = ("tiny_plain", "tiny_choice")
+    model, tokenizer = load_model(saved("bos")), load_tokenizer(saved("bos"))
+
+    def shifted(module, arguments, states):
+        return states * (1 + 0.5 * (len(states) - 1))
+
+    model.model.norm.register_forward_hook(shifted)
+    model.model.embed_tokens.register_forward_hook(
+        lambda module, arguments, states: states + (0.5 * states.flip(-1) if len(states) > 1 else 0.0)
+    )
+    ready = ready_tasks(tasks, include=folder)
+    ours, notes = lm_eval_results(model, tokenizer, ready, batch=5)
+    theirs = by_lm_eval(saved("bos"), folder, tasks)
+    assert differences(ours, theirs) == dict.fromkeys(tasks, 0)
+    assert any("texts by lm-eval's own way" in note for note in notes)
+    assert any("log-likelihoods by lm-eval's own way" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     "options",
     [
