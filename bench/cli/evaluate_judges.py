@@ -54,7 +54,7 @@ def evaluate_judges(request: Evaluation) -> None:
         note
         for judge in judges
         for each in pairs
-        for note in notes_on_length(judge, [pair for _, _, pair in _shown(judge, each, request)])
+        for note in notes_on_length(judge, [pair for _, _, pair in _queries(judge, each, request)])
     ]
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)
@@ -94,7 +94,7 @@ def _judged(judge: Judge, each: PairedAnswers, request: Evaluation, *, console: 
         )
 
 
-def _shown(judge: Judge, each: PairedAnswers, request: Evaluation) -> list[tuple[int, str, AnswerPair]]:
+def _queries(judge: Judge, each: PairedAnswers, request: Evaluation) -> list[tuple[int, str, AnswerPair]]:
     return to_ask(judge, each, both=request.both_orders, seed=request.seed)
 
 
@@ -137,7 +137,7 @@ def _of_checkpoint(request: Evaluation, baseline: Answers) -> Answers:
 def _costs(judge: Judge, pairs: Sequence[PairedAnswers], request: Evaluation) -> Cost | None:
     if judge.cost is None or judge.prompt is None:
         return None
-    wanted = [pair for each in pairs for _, _, pair in _shown(judge, each, request)]
+    wanted = [pair for each in pairs for _, _, pair in _queries(judge, each, request)]
     return judge.cost([judge.prompt(pair) for pair in uncached(judge, wanted, cache=request.verdicts)], judge.limit)
 
 

@@ -55,13 +55,13 @@ class Cost:
 class Window:
     """What a judge can read. ``context``: tokens at most, its own answer included.
 
-    ``tokens``: how many tokens a pair takes, with the judge's words around it and room for its answer. ``shown``: how
+    ``tokens``: how many tokens a pair takes, with the judge's words around it and room for its answer. ``answers``: how
     many answers it reads at a time.
     """
 
     context: float
     tokens: "Callable[[AnswerPair], int]"
-    shown: int = 2
+    answers: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,14 +75,14 @@ def check_window(
     alone = {text: window.tokens(AnswerPair(instruction=text, first="", second="")) for text in instructions}
     longest = max(alone.values())
     each = math.ceil(tokens * _tokens_each(judge, instructions[0], answers[:SAMPLE], lengths[:SAMPLE]))
-    if longest + window.shown * each <= window.context:
+    if longest + window.answers * each <= window.context:
         return
-    room = math.floor((window.context - longest) / window.shown * tokens / each)
-    what = "an answer" if window.shown == 1 else f"{window.shown} answers"
+    room = math.floor((window.context - longest) / window.answers * tokens / each)
+    what = "an answer" if window.answers == 1 else f"{window.answers} answers"
     fits = f"--set evaluation.tokens={room}, " if room > 0 else ""
     raise UsageError(
         f"judge {judge.name}: the longest prompt takes {longest} of its tokens, its own words included, and {what} of "
-        f"{tokens} tokens up to {window.shown * each} more; its context has {window.context:g}",
+        f"{tokens} tokens up to {window.answers * each} more; its context has {window.context:g}",
         fix=f"{fits}shorter prompts, or a judge of more context (--judge fitted reads texts of any length)",
     )
 

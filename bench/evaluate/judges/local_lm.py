@@ -73,10 +73,10 @@ def _answer_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: Template
 ) -> tuple[list[int], list[int]]:
     """Return the tokens that carry each answer; where none is the whole word, the first one of how it is written."""
-    found = answer_tokens(tokenizer.get_vocab(), template.answers, size=model.config.get_text_config().vocab_size)
+    whole = answer_tokens(tokenizer.get_vocab(), template.answers, size=model.config.get_text_config().vocab_size)
     first, second = (
         ids or tokenizer(answer, add_special_tokens=False)["input_ids"][:1]
-        for ids, answer in zip(found, template.answers, strict=True)
+        for ids, answer in zip(whole, template.answers, strict=True)
     )
     if not first or not second or set(first) & set(second):
         raise UsageError(

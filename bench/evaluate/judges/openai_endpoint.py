@@ -228,14 +228,11 @@ def _soft(response: "ChatCompletion", template: Template, *, named: float | None
 
 
 def _position(token: "ChatCompletionTokenLogprob") -> Position:
-    likeliest = list(token.top_logprobs or ())
-    # What was drawn may be none of the likeliest.
-    drawn = [] if any(one.token == token.token for one in likeliest) else [token]
-    return Position(
-        text=token_text(token.token, token.bytes),
-        chance=math.exp(token.logprob),
-        others=[(token_text(one.token, one.bytes), math.exp(one.logprob)) for one in (*likeliest, *drawn)],
-    )
+    text, chance = token_text(token.token, token.bytes), math.exp(token.logprob)
+    likeliest = [(token_text(one.token, one.bytes), math.exp(one.logprob)) for one in token.top_logprobs or ()]
+    if all(one.token != token.token for one in token.top_logprobs or ()):
+        likeliest.append((text, chance))  # what was drawn is none of the likeliest
+    return Position(text=text, chance=chance, others=likeliest)
 
 
 def _failed(error: Exception) -> Verdict:

@@ -67,7 +67,7 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
 
     identity = "\0".join(("reward", model_identity(folder), "" if templated else text, str(soft)))
     judge = scored_judge(name or folder.name, score, identity=identity, soft=soft)
-    return replace(judge, window=Window(context=context_length(model), tokens=taken, shown=1))
+    return replace(judge, window=Window(context=context_length(model), tokens=taken, answers=1))
 
 
 def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) -> Judge:

@@ -53,6 +53,7 @@ class BranchingLM(HFLM):
     """
 
     progress: Callable[[int], None] = staticmethod(_ignore)
+    batch_size_per_gpu: int | str
 
     @cached_property
     def trusted(self) -> set[str]:
@@ -206,15 +207,15 @@ class BranchingLM(HFLM):
         Args:
             room: tokens of the context that are left for a prompt.
         """
-        asked = settings["max_gen_toks"]
+        wanted = settings["max_gen_toks"]
         if room <= 0:
             raise UsageError(
-                f"a task generates {asked} tokens; the model's context has {self.max_length}",
+                f"a task generates {wanted} tokens; the model's context has {self.max_length}",
                 fix="choose a task of log-likelihoods, or a model of more context",
             )
         # transformers: what the model's own settings say of new tokens comes before a total length.
         own = self.model.generation_config.max_new_tokens
-        tokens = asked if own is None else int(own)
+        tokens = wanted if own is None else int(own)
         if not is_plain_greedy(self.model) or not _is_greedy(settings) or room + tokens > self.max_length:
             return None
         stops = handle_stop_sequences(list(settings["until"]), eos=self.tok_decode(self.eot_token_id, False))

@@ -104,8 +104,8 @@ def evaluate_tasks(
     trained_by = _template_of_training(checkpoint, results=results)
     console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
     say(console, reason_of(prompting.apply_chat_template, tokenizer, trained_by=trained_by))
-    asked = decide_template(prompting.apply_chat_template, tokenizer, trained_by=trained_by)
-    prompting = replace(prompting, apply_chat_template=asked)
+    by_template = decide_template(prompting.apply_chat_template, tokenizer, trained_by=trained_by)
+    prompting = replace(prompting, apply_chat_template=by_template)
     started = time.monotonic()
     ready = ready_tasks(
         tasks, include=include, data=data, num_fewshot=num_fewshot, limit=limit, reader=reader_of(folder),
@@ -149,7 +149,8 @@ def evaluate_tasks(
 
 def _template_of_training(checkpoint: str, *, results: Path) -> str | None:
     """Return what trained a run by its chat template, as far as the run's spec says; None where it does not."""
-    from bench.models.sources import RUN, find_run, read_run
+    from bench.models.adapters import read_run
+    from bench.models.sources import RUN, find_run
 
     if not checkpoint.startswith(RUN):
         return None
