@@ -149,6 +149,9 @@ def _write(annotated: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], p
     ]
     write_text_whole(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
     say(console, f"  {path}")
+    for _, each, _ in annotated:
+        if each.left_out:
+            console.print(f"  {each.model}: {each.left_out} answers have no partner and were left out")
 
 
 def _tell_judges(

@@ -73,7 +73,8 @@ class Judge:
     verdict, as they come. ``grade`` answers a prompt in words, None where it cannot. ``cost``: None where it is free.
     ``score`` gives each (instruction, answer) a reward in nats, ``[answers]``, NaN where it cannot; None for a judge
     that only compares. ``soft``: verdicts are meant to be probabilities; one without ``mass`` was read from words.
-    ``grade_limit``: tokens that a grade may take. ``window``: None where it is not known what the judge can read.
+    ``grade_limit``: tokens that a grade may take. ``window``: None where it is not known what the judge can read;
+    ``find_window`` then asks its server, None where that does not say so.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Judge:
     soft: bool = False
     grade_limit: int = 0
     window: Window | None = None
+    find_window: "Callable[[], Window | None] | None" = None
 
 
 Messages = tuple[tuple[str, str], ...]

@@ -24,6 +24,8 @@ TOP = 5
 """As many probabilities of a first token as OpenAI's interface and AlpacaEval's judge ask for."""
 IN_A_ROW = 10
 """So many failed requests one after the other end the command: the next ones would fail too."""
+ASK_FOR = 5.0
+"""Seconds that a server may take to list its models."""
 CHARACTERS = 4.0
 """Characters a token where there is no tokenizer: OpenAI's own rule of thumb for English."""
 
@@ -50,6 +52,14 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
         ask = _Request(client, spec=spec, limit=grade_limit, chances=False)
         yield from _verdicts(prompts, lambda messages: _words(ask(messages)), spec=spec)
 
+    def window(context: int | None) -> Window | None:
+        if context is None:
+            return None
+        return Window(
+            context=context,
+            tokens=lambda pair: _cost([fill_template(template, pair)], 0, spec=spec).prompt_tokens + limit,
+        )
+
     parts = ["api", spec.url, spec.model, template.messages, template.answers, limit, spec.logprobs, spec.temperature]
     parts += [VERSION] if soft else []
     return Judge(
@@ -63,12 +73,8 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
         limit=limit,
         soft=soft,
         grade_limit=grade_limit,
-        window=None
-        if spec.context is None
-        else Window(
-            context=spec.context,
-            tokens=lambda pair: _cost([fill_template(template, pair)], 0, spec=spec).prompt_tokens + limit,
-        ),
+        window=window(spec.context),
+        find_window=lambda: window(_served_context(client, spec)),
     )
 
 
@@ -92,6 +98,18 @@ def _client(spec: JudgeSpec) -> "OpenAI":
         )
     except Exception as error:
         raise UsageError(f"judge {spec.model}: {error}", fix=f"check url = {spec.url!r}") from error
+
+
+def _served_context(client: "OpenAI", spec: JudgeSpec) -> int | None:
+    """Return the tokens that a server's model can read and write, as vLLM lists it; None where it is not said."""
+    from openai import OpenAIError
+
+    try:
+        models = client.with_options(timeout=ASK_FOR, max_retries=0).models.list().data
+    except (OpenAIError, ValueError, AttributeError, TypeError):
+        return None
+    sizes = [(model.model_extra or {}).get("max_model_len") for model in models if model.id == spec.model]
+    return next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
 
 class _Request:

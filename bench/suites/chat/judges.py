@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -73,6 +74,8 @@ def check_judges(
     answers = [pair.first for each in prompts for pair in each.held_out][:SAMPLE]
     lengths = [len(ids) for ids in tokenizer(answers, add_special_tokens=False)["input_ids"]] if answers else []
     for judge in judges:
+        if judge.window is None and judge.find_window is not None:
+            judge = replace(judge, window=judge.find_window())
         check_window(judge, instructions, tokens=tokens, answers=answers, lengths=lengths)
 
 

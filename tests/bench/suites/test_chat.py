@@ -10,6 +10,8 @@ import pytest
 from bench.core.assets import SUITES
 from bench.core.request import RunRequest
 from bench.errors import UsageError
+from bench.evaluate.tasks.prompts import Prompting
+from bench.evaluate.tasks.score import evaluate_tasks
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.settings import group_records
 from bench.report.tables.leaderboard import write_leaderboard
@@ -156,6 +158,31 @@ def test_tasks_are_asked_by_the_template_that_training_uses_and_the_reason_is_pr
     assert all(request.args[0].startswith("Be brief.") for request in task.instances)
     with pytest.raises(UsageError, match="the model's tokenizer has no chat template"):
         planned("lm_eval=piqa_local", "apply_chat_template=true")
+
+
+def test_a_run_that_trained_by_the_template_is_evaluated_by_it_later(tmp_path, data, monkeypatch, capsys):
+    monkeypatch.setenv("LOSSBENCH_EVAL_DATA", str(write_documents(tmp_path / "data", count=6)))
+    model = str(chat_model(tmp_path / "model"))
+    plan = make_plan(request(tmp_path, data, "lm_eval=piqa_local", judges=("gold",), model=model))
+    record = trained(plan, "dpo", "test")
+    kept = {m.name: m.value for m in record.metrics if m.task == "piqa_local"}
+    for options, by_template in (({}, True), ({"prompting": Prompting(apply_chat_template=False)}, False)):
+        evaluate_tasks(
+            f"run:{record.key[:8]}",
+            tasks=["piqa_local"],
+            out=tmp_path / "again",
+            results=tmp_path / "results",
+            **options,
+        )
+        stored = json.loads((tmp_path / "again" / "tasks.json").read_text())
+        assert stored["apply_chat_template"] is by_template
+        assert ("--apply_chat_template" in stored["by_hand"]) is by_template
+        if by_template:
+            assert {row["metric"]: row["value"] for row in stored["results"]} == kept
+    reasons = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lm-eval tasks")]
+    assert [line.partition(",")[0] for line in reasons] == [
+        "lm-eval tasks: by the chat template", "lm-eval tasks: as plain text"
+    ]  # fmt: skip
 
 
 def test_a_record_of_wins_becomes_one_of_rewards_without_measuring_again(tmp_path, data):

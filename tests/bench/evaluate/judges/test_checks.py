@@ -9,8 +9,12 @@ from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of
 from bench.evaluate.judges.templates import fill_template, prompt_ids, template_of
 from bench.models.loading import load_tokenizer
+from bench.suites.chat.held_out import EvaluationPrompts
+from bench.suites.chat.judges import check_judges
 from tests.bench.evaluate.judges.models import ANSWERS, chat_model, template_file
+from tests.bench.evaluate.judges.server import completion, serving
 
+SPLIT = EvaluationPrompts(prompts=((1,),), instructions=("This movie was",), held_out=())
 INSTRUCTIONS = ["This movie was", "The actors in this film were as good as they could be and"]
 
 
@@ -53,6 +57,19 @@ def test_an_endpoint_is_checked_where_its_context_is_stated():
     stated = judge_of(JudgeSpec.model_validate({**spec, "context": 512}))
     with pytest.raises(UsageError, match="its context has 512"):
         check_window(stated, INSTRUCTIONS, tokens=256, answers=[], lengths=[])
+
+
+def test_the_context_that_a_server_lists_is_found(tmp_path):
+    with serving(lambda body, number: (200, completion("m"))) as server:
+        judge = judge_of(JudgeSpec(kind="api", model="m", url=server.url, retries=0))
+        assert judge.find_window() is None
+        server.models = [{"id": "m", "object": "model", "created": 0, "owned_by": "us", "max_model_len": 512}]
+        assert judge.find_window().context == 512
+        with pytest.raises(UsageError, match=r"judge m: .* its context has 512"):
+            check_judges([judge], [SPLIT], tokens=256, tokenizer=None)
+        server.models[0]["id"] = "another"
+        check_judges([judge], [SPLIT], tokens=256, tokenizer=None)
+        assert server.bodies == []
 
 
 def test_comparisons_that_do_not_fit_are_counted_before_they_are_made(judge):
