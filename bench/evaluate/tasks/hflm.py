@@ -187,14 +187,15 @@ class BranchingLM(HFLM):
         room = self.max_length - settings["max_gen_toks"]
         until = self._until(settings, room=room)
         contexts = [self._context(request.args[0])[-room:] for request in requests]
-        if until is None or not all(contexts):
+        if until is None:
             self.progress(len(requests))
             return None
-        texts = self._texts(contexts, until)
+        # lm-eval's own fails on a prompt without tokens; as for log-likelihoods, the prefix token stands for it here.
+        texts = self._texts([context or [self.prefix_token_id] for context in contexts], until)
         lengths = [len(context) for context in contexts]
         name = f"texts {settings} {_scale(lengths)}"
         if not self._is_trusted(name):
-            tried = _spread(lengths)
+            tried = [index for index in _spread(lengths) if lengths[index]]
             if self._by_lm_eval([requests[index] for index in tried]) != [texts[index] for index in tried]:
                 self.notes.append("texts by lm-eval's own way, one at a time: batches of this model give another text")
                 return None

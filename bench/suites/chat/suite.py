@@ -8,7 +8,7 @@ from bench.core.artifacts import Note
 from bench.core.specs import EvaluationSpec, JudgedBy, TrainSpec
 from bench.errors import UsageError, escape_unprintable
 from bench.evaluate.checkpoint import JudgeInputs
-from bench.evaluate.tasks.prompts import decide_template, reason_of
+from bench.evaluate.tasks.prompts import decide_template
 from bench.suites.chat.held_out import content_of, evaluation_prompts, note_overlap
 from bench.suites.chat.judges import check_judges, make_judges, target_of
 from bench.suites.inputs import UserInputs
@@ -57,8 +57,6 @@ def load(
         for name, judge in zip(names, judges, strict=True)
     )
     trained_by = f"suite {suite.name}" if evaluation.lm_eval and inputs.options.form != "text" else None
-    if evaluation.lm_eval:
-        note(reason_of(evaluation.apply_chat_template, tokenizer, trained_by=trained_by))
     decided = {
         # Plain text is what evaluations were before there was a choice, and has their key.
         "apply_chat_template": decide_template(evaluation.apply_chat_template, tokenizer, trained_by=trained_by)

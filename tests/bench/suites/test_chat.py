@@ -147,7 +147,7 @@ def test_tasks_are_asked_by_the_template_that_training_uses_and_the_reason_is_pr
     assert "apply_chat_template" not in plain.evaluation.canonical()  # its key is as before
     assert "apply_chat_template" in by_template.evaluation.canonical()
     without, lines = planned("lm_eval=piqa_local")
-    assert lines == ["lm-eval tasks: as plain text, since the model has no chat template"]
+    assert lines == []  # there is no choice
     assert without.evaluation.apply_chat_template is None
     as_text, _ = planned("lm_eval=piqa_local", "data.form=text", model=model)
     assert as_text.evaluation.apply_chat_template is None
