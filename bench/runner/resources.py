@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.utils.cores import available_cores
+
 SMALL = 30_000_000
 """Parameters up to which one thread a worker is fastest: two workers gave 1.5 times one worker's two threads at a
 million, 1.16 times at five, 1.1 times at 25 million, the largest that was measured (docs/benchmarks.md)."""
@@ -89,13 +91,7 @@ def this_machine() -> Machine:
     """
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
-    return Machine(
-        cores=max(1, cores if quota is None else min(cores, math.ceil(quota))),
-        memory=_memory(Path("/proc/meminfo")),
-        cuda=torch.cuda.is_available(),
-    )
+    return Machine(cores=available_cores(), memory=_memory(Path("/proc/meminfo")), cuda=torch.cuda.is_available())
 
 
 def environment_threads() -> int | None:
@@ -124,14 +120,6 @@ def parameters_in(folder: Path) -> int:
             header = json.loads(file.read(length))
         total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     return total
-
-
-def _quota(path: Path) -> float | None:
-    try:
-        quota, period = path.read_text().split()
-        return int(quota) / int(period)
-    except (OSError, ValueError):  # no control group, or «max»: no quota
-        return None
 
 
 def _memory(path: Path) -> int | None:

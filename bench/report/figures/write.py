@@ -1,6 +1,11 @@
 """Figures of a report: the list of them, written as PDF, PNG, SVG and the plotted numbers as CSV."""
 
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from bench.report.analysis.analysis import Analysis, analyse_folder
@@ -14,9 +19,12 @@ from bench.report.figures.scatter import alignment_tax, length_vs_reward
 from bench.report.figures.style import Style, house, style_of
 from bench.report.figures.trials import best_of_n, variance
 from bench.report.tables.leaderboard import csv_text
+from bench.utils.cores import available_cores
 from bench.utils.files import naming_disk_errors, write_text_whole
 
-FIGURES: dict[Callable[[Group, Style], Iterator[Drawing]], tuple[str, ...]] = {
+Draw = Callable[[Group, Style], Iterator[Drawing]]
+Job = Callable[[], list[Path]]
+FIGURES: dict[Draw, tuple[str, ...]] = {
     score_vs_parameter: ("score-vs-",),
     reward_kl_frontier: ("reward-kl-frontier",),
     length_vs_reward: ("length-vs-reward",),
@@ -38,6 +46,7 @@ def write_figures(
     style: str = "paper",
     formats: Sequence[str] = FORMATS,
     columns: int | None = None,
+    processes: int | None = None,
 ) -> list[Path]:
     """Draw every figure into ``results/figures``; return the written paths, sorted.
 
@@ -45,39 +54,66 @@ def write_figures(
 
     Records of several protocols (or suites, models, data sets) have a folder each, since their numbers do not compare.
     A figure that the records have no numbers for is left out. Earlier figures are removed, also those in other formats:
-    all files are of one style and of these records. Raises RunError for a damaged record, a full disk and the like,
-    UsageError for an unknown style and another number of columns.
+    all files are of one style and of these records. ``processes`` share the work: by default one a core, or this one
+    alone where it could not fork safely; the files are the same, byte for byte.
+
+    Raises:
+        RunError: a damaged record, a full disk and the like.
+        UsageError: an unknown style, or another number of columns.
     """
     look = style_of(style, columns=columns)
     groups = (analysis or analyse_folder(results)).groups
     root = results / "figures"
-    written = [
-        path
+    jobs = [
+        partial(_write, draw, group, root / figure_folder(group, index, len(groups)), style=look, formats=formats)
         for index, group in enumerate(groups)
-        for path in _write(group, root / figure_folder(group, index, len(groups)), style=look, formats=formats)
+        for draw in FIGURES
     ]
+    written = _run(jobs, processes=_processes() if processes is None else processes)
     with naming_disk_errors(root, "remove an earlier figure from"):
         for path in set(_earlier(root)) - set(written):
             path.unlink(missing_ok=True)
     return sorted(written)
 
 
-def draw_figures(group: Group, *, style: Style) -> Iterator[Drawing]:
-    """Draw every figure that ``group`` has numbers for, one after the other."""
-    with house(style):
-        for draw in FIGURES:
-            yield from draw(group, style)
-
-
-def _write(group: Group, folder: Path, *, style: Style, formats: Sequence[str]) -> list[Path]:
+def _write(draw: Draw, group: Group, folder: Path, *, style: Style, formats: Sequence[str]) -> list[Path]:
     from pandas import DataFrame
 
     written = []
-    for drawing in draw_figures(group, style=style):
-        written += save(drawing.figure, folder / drawing.name, formats=formats)
-        written.append(folder / f"{drawing.name}.csv")
-        write_text_whole(written[-1], csv_text(DataFrame(drawing.rows)))
+    with house(style):
+        for drawing in draw(group, style):
+            written += save(drawing.figure, folder / drawing.name, formats=formats)
+            written.append(folder / f"{drawing.name}.csv")
+            write_text_whole(written[-1], csv_text(DataFrame(drawing.rows)))
     return written
+
+
+def _processes() -> int:
+    """Return how many processes draw: a fork is safe on Linux while no other thread runs and torch is not loaded."""
+    forks = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
+    return available_cores() if forks else 1
+
+
+def _run(jobs: Sequence[Job], *, processes: int) -> list[Path]:
+    """Run all jobs, in forks of this process where there are to be several: what was read is not copied to them."""
+    if processes == 1:
+        return [path for job in jobs for path in job()]
+    import matplotlib.figure  # noqa: F401  # loaded once, for all of them
+
+    _jobs[:] = jobs
+    try:
+        with ProcessPoolExecutor(min(processes, len(jobs)), mp_context=get_context("fork")) as pool:
+            return [path for paths in pool.map(_run_job, range(len(jobs))) for path in paths]
+    finally:
+        _jobs.clear()
+
+
+_jobs: list[Job] = []
+"""What forked processes find: the jobs hold all records, which would take long to send."""
+
+
+def _run_job(number: int) -> list[Path]:
+    return _jobs[number]()
 
 
 def figure_folder(group: Group, index: int, groups: int) -> str:

@@ -1,6 +1,8 @@
 """Figures: the CSV holds what is drawn, the frontier is Pareto's, equal records give equal bytes."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,17 @@ from bench.report.figures.frontier import pareto, reward_kl_frontier
 from bench.report.figures.panels import logp_shift, score_vs_parameter
 from bench.report.figures.saving import FORMATS, formats_of
 from bench.report.figures.style import house, log_ticks, style_of
-from bench.report.figures.write import NAMES, draw_figures, write_figures
+from bench.report.figures.write import FIGURES, NAMES, write_figures
+from bench.utils.cores import available_cores
 from tests.bench.report.conftest import record, run_spec, start_records, study, write_records
 
 PAPER = style_of("paper")
+
+
+def every_figure(group, *, style):
+    with house(style):
+        for draw_one in FIGURES:
+            yield from draw_one(group, style)
 
 
 def drawn(figure) -> np.ndarray:
@@ -136,7 +145,7 @@ def test_the_written_numbers_are_the_plotted_ones(tmp_path):
     records = study(("dpo", "ipo", "kto"), final_seeds=2)
     (group,) = group_records(records)
     write_figures(write_records(tmp_path, records), formats=("svg",))
-    found = list(draw_figures(group, style=PAPER))
+    found = list(every_figure(group, style=PAPER))
     assert {one.name for one in found} == {"score-vs-beta", *(name for name in NAMES if not name.endswith("-"))}
     for one in found:
         written = pd.read_csv(tmp_path / "figures" / f"{one.name}.csv")
@@ -163,6 +172,19 @@ def test_equal_records_give_equal_bytes_and_all_kinds_of_file(tmp_path):
     assert b"<dc:date" not in svg.read_bytes()
 
 
+def test_several_processes_write_the_same_bytes(tmp_path):
+    records = study(("dpo", "ipo"), final_seeds=2)
+    alone = write_figures(write_records(tmp_path / "a", records), processes=1)
+    write_records(tmp_path / "b", records)
+    code = "import sys; from pathlib import Path; from bench.report.figures.write import _processes, write_figures\n"
+    code += "write_figures(Path(sys.argv[1]), processes=2); print(_processes() > 1, 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "b"], capture_output=True, text=True, check=True)
+    cores = available_cores()
+    assert done.stdout.split() == [str(cores > 1 and sys.platform == "linux"), "True"]
+    for path in alone:
+        assert path.read_bytes() == (tmp_path / "b" / "figures" / path.name).read_bytes()
+
+
 def test_only_the_formats_asked_for_lie_in_the_folder(tmp_path):
     write_records(tmp_path, study(("dpo",), final_seeds=0))
     write_figures(tmp_path, formats=("png",))
@@ -177,7 +199,7 @@ def test_only_the_formats_asked_for_lie_in_the_folder(tmp_path):
 def test_every_figure_has_the_width_asked_for(style, columns, wide, full_study):
     look = style_of(style, columns=columns)
     (group,) = group_records(full_study)
-    for one in draw_figures(group, style=look):
+    for one in every_figure(group, style=look):
         assert one.figure.get_figwidth() == wide, one.name
         if style == "slides":
             assert one.figure.get_figheight() == pytest.approx(10 * 9 / 16)
