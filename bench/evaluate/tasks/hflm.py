@@ -12,7 +12,7 @@ from lm_eval.models.utils import handle_stop_sequences, has_bos_prefix, normaliz
 from bench.errors import UsageError
 from bench.evaluate.compat import attention_of
 from bench.evaluate.tasks.greedy import Until, continue_greedily, is_plain_greedy
-from bench.evaluate.tasks.loglikelihood import loglikelihoods, reads_branches
+from bench.evaluate.tasks.loglikelihood import loglikelihoods, longest_alike, reads_branches
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -81,11 +81,26 @@ class BranchingLM(HFLM):
         """Return each continuation's summed log-prob (nats), and whether it is the greedy one; as lm-eval's own."""
         if any(not continuation or len(continuation) > self.max_length for _, _, continuation in requests):
             return super()._loglikelihood_tokens(requests, disable_tqdm=True)  # which says what is wrong
-        answers = self._together(requests, progress=self.progress)
-        if not requests or self._equal_to_lm_evals(requests, answers):
-            return answers
+        lengths = [len(context) + len(continuation) for _, context, continuation in requests]
+        if not self._reads_alike(lengths, "log-likelihoods"):
+            self.progress(len(requests))
+        else:
+            answers = self._together(requests, progress=self.progress)
+            if not requests or self._equal_to_lm_evals(requests, answers):
+                return answers
         with self._alone():
             return super()._loglikelihood_tokens(requests, disable_tqdm=True)
+
+    def _reads_alike(self, lengths: Sequence[int], what: str) -> bool:
+        """Return whether texts of these lengths may share a batch."""
+        most = longest_alike(self.model.config)
+        if max(lengths, default=0) <= most:
+            return True
+        self.notes.append(
+            f"{what} by lm-eval's own way, one at a time: beyond {most:g} tokens this model reads a text by the "
+            "longest one of its batch"
+        )
+        return False
 
     def _together(
         self, requests: list[Request], *, progress: Callable[[int], None] = _ignore
@@ -187,7 +202,8 @@ class BranchingLM(HFLM):
         room = self.max_length - settings["max_gen_toks"]
         until = self._until(settings, room=room)
         contexts = [self._context(request.args[0])[-room:] for request in requests]
-        if until is None:
+        longest = max(map(len, contexts))
+        if until is None or not self._reads_alike([longest + until.max_tokens], "texts"):
             self.progress(len(requests))
             return None
         # lm-eval's own fails on a prompt without tokens; as for log-likelihoods, the prefix token stands for it here.

@@ -5,14 +5,16 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
+from transformers import Phi3Config, Phi3ForCausalLM
 
 from bench.errors import UsageError
 from bench.evaluate.tasks.load import ready_tasks
+from bench.evaluate.tasks.loglikelihood import longest_alike
 from bench.evaluate.tasks.prompts import Prompting
 from bench.evaluate.tasks.run import lm_eval_results, metrics_of
 from bench.models.loading import load_model, load_tokenizer
 from bench.utils.isolation import quiet, same_generators
-from tests.bench.evaluate.tasks.tiny_models import MODELS, NO_SYSTEM, save_model, write_tasks
+from tests.bench.evaluate.tasks.tiny_models import MODELS, NO_SYSTEM, save_model, tokenizer_of, write_tasks
 
 NEAR = 2e-4
 """Nats: sums of float32 log-probs in another order."""
@@ -123,6 +125,29 @@ def test_what_is_not_greedy_is_drawn_as_lm_eval_draws_it(saved, few, tmp_path):
     assert differences(ours, theirs) == dict.fromkeys(tasks, 0)
     greedy, drawn = (ours["samples"][task] for task in tasks)
     assert [row["resps"] for row in greedy] != [row["resps"] for row in drawn]
+
+
+def test_a_model_that_reads_a_text_by_the_longest_one_of_its_batch_is_given_one_at_a_time(few, tmp_path):
+    folder, _ = few
+    tasks = ("tiny_plain", "tiny_choice", "tiny_rolling")
+    shape = {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "max_position_embeddings": 96, "original_max_position_embeddings": 24,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": 400,
+    }  # fmt: skip
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    torch.manual_seed(0)
+    model = Phi3ForCausalLM(Phi3Config(**shape, rope_parameters={**rope, "original_max_position_embeddings": 24}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(12.0 if parameter.ndim > 1 else 1.0)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer_of("bytes", bos=True).save_pretrained(tmp_path / "model")
+    assert longest_alike(model.config) == 24
+    ours, notes = by_us(tmp_path / "model", folder, tasks)
+    assert differences(ours, by_lm_eval(tmp_path / "model", folder, tasks)) == dict.fromkeys(tasks, 0)
+    assert all("beyond 24 tokens" in note for note in notes)
+    assert len(notes) == 2
 
 
 def test_a_model_that_reads_batches_otherwise_is_left_to_lm_evals_own_way(saved, few):
