@@ -16,7 +16,8 @@ from bench.evaluate.judges.cache import key_of, read_verdict
 from bench.evaluate.judges.factory import judges_of, tell_cost
 from bench.evaluate.judges.mt_bench import (
     ANSWER_TOKENS,
-    SCALE,
+    LEAST,
+    MOST,
     TEMPERATURES,
     Dialogue,
     Question,
@@ -44,11 +45,7 @@ def evaluate_mt_bench(request: Evaluation) -> None:
     if mute := [judge.name for judge in judges if judge.grade is None]:
         raise UsageError(f"{mute[0]} gives no grades in words", fix="grades need a judge of kind lm or api")
     folder, cache = request.folder, request.verdicts
-    dialogues = [one for path in request.outputs for one in read_dialogues(path)]
-    if request.checkpoint is not None:
-        dialogues.append(_of_checkpoint(request, folder=folder))
-    if not dialogues:
-        raise UsageError("--mt-bench needs answers to grade", fix="--outputs FILE, or a checkpoint as first argument")
+    dialogues = _dialogues(request, console=console)
     tell_cost(
         [(judge, _cost(judge, dialogues, cache=cache)) for judge in judges], console=console, max_cost=request.max_cost
     )
@@ -70,14 +67,41 @@ def evaluate_mt_bench(request: Evaluation) -> None:
     for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
         example = next(row for row in graded if row.grade is None and row.outcome == name)
         console.print(f"  {count} × {name}, e.g. {example.text[:160]}", highlight=False, markup=False)
-    odd = [row for row in graded if row.grade is not None and not SCALE[0] <= row.grade <= SCALE[1]]
+    odd = [(row.question, row.grade) for row in graded if row.grade is not None and not LEAST <= row.grade <= MOST]
     if odd:
         console.print(
-            f"  {len(odd)} grades are off the scale of {SCALE[0]} to {SCALE[1]}, e.g. {odd[0].grade:g} for question "
-            f"{odd[0].question}; they count, as in FastChat"
+            f"  {len(odd)} grades are off the scale of {LEAST} to {MOST}, e.g. {odd[0][1]:g} for question {odd[0][0]}; "
+            "they count, as in FastChat"
         )
     for written in (folder / "grades.json", path):
         say(console, f"  {written}")
+
+
+def _dialogues(request: Evaluation, *, console: Console) -> list[Dialogue]:
+    """Return the answers to grade, and report which are incomplete, before anything is asked.
+
+    Raises:
+        UsageError: there are none, or two of one name.
+    """
+    dialogues = [one for path in request.outputs for one in read_dialogues(path)]
+    if request.checkpoint is not None:
+        dialogues.append(_of_checkpoint(request, folder=request.folder))
+    if not dialogues:
+        raise UsageError("--mt-bench needs answers to grade", fix="--outputs FILE, or a checkpoint as first argument")
+    names = [one.model for one in dialogues]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"answers of {twice[0]} come from two sources", fix='name them apart in the field "model_id"')
+    every = len(questions())
+    for one in dialogues:
+        if len(one.answers) < every:
+            console.print(
+                f"  {one.model}: answers {len(one.answers)} of {every} questions: its score is not one of MT-Bench",
+                highlight=False,
+                markup=False,
+            )
+        if len(one.answers) == 1:
+            console.print(f"  {one.model}: one question: its score will have no standard error", highlight=False)
+    return dialogues
 
 
 def grades_of(

@@ -22,7 +22,7 @@ TOKENS = 2048
 """As many as FastChat gives the judge."""
 ANSWER_TOKENS = 1024
 """As many as FastChat gives a model for an answer."""
-SCALE = (1, 10)
+LEAST, MOST = 1, 10
 """The grades that the judge is asked for."""
 
 

@@ -101,7 +101,11 @@ def test_the_judge_gets_fastchats_tokens_and_they_are_priced_and_grades_off_the_
     with serving(lambda body, number: (200, completion("[[0]]" if number % 2 else "[[11]]"))) as server:
         request = Evaluation(judges=(f"api:m@{server.url}",), outputs=(answers_file(tmp_path, (81, 82)),), out=tmp_path)
         evaluate_mt_bench(replace(request, dry_run=True))
-        assert "at most 8,192 written" in " ".join(capsys.readouterr().out.split())
+        text = " ".join(capsys.readouterr().out.split())
+        assert "at most 8,192 written" in text
+        assert "mine: answers 2 of 80 questions: its score is not one of MT-Bench" in text
+        with pytest.raises(UsageError, match="answers of mine come from two sources"):
+            evaluate_mt_bench(replace(request, outputs=request.outputs * 2))
         assert server.bodies == []
         evaluate_mt_bench(request)
         assert {(body["max_tokens"], body["temperature"]) for body in server.bodies} == {(2048, 0.0)}
