@@ -1,6 +1,6 @@
 """Padded batches of token ids, and KTO's mismatched rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -53,6 +53,11 @@ def collate_rows(rows: Sequence[TokenRow], pad_id: int) -> Padded:
     ids[seen] = torch.tensor([token for row in rows for part in row for token in part], dtype=torch.int64)
     completions = seen & (places >= starts)
     return Padded(ids, seen, completions)
+
+
+def longest_of(rows: Iterable[TokenRow]) -> int:
+    """Return the tokens of the longest row, prompt and completion together; 0 for no rows."""
+    return max((len(prompt) + len(completion) for prompt, completion in rows), default=0)
 
 
 def mismatched(rows: Sequence[EncodedSingle], *, max_length: int | None = None) -> list[EncodedSingle]:

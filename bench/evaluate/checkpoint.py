@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.core.record import Metric, judge_task
 from bench.core.samples import SampleRow, Samples
 from bench.core.specs import EvaluationSpec
+from bench.data.collate import longest_of
 from bench.data.tokens import Encoded, pairs_in
 from bench.evaluate.gold_reward import Gold
 from bench.evaluate.judges.alpaca_eval import judge_metrics, win_rate
@@ -207,7 +208,7 @@ def preference(
     distinct = list(dict.fromkeys(rows))
     log_probs = compute(
         distinct,
-        CompletionLogProbs(model, packed=yardstick.packed),
+        CompletionLogProbs(model, packed=yardstick.packed, longest=longest_of(distinct)),
         pad_id=yardstick.held_out.pad_id,
         precision="fp32",
         batch=BATCH,

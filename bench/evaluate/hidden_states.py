@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from bench.models.compat import plain_model
-from bench.models.logprobs import LOGIT_TRANSFORMS
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
+LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 TOKENS_AT_ONCE = 2048
 """Tokens in one forward pass: what lies between layers then stays in a CPU's cache (docs/benchmarks.md)."""
 LOGITS_AT_ONCE = 1 << 20

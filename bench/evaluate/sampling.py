@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bench.core.samples import Samples
 from bench.errors import UsageError
+from bench.models.context import context_length as length_of_config
+from bench.models.eval_mode import evaluating
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +119,7 @@ def sample_with_states(
 
 def context_length(model: PreTrainedModel) -> float:
     """Return the longest text that a model reads, in tokens; ∞ where its config does not say."""
-    return getattr(model.config, "max_position_embeddings", None) or math.inf
+    return length_of_config(model.config) or math.inf
 
 
 def _hidden(model: PreTrainedModel) -> int:
@@ -156,15 +157,3 @@ def batches(lengths: Sequence[int], *, batch: int, extra: int, padding: float) -
         cells += own
     if part:
         yield part
-
-
-@contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Hold the model in eval mode, then give each of its modules back the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

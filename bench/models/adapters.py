@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note, make_sound, verify_folder
-from bench.core.specs import RunSpec
+from bench.core.specs import LoraSpec, RunSpec
 from bench.errors import RunError, UsageError
+from bench.models.architecture import first_line, read_config
 from bench.models.loading import load_model, load_tokenizer, merged, model_hash, with_lora
 
 if TYPE_CHECKING:
@@ -92,6 +93,25 @@ def with_adapter(model: "PreTrainedModel", run: Path, *, spec: RunSpec) -> "PreT
         )
     set_peft_model_state_dict(adapted, weights)
     return adapted
+
+
+def check_lora(folder: Path, lora: LoraSpec | None) -> None:
+    """Raise UsageError where peft cannot adapt the model; only its shape is made, no weights are read."""
+    if lora is None:
+        return
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(folder)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+        try:
+            with_lora(model, lora, seed=0)
+        except Exception as error:  # peft has an error of its own for each reason
+            raise UsageError(
+                f"LoRA does not fit {type(model).__name__}: {first_line(error)}",
+                fix="--set train.lora=false trains all weights",
+            ) from error
 
 
 def merged_run(run: Path, *, results: Path, start: Path, spec: RunSpec, note: Note) -> Path:

@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.specs import LoraSpec
 from bench.errors import RunError, UsageError
+from bench.models.architecture import check_architecture, read_config
+from bench.models.context import context_length
 from bench.models.files import check_model_files
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -21,8 +26,7 @@ def save_checkpoint(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBas
 
 def context_of(folder: Path) -> int | None:
     """Return the longest text that the model of a folder can read, tokens; None where its config does not say."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config.get("max_position_embeddings")
+    return context_length(read_config(folder))
 
 
 HASHED = (
@@ -97,7 +101,8 @@ def load_model(folder: Path) -> "PreTrainedModel":
     """Load a causal LM in float32 for training or scoring, dropout off.
 
     Raises:
-        RunError: the weights cannot be read, or do not fill the architecture.
+        UsageError: the folder holds another kind of model, or one that is quantised.
+        RunError: the weights cannot be read, do not fill the architecture, or are more than it has.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -105,6 +110,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
     from bench.models.packed.pointwise import quicken
 
     _register_table_model(folder)
+    check_architecture(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -118,18 +124,35 @@ def load_model(folder: Path) -> "PreTrainedModel":
     # Whatever a loader meets: a config of another kind ends in KeyError, TypeError, ImportError, ZeroDivisionError, …
     except Exception as error:
         raise RunError(
-            f"model folder {folder} cannot be loaded: {type(error).__name__}: {error}",
-            fix="the file is truncated or corrupted: save the model again",
+            f"model folder {folder} cannot be loaded: {type(error).__name__}: {error}", fix=_why_not_loaded(error)
         ) from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise RunError(
-            f"model folder {folder}: {len(missing)} weights are missing, the first is {missing[0]}",
-            fix="the checkpoint does not fit its config.json: save the model again",
-        )
+    _check_weights(folder, missing=report["missing_keys"], unexpected=report["unexpected_keys"])
     # From the start, so that every pass over a model rounds alike: sampled tokens hang on the last digit.
     quicken(model)
     return model.eval()
+
+
+def _why_not_loaded(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "install the library that the message names"
+    return "the file is truncated or corrupted: save the model again"
+
+
+OTHER_PARTS = re.compile(r"vision|visual|audio|image|multi_modal|speech|(^|\.)mtp(\.|$)")
+"""Weights that a text model may leave unused: parts for other media, and heads that predict several tokens."""
+
+
+def _check_weights(folder: Path, *, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+    """Raise RunError where weights of the architecture are not in the file, or weights of the file are not used."""
+    for what, names in (
+        ("are missing from the file", sorted(missing)),
+        ("of the file are not used", sorted(name for name in unexpected if not OTHER_PARTS.search(name))),
+    ):
+        if names:
+            raise RunError(
+                f"model folder {folder}: {len(names)} weights {what}, the first is {names[0]}",
+                fix="the checkpoint does not fit its config.json (number of layers, sizes, ties): correct config.json",
+            )
 
 
 def _register_table_model(folder: Path) -> None:
@@ -146,13 +169,7 @@ def _register_table_model(folder: Path) -> None:
 
 def _cpu_attention(folder: Path) -> str | None:
     """Return ``eager`` for a short context, else None: the library's choice."""
-    from transformers import AutoConfig
-
-    context = getattr(
-        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
-        "max_position_embeddings",
-        None,
-    )
+    context = context_of(folder)
     return "eager" if context is not None and context <= LONGEST_EAGER else None
 
 
@@ -162,14 +179,43 @@ def with_lora(model: "PreTrainedModel", lora: LoraSpec, *, seed: int) -> "PreTra
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
+    others = _linear_by_name_alone(model)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules="all-linear",
+        exclude_modules=others or None,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def _linear_by_name_alone(model: "PreTrainedModel") -> list[str]:
+    """Return the linear layers that give no tensor (routers of experts), and those of parts for other media.
+
+    An adapter adds to what a layer gives: that has to be one tensor. Text never meets the others.
+    """
+    import torch
+
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and (OTHER_PARTS.search(name) or not _gives_a_tensor(module))
+    ]
+
+
+def _gives_a_tensor(layer: "torch.nn.Linear") -> bool:
+    import torch
+
+    if type(layer).forward is torch.nn.Linear.forward or type(layer).__module__.startswith("bitsandbytes"):
+        return True
+    try:
+        with torch.no_grad():
+            output = layer(layer.weight.new_zeros(1, 1, layer.in_features))
+    except Exception:  # it takes rows of its own kind
+        return False
+    return isinstance(output, torch.Tensor) and output.shape == (1, 1, layer.out_features)
 
 
 def merged(model: "PreTrainedModel") -> "PreTrainedModel":

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, no_grad
 from torch.nn import Module
 
 from bench.data.collate import Padded, TokenRow, collate_rows
-from bench.models.compat import plain_model
+from bench.models.completion_logits import UNPACKED, Way, completion_logits, has_plain_head
+from bench.models.forward_check import Choice, LogProbs, choose_way
 from bench.models.gradient_checkpointing import checkpointed
-from bench.models.packed.forward import frozen_scores, fused_loss, token_scores, why_padded
+from bench.models.packed.forward import frozen_scores, fused_loss, packed_logps, parts_of, token_scores
 from bench.models.packed.head import ChunkLoss
 from bench.models.packed.layout import Layout, Span, pack
 from bench.models.packed.pointwise import quicken
@@ -18,9 +20,6 @@ from bench.models.token_stats import Confidence, confidence, log_collision, rela
 
 Laid = Padded | Layout
 """Rows of token ids as a model takes them."""
-
-# A final transform of the logits that a bare output embedding would leave out (Gemma-2, Cohere, Granite).
-LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class TokenScores(NamedTuple):
@@ -50,24 +49,36 @@ class ReferenceScores(NamedTuple):
 class CompletionLogProbs(Module):
     """A causal language model whose forward gives log-probs of completion tokens.
 
-    It is this module that DDP and FSDP wrap, so that their hooks see every forward pass. ``packed`` says how rows are
-    laid out: without padding and each prompt once (``packed/``), or padded, which is the oracle that the packed
-    path has to equal, and the way for models that cannot be packed; ``why`` says why that is so.
+    It is this module that DDP and FSDP wrap, so that their hooks see every forward pass. ``way`` says how rows are laid
+    out: the fastest way that gives what the model's own forward pass gives, one row at a time; ``reasons`` say what is
+    wrong with faster ones. With ``packed`` that may be without padding and each prompt once (``packed/``).
+
+    Args:
+        longest: tokens of the longest row to come; None for the model's context.
+
+    Raises:
+        RunError: no way is right (``bench.models.forward_check``).
     """
 
-    def __init__(self, model: Module, *, packed: bool = False, checkpointing: bool = False) -> None:
+    def __init__(
+        self, model: Module, *, packed: bool = False, checkpointing: bool = False, longest: int | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.checkpointing = checkpointing
-        self.why = why_padded(model, lambda rows: _padded_logps(model, rows)) if packed else "so asked for"
-        self.packed = self.why is None
-        if self.packed:
+        if packed:
             quicken(model)
+        self.way, self.reasons = _choice(model, packed=packed, longest=longest)
+
+    @property
+    def packed(self) -> bool:
+        """Whether rows are packed."""
+        return self.way == "packed"
 
     @property
     def layout(self) -> str:
-        """``packed``, or ``padded`` with the reason."""
-        return "packed" if self.packed else f"padded: {self.why}"
+        """The way, and why a faster one was not taken."""
+        return f"{self.way} ({'; '.join(self.reasons)})" if self.reasons else self.way
 
     def lay(self, rows: Sequence[TokenRow], *, pad_id: int) -> Laid:
         """Lay rows out for this model, on its device."""
@@ -111,7 +122,7 @@ class CompletionLogProbs(Module):
             return self._packed_scores(laid, collision=collision, reference_logits=reference_logits, watch=watch)
         mask = laid.mask
         with checkpointed(self.model) if self.checkpointing else nullcontext():
-            logits = completion_logits(self.model, laid.ids, laid.attended, mask)
+            logits = completion_logits(self.model, laid, way=self.way)
         known = None if reference_logits is None else reference_logits((0, len(logits)))
         labels = laid.ids[:, 1:][mask]
         return TokenScores(
@@ -147,7 +158,7 @@ class CompletionLogProbs(Module):
         if isinstance(laid, Layout):
             logps, entropy, logits_at = frozen_scores(self.model, laid, entropy=vocabulary)
         else:
-            logits = completion_logits(self.model, laid.ids, laid.attended, laid.mask)
+            logits = completion_logits(self.model, laid, way=self.way)
             logps = token_logps(logits, laid.ids[:, 1:][laid.mask])
             entropy = relative_entropy(logits) if vocabulary else None
             logits_at = lambda span: logits[slice(*span)]  # noqa: E731
@@ -165,27 +176,25 @@ def lay(policy: Module, rows: Sequence[TokenRow], *, pad_id: int) -> Laid:
     return own.lay(rows, pad_id=pad_id)
 
 
-def _padded_logps(model: Module, rows: Sequence[TokenRow]) -> Tensor:
+def _choice(model: Module, *, packed: bool, longest: int | None) -> Choice:
+    if not getattr(model, "packable", True):
+        # The table of logits, whose rows must be of its problem: it is ours, and has tests of its own.
+        return Choice("padded, own head", ())
+    parts = parts_of(model) if packed else None
+    ways: list[tuple[Way, LogProbs | str]] = []
+    if packed:
+        ways.append(("packed", parts if isinstance(parts, str) else lambda rows: packed_logps(model, rows)))
+    for way in UNPACKED:
+        if way != "padded" or has_plain_head(model):
+            ways.append((way, partial(_unpacked_logps, model, way)))
+    return choose_way(model, ways, longest=longest)
+
+
+def _unpacked_logps(model: Module, way: Way, rows: Sequence[TokenRow]) -> Tensor:
     laid = collate_rows(rows, 0).to(next(model.parameters()).device)
-    return token_logps(completion_logits(model, laid.ids, laid.attended, laid.mask), laid.ids[:, 1:][laid.mask])
+    return token_logps(completion_logits(model, laid, way=way), laid.ids[:, 1:][laid.mask])
 
 
 def spread(values: Tensor, mask: Tensor) -> Tensor:
     """Lay one value a completion token out as ``mask [rows, tokens]``, 0 elsewhere."""
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
-
-
-def completion_logits(model: Module, input_ids: Tensor, attention_mask: Tensor, mask: Tensor) -> Tensor:
-    """Return logits where completion tokens are predicted, ``[completion tokens, vocabulary]``, rows in order.
-
-    Args:
-        mask: bool ``[rows, tokens − 1]``: ``completion_mask[:, 1:]``.
-    """
-    seen = None if bool(attention_mask.all()) else attention_mask.long()
-    causal = plain_model(model)
-    backbone = getattr(causal, causal.base_model_prefix, None)
-    head = causal.get_output_embeddings()
-    if backbone is None or head is None or any(getattr(causal.config, name, None) for name in LOGIT_TRANSFORMS):
-        return causal(input_ids=input_ids, attention_mask=seen, use_cache=False).logits[:, :-1][mask]
-    hidden = backbone(input_ids=input_ids, attention_mask=seen, use_cache=False).last_hidden_state
-    return head(hidden[:, :-1][mask])

@@ -6,6 +6,7 @@ import torch
 from rich import box
 from rich.table import Table
 
+from bench.data.collate import longest_of
 from bench.models.loading import load_model
 from bench.models.logprobs import CompletionLogProbs
 from bench.runner.plan import Plan
@@ -74,7 +75,7 @@ def seconds_per_step(plan: Plan) -> float:
     workspace = plan.workspace
     units = workspace.data.rows[: min(workspace.execution.micro_batch, workspace.train.batch)]
     rows = rows_of(units)
-    policy = CompletionLogProbs(load_model(workspace.model).to(workspace.device), packed=True)
+    policy = CompletionLogProbs(load_model(workspace.model).to(workspace.device), packed=True, longest=longest_of(rows))
     times = []
     for _ in range(3):
         started = time.monotonic()

@@ -7,6 +7,8 @@ from bench.core.specs import EvaluationSpec, Execution, ModelSpec, TrainSpec
 from bench.data.table import data_folder, write_encoded
 from bench.data.tokens import Encoded
 from bench.errors import escape_unprintable
+from bench.models.adapters import check_lora
+from bench.models.architecture import check_architecture
 from bench.models.loading import find_model, load_tokenizer, model_hash
 from bench.models.quantize import check_quantize, rounded_folder
 from bench.models.sources import Source, find_source, with_template
@@ -87,7 +89,9 @@ def _start_model(
         folder, name = with_template(own_source, inputs.chat_template, results=results, note=note)
     else:
         folder, name = find_source(inputs.model, results=results, chat_template=inputs.chat_template, note=note)
+    check_architecture(folder)
     check_quantize(train.lora, execution)
+    check_lora(folder, train.lora)
     if train.lora is not None and train.lora.quantize is not None:
         folder = rounded_folder(folder, results=results, note=note)
     return folder, ModelSpec(source=escape_unprintable(name), content=model_hash(folder))

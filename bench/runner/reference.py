@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.core.artifacts import Note
 from bench.core.specs import RunSpec
-from bench.data.collate import TokenRow, mismatched
+from bench.data.collate import TokenRow, longest_of, mismatched
 from bench.data.tokens import singles_in
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import open_reference, read_references
@@ -47,7 +47,9 @@ def open_rows(workspace: Workspace, rows: Sequence[TokenRow], *, precision: str,
         precision=precision,
         folder=workspace.results / "reference",
         load=lambda: CompletionLogProbs(
-            workspace.start_model.to(workspace.device), packed=workspace.execution.layout == "packed"
+            workspace.start_model.to(workspace.device),
+            packed=workspace.execution.layout == "packed",
+            longest=longest_of(rows),
         ),
         pad_id=workspace.data.pad_id,
         batch=BATCH,

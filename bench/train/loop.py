@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from bench.core.specs import Execution, RunSpec, TrainSpec
+from bench.data.collate import longest_of
 from bench.data.tokens import Encoded
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs
@@ -136,10 +137,13 @@ def _prepare(
     )
     units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
     scored = CompletionLogProbs(
-        model, packed=execution.layout == "packed", checkpointing=execution.gradient_checkpointing
+        model,
+        packed=execution.layout == "packed",
+        checkpointing=execution.gradient_checkpointing,
+        longest=_longest(data, limit=spec.train.max_length),
     )
-    if not scored.packed and execution.layout == "packed" and getattr(model, "packable", True):
-        logger.warning("rows are padded, which is slower: %s", scored.why)
+    if scored.reasons:
+        logger.warning("rows are not scored in the fastest way: %s", scored.layout)
     needs_model = objective_batch.needs_vocabulary(objective) or not schedule.is_frozen
     moving = copy.deepcopy(scored) if needs_model else None
     sharing = sharing_of(accelerator, execution)
@@ -158,6 +162,13 @@ def _prepare(
         moving=moving,
         progress=progress,
     )
+
+
+def _longest(data: Encoded, *, limit: int) -> int:
+    """Return the tokens of the longest row that a step can have: KTO gives a prompt the completion of another."""
+    rows = objective_batch.rows_of(data.rows)
+    longest = max(len(prompt) for prompt, _ in rows) + max(len(completion) for _, completion in rows)
+    return max(longest_of(rows), min(longest, limit))
 
 
 def _restore(run: _Run, state: Path) -> None:

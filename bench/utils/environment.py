@@ -6,7 +6,6 @@ import platform
 import resource
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("lossbench", "torch", "transformers", "accelerate", "peft", "optuna", "lm_eval", "alpaca_eval", "numpy")
@@ -32,6 +31,8 @@ def peak_memory_bytes() -> int:
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata  # 30 ms, which `bench --help` need not spend
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -11,7 +11,8 @@ from torch import Tensor
 from bench.core.samples import Samples
 from bench.data.collate import collate_rows
 from bench.evaluate.hidden_states import Head, final_states, head_of, in_batches, positions_at_once
-from bench.evaluate.sampling import evaluating
+from bench.models.context import vocabulary_size
+from bench.models.eval_mode import evaluating
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,7 +46,7 @@ def sequence_kl(
             own = (
                 final_states(policy, ids, seen)[:, :-1][mask] if known is None else torch.cat([known[i] for i in part])
             )
-            per_token = _kl_of_states((own, theirs), heads, at_once=positions_at_once(policy.config.vocab_size))
+            per_token = _kl_of_states((own, theirs), heads, at_once=positions_at_once(vocabulary_size(policy.config)))
             totals[part] = per_token.new_zeros(mask.shape).masked_scatter(mask, per_token).sum(dim=1).cpu()
     return totals
 

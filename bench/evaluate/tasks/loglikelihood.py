@@ -16,6 +16,7 @@ from bench.evaluate.decoding import ROOMY, takes_padding
 from bench.evaluate.hidden_states import final_states, head_of, in_batches, positions_at_once
 from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
 from bench.models.compat import plain_model
+from bench.models.context import vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -82,7 +83,7 @@ def _score(
     _, indices, targets = tokens
     used, which = indices.unique(return_inverse=True)
     states = _states(model, rows).flatten(0, 1)[used.to(model.device)]
-    at_once, head = positions_at_once(model.config.vocab_size), head_of(model)
+    at_once, head = positions_at_once(vocabulary_size(model.config)), head_of(model)
     order = which.argsort(stable=True)
     counts = torch.bincount(which // at_once, minlength=-(-len(used) // at_once)).tolist()
     log_probs, likeliest = torch.empty(len(targets)), torch.empty(len(targets), dtype=torch.bool)

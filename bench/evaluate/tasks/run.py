@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from bench.core.record import Metric
 from bench.errors import RunError
-from bench.evaluate.sampling import evaluating
 from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
 from bench.evaluate.tasks.scored_documents import DocumentRow, documents_of
+from bench.models.eval_mode import evaluating
 from bench.utils.isolation import quiet, same_environment, same_generators
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Packed forward pass of a transformers model, and the check that a model can be packed."""
+"""Packed forward pass of a transformers model."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +28,6 @@ REFUSED = ("final_logit_softcapping",)
 LOGITS_AT_ONCE = 1 << 22
 """Logits that a chunk of the head holds (16 MiB in float32), but for ``FEWEST`` tokens in any case."""
 FEWEST = 128
-EQUAL = {torch.float32: 1e-4, torch.float64: 1e-6}
-"""Largest difference of a log-prob from the padded path's, in nats, at which a model counts as packable."""
 
 
 class ModelParts(NamedTuple):
@@ -46,11 +44,11 @@ def parts_of(model: nn.Module) -> ModelParts | str:
     causal = plain_model(model)
     backbone = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
     head = causal.get_output_embeddings() if hasattr(causal, "get_output_embeddings") else None
-    config = getattr(causal, "config", None)
     if not takes_attention_functions(causal):
         return "its attention does not go through transformers' attention interface"
     if not isinstance(backbone, nn.Module) or type(head) is not nn.Linear:
         return "its layers end in something else than a linear head"
+    config = causal.config.get_text_config(decoder=True)
     refused = [name for name in REFUSED if getattr(config, name, None)]
     if refused:
         return f"its configuration has {refused[0]}"
@@ -58,33 +56,10 @@ def parts_of(model: nn.Module) -> ModelParts | str:
     return ModelParts(causal, backbone, head, float(scale) / float(scaling))
 
 
-def why_padded(model: nn.Module, padded_logps: Callable[[Sequence[TokenRow]], Tensor]) -> str | None:
-    """Return None where a model can be packed, else the reason why not.
-
-    Tried on three small rows, two of which share a prompt: their log-probs have to be the padded path's.
-
-    Args:
-        padded_logps: rows to the log-probs of all their completion tokens in order, by the padded path.
-    """
-    parts = parts_of(model)
-    if isinstance(parts, str):
-        return parts
-    size = min(parts.head.out_features, int(getattr(parts.causal.config, "vocab_size", parts.head.out_features)))
-    ids = [each % size for each in (5, 9, 2, 7, 3, 8, 6, 4, 1, 10, 11, 12)]
-    rows = [(tuple(ids[:3]), tuple(ids[3:6])), (tuple(ids[6:8]), tuple(ids[8:9])), (tuple(ids[:3]), tuple(ids[7:12]))]
-    dtype = next(parts.backbone.parameters()).dtype
-    try:
-        with torch.no_grad():
-            layout = pack(rows, device=next(parts.backbone.parameters()).device)
-            logps = token_scores(model, layout, collision=False, reference_logits=None).logps
-            far = float((logps - padded_logps(rows)).abs().max())
-    except Exception as error:  # a model may refuse in any way that it likes
-        return (
-            f"it does not take packed rows: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        )
-    if not far <= EQUAL.get(dtype, 0.05):
-        return f"packed, its log-probs differ by {far:.2g} nats from the padded ones"
-    return None
+def packed_logps(model: nn.Module, rows: Sequence[TokenRow]) -> Tensor:
+    """Return the log-probs of all completion tokens of ``rows`` in order, packed."""
+    layout = pack(rows, device=next(model.parameters()).device)
+    return token_scores(model, layout, collision=False, reference_logits=None).logps
 
 
 def hidden_states(parts: ModelParts, layout: Layout, *, checkpointing: bool = False) -> Tensor:

@@ -15,6 +15,8 @@ WIDE, NARROW = 1.4, 1.08
 """Width of a panel where all fit one page, and where they do not, inches of paper."""
 HIGH, LOW, LEAST = 1.15, 0.62, 0.45
 """Height of a panel where all fit one page, and the most and the least where they do not."""
+MINUS = 0.6
+"""Digits by which a minus sign is wider than one, with the space before it."""
 FRAME = 0.5
 """Height of what stands above and below all panels, inches of paper."""
 TITLE, TICKS, GAP = 0.17, 0.19, 0.08
@@ -171,5 +173,7 @@ def _above(grid: Grid) -> float:
     return TITLE + (TICKS if not grid.small else 0.85 * TICKS)
 
 
-def _longest(axes: "Axes") -> int:
-    return max((len(label.get_text()) for label in axes.get_yticklabels()), default=0)
+def _longest(axes: "Axes") -> float:
+    """Return the width of the longest tick label in digits; a minus sign is wider than one."""
+    texts = (label.get_text() for label in axes.get_yticklabels())
+    return max((len(text) + MINUS * text.count("\N{MINUS SIGN}") for text in texts), default=0.0)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.data.collate import longest_of
 from bench.data.tokens import Ids
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Verdict
 from bench.evaluate.judges.templates import FIELDS, prompt_ids
+from bench.models.context import context_length
 from bench.runner.iterate.labels import ScoreAnswers, stated_score
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def _expected(model: "PreTrainedModel", prompts: Sequence[list[int]], begin: Ids
     beginnings = [(*ids, *begin) for ids in prompts]
     fits = [len(prompt) + max(map(len, ends)) <= _context(model) for prompt in beginnings]
     rows = [(prompt, end) for prompt, fit in zip(beginnings, fits, strict=True) if fit for end in ends]
-    scored = CompletionLogProbs(model, packed=True)
+    scored = CompletionLogProbs(model, packed=True, longest=longest_of(rows))
     logps = [float(x.double().sum()) for x in compute(rows, scored, pad_id=0, precision="fp32", batch=8 * POINTS)]
     verdicts, at = [], 0
     for prompt, fit in zip(beginnings, fits, strict=True):
@@ -188,7 +190,7 @@ def _mean(judgements: Sequence[str], *, prompt_tokens: int, written: int) -> Ver
 
 
 def _context(model: "PreTrainedModel") -> float:
-    return getattr(model.config, "max_position_embeddings", None) or math.inf
+    return context_length(model.config) or math.inf
 
 
 def _too_long(tokens: int, model: "PreTrainedModel", *, more: int = 1) -> Verdict:

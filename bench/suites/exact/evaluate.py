@@ -12,11 +12,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bench.core.record import Metric
 from bench.core.samples import SampleRow
 from bench.core.specs import EvaluationSpec
+from bench.data.collate import Padded
 from bench.errors import UsageError
 from bench.evaluate.checkpoint import EvaluationResult
 from bench.evaluate.metrics.aggregate import Measured, mean_metrics
-from bench.evaluate.sampling import evaluating
-from bench.models.logprobs import completion_logits
+from bench.models.completion_logits import completion_logits
+from bench.models.eval_mode import evaluating
 from bench.models.table_model import END
 from bench.suites.exact.measures import (
     entropy,
@@ -113,7 +114,9 @@ def policy_logps(model: PreTrainedModel, problem: Problem, *, contexts: Sequence
 
 def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
     everywhere = torch.ones_like(ids, dtype=torch.bool)
-    return completion_logits(model, ids, everywhere, everywhere[:, 1:]).view(len(ids), ids.shape[1] - 1, -1)
+    return completion_logits(model, Padded(ids, everywhere, everywhere), way="padded, own head").view(
+        len(ids), ids.shape[1] - 1, -1
+    )
 
 
 def _first_visits(problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:

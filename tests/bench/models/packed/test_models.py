@@ -84,7 +84,7 @@ def both(model, rows, precision=torch.float32):
     results = []
     for packed in (False, True):
         scored = CompletionLogProbs(copy.deepcopy(model), packed=packed)
-        assert scored.packed is packed, scored.why
+        assert scored.packed is packed, scored.layout
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is torch.bfloat16):
             scores = scored(scored.lay(rows, pad_id=1))
         logps = scores.logps[scores.mask]

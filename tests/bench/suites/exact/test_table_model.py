@@ -15,8 +15,9 @@ from bench.data.collate import collate_rows
 from bench.data.table import write_encoded
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.sampling import sample
+from bench.models.completion_logits import completion_logits
 from bench.models.loading import load_model, load_tokenizer, model_hash
-from bench.models.logprobs import CompletionLogProbs, completion_logits
+from bench.models.logprobs import CompletionLogProbs
 from bench.models.table_model import TableModel
 from bench.models.token_stats import log_collision, relative_entropy, token_kl
 from bench.suites.exact.evaluate import policy_logps
@@ -57,9 +58,8 @@ def test_the_harness_reads_the_log_probs_of_the_table(symbols, length):
 def test_context_tokens_have_probability_zero_and_no_measure_over_the_vocabulary_is_nan():
     problem = small()
     model, other = start_model(problem), moved(start_model(problem))
-    ids, seen, completion = collate_rows(rows_of(problem), 0)
-    mask = completion[:, 1:]
-    logits, far = (completion_logits(each, ids, seen, mask) for each in (model, other))
+    rows = collate_rows(rows_of(problem), 0)
+    logits, far = (completion_logits(each, rows, way="padded, own head") for each in (model, other))
     assert logits.shape[1] == problem.vocabulary == model.config.vocab_size
     p = logits.softmax(dim=-1)
     assert (p[:, 3:] == 0).all()

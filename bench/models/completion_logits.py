@@ -1,0 +1,90 @@
+"""Logits of completion tokens from unpacked rows, in the ways that a model may need."""
+
+import inspect
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.data.collate import Padded
+from bench.models.compat import plain_model
+
+Way = Literal["packed", "padded", "padded, own head", "equal lengths", "single rows"]
+"""How rows reach a model, the fastest first.
+
+packed: without padding, each prompt once (``bench.models.packed``). padded: rows in one batch, padded on the right; the
+output embedding sees completion positions only. padded, own head: the same, but the logits are the model's own forward
+pass's. equal lengths: its own forward pass on rows of one length at a time, no padding. single rows: on each row alone.
+"""
+UNPACKED: tuple[Way, ...] = ("padded", "padded, own head", "equal lengths", "single rows")
+
+
+def completion_logits(model: nn.Module, rows: Padded, *, way: Way = "padded") -> Tensor:
+    """Return logits where completion tokens are predicted, ``[completion tokens, vocabulary]``, rows in order."""
+    if way == "padded":
+        return _padded(model, rows)
+    if way == "padded, own head":
+        return _own(model, rows.ids, rows.mask, _seen(rows.attended))
+    if way == "equal lengths":
+        return _by_length(model, rows)
+    if way == "single rows":
+        return torch.cat([_row(model, rows, row) for row in range(len(rows.ids))])
+    raise ValueError(f"rows are laid out as {way!r}")
+
+
+def has_plain_head(model: nn.Module) -> bool:
+    """Return whether a model has layers and an output embedding that can be called one after the other."""
+    causal = plain_model(model)
+    return _backbone(causal) is not None and causal.get_output_embeddings() is not None
+
+
+def _backbone(causal: nn.Module) -> nn.Module | None:
+    prefix = getattr(causal, "base_model_prefix", "")
+    backbone = getattr(causal, prefix, None) if prefix else None
+    return backbone if isinstance(backbone, nn.Module) else None
+
+
+def _seen(attended: Tensor) -> Tensor | None:
+    """Return the attention mask, None where there is no padding."""
+    return None if bool(attended.all()) else attended.long()
+
+
+def _own(model: nn.Module, ids: Tensor, places: Tensor, attended: Tensor | None = None) -> Tensor:
+    """Return the logits of the model's own forward pass at ``places`` (bool ``[rows, tokens − 1]``), rows in order.
+
+    Positions before the first of them get no logits where the model can leave them out.
+    """
+    causal = plain_model(model)
+    first = int(places.any(dim=0).nonzero()[0])
+    kept: dict[str, int] = {}
+    if "logits_to_keep" in inspect.signature(causal.forward).parameters:
+        kept["logits_to_keep"] = ids.shape[1] - first
+    mask = {} if attended is None else {"attention_mask": attended}
+    logits = causal(input_ids=ids, use_cache=False, **mask, **kept).logits
+    return logits[:, first - ids.shape[1] : -1][places[:, first:]]
+
+
+def _padded(model: nn.Module, rows: Padded) -> Tensor:
+    causal = plain_model(model)
+    backbone, head = _backbone(causal), causal.get_output_embeddings()
+    if backbone is None or head is None:
+        return _own(model, rows.ids, rows.mask, _seen(rows.attended))
+    hidden = backbone(input_ids=rows.ids, attention_mask=_seen(rows.attended), use_cache=False).last_hidden_state
+    return head(hidden[:, :-1][rows.mask])
+
+
+def _by_length(model: nn.Module, rows: Padded) -> Tensor:
+    lengths = rows.attended.sum(dim=1)
+    counts = rows.mask.sum(dim=1).tolist()
+    parts: dict[int, Tensor] = {}
+    for length in lengths.unique().tolist():
+        members = (lengths == length).nonzero().squeeze(1)
+        logits = _own(model, rows.ids[members, :length], rows.mask[members, : length - 1])
+        sizes = [counts[row] for row in members.tolist()]
+        parts |= zip(members.tolist(), logits.split(sizes), strict=True)
+    return torch.cat([parts[row] for row in range(len(counts))])
+
+
+def _row(model: nn.Module, rows: Padded, row: int) -> Tensor:
+    length = int(rows.attended[row].sum())
+    return _own(model, rows.ids[row : row + 1, :length], rows.mask[row : row + 1, : length - 1])
