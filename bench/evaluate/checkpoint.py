@@ -25,7 +25,7 @@ from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.metrics.preference import preference_metrics
 from bench.evaluate.sampling import sample_with_states
 from bench.evaluate.tasks.load import ReadyTasks
-from bench.evaluate.tasks.run import run_lm_eval
+from bench.evaluate.tasks.run import TasksOutcome, run_lm_eval
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs, compute
 
@@ -72,12 +72,13 @@ class JudgeInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), and one
-    sample a prompt."""
+    """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), one sample a
+    prompt, and what tasks of lm-eval gave; their metrics are among ``metrics``."""
 
     metrics: tuple[Metric, ...] = ()
     scores: Mapping[str, list[float]] = field(default_factory=dict)
     rows: tuple[SampleRow, ...] = ()
+    tasks: TasksOutcome = field(default_factory=TasksOutcome)
 
 
 def evaluate_checkpoint(
@@ -97,8 +98,10 @@ def evaluate_checkpoint(
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
+    tasks = TasksOutcome()
     if yardstick.tasks is not None:
-        metrics += run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
+        tasks = run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
+        metrics += tasks.metrics
     if yardstick.judge_inputs is None and spec.judge and yardstick.baseline is not None:
         metrics += judge_metrics(
             win_rate(
@@ -115,6 +118,7 @@ def evaluate_checkpoint(
         metrics=(*metrics, *judging),
         scores={name: values.tolist() for name, values in scores.items()},
         rows=tuple(rows),
+        tasks=tasks,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether logits are the output embedding of the last hidden state and no more, found by comparison."""
+"""What stands between the last hidden state and the logits besides the output embedding, found by comparison."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.compat import attentions_of
+from bench.models.eval_mode import evaluating
 from bench.utils.event_log import log_event
 
 if TYPE_CHECKING:
@@ -24,16 +25,22 @@ EQUAL = 1e-4
 OPTIONAL = ("use_cache", "logits_to_keep")
 """Arguments that change nothing but speed, left out where a model does not take them."""
 _configs: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
-_known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-_by_architecture: dict[str, bool] = {}
+_known: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
+_by_architecture: dict[str, float | None] = {}
 
 
 def is_plain(causal: PreTrainedModel) -> bool:
-    """Return whether a model's logits are its output embedding of its backbone's last hidden state, and no more.
+    """Return whether a model's logits are its output embedding of its backbone's last hidden state, and no more."""
+    return head_factor(causal) == 1.0
+
+
+def head_factor(causal: PreTrainedModel) -> float | None:
+    """Return the factor by which logits are the output embedding of the last hidden state; None: they are more.
 
     Tried once for each architecture: the backbone alone must give the states that the logits are made of, and from
-    states of every size that are put in its place the model must make the logits that its output embedding makes. So
-    whatever stands between (a soft cap, a factor, a dense layer with a norm) is noticed, under whatever name.
+    states of every size that are put in its place the model must make the logits that its output embedding makes, up
+    to one factor (Cohere, Granite). So whatever stands between (a soft cap, a dense layer with a norm) is noticed,
+    under whatever name.
     """
     if causal in _known:
         return _known[causal]
@@ -89,26 +96,21 @@ def _arguments(forward: Callable[..., object]) -> frozenset[str]:
 
 
 @torch.no_grad()
-def _tried(causal: PreTrainedModel) -> bool:
+def _tried(causal: PreTrainedModel) -> float | None:
     head, backbone = causal.get_output_embeddings(), getattr(causal, causal.base_model_prefix, None)
     if not isinstance(head, nn.Module) or not isinstance(backbone, nn.Module) or backbone is causal:
-        return False
-    training = [(module, module.training) for module in causal.modules()]
-    causal.eval()
-    try:
-        problem = _difference(causal, backbone, head)
-    except Exception as error:  # a model may refuse in any way that it likes
-        problem = f"{type(error).__name__}: {error}"[:300]
-    finally:
-        for module, was in training:
-            module.training = was
-    if problem is not None:
-        log_event("logits_by_own_forward", {"model": type(causal).__name__, "because": problem})
-    return problem is None
+        return None
+    with evaluating(causal):
+        try:
+            return _factor(causal, backbone, head)
+        except Exception as error:  # a model may refuse in any way that it likes
+            problem = f"{type(error).__name__}: {error}"[:300]
+    log_event("logits_by_own_forward", {"model": type(causal).__name__, "because": problem})
+    return None
 
 
-def _difference(causal: PreTrainedModel, backbone: nn.Module, head: nn.Module) -> str | None:
-    """Return how a model's logits differ from its output embedding of its backbone's states; None: not at all."""
+def _factor(causal: PreTrainedModel, backbone: nn.Module, head: nn.Module) -> float:
+    """Return the factor of the logits. Raises ValueError where there is no such factor."""
     weight = head.weight
     assert isinstance(weight, Tensor)
     generator = torch.Generator().manual_seed(0)
@@ -120,8 +122,6 @@ def _difference(causal: PreTrainedModel, backbone: nn.Module, head: nn.Module) -
     finally:
         hook.remove()
     states = states_in(call(backbone, ids, {}, use_cache=False))
-    if not _equal(head(states), logits):
-        return "its logits are not its output embedding of its backbone's states"
     # Along rows of the weight, so that some logit is as large as wanted.
     rows = torch.randint(0, len(weight), (len(SIZES),), generator=generator).to(weight.device)
     tried = weight[rows] + torch.randn(states.shape[1:], generator=generator).to(weight) * weight.std()
@@ -130,7 +130,23 @@ def _difference(causal: PreTrainedModel, backbone: nn.Module, head: nn.Module) -
     made = (
         _after_backbone(causal, backbone, ids, tried, within[-1]) if within else _after_head(causal, head, ids, tried)
     )
-    return None if _equal(head(tried), made) else "something stands between its states and its logits"
+    plain = head(tried).float()
+    factor = _stated((made.float() * plain).sum() / (plain * plain).sum(), causal)
+    if not _equal(factor * head(states), logits):
+        raise ValueError("its logits are not its output embedding of its backbone's states")
+    if not _equal(factor * head(tried), made):
+        raise ValueError("something stands between its states and its logits")
+    return factor
+
+
+def _stated(measured: Tensor, causal: PreTrainedModel) -> float:
+    """Return one or a factor that the configuration states, to its last digit, where that was measured."""
+    config = causal.config.get_text_config(decoder=True)
+    numbers = [value for value in config.to_dict().values() if isinstance(value, int | float) and value]
+    for value in (1.0, *(each for number in numbers for each in (float(number), 1 / number))):
+        if abs(value - float(measured)) <= EQUAL * abs(value):
+            return value
+    return float(measured)
 
 
 def _after_backbone(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from bench.core.assets import SUITES
 from bench.data.embedded_ids import refuse_beyond
 from bench.errors import UsageError
-from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Verdict, Window
 from bench.evaluate.sampling import context_length
 from bench.models.embedding_rows import embedded
 
@@ -69,8 +70,13 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
             scores.append(_score_one(model, ids))
         return np.array(scores)
 
+    def taken(pair: AnswerPair) -> int:
+        sides = ((pair.instruction, answer) for answer in (pair.first, pair.second))
+        return max(_input_ids(tokenizer, text, *side, templated=templated).shape[1] for side in sides)
+
     identity = "\0".join(("reward", model_identity(folder), "" if templated else text, str(soft)))
-    return scored_judge(name or folder.name, score, identity=identity, soft=soft)
+    judge = scored_judge(name or folder.name, score, identity=identity, soft=soft)
+    return replace(judge, window=Window(context=context_length(model), tokens=taken, answers=1))
 
 
 def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) -> Judge:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ from bench.models.compat import plain_model
 from bench.models.context import vocabulary_size
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
+BY_THE_LONGEST = ("longrope", "dynamic")
+"""Rotary embeddings whose frequencies depend on the longest row."""
 TOLERANCE = 1e-4
 """Largest difference in a state, relative to the largest state, between a branching row and plain ones."""
 
@@ -136,3 +139,16 @@ def reads_branches(model: PreTrainedModel) -> bool:
         if not bool((states - alone).abs().max() <= TOLERANCE * alone.abs().max()):
             return False
     return True
+
+
+def longest_alike(config: PretrainedConfig) -> float:
+    """Return the tokens up to which a text's positions do not depend on longer texts beside it; ∞ where they never do.
+
+    Some rotary embeddings (LongRoPE, dynamic NTK) read all rows of a batch by the longest one's frequencies.
+    """
+    text = config.get_text_config(decoder=True)
+    parameters = getattr(text, "rope_parameters", None) or {}
+    layers = [parameters, *(each for each in parameters.values() if isinstance(each, Mapping))]
+    changing = [each for each in layers if each.get("rope_type") in BY_THE_LONGEST]
+    context = getattr(text, "max_position_embeddings", None) or math.inf
+    return min((each.get("original_max_position_embeddings") or context for each in changing), default=math.inf)
