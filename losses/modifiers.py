@@ -183,9 +183,26 @@ def smooth(inner: Inner, batch: Pairs, *, epsilon: float) -> Float[Tensor, " exa
 def wpo(inner: Inner, batch: Pairs) -> Float[Tensor, " examples"]:
     """Weigh each pair by how likely the policy is to write its completions, so that old data count as on-policy ones.
 
-    Differs from: open-instruct, which multiplies shapes that do not fit and lets a gradient into the weights.
+    Equation 2 of the paper; trl does the same.
+
+    Differs from: the authors' code, which has no weight above 1 (``wpo_clamped``); open-instruct, which multiplies
+    shapes that do not fit and lets a gradient into the weights.
     """
     return _likeliness(batch.chosen) * _likeliness(batch.rejected) * inner(batch)
+
+
+@modifier(
+    params={},
+    requires=Requires.TOKENS | Requires.COLLISION,
+    refuses=lambda objective: _pairs_only(objective) or _separable(objective),
+    paper="arXiv 2406.11827, WPO: Enhancing RLHF with Weighted Preference Optimization",
+    checked_against="authors' code",
+    equation="sg[min(1, w_w w_l)] ℓ, w = exp(mean_t(log π(y_t) - log Σ_v π(v)²))",
+    version=1,
+)
+def wpo_clamped(inner: Inner, batch: Pairs) -> Float[Tensor, " examples"]:
+    """Weigh pairs as wpo, at most by 1: no pair counts more than an on-policy one. The authors' code does so."""
+    return (_likeliness(batch.chosen) * _likeliness(batch.rejected)).clamp(max=1) * inner(batch)
 
 
 def _likeliness(side: Completion) -> Float[Tensor, " examples"]:
@@ -307,5 +324,8 @@ def alpha_divergence(inner: Inner, batch: Pairs, *, alpha: float) -> Float[Tenso
 
 
 MODIFIERS: Mapping[str, Modifier] = MappingProxyType(
-    {each.name: each for each in (nll, smooth, wpo, length_norm, humanline, forward_kl, js, alpha_divergence)}
+    {
+        each.name: each
+        for each in (nll, smooth, wpo, wpo_clamped, length_norm, humanline, forward_kl, js, alpha_divergence)
+    }
 )

@@ -30,7 +30,7 @@ def run_command(request: RunRequest, *, dry_run: bool) -> None:
         if request.workers != 1:
             # A process that may be forked never starts OpenMP's threads: a child would wait for them for ever.
             torch.set_num_threads(1)
-        from bench.models.matmul import take_fastest_route
+        from bench.models.matmul import take_route
         from bench.runner.compare import workers_for
         from bench.runner.plan import make_plan
 
@@ -39,7 +39,7 @@ def run_command(request: RunRequest, *, dry_run: bool) -> None:
         crew = workers_for(plan)
         if crew.workers == 1:
             torch.set_num_threads(threads)
-        take_fastest_route()
+        take_route()
     if dry_run:
         from bench.runner.estimate import plan_table
 

@@ -174,14 +174,14 @@ def iterate_command(request: "IterateRequest") -> None:
     quiet_libraries()
     console = Console()
     with loading():
-        from bench.models.matmul import take_fastest_route
+        from bench.models.matmul import take_route
         from bench.runner.iterate.prepare import prepared
         from bench.utils.files import writable
 
         writable(request.run.results)
         note = partial(say, console)
         loops, judging = prepared(request, console, note=note)
-        take_fastest_route()
+        take_route()
     _tell_plan(request, loops, judging, note)
     if request.dry_run:
         return

@@ -165,7 +165,7 @@ def reproduce(
     from bench.utils.process import quiet_libraries
 
     quiet_libraries()
-    from bench.models.matmul import take_fastest_route
+    from bench.models.matmul import take_route
     from bench.runner.reproduce import RESULTS
     from bench.runner.reproduce import reproduce as run_known
 
@@ -177,7 +177,7 @@ def reproduce(
         raise UsageError(f"unknown known result {name!r}", fix=did_you_mean(name, tuple(RESULTS)))
     results = out or Path("reproduced") / name
     writable(results)
-    take_fastest_route()
+    take_route()
     known = RESULTS[name]
     with command_log(results, "reproduce", arguments=sys.argv[1:], make=True):
         run_known(known, results, console)

@@ -61,25 +61,41 @@ def longest_of(rows: Iterable[TokenRow]) -> int:
 
 
 def mismatched(rows: Sequence[EncodedSingle], *, max_length: int | None = None) -> list[EncodedSingle]:
-    """Give each prompt the completion of the next row, cyclically, whose prompt is another one (arXiv 2402.01306).
+    """Give each prompt the completion of the next row, cyclically, of another prompt and of the row's own label.
+
+    Both halves stay what they are, so the mean log-ratio estimates that over all (prompt, other completion). KTO's
+    authors (arXiv 2402.01306, HALOs) take the next row's completion whatever its label, after they shuffled single
+    completions. Here the two of a pair stand side by side, and the next row with another prompt is always a chosen one.
+    A label of which no other prompt has a completion takes the next completion of the other label.
 
     A long prompt may meet a long completion: with ``max_length``, in tokens, such a completion is cut to fit.
 
     Raises RunError where all rows share one prompt: the KL baseline would then be the own reward.
     """
-    count = len(rows)
     if len({row.group for row in rows}) < 2:
         raise RunError(
-            f"the coupled batch of {count} examples holds one prompt only; the KL baseline needs at least two prompts",
+            f"the coupled batch of {len(rows)} examples holds one prompt only; the KL baseline needs at least two "
+            "prompts",
             fix="use a larger batch (--set train.batch=…), or data with more prompts",
         )
-    other = [0] * (2 * count)  # of the rows written twice: the next place with another prompt
-    for place in range(2 * count - 2, -1, -1):
-        differs = rows[(place + 1) % count].group != rows[place % count].group
-        other[place] = place + 1 if differs else other[place + 1]
+    every = range(len(rows))
+    other = _next_of_another_prompt(rows, every)
+    for label in (True, False):
+        other |= _next_of_another_prompt(rows, [index for index in every if rows[index].desirable == label])
     mixed = []
-    for place, row in enumerate(rows):
-        ids = rows[other[place] % count].completion_ids
+    for index, row in enumerate(rows):
+        ids = rows[other[index]].completion_ids
         room = None if max_length is None else max_length - len(row.prompt_ids)
         mixed.append(replace(row, completion_ids=ids[:room]))
     return mixed
+
+
+def _next_of_another_prompt(rows: Sequence[EncodedSingle], indices: Sequence[int]) -> dict[int, int]:
+    """Return for each of some rows the next one of them, cyclically, with another prompt; empty where all share one."""
+    if len({rows[index].group for index in indices}) < 2:
+        return {}
+    other: dict[int, int] = {}
+    twice = [*indices, *indices]  # so that a row at the end meets those at the start
+    for index, following in zip(twice[-2::-1], twice[:0:-1], strict=True):
+        other[index] = following if rows[following].group != rows[index].group else other.get(following, following)
+    return other

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bench.data.collate import Padded
 from bench.models.compat import plain_model
+from bench.models.dropout import only_rows
 
 Way = Literal["packed", "padded", "padded, own head", "equal lengths", "single rows"]
 """How rows reach a model, the fastest first.
@@ -73,7 +74,8 @@ def _by_length(model: nn.Module, rows: Padded) -> Tensor:
     parts: dict[int, Tensor] = {}
     for length in lengths.unique().tolist():
         members = (lengths == length).nonzero().squeeze(1)
-        logits = _own(model, rows.ids[members, :length], rows.mask[members, : length - 1])
+        with only_rows(members, length=length):
+            logits = _own(model, rows.ids[members, :length], rows.mask[members, : length - 1])
         sizes = [counts[row] for row in members.tolist()]
         parts |= zip(members.tolist(), logits.split(sizes), strict=True)
     return torch.cat([parts[row] for row in range(len(counts))])
@@ -81,4 +83,6 @@ def _by_length(model: nn.Module, rows: Padded) -> Tensor:
 
 def _row(model: nn.Module, rows: Padded, row: int) -> Tensor:
     length = int(rows.attended[row].sum())
-    return _own(model, rows.ids[row : row + 1, :length], rows.mask[row : row + 1, : length - 1])
+    one = slice(row, row + 1)
+    with only_rows(one, length=length):
+        return _own(model, rows.ids[one, :length], rows.mask[one, : length - 1])

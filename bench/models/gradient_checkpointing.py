@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from bench.models.compat import layer_class_names, plain_model
+from bench.models.dropout import same_masks
 
 
 @contextmanager
@@ -16,20 +17,29 @@ def checkpointed(
 ) -> Iterator[None]:
     """Let each layer of a model keep its inputs only in the block (arXiv 1604.06174).
 
-    The numbers stay the same: a layer's second pass is its first one again, random numbers included. Transformers' own
-    switch does nothing outside of its training mode, which a policy is not in (dropout).
+    The numbers stay the same: a layer's second pass is its first one again, with the same dropout. Transformers' own
+    switch does nothing outside of its training mode, which a policy is not in.
 
     Args:
         within: gives the context that a layer's second pass is to run in, that of its first one.
     """
     layers = layers_of(causal)
+
+    def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
+        masks = same_masks()  # of the rows that are in the layer now
+
+        @contextmanager
+        def again() -> Iterator[None]:
+            with within(), masks():
+                yield
+
+        return nullcontext(), again()
+
     before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         # A layer's own ``forward`` and not its call: hooks of those who shard it see one pass, and FSDP2 has its
         # weights gathered when the second one comes.
-        layer.forward = partial(
-            checkpoint, layer.forward, use_reentrant=False, context_fn=lambda: (nullcontext(), within())
-        )
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=contexts)
     try:
         yield
     finally:

@@ -204,6 +204,8 @@ def with_lora(model: "PreTrainedModel", lora: LoraSpec, *, seed: int) -> "PreTra
     import torch
     from peft import LoraConfig, get_peft_model
 
+    from bench.models.dropout import drop_by_row
+
     torch.manual_seed(seed)
     others = _linear_by_name_alone(model)
     config = LoraConfig(
@@ -214,7 +216,9 @@ def with_lora(model: "PreTrainedModel", lora: LoraSpec, *, seed: int) -> "PreTra
         exclude_modules=others or None,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    drop_by_row(adapted)
+    return adapted
 
 
 def _linear_by_name_alone(model: "PreTrainedModel") -> list[str]:

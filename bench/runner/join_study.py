@@ -41,7 +41,7 @@ def join_command(own: RunRequest, *, most: int | None, idle: float | None) -> No
         # Of this process workers may be forked: see ``bench.cli.execute``.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        from bench.models.matmul import take_fastest_route
+        from bench.models.matmul import take_route
         from bench.runner.compare import plan_units, workers_for
         from bench.runner.plan import make_plan
         from bench.runner.scheduler import Limits
@@ -64,7 +64,7 @@ def join_command(own: RunRequest, *, most: int | None, idle: float | None) -> No
         crew = workers_for(plan)
         if crew.workers == 1:
             torch.set_num_threads(threads)
-        take_fastest_route()
+        take_route()
         with (
             command_log(results, "worker", arguments=sys.argv[1:], make=True),
             Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress,

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.core.record import START
 from bench.core.specs import KEY_LENGTH, EvaluationSpec, RunSpec, without_sources
 from bench.runner.workspace import Workspace
-from bench.train.loop import VERSION
+from bench.train.loop import VERSION, version_of
 from losses import Objective
 from sweeps.protocol import TuningProtocol
 
@@ -41,6 +41,7 @@ def run_spec(
     """
     return start_spec(workspace).model_copy(
         update={
+            "version": version_of(workspace.train),
             "objective": objective.name,
             "objective_version": objective.version,
             "objective_content": _own_content(objective),

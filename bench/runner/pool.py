@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from bench.errors import RunError, UsageError
-from bench.models.matmul import current_route
 from bench.runner.messages import Advance, Failure, Message, Note, Opened, Span
 from bench.runner.plan import Plan
 from bench.runner.reference import open_rows
@@ -69,7 +68,6 @@ def run_pool(
         plan=plan if method == "fork" else None,
         request=plan.request,
         crew=crew,
-        route=current_route(),
         retry=retry,
         parent=os.getpid(),
     )

@@ -35,7 +35,6 @@ class Order:
     plan: Plan | None
     request: RunRequest
     crew: Workers
-    route: str
     retry: Retry | None
     parent: int
     limits: Limits = NO_LIMITS
@@ -98,7 +97,7 @@ def _plan(order: Order) -> Plan:
     if order.plan is not None:
         return order.plan
     quiet_libraries()
-    take_route(order.route)
+    take_route()
     return make_plan(order.request)
 
 

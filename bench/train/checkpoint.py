@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,9 +18,10 @@ from bench.utils.event_log import log_event
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """Trainable weights, AdamW's moments, the moving reference, each rank's random state, and the progress so far.
+    """Trainable weights, AdamW's moments, the moving reference, and the progress so far.
 
-    Tensors are whole, whoever held which part of them: any number of ranks can go on from them, sharded or not.
+    Tensors are whole, whoever held which part of them: any number of ranks can go on from them, sharded or not. There
+    is no random state: all that is drawn is a function of seed and step. States of older versions have one, unread.
     """
 
     tensors: dict[str, Tensor]
@@ -44,7 +43,7 @@ class TrainState:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
         if reference is not None:
             tensors |= {f"reference.{name}": p for name, p in sharding.named_weights(reference)}
-        return cls(tensors=sharding.gathered(tensors) | _random_states(), progress=progress)
+        return cls(tensors=sharding.gathered(tensors), progress=progress)
 
     @torch.no_grad()
     def restore(self, policy: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None) -> None:
@@ -63,23 +62,6 @@ class TrainState:
                 _, index, name = key.split(".", 2)
                 moments.setdefault(int(index), {})[name] = value
         sharding.put_moments(optimizer, [p for _, p in weights if p.requires_grad], moments)
-        _set_random_state(self.tensors)
-
-
-def _random_states() -> dict[str, Tensor]:
-    """The state of each rank's generators: with dropout they have drawn different numbers."""
-    own = {"rng": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        own["cuda"] = torch.cuda.get_rng_state()
-    return {f"{name}.{rank}": value for rank, each in enumerate(gather_object([own])) for name, value in each.items()}
-
-
-def _set_random_state(tensors: dict[str, Tensor]) -> None:
-    saved = sum(key.startswith("rng.") for key in tensors)
-    source = PartialState().process_index % saved
-    torch.set_rng_state(tensors[f"rng.{source}"])
-    if torch.cuda.is_available() and f"cuda.{source}" in tensors:
-        torch.cuda.set_rng_state(tensors[f"cuda.{source}"])
 
 
 def save_state(folder: Path, state: TrainState) -> None:

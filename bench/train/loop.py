@@ -14,7 +14,11 @@ from accelerate import Accelerator
 from bench.core.specs import Execution, RunSpec, TrainSpec
 from bench.data.collate import longest_of
 from bench.data.tokens import Encoded
+from bench.errors import RunError
+from bench.models.dropout import dropout_of
 from bench.models.logprobs import CompletionLogProbs
+from bench.models.matmul import current_route
+from bench.models.packed.kernels import kernels
 from bench.models.reference_cache import ReferenceLogProbs
 from bench.train import objective_batch
 from bench.train.checkpoint import TrainState, load_state, save_state
@@ -27,7 +31,14 @@ from bench.train.step import StepResult, optimiser_step
 from losses import ReferenceSchedule, Requires, get
 
 VERSION = 1
+WITH_DROPOUT = 2
+"""Version of runs with dropout, whose masks were drawn by a generator in version 1."""
 logger = logging.getLogger(__name__)
+
+
+def version_of(train: TrainSpec) -> int:
+    """Return the version of a training; a change to any number raises it, for the runs that have another number."""
+    return WITH_DROPOUT if train.lora is not None and train.lora.dropout > 0 else VERSION
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,8 +79,13 @@ def train(
         state: folder of the state for resuming.
 
     Raises:
-        RunError: policy and reference differ at step 0, or the reference lacks a row.
+        RunError: policy and reference differ at step 0, the reference lacks a row, or the spec is of another version.
     """
+    if spec.version != version_of(spec.train):
+        raise RunError(
+            f"the run is of version {spec.version} of the training; this program's is {version_of(spec.train)}",
+            fix="start it with `bench run` of this version",
+        )
     run = _prepare(model, spec=spec, data=data, reference=reference, execution=execution, accelerator=accelerator)
     _restore(run, state)
     progress, steps = run.progress, spec.train.steps
@@ -150,7 +166,12 @@ def _prepare(
     policy, optimizer = share(scored, train=spec.train, sharing=sharing, accelerator=accelerator)
     if moving is not None:
         moving = shard(moving, accelerator) if sharing == "fsdp2" else moving.to(accelerator.device)
-    progress = Progress(world_size=accelerator.num_processes, layout=scored.layout, sharing=sharing)
+    progress = Progress(
+        world_size=accelerator.num_processes,
+        layout=scored.layout,
+        sharing=sharing,
+        arithmetic=_arithmetic() if accelerator.device.type == "cpu" else {},
+    )
     return _Run(
         context=context,
         schedule=schedule,
@@ -175,11 +196,37 @@ def _restore(run: _Run, state: Path) -> None:
     """Go on from the newest saved state, if there is one."""
     here, accelerator = run.progress, run.context.accelerator
     if (saved := load_state(state)) is not None:
-        run.progress = replace(saved.progress, world_size=here.world_size, layout=here.layout, sharing=here.sharing)
+        _warn_of_other_arithmetic(saved.progress, here)
+        run.progress = replace(
+            saved.progress,
+            world_size=here.world_size,
+            layout=here.layout,
+            sharing=here.sharing,
+            arithmetic=here.arithmetic,
+        )
         saved.restore(accelerator.unwrap_model(run.policy), run.optimizer, run.moving)
     check_alike(accelerator, run.progress.steps)
     steps = run.context.spec.train.steps
     run.moved = any(run.schedule.weight_after(done, steps) > 0 for done in range(1, run.progress.steps + 1))
+
+
+def _arithmetic() -> dict[str, str]:
+    """Return what decides the last digits on this CPU, besides the number of ranks."""
+    return {
+        "products": current_route(),
+        "kernels": "torch" if kernels() is None else "C",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _warn_of_other_arithmetic(before: Progress, here: Progress) -> None:
+    """Say that a run goes on with other last digits than it would have had; with other ranks it is meant to."""
+    if (before.world_size, before.sharing) != (here.world_size, here.sharing):
+        return
+    known = {name: value for name, value in before.arithmetic.items() if here.arithmetic.get(name, value) != value}
+    if known:
+        changes = ", ".join(f"{name} {value}, now {here.arithmetic[name]}" for name, value in sorted(known.items()))
+        logger.warning("the run goes on with other last digits than an uninterrupted one would have: %s", changes)
 
 
 def _start_step(run: _Run, step: int) -> float:
@@ -202,17 +249,18 @@ def _step(run: _Run, step: int, *, watch: bool) -> StepResult:
         source = objective_batch.cached_source(run.reference)
         if run.moving is not None and (run.moved or run.needs_vocabulary):
             source = objective_batch.live_source(run.moving, vocabulary=run.needs_vocabulary)
-    return optimiser_step(
-        run.policy,
-        run.optimizer,
-        step_units(run.units, run.stages, run.schedule, spec=spec, step=step),
-        context=replace(context, objective=context.objective.at(step + 1, spec.train.steps)),
-        source=source,
-        state=run.progress.objective_state,
-        # The first loss is known beforehand only where the policy starts as its own reference.
-        check_parity=step == 0 and spec.reference is None,
-        watch=watch,
-    )
+    with dropout_of(seed=spec.seed, step=step):
+        return optimiser_step(
+            run.policy,
+            run.optimizer,
+            step_units(run.units, run.stages, run.schedule, spec=spec, step=step),
+            context=replace(context, objective=context.objective.at(step + 1, spec.train.steps)),
+            source=source,
+            state=run.progress.objective_state,
+            # The first loss is known beforehand only where the policy starts as its own reference.
+            check_parity=step == 0 and spec.reference is None,
+            watch=watch,
+        )
 
 
 def _count(run: _Run, result: StepResult) -> None:

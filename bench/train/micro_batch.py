@@ -21,6 +21,7 @@ from torch import Tensor
 from bench.core.specs import Execution, RunSpec
 from bench.data.collate import TokenRow
 from bench.data.tokens import pairs_in, singles_in
+from bench.models.dropout import row_masks
 from bench.models.logprobs import CompletionLogProbs, ReferenceScores, lay, spread
 from bench.models.packed.forward import chunk_tokens
 from bench.models.packed.head import Scores, Slopes
@@ -136,13 +137,15 @@ def chunked_loss(
             sums.add_(sums_of(context.objective, batch, losses.detach(), tokens=0, watched=watched))
             return total.detach(), Slopes(slopes[0], None if kl is None else slopes[1])
 
-        total = policy(
-            laid,
-            fused=([(token_ends[first], token_ends[last]) for first, last in row_spans], loss_of_chunk),
-            collision=Requires.COLLISION in requires,
-            reference_logits=reference.logits if reference is not None and Requires.VOCAB_KL in requires else None,
-            watch=watch,
-        )
+        spans = [(token_ends[first], token_ends[last]) for first, last in row_spans]
+        with row_masks(laid):
+            total = policy(
+                laid,
+                fused=(spans, loss_of_chunk),
+                collision=Requires.COLLISION in requires,
+                reference_logits=reference.logits if reference is not None and Requires.VOCAB_KL in requires else None,
+                watch=watch,
+            )
     sums[SUMS.index("tokens")] = laid.seen
     return total, sums
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bench.data.collate import TokenRow
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
+from bench.models.dropout import row_masks
 from bench.models.logprobs import CompletionLogProbs, Laid, ReferenceScores, lay
 from bench.models.reference_cache import ReferenceLogProbs
 from bench.models.token_stats import Confidence
@@ -72,12 +73,13 @@ def score_rows(
     """Score all rows as one ``Completion``; with ``watch`` also measure how sure the policy is of their tokens."""
     laid = lay(policy, rows, pad_id=pad_id)
     frozen = None if reference is None else reference(rows, laid)
-    scores = policy(
-        laid,
-        collision=Requires.COLLISION in requires,
-        reference_logits=frozen.logits if frozen is not None and Requires.VOCAB_KL in requires else None,
-        watch=watch,
-    )
+    with row_masks(laid):
+        scores = policy(
+            laid,
+            collision=Requires.COLLISION in requires,
+            reference_logits=frozen.logits if frozen is not None and Requires.VOCAB_KL in requires else None,
+            watch=watch,
+        )
     completion = Completion(
         policy_logps=scores.logps,
         reference_logps=None if frozen is None else frozen.logps,

@@ -16,7 +16,8 @@ class Progress:
 
     ``tokens`` went through the policy with a gradient; ``forward_tokens`` adds the KL baseline's and a live
     reference's passes. ``curves`` has one list a name and one entry a logged step. ``objective_state`` holds the
-    running quantities of objectives that have them; ``layout`` says how rows were laid out, and why if padded.
+    running quantities of objectives that have them; ``layout`` says how rows were laid out, and why if padded;
+    ``arithmetic`` names what decides the last digits on a CPU (route of products, kernels, threads).
     """
 
     status: str = "completed"
@@ -29,6 +30,7 @@ class Progress:
     world_size: int = 1
     layout: str = "padded"
     sharing: str = "alone"
+    arithmetic: dict[str, str] = field(default_factory=dict)
     curves: dict[str, list[float | None]] = field(default_factory=lambda: {name: [] for name in CURVES})
     objective_state: dict[str, float] | None = None
 

@@ -35,27 +35,34 @@ NCA_PARAMS = {
     ),
 }
 
+RRHF_PAPER = "arXiv 2304.05302, RRHF: Rank Responses to Align Language Models with Human Feedback without tears"
+RRHF_PARAMS = {
+    "lam": Param(
+        default=1.0,
+        space=Log(0.1, 10),
+        symbol="λ",
+        unit="1",
+        meaning="weight of the NLL: as it grows, imitating the best completion counts more",
+        low=0,
+        high=1000,
+    )
+}
+
 
 @objective(
-    params={
-        "lam": Param(
-            default=1.0,
-            space=Log(0.1, 10),
-            symbol="λ",
-            unit="1",
-            meaning="weight of the NLL: as it grows, imitating the best completion counts more",
-            low=0,
-            high=1000,
-        )
-    },
+    params=RRHF_PARAMS,
     batch=Ranked,
     requires=Requires.NOTHING,
     reward="mean_policy",
     aggregation="mean",
-    paper="arXiv 2304.05302, RRHF: Rank Responses to Align Language Models with Human Feedback without tears",
-    checked_against="secondary",
+    paper=RRHF_PAPER,
+    checked_against="authors' code",
     equation="Σ over score_i < score_j of [s̄_i - s̄_j]+, - λ s̄_best",
     optimum="s̄_best → 0 and all averages in the order of the scores; the loss falls to 0",
+    differs=(
+        "the paper's NLL is a sum over tokens, here an average as in the ranking; the paper's: rrhf_sum",
+        "the authors' code divides the NLL by the padded width of the batch, and weighs the ranking by 100",
+    ),
     version=1,
 )
 def rrhf(ranked: Ranked, *, lam: float) -> Float[Tensor, " examples"]:
@@ -66,11 +73,46 @@ def rrhf(ranked: Ranked, *, lam: float) -> Float[Tensor, " examples"]:
     Parameters:
         lam: λ, pure number. As it grows, imitating the best completion counts more against the order of the others.
     """
+    return _misplaced(ranked) - lam * _of_best(ranked, ranked.completion.mean_policy)
+
+
+@objective(
+    params=RRHF_PARAMS,
+    batch=Ranked,
+    requires=Requires.NOTHING,
+    reward="mean_policy",
+    aggregation="mean",
+    paper=RRHF_PAPER,
+    checked_against="paper",
+    equation="Σ over score_i < score_j of [s̄_i - s̄_j]+, - λ s_best",
+    optimum="s_best → 0 and all averages in the order of the scores; the loss falls to 0",
+    reduces_to=("completions of one token: rrhf",),
+    differs=("the authors' code divides the NLL by the padded width of the batch, and weighs the ranking by 100",),
+    version=1,
+)
+def rrhf_sum(ranked: Ranked, *, lam: float) -> Float[Tensor, " examples"]:
+    """RRHF with the NLL of the best completion summed over its tokens, as in the paper.
+
+    The ranking compares averages. At the same λ the NLL then weighs more than in rrhf,
+    as many times as the best one has tokens.
+
+    Parameters:
+        lam: λ, pure number. As it grows, imitating the best completion counts more; the paper's is 1.
+    """
+    return _misplaced(ranked) - lam * _of_best(ranked, ranked.completion.policy)
+
+
+def _misplaced(ranked: Ranked) -> Float[Tensor, " examples"]:
+    """Return how far the averages are out of the order of the scores, summed over pairs of completions."""
     average = ranked.by_prompt(ranked.completion.mean_policy)
     worse = ranked.scores[:, :, None] < ranked.scores[:, None, :]
     excess = (average[:, :, None] - average[:, None, :]).relu()
-    best = average.gather(1, ranked.scores.argmax(dim=1, keepdim=True)).squeeze(1)
-    return torch.where(worse, excess, 0.0).sum(dim=(1, 2)) - lam * best
+    return torch.where(worse, excess, 0.0).sum(dim=(1, 2))
+
+
+def _of_best(ranked: Ranked, values: Tensor) -> Float[Tensor, " examples"]:
+    """Return each prompt's value, of one a completion, at its best completion."""
+    return ranked.by_prompt(values).gather(1, ranked.scores.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
 @objective(

@@ -17,6 +17,7 @@ RATE = 0.9
 LEAST_BETA = 1e-3
 LEAST_STD = 1e-6
 NEAR = 1e-3
+WHOLE = 1e-9
 LEAST_ENTROPY = 1e-6
 
 
@@ -100,7 +101,7 @@ def dr_dpo(pairs: Pairs, *, beta: float, beta_prime: float) -> Float[Tensor, " e
     checked_against="authors' code",
     equation=(
         "kept: -(N/k) log σ(b Δ), b = sg[max(0.001, β (1 + a (mean Δ of the kept - M)))]; others: 0; "
-        "M = running mean of Δ; kept = the k = keep·N of N pairs with Δ nearest M"
+        "M = running mean of Δ; kept = the k = ⌊keep·N⌋ of N pairs with Δ nearest M"
     ),
     optimum="no finite optimum: Δ → ∞",
     reduces_to=("alpha = 0, keep = 1, beta >= 0.001: dpo",),
@@ -109,7 +110,7 @@ def dr_dpo(pairs: Pairs, *, beta: float, beta_prime: float) -> Float[Tensor, " e
         "kept, so that a run can be repeated",
     ),
     init=lambda: {"gap_mean": 0.0},
-    version=1,
+    version=2,
 )
 def beta_dpo(
     pairs: Pairs, state: State, *, beta: float, alpha: float, keep: float
@@ -123,14 +124,16 @@ def beta_dpo(
     Parameters:
         beta: β, 1/nat, where b starts; the space is that of sums.
         alpha: a, 1/nat. As it grows b follows the gap of the batch more; 0 leaves it at β.
-        keep: 1 - ρ, a share of the pairs; k is the nearest whole number, 1 at least. As it grows fewer are left out.
+        keep: 1 - ρ, a share of the pairs; k is rounded down, 1 at least. As it grows fewer are left out.
     """
     gap = pairs.chosen.log_ratio - pairs.rejected.log_ratio
     seen = gap.detach()
     usual = _average(state["gap_mean"], seen.mean())
     distance = (seen - usual).abs()
     # As near as the k-th, to NEAR: where policy = reference all are equal, and the last digits must not choose.
-    kept = distance <= distance.kthvalue(max(1, round(keep * pairs.examples))).values + NEAR
+    # Rounded down, as the authors' int(); 0.29 · 100 is 29 and not 28, whatever the last bit says.
+    count = max(1, math.floor(keep * pairs.examples + WHOLE))
+    kept = distance <= distance.kthvalue(count).values + NEAR
     strength = (beta * (1 + alpha * (seen[kept].mean() - usual))).clamp(min=LEAST_BETA)
     weight = kept.to(seen.dtype) * (pairs.examples / int(kept.sum()))
     return -log_sigmoid(strength * gap) * weight, {"gap_mean": usual}
@@ -180,7 +183,7 @@ def beta_dpo(
         "AlphaPO (arXiv 2501.03884; here: alphapo) is another method",
     ),
     init=lambda: {"mean": 0.0, "std": 1.0},
-    version=1,
+    version=2,
 )
 def alpha_dpo(
     pairs: Pairs, state: State, *, beta: float, gamma_ratio: float, alpha: float
@@ -195,12 +198,13 @@ def alpha_dpo(
         gamma_ratio: γ/β, nats per token. As it grows the averages have to lie further apart.
         alpha: α, nats per token for each standard deviation of Δ̄. As it grows the margin follows Δ̄ more; 0 is simpo.
 
-    S counts as 1e-6 at least. Of a batch it is the deviation from the batch's mean with divisor N, so that one pair
-    gives 0 and not NaN.
+    S counts as 1e-6 at least. Of a batch it is the deviation from the batch's mean with divisor N - 1, as in the
+    authors' code; a batch of one pair gives 0, where theirs gives NaN.
     """
     gap = pairs.chosen.mean_policy - pairs.rejected.mean_policy
     moved = (pairs.chosen.mean_log_ratio - pairs.rejected.mean_log_ratio).detach()
-    after = {"mean": _average(state["mean"], moved.mean()), "std": _average(state["std"], moved.std(correction=0))}
+    spread = moved.std(correction=min(1, pairs.examples - 1))
+    after = {"mean": _average(state["mean"], moved.mean()), "std": _average(state["std"], spread)}
     unusual = (moved - after["mean"]) / max(after["std"], LEAST_STD)
     return -log_sigmoid(beta * (gap - gamma_ratio - alpha * unusual)), after
 

@@ -55,12 +55,14 @@ def _initial(beta: float, desirable_weight: float, undesirable_weight: float) ->
     optimum="no finite optimum: Δ → ∞ for desirable, Δ → -∞ for undesirable completions; the loss falls to 0",
     reduces_to=("kl_baseline = 0, weights of 1: apo_zero_unpaired",),
     differs=(
+        "HALOs takes the next completion whatever its label, of single completions that it shuffled; here pairs stand "
+        "side by side, and z is of the next other prompt's completion of the row's own label",
         "trl pairs mismatched completions when the data are mapped, not after shuffling, and fixes their order",
         "trl averages rank means for z; HALOs sums and counts over ranks, as is done here",
         "the kto_pair of trl up to 0.11 took z from the opposite half of the batch: another, biased loss",
     ),
     initial=_initial,
-    version=1,
+    version=2,
 )
 def kto(
     singles: Singles, *, beta: float, desirable_weight: float, undesirable_weight: float
@@ -70,8 +72,9 @@ def kto(
     z_0 of the paper is estimated as its authors do.
     At policy = reference (z = 0) the loss is λ/2 and its gradient -βλ_D/4 or +βλ_U/4 on Δ.
 
-    z is ``singles.kl_baseline``: log-ratios of completions of *other* prompts, averaged over the whole global batch,
-    clamped after the average. The clamp and the stop of the gradient are repeated here and change nothing then.
+    z is ``singles.kl_baseline``: log-ratios of completions of *other* prompts, labels as in the batch, averaged over
+    the whole global batch and clamped after that. The clamp and the stop of the gradient are repeated here and change
+    nothing then.
 
     Parameters:
         beta: β, 1/nat. As it grows the value saturates at a smaller log-ratio; the space is that of sums.

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from bench.data.collate import mismatched
 from bench.data.tokens import Encoded, EncodedPair
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs, open_reference, read_references
-from bench.train.loop import Callbacks, Progress, train
+from bench.train.loop import Callbacks, Progress, train, version_of
 from bench.train.objective_batch import pair_rows, single_rows
 from bench.train.sampler import batch_indices, batch_units
 from losses import get
@@ -55,15 +55,16 @@ def tiny_spec(
 ) -> RunSpec:
     """A run of a few steps; ``sets`` are the rows of each data set, where the data are several."""
     values = {"steps": 6, "batch": 8, "learning_rate": 1e-2, "max_length": 32} | changes
+    train = TrainSpec(**values)
     return RunSpec(
-        version=1, suite="tiny", suite_version=1,
+        version=version_of(train), suite="tiny", suite_version=1,
         data=DataSpec(
             kind="pairs", source="tiny", content="tiny", rows=24,
             sets=tuple(SetSpec(source="tiny", content=f"tiny-{n}", rows=rows) for n, rows in enumerate(sets)),
         ),
         model=ModelSpec(source="tiny", content="tiny"),
         objective=objective, objective_version=1, objective_content=None, params=get(objective).resolve(params or {}),
-        train=TrainSpec(**values), seed=seed,
+        train=train, seed=seed,
     )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
         spec: RunSpec, *, micro_batch: int = 8, data: Encoded | None = None, checkpoint_every: int = 0,
         should_stop: Callable[[], bool] = lambda: False, state: Path | None = None, model: Any = None,
         start: Any = None, ends_early: Callable[[int], bool] = lambda step: False, gradient_checkpointing: bool = False,
-        log_every: int = 1, watch_every: int = 10,
+        log_every: int = 1, watch_every: int = 10, layout: Literal["packed", "padded"] = "packed",
     ) -> tuple[Progress, Any]:  # fmt: skip
         data = data or tiny_pairs()
         start = start or tiny_model()
@@ -109,6 +110,7 @@ def run_loop(tmp_path: Path) -> Callable[..., tuple[Progress, Any]]:
                 gradient_checkpointing=gradient_checkpointing,
                 log_every=log_every,
                 watch_every=watch_every,
+                layout=layout,
             ),
             accelerator=Accelerator(cpu=True), state=state or tmp_path / "state",
             callbacks=Callbacks(should_stop=should_stop, ends_early=ends_early),

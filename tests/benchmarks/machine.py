@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.models.matmul import TOLERANCE, current_route, probe
+from bench.models.matmul import TOLERANCE, current_route, error_of
 from bench.utils.environment import peak_memory_bytes
 
 PACKAGES = ("trl", "torch", "transformers", "accelerate")
@@ -76,7 +76,7 @@ def _best(dtype: torch.dtype, seconds: float) -> float:
         return max(_rate(shape, dtype, where, seconds) for shape in GPU_SHAPES)
     before = current_route()
     routes = [before]
-    if dtype is torch.float32 and probe("bf16").error < TOLERANCE:
+    if dtype is torch.float32 and error_of("bf16") < TOLERANCE:
         routes.append("bf16")
     found = []
     try:

@@ -19,7 +19,7 @@ from bench.data.collate import mismatched
 from bench.data.tokens import EncodedPair, Ids, encoded_of, singles_in
 from bench.models.loading import load_model, model_hash
 from bench.models.logprobs import CompletionLogProbs
-from bench.models.matmul import current_route, take_fastest_route
+from bench.models.matmul import current_route, take_route
 from bench.models.reference_cache import open_reference, read_references
 from bench.train import objective_batch
 from bench.train.distributed.parallelize import share
@@ -78,7 +78,7 @@ def prepare(run: Run, *, precision: Precision, cache: Path) -> Ours:
     units = batch_units(data, objective)
     batches = [list(batch) for batch in batches_of(units)]
     before = current_route()
-    route = take_fastest_route()
+    route = take_route()
     source, seconds = None, 0.0
     if Requires.REFERENCE in objective.requires:
         rows = list(objective_batch.rows_of(run.pairs))

@@ -19,7 +19,7 @@ from bench.data.preferences import read_preferences
 from bench.data.tokens import Encoded
 from bench.models.loading import load_model, load_tokenizer
 from bench.models.logprobs import CompletionLogProbs
-from bench.models.matmul import take_fastest_route
+from bench.models.matmul import take_route
 from bench.models.reference_cache import ReferenceLogProbs, compute, open_reference, read_references
 from bench.runner.resources import Workers
 from bench.train.loop import Callbacks, train
@@ -59,7 +59,7 @@ def train_betas(
     """
     crew = crew or Workers(workers=1, threads=torch.get_num_threads())
     with loading():
-        take_fastest_route()
+        take_route()
         tokenizer = load_tokenizer(model)
         data, held_out = (
             encode(read_preferences(path), tokenizer, max_length=max_length) for path in (train_file, held_out_file)

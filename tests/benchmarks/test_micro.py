@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax, scaled_dot_product_attention
 
-from bench.models.matmul import take_fastest_route
+from bench.models.matmul import take_route
 from bench.models.packed.attention import PackedAttention
 from bench.models.packed.head import FusedLoss, Head, Scores, Slopes
 from bench.models.packed.layout import pack
@@ -27,7 +27,7 @@ HIDDEN, VOCABULARY, TOKENS, CHUNK = 128, 16384, 768, 256
 def fastest_route():
     """As ``bench`` computes; put back afterwards."""
     before = torch.backends.mkldnn.matmul.fp32_precision
-    take_fastest_route()
+    take_route()
     yield
     torch.backends.mkldnn.matmul.fp32_precision = before
 

@@ -1,5 +1,7 @@
 """Composed objectives: their grammar, what they equal, what they refuse."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +14,7 @@ from losses.objective import Requires
 from losses.schedule import ValueSchedule
 from losses.testing import check_objective
 from losses.testing.synthetic import example_batch
+from tests.losses.made import completion
 
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 NAME = st.from_regex(r"[a-z][a-z_0-9]{0,8}", fullmatch=True)
@@ -107,7 +110,7 @@ def test_a_running_quantity_survives_composition():
     [
         "dpo+nll(0.2)", "ipo+wpo", "hinge+smooth", "dpo+js", "dpo+forward_kl", "dpo+alpha_divergence",
         "kto+humanline", "dpo+humanline", "nca_pair+length_norm", "0.8*dpo+0.2*bco_pair+sft", "aot+nll",
-        "bco_pair_shift+nll", "simpo+nll", "dpo+wpo+nll(0.1)", "cdpo+length_norm", "sdpo+nll(0.1)",
+        "bco_pair_shift+nll", "simpo+nll", "dpo+wpo+nll(0.1)", "dpo+wpo_clamped", "cdpo+length_norm", "sdpo+nll(0.1)",
     ],
 )  # fmt: skip
 def test_a_composition_conforms(expression):
@@ -154,6 +157,21 @@ def test_a_schedule_moves_a_value_over_the_steps():
 def test_a_schedule_with_an_end_out_of_range_or_of_no_known_kind_is_refused(text):
     with pytest.raises(ExpressionError):
         get(text)
+
+
+def test_weights_of_the_authors_code_are_those_of_the_paper_but_at_most_one():
+    rows = [[(math.log(p), 2 * math.log(q)) for p, q in side] for side in (((0.9, 0.7), (0.2, 0.8)), ((0.5, 0.9),))]
+    side = completion(*rows, fields=("policy_logps", "log_collision"))
+    pairs = Pairs(side, side)
+    weights = get("sft+wpo")(pairs) / get("sft")(pairs)
+    expected = [0.9 * 0.2 / (0.7 * 0.8) ** 2, (0.5 / 0.81) ** 2]
+    assert weights.tolist() == pytest.approx(expected)
+    # of the first pair w_w w_l = 0.57; of one that the policy is surer of than of its average it is above 1
+    sure = completion([(math.log(0.9), 2 * math.log(0.7))], fields=("policy_logps", "log_collision"))
+    twice = Pairs(sure, sure)
+    assert (get("sft+wpo")(twice) / get("sft")(twice)).item() == pytest.approx((0.9 / 0.49) ** 2)
+    assert torch.equal(get("sft+wpo_clamped")(twice), get("sft")(twice))
+    assert torch.equal(get("sft+wpo_clamped")(pairs), get("sft+wpo")(pairs))
 
 
 def test_composition_keeps_needs_schedule_and_reward():

@@ -230,3 +230,4 @@ def test_plackett_luce_of_two_is_dpo_and_rrhf_of_two_without_imitation_repo():
     pairs = ragged_pairs()
     assert_same(get("dpo_pl")(ranked(pairs), beta=0.3), get("dpo")(pairs, beta=0.3))
     assert_same(get("rrhf")(ranked(pairs), lam=0), get("repo")(pairs, gamma=0))
+    assert_same(get("rrhf_sum")(ranked(pairs), lam=0), get("rrhf")(ranked(pairs), lam=0))

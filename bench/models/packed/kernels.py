@@ -2,9 +2,14 @@
 
 They are an accelerator and no more: every caller has the same computation in torch beside its call. The library is
 built once a machine, into ``$XDG_CACHE_HOME/lossbench``; ``LOSSBENCH_KERNELS=off`` does without.
+
+Whether they are used is a property of the machine, since they round otherwise than torch does. So a build that fails
+for a reason that may pass (a compiler that was ended or takes too long, a full disk) is an error and no reason to go on
+without: the next process would compute other digits.
 """
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
@@ -19,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.errors import RunError
 from bench.models.compat import softmax_backward
 
 logger = logging.getLogger(__name__)
@@ -31,6 +37,10 @@ ALONE = 1 << 15
 """Numbers below which one thread does the work."""
 LONGEST = 1 << 14
 """Keys of a tile: a row of scores lies on a thread's stack."""
+BUILD_SECONDS = 600
+"""Longest build; it takes some five seconds."""
+PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.EIO})
+"""Errors of the system that may be gone in the next process; a folder that cannot be written is none."""
 _NUMBER = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 ARGUMENTS = {
     "norm_forward": "ppppiif",
@@ -135,19 +145,41 @@ class Kernels:
 
 @cache
 def kernels() -> Kernels | None:
-    """Return the kernels, or None where they are unwanted, cannot be built, or do not give torch's results."""
+    """Return the kernels, or None where they are unwanted, cannot be built, or do not give torch's results.
+
+    Raises:
+        RunError: the build failed for a reason that may pass.
+    """
     if os.environ.get("LOSSBENCH_KERNELS", "").lower() in ("off", "0", "no", "false"):
         return None
     try:
         candidate = Kernels(ctypes.CDLL(str(_built())))
         wrong = _differing(candidate)
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
+        if _may_pass(error):
+            raise RunError(
+                f"the kernels in C could not be built: {_reason(error)}",
+                fix="run the same command again, or without them: LOSSBENCH_KERNELS=off (other last digits, slower)",
+            ) from error
         logger.info("no kernels in C: %s; torch computes everything", error)
         return None
     if wrong:
         logger.warning("the kernels in C are not used: %s differ from torch's results", ", ".join(wrong))
         return None
     return candidate
+
+
+def _may_pass(error: Exception) -> bool:
+    """Say whether a failure of the build says nothing of the next one."""
+    if isinstance(error, subprocess.CalledProcessError):
+        # The driver of the compiler reports that a signal ended one of its programs, or was ended itself.
+        return error.returncode < 0 or "signal" in (error.stderr or "")
+    return isinstance(error, subprocess.TimeoutExpired) or getattr(error, "errno", None) in PASSING
+
+
+def _reason(error: Exception) -> str:
+    stderr = getattr(error, "stderr", None)
+    return f"{error}: {stderr.strip().splitlines()[-1]}" if isinstance(stderr, str) and stderr.strip() else str(error)
 
 
 def _built() -> Path:
@@ -172,7 +204,7 @@ def _built() -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as work:
             made = Path(work) / library.name
             line = [compiler, *FLAGS, "-o", str(made), str(here / SOURCES[0]), "-lm"]
-            subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+            subprocess.run(line, capture_output=True, text=True, check=True, timeout=BUILD_SECONDS)
             made.rename(library)
     return library
 

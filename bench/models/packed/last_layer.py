@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from bench.models.dropout import only_tokens
 from bench.models.packed.layout import Layout
 
 
@@ -22,7 +23,8 @@ def only_read_tokens(backbone: nn.Module, layout: Layout) -> Iterator[None]:
     own, replaced = mlp.forward, vars(mlp).get("forward")
 
     def forward(x: Tensor) -> object:
-        output = own(x.index_select(1, layout.read))
+        with only_tokens(layout.read):
+            output = own(x.index_select(1, layout.read))
         if not isinstance(output, Tensor):  # a mixture of experts that returns more than that
             return own(x)
         return output.new_zeros(*x.shape[:-1], output.shape[-1]).index_copy(1, layout.read, output)

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.errors import RunError
-from bench.models.matmul import current_route
-from bench.train.distributed.rank import LAUNCHER, ROUTE
+from bench.train.distributed.rank import LAUNCHER
 from bench.train.distributed.torchrun import STOP_FILE, nodes_of, torchrun
 from bench.train.early_stop import EarlyStop
 from bench.train.job import Inputs, Report, TrainJob, lease, run_job, write_job
@@ -63,7 +62,7 @@ def _start(job: TrainJob, *, report: Report, should_stop: Callable[[], bool]) ->
     several = nodes_of(os.environ) > 1
     # A process of this node is none of another's: ranks there would take it for gone.
     launcher = {} if several else {LAUNCHER: str(os.getpid())}
-    environment = {**os.environ, **grace, **launcher, ROUTE: current_route()}
+    environment = {**os.environ, **grace, **launcher}
     stopped = False
     with (
         (work / "ranks.log").open("w", encoding="utf-8") as log,

@@ -75,10 +75,9 @@ def share(
     model: CompletionLogProbs, *, train: TrainSpec, sharing: Sharing, accelerator: Accelerator
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Prepare a policy for its ranks, with an optimiser of what is trained in it."""
+    # Dropout in the policy alone would break its parity with the reference; adapters' own (``bench.models.dropout``)
+    # goes by the pass and not by the mode.
     model.eval()
-    for name, module in model.named_modules():
-        # Dropout in the policy alone would break its parity with the reference; adapters' own is asked for.
-        module.training = "lora_dropout" in name
     if sharing == "fsdp2":
         shard(model, accelerator)
     optimizer = torch.optim.AdamW(

@@ -21,8 +21,8 @@ from bench.utils.event_log import join_log
 from bench.utils.stop_signals import ECHO_SECONDS, STOPPED, Stop, stoppable
 
 USAGE = "usage: torchrun --nproc_per_node N -m bench.train RUN_DIR"
-LAUNCHER, ROUTE = "LOSSBENCH_LAUNCHER", "LOSSBENCH_MATMUL"
-"""Environment variables: the process that started the ranks, and the route of its matrix products."""
+LAUNCHER = "LOSSBENCH_LAUNCHER"
+"""Environment variable: the process that started the ranks."""
 LOST_PEER_WORDS = ("connection closed", "connection reset", "broken pipe", "timed out", "timeout", "nccl", "gloo")
 """Words in the errors that a rank meets when another one is gone."""
 PATIENCE_SECONDS = 15.0
@@ -71,13 +71,12 @@ def lost_rank(work: Path, error: Exception) -> RunError:
 def _run(work: Path, stop: Stop) -> None:
     import torch
 
-    from bench.models.matmul import take_fastest_route, take_route
+    from bench.models.matmul import take_route
 
     job = _read(work)
     if job.finished is not None:
         return
-    route = os.environ.get(ROUTE)
-    take_fastest_route() if route is None else take_route(route)
+    take_route()
     agent, launcher = os.getppid(), int(os.environ.get(LAUNCHER, "0"))
 
     def should_stop() -> bool:

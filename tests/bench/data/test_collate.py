@@ -43,15 +43,28 @@ def test_a_batch_of_no_rows_is_refused():
 GROUPS = st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(lambda groups: len(set(groups)) > 1)
 
 
-@given(groups=GROUPS)
-def test_a_mismatched_completion_is_the_next_one_of_another_prompt(groups):
-    rows = [single(group, completion=(place,), desirable=place % 2 == 0) for place, group in enumerate(groups)]
+ROWS = st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=30).filter(
+    lambda rows: len({group for group, _ in rows}) > 1
+)
+
+
+@given(drawn=ROWS)
+def test_a_mismatched_completion_is_the_next_one_of_another_prompt_and_the_same_label_or_else_of_any(drawn):
+    rows = [single(group, completion=(place,), desirable=label) for place, (group, label) in enumerate(drawn)]
     for place, (row, found) in enumerate(zip(rows, mismatched(rows), strict=True)):
-        (source,) = found.completion_ids
-        assert groups[source] != groups[place]
-        between = [(place + step) % len(groups) for step in range(1, (source - place) % len(groups))]
-        assert all(groups[each] == groups[place] for each in between)
+        following = [(place + step) % len(rows) for step in range(1, len(rows))]
+        others = [each for each in following if rows[each].group != row.group]
+        alike = [each for each in others if rows[each].desirable == row.desirable]
+        assert found.completion_ids == ((alike or others)[0],)
         assert (found.prompt_ids, found.group, found.desirable) == (row.prompt_ids, row.group, row.desirable)
+
+
+@given(groups=GROUPS)
+def test_pairs_side_by_side_give_as_many_rejected_completions_as_chosen_ones(groups):
+    labels = [True, False] * len(groups)
+    rows = [single(groups[place // 2], completion=(place,), desirable=label) for place, label in enumerate(labels)]
+    sources = [row.completion_ids[0] for row in mismatched(rows)]
+    assert sum(labels[source] for source in sources) == len(groups)
 
 
 @pytest.mark.parametrize("groups", [[0], [3, 3], [1] * 8, []])

@@ -65,3 +65,20 @@ def test_stopped_and_resumed_equals_uninterrupted_to_the_bit(run_loop, tmp_path,
     assert whole.curves == resumed.curves
     assert whole.objective_state == resumed.objective_state
     assert (whole.tokens, whole.forward_tokens) == (resumed.tokens, resumed.forward_tokens)
+
+
+def test_a_run_that_goes_on_with_other_threads_says_that_its_last_digits_differ(run_loop, tmp_path, caplog):
+    spec, before = tiny_spec("dpo", steps=4), torch.get_num_threads()
+    try:
+        for threads, stop in ((1, 1), (1, 2), (2, None)):
+            torch.set_num_threads(threads)
+            if stop is None:
+                run_loop(spec, state=tmp_path / "state")
+                continue
+            with pytest.raises(Interrupted):
+                run_loop(spec, state=tmp_path / "state", should_stop=stop_after(1))
+            assert not caplog.records
+    finally:
+        torch.set_num_threads(before)
+    (record,) = caplog.records
+    assert record.getMessage().endswith("an uninterrupted one would have: threads 1, now 2")

@@ -20,14 +20,22 @@ def _log_sum_exp(values):
     return top + math.log(sum(math.exp(value - top) for value in values))
 
 
-def rrhf(completions, completions_ref, scores, *, lam):
+def _out_of_order(completions, scores):
     averages = [mean(logps) for logps in completions]
     ranking = 0.0
     for worse, low in zip(averages, scores, strict=True):
         for better, high in zip(averages, scores, strict=True):
             if low < high and worse > better:
                 ranking += worse - better
-    return ranking - lam * averages[scores.index(max(scores))]
+    return ranking
+
+
+def rrhf(completions, completions_ref, scores, *, lam):
+    return _out_of_order(completions, scores) - lam * mean(completions[scores.index(max(scores))])
+
+
+def rrhf_sum(completions, completions_ref, scores, *, lam):
+    return _out_of_order(completions, scores) - lam * sum(completions[scores.index(max(scores))])
 
 
 def infonca(completions, completions_ref, scores, *, beta, alpha):

@@ -21,7 +21,7 @@ def beta_dpo(batch, state, *, beta, alpha, keep):
     gaps = [_gap(pair) for pair in batch]
     usual = 0.9 * state["gap_mean"] + 0.1 * mean(gaps)
     distances = [abs(gap - usual) for gap in gaps]
-    farthest = sorted(distances)[max(1, round(keep * len(batch))) - 1]
+    farthest = sorted(distances)[max(1, math.floor(keep * len(batch) + 1e-9)) - 1]
     kept = [distance <= farthest + 1e-3 for distance in distances]
     strength = max(1e-3, beta * (1 + alpha * (mean(g for g, k in zip(gaps, kept, strict=True) if k) - usual)))
     share = len(batch) / sum(kept)
@@ -32,7 +32,7 @@ def beta_dpo(batch, state, *, beta, alpha, keep):
 def alpha_dpo(batch, state, *, beta, gamma_ratio, alpha):
     averages = [[mean(logps) for logps in pair] for pair in batch]
     gaps = [win - win_ref - lose + lose_ref for win, win_ref, lose, lose_ref in averages]
-    spread = math.sqrt(mean((gap - mean(gaps)) ** 2 for gap in gaps))
+    spread = math.sqrt(sum((gap - mean(gaps)) ** 2 for gap in gaps) / max(1, len(gaps) - 1))
     after = {"mean": 0.9 * state["mean"] + 0.1 * mean(gaps), "std": 0.9 * state["std"] + 0.1 * spread}
     losses = []
     for (chosen, _, rejected, _), gap in zip(batch, gaps, strict=True):

@@ -96,10 +96,11 @@ def _slic(params: Params, population: Population) -> Array:
     return normalise(values_of(_slic_gaps(population, delta=params["delta"], lam=params["lam"])), log_probs(population))
 
 
-def _rrhf(params: Params, population: Population) -> Array:
+def _rrhf(params: Params, population: Population, *, summed: bool = False) -> Array:
     require(population.lengths == population.lengths[0], "completions of different lengths")
-    # Divided by the common length it is slic's risk at δ = 0.
-    return normalise(values_of(_slic_gaps(population, delta=0, lam=params["lam"])), log_probs(population))
+    # Divided by the common length it is slic's risk at δ = 0; a summed NLL is that many times the average.
+    lam = params["lam"] * (int(population.lengths[0]) if summed else 1)
+    return normalise(values_of(_slic_gaps(population, delta=0, lam=lam)), log_probs(population))
 
 
 def _sft(population: Population) -> Array:
@@ -164,6 +165,10 @@ ENTRIES: Mapping[str, Known] = MappingProxyType(
         "rrhf": Known(
             "as slic with δ = 0", "rankings of two, two completions of equal length, no certain labels", "derived here",
             _rrhf,
+        ),
+        "rrhf_sum": Known(
+            "as slic with δ = 0 and n λ for λ", "rankings of two, two completions of equal length n, no certain labels",
+            "derived here", lambda params, population: _rrhf(params, population, summed=True),
         ),
         "sft": Known("π_i ∝ w_i/n_i", "any labels; each completion wins at times", "derived here",
                      lambda params, population: _sft(population)),

@@ -121,3 +121,30 @@ def test_without_kernels_a_model_is_packed_all_the_same(setting, tmp_path):
     )  # fmt: skip
     assert done.stdout.split() == ["None", "True"], done.stderr
     assert not list(tmp_path.glob("**/*.so"))
+
+
+@pytest.mark.parametrize(
+    ("build", "printed"),
+    [
+        ("kill -9 $$", "RunError"),  # as the system does where memory is short
+        ("echo 'gcc: fatal error: Killed signal terminated program cc1' >&2; exit 1", "RunError"),
+        ("echo 'error: unrecognized option' >&2; exit 1", "None"),
+    ],
+    ids=["ended", "a part of it was ended", "a compiler that cannot"],
+)
+def test_a_build_that_may_succeed_in_the_next_process_is_an_error_and_not_torch_in_this_one(build, printed, tmp_path):
+    compiler = tmp_path / "gcc"
+    compiler.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo 1.0 && exit 0\n{build}\n')
+    compiler.chmod(0o755)
+    code = (
+        "from bench.models.packed.kernels import kernels\n"
+        "try: print(kernels())\n"
+        "except Exception as error: print(type(error).__name__, error, error.fix)"
+    )
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": "."}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment,
+        cwd=module.Path(__file__).parents[4],
+    )  # fmt: skip
+    assert done.stdout.split()[0] == printed, done.stdout + done.stderr
+    assert ("LOSSBENCH_KERNELS=off" in done.stdout) == (printed == "RunError")

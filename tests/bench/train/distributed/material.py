@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.core.specs import Execution, LoraSpec, RunSpec
 from bench.data.table import write_encoded
-from bench.train.distributed.rank import ROUTE
+from bench.models.matmul import ROUTE
 from bench.train.job import TrainJob, write_job
 from tests.bench.conftest import tiny_model, tiny_pairs, tiny_reference, tiny_spec
 from tests.bench.tiny_tokenizer import tiny_tokenizer

@@ -68,6 +68,8 @@ CASES = (
     case("averaged reference", "ema_dpo"),
     case("LoRA", "dpo", lora=0.0),
     case("LoRA, moving reference", "tr_dpo", params={"every": 4.0}, lora=0.0),
+    case("LoRA with dropout", "dpo", lora=0.1),
+    case("LoRA with dropout, KL baseline", "kto", lora=0.1),
     case("padded rows", "dpo", layout="padded"),
     case("bf16", "dpo", precision="bf16"),
 )

@@ -9,7 +9,13 @@ from safetensors.torch import load_file
 from tests.bench.train.distributed.material import DDP, FSDP2, ONE, job, run_many, spec_of, trained
 from tests.bench.train.distributed.parity import CASES, DEEPSPEED_WAYS, STEPS, WAYS, differences
 
-SHAPES = ("unpaired, KL baseline", "running shift", "stages of data sets", "LoRA, moving reference")
+SHAPES = (
+    "unpaired, KL baseline",
+    "running shift",
+    "stages of data sets",
+    "LoRA, moving reference",
+    "LoRA with dropout",
+)
 FEW = [each for each in CASES if each.shape in SHAPES]
 FAST = ((None, DDP), (ONE, FSDP2))
 
@@ -42,7 +48,6 @@ def test_deepspeed_gives_the_losses_of_one_process_and_takes_over_from_others(tm
 
 @pytest.mark.slow
 def test_ranks_that_stop_and_go_on_are_those_that_did_not_to_the_bit(tmp_path):
-    # Dropout: each rank draws numbers of its own.
     spec = spec_of("tr_dpo", steps=8, params={"every": 2.0}, lora=0.3)
     kinds = (DDP, FSDP2)
     wholes = [(job(tmp_path, spec, results=f"{kind.name} whole", **kind.execution), kind) for kind in kinds]

@@ -90,6 +90,7 @@ KINKED: dict[str, tuple[Case, ...]] = {
     "repo": (two(gamma=0.5), two(gamma=1)),
     "slic": (two(delta=1, lam=0.1), two(delta=0.1, lam=0.5), two(delta=0.3, lam=5), two(delta=0.5, lam=0)),
     "rrhf": (two("equal", lam=1), two("equal", lam=0.3), two("one", lam=3), two("equal", lam=0)),
+    "rrhf_sum": (two("equal", lam=1), two("equal", lam=0.1), two("one", lam=3), two("equal", lam=0)),
 }
 """Risks with a kink at the optimum, over two completions."""
 ELSEWHERE = {"dr_dpo", "sdpo"}
