@@ -14,6 +14,7 @@ from bench.utils.console import say
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from transformers import PreTrainedTokenizerBase
 
     from bench.core.data_options import DataOptions
     from bench.data.card import Card
@@ -78,7 +79,9 @@ def describe(
     from bench.cli.data_card import check_suffix, render_card, write_cards
     from bench.data.card import shared_prompts
     from bench.data.contamination import prompts_in
+    from bench.data.encoded_splits import turns_if_templated
     from bench.data.preferences import scan
+    from bench.models.loading import load_tokenizer
     from bench.utils.redact import for_terminal
 
     options = read_options(data_format, columns, settings or ())
@@ -86,6 +89,9 @@ def describe(
         check_suffix(out)
     if max_length is not None and model is None:
         raise UsageError(f"--max-length {max_length} counts tokens, which needs a tokenizer", fix="add --model FOLDER")
+    tokenizer = None if model is None else load_tokenizer(model)
+    if tokenizer is not None:
+        options = turns_if_templated(options, tokenizer)
     questions = None if against is None else prompts_in(against)
     console = Console()
     cards: "list[Card]" = []
@@ -94,7 +100,7 @@ def describe(
         for split, part in _parts(file, options):
             name = f"{file} ({split})" if split else str(file)
             reading = scan(file, part)
-            card, lengths = _card(reading, name, model=model, max_length=max_length, questions=questions)
+            card, lengths = _card(reading, name, tokenizer=tokenizer, max_length=max_length, questions=questions)
             if against is not None and questions is not None:
                 card = replace(card, against=against.name, against_unread=questions.unread)
             cards.append(card)
@@ -176,7 +182,7 @@ def _card(
     reading: "Reading",
     name: str,
     *,
-    model: Path | None,
+    tokenizer: "PreTrainedTokenizerBase | None",
     max_length: int | None,
     questions: "EvaluationPrompts | None",
 ) -> "tuple[Card, dict[str, dict[str, tuple[int, ...]]]]":
@@ -189,11 +195,10 @@ def _card(
         position, fault = reading.faults[0]
         raise UsageError(f"{position}: {fault.problem} (no row of {reading.raw} can be read)", fix=fault.fix)
     tokens = None
-    if model is not None:
+    if tokenizer is not None:
         from bench.data.encoded_splits import token_lengths
-        from bench.models.loading import load_tokenizer
 
-        tokens = token_lengths(preferences_in(reading, source=name), load_tokenizer(model))
+        tokens = token_lengths(preferences_in(reading, source=name), tokenizer)
     overlap = None
     if questions is not None:
         overlap = contamination([user_text(row.prompt) for row in reading.rows], questions.prompts)

@@ -185,6 +185,9 @@ def _what(card: Card) -> Table:
         ("duplicates", f"{card.duplicates} rows repeat an earlier one"),
         ("contradictions", f"{card.contradictions} prompts whose answers were judged both ways"),
     ]
+    if card.template_marks.rows:
+        marks = card.template_marks
+        rows.append(("chat templates in texts", f"{marks.rows} rows: {', '.join(marks.marks)}; {marks.first}"))
     if card.margins is not None:
         rows += [("ties", f"{card.ties} pairs of equal scores"), ("reversed", f"{card.reversed_scores} pairs")]
     if card.too_long is not None:

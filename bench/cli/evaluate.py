@@ -31,6 +31,28 @@ def evaluate(
         float | None,
         typer.Option("--limit", help="Documents of each task, the first ones; below 1: a share. Example: --limit 100"),
     ] = None,
+    apply_chat_template: Annotated[
+        bool | None,
+        typer.Option(
+            "--apply-chat-template/--no-apply-chat-template",
+            help="Ask --tasks by the model's chat template; default: for a run that trained by it. "
+            "Example: --apply-chat-template",
+        ),
+    ] = None,
+    system_instruction: Annotated[
+        str | None,
+        typer.Option(
+            "--system-instruction",
+            help="Text before each task's own description. Example: --system-instruction 'Answer briefly.'",
+        ),
+    ] = None,
+    fewshot_as_multiturn: Annotated[
+        bool | None,
+        typer.Option(
+            "--fewshot-as-multiturn/--no-fewshot-as-multiturn",
+            help="Examples as turns of the chat template; default: yes. Example: --no-fewshot-as-multiturn",
+        ),
+    ] = None,
     batch_size: Annotated[
         str, typer.Option("--batch-size", help="Rows in one pass of --tasks, or auto. Example: --batch-size 16")
     ] = "auto",
@@ -105,8 +127,13 @@ def evaluate(
         ),
     ] = False,
     tokens: Annotated[
-        int, typer.Option("--tokens", min=1, help="The longest answer of a checkpoint. Example: --tokens 256")
-    ] = 512,
+        int | None,
+        typer.Option(
+            "--tokens",
+            min=1,
+            help="The longest answer of a checkpoint; default: 512; --mt-bench: 1024. Example: --tokens 256",
+        ),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -156,6 +183,9 @@ def evaluate(
             include=include,
             num_fewshot=num_fewshot,
             limit=limit,
+            apply_chat_template=apply_chat_template,
+            system_instruction=system_instruction,
+            fewshot_as_multiturn=fewshot_as_multiturn,
             batch_size=batch_size,
             data=data,
             results=results,

@@ -26,6 +26,7 @@ def evaluate_command(request: Evaluation) -> None:
 
 
 def _tasks(request: Evaluation, tasks: str) -> None:
+    from bench.evaluate.tasks.prompts import Prompting
     from bench.evaluate.tasks.score import evaluate_tasks
 
     if request.checkpoint is None:
@@ -40,6 +41,11 @@ def _tasks(request: Evaluation, tasks: str) -> None:
         out=request.out,
         data=request.data,
         results=request.results,
+        prompting=Prompting(
+            apply_chat_template=request.apply_chat_template,
+            system_instruction=request.system_instruction,
+            fewshot_as_multiturn=request.fewshot_as_multiturn,
+        ),
     )
 
 

@@ -23,7 +23,8 @@ from bench.evaluate.judges.annotate import (
     uncached,
 )
 from bench.evaluate.judges.answers import Answers, PairedAnswers, pair_answers, read_answers
-from bench.evaluate.judges.base import Cost, Judge, Verdict
+from bench.evaluate.judges.base import AnswerPair, Cost, Judge, Verdict
+from bench.evaluate.judges.checks import notes_on_answers, notes_on_length
 from bench.evaluate.judges.factory import judges_of, tell_cost
 from bench.utils.console import say
 from bench.utils.files import write_text_whole
@@ -34,6 +35,8 @@ HARDLY = 0.1
 
 TEMPERATURE = 0.7
 """Of a checkpoint's answers, where none is requested."""
+TOKENS = 512
+"""Of a checkpoint's longest answer, where no other is requested."""
 
 
 def evaluate_judges(request: Evaluation) -> None:
@@ -46,7 +49,15 @@ def evaluate_judges(request: Evaluation) -> None:
     console = Console()
     control = length_control_of(request.difficulty, request.gamed)
     judges = judges_of(request.judges)
-    pairs = _pairs(request)
+    pairs, notes = _pairs(request)
+    notes += [
+        note
+        for judge in judges
+        for each in pairs
+        for note in notes_on_length(judge, [pair for _, _, pair in _queries(judge, each, request)])
+    ]
+    for note in notes:
+        console.print(f"  {note}", highlight=False, markup=False)
     tell_cost(
         [(judge, _costs(judge, pairs, request)) for judge in judges],
         console=console,
@@ -83,7 +94,12 @@ def _judged(judge: Judge, each: PairedAnswers, request: Evaluation, *, console: 
         )
 
 
-def _pairs(request: Evaluation) -> list[PairedAnswers]:
+def _queries(judge: Judge, each: PairedAnswers, request: Evaluation) -> list[tuple[int, str, AnswerPair]]:
+    return to_ask(judge, each, both=request.both_orders, seed=request.seed)
+
+
+def _pairs(request: Evaluation) -> tuple[list[PairedAnswers], list[str]]:
+    """Return every model's answers beside the baseline's, and what to know of them."""
     if request.baseline is None:
         raise UsageError("--judge needs the baseline's answers", fix="--baseline FILE (instruction, output)")
     references = read_answers(request.baseline, questions=request.questions)
@@ -97,7 +113,9 @@ def _pairs(request: Evaluation) -> list[PairedAnswers]:
         raise UsageError("--judge needs answers to judge", fix="--outputs FILE, or a checkpoint as first argument")
     if len({one.model for one in answers}) < len(answers):
         raise UsageError("two files have answers of one model", fix='name them apart in the field "generator"')
-    return [pair_answers(one, baseline) for one in answers]
+    pairs = [pair_answers(one, baseline) for one in answers]
+    notes = [note for one, each in zip(answers, pairs, strict=True) for note in notes_on_answers(one, baseline, each)]
+    return pairs, notes
 
 
 def _of_checkpoint(request: Evaluation, baseline: Answers) -> Answers:
@@ -108,7 +126,7 @@ def _of_checkpoint(request: Evaluation, baseline: Answers) -> Answers:
         request.checkpoint,
         baseline,
         results=request.results,
-        tokens=request.tokens,
+        tokens=TOKENS if request.tokens is None else request.tokens,
         temperature=TEMPERATURE if request.temperature is None else request.temperature,
         seed=request.seed,
     )
@@ -119,7 +137,7 @@ def _of_checkpoint(request: Evaluation, baseline: Answers) -> Answers:
 def _costs(judge: Judge, pairs: Sequence[PairedAnswers], request: Evaluation) -> Cost | None:
     if judge.cost is None or judge.prompt is None:
         return None
-    wanted = [pair for each in pairs for _, _, pair in to_ask(judge, each, both=request.both_orders, seed=request.seed)]
+    wanted = [pair for each in pairs for _, _, pair in _queries(judge, each, request)]
     return judge.cost([judge.prompt(pair) for pair in uncached(judge, wanted, cache=request.verdicts)], judge.limit)
 
 
@@ -157,6 +175,12 @@ def _tell_judges(
             *(str(count[name]) for name in ("refused", "malformed", "failed")),
             f"{tokens:,}" if tokens else "–",
         )
+        hard = [verdict for verdict in verdicts if judge.soft and verdict.outcome == "judged" and verdict.mass is None]
+        if hard:
+            notes.append(
+                f"{judge.name}: {len(hard)} of {len(verdicts)} verdicts are its words, 1 or 0: the server sent no "
+                "probabilities, or no token among the likeliest carries either answer"
+            )
         masses = [verdict.mass for verdict in verdicts if verdict.mass is not None]
         if masses and sum(masses) / len(masses) < HARDLY:
             notes.append(

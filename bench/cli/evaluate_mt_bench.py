@@ -15,8 +15,10 @@ from bench.evaluate.judges.base import Cost, Judge, Verdict, stored_fields
 from bench.evaluate.judges.cache import key_of, read_verdict
 from bench.evaluate.judges.factory import judges_of, tell_cost
 from bench.evaluate.judges.mt_bench import (
+    ANSWER_TOKENS,
+    LEAST,
+    MOST,
     TEMPERATURES,
-    TOKENS,
     Dialogue,
     Question,
     grade_in,
@@ -43,11 +45,7 @@ def evaluate_mt_bench(request: Evaluation) -> None:
     if mute := [judge.name for judge in judges if judge.grade is None]:
         raise UsageError(f"{mute[0]} gives no grades in words", fix="grades need a judge of kind lm or api")
     folder, cache = request.folder, request.verdicts
-    dialogues = [one for path in request.outputs for one in read_dialogues(path)]
-    if request.checkpoint is not None:
-        dialogues.append(_of_checkpoint(request, folder=folder))
-    if not dialogues:
-        raise UsageError("--mt-bench needs answers to grade", fix="--outputs FILE, or a checkpoint as first argument")
+    dialogues = _dialogues(request, console=console)
     tell_cost(
         [(judge, _cost(judge, dialogues, cache=cache)) for judge in judges], console=console, max_cost=request.max_cost
     )
@@ -69,8 +67,41 @@ def evaluate_mt_bench(request: Evaluation) -> None:
     for name, count in Counter(row.outcome for row in graded if row.grade is None).items():
         example = next(row for row in graded if row.grade is None and row.outcome == name)
         console.print(f"  {count} × {name}, e.g. {example.text[:160]}", highlight=False, markup=False)
+    odd = [(row.question, row.grade) for row in graded if row.grade is not None and not LEAST <= row.grade <= MOST]
+    if odd:
+        console.print(
+            f"  {len(odd)} grades are off the scale of {LEAST} to {MOST}, e.g. {odd[0][1]:g} for question {odd[0][0]}; "
+            "they count, as in FastChat"
+        )
     for written in (folder / "grades.json", path):
         say(console, f"  {written}")
+
+
+def _dialogues(request: Evaluation, *, console: Console) -> list[Dialogue]:
+    """Return the answers to grade, and report which are incomplete, before anything is asked.
+
+    Raises:
+        UsageError: there are none, or two of one name.
+    """
+    dialogues = [one for path in request.outputs for one in read_dialogues(path)]
+    if request.checkpoint is not None:
+        dialogues.append(_of_checkpoint(request, folder=request.folder))
+    if not dialogues:
+        raise UsageError("--mt-bench needs answers to grade", fix="--outputs FILE, or a checkpoint as first argument")
+    names = [one.model for one in dialogues]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"answers of {twice[0]} come from two sources", fix='name them apart in the field "model_id"')
+    every = len(questions())
+    for one in dialogues:
+        if len(one.answers) < every:
+            console.print(
+                f"  {one.model}: answers {len(one.answers)} of {every} questions: its score is not one of MT-Bench",
+                highlight=False,
+                markup=False,
+            )
+        if len(one.answers) == 1:
+            console.print(f"  {one.model}: one question: its score will have no standard error", highlight=False)
+    return dialogues
 
 
 def grades_of(
@@ -83,7 +114,7 @@ def grades_of(
     with Progress(console=console, transient=True, disable=console is None or not console.is_terminal) as bar:
         task = bar.add_task(f"{judge.name} reads {dialogue.model}", total=len(turns))
         prompts = [grade_prompts(question, answers, turn=turn) for question, answers, turn in turns]
-        for number, verdict in cached_verdicts(judge.grade, f"{judge.identity} grade", prompts, cache=cache):
+        for number, verdict in cached_verdicts(judge.grade, grades_key(judge), prompts, cache=cache):
             verdicts[number] = verdict
             bar.advance(task)
     return [
@@ -121,12 +152,19 @@ def _cost(judge: Judge, dialogues: Sequence[Dialogue], *, cache: Path) -> Cost |
     if judge.cost is None:
         return None
     prompts = {
-        key_of(f"{judge.identity} grade", messages): messages
+        key_of(grades_key(judge), messages): messages
         for dialogue in dialogues
         for question, answers, turn in _turns(dialogue)
         for messages in [grade_prompts(question, answers, turn=turn)]
     }
-    return judge.cost([messages for key, messages in prompts.items() if read_verdict(cache, key) is None], TOKENS)
+    return judge.cost(
+        [messages for key, messages in prompts.items() if read_verdict(cache, key) is None], judge.grade_limit
+    )
+
+
+def grades_key(judge: Judge) -> str:
+    """Return what decides a judge's grades, by which they are kept."""
+    return f"{judge.identity} grade {judge.grade_limit}"
 
 
 def _of_checkpoint(request: Evaluation, *, folder: Path) -> Dialogue:
@@ -134,17 +172,21 @@ def _of_checkpoint(request: Evaluation, *, folder: Path) -> Dialogue:
 
     assert request.checkpoint is not None
     answers: dict[int, tuple[str, str]] = {}
+    tokens = request.tokens or ANSWER_TOKENS
     for temperature, part in _by_temperature(request.temperature).items():
         first = answer_text(
             request.checkpoint, [[question.turns[0]] for question in part], results=request.results,
-            tokens=request.tokens, temperature=temperature, seed=request.seed,
+            tokens=tokens, temperature=temperature, seed=request.seed,
         )  # fmt: skip
+        first = [answer.strip() for answer in first]  # as FastChat
         second = answer_text(
             request.checkpoint,
             [[question.turns[0], answer, question.turns[1]] for question, answer in zip(part, first, strict=True)],
-            results=request.results, tokens=request.tokens, temperature=temperature, seed=request.seed + 1,
+            results=request.results, tokens=tokens, temperature=temperature, seed=request.seed + 1,
         )  # fmt: skip
-        answers |= {question.number: turns for question, *turns in zip(part, first, second, strict=True)}  # type: ignore[misc]
+        answers |= {
+            question.number: (one, other.strip()) for question, one, other in zip(part, first, second, strict=True)
+        }
     model = name_of(request.checkpoint)
     lines = [
         json.dumps({"question_id": number, "model_id": model, "turns": answers[number]}, ensure_ascii=False)

@@ -13,6 +13,9 @@ class Evaluation:
     include: Path | None = None
     num_fewshot: int | None = None
     limit: float | None = None
+    apply_chat_template: bool | None = None
+    system_instruction: str | None = None
+    fewshot_as_multiturn: bool | None = None
     batch_size: str = "auto"
     data: Path | None = None
     results: Path = Path("results")
@@ -26,7 +29,7 @@ class Evaluation:
     questions: Path | None = None
     mt_bench: bool = False
     both_orders: bool = False
-    tokens: int = 512
+    tokens: int | None = None
     temperature: float | None = None
     seed: int = 0
     cache: Path | None = None

@@ -25,6 +25,11 @@ class Samples:
     ended: tuple[bool, ...]
 
 
+def spoken(samples: Samples) -> list[list[int]]:
+    """Return each completion's ids but for its end token, which no text shows, be it a special token or not."""
+    return [list(ids[:-1] if ended else ids) for ids, ended in zip(samples.completions, samples.ended, strict=True)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleRow:
     """One sampled completion as it is kept: ids, texts, gold reward (None: nothing scores it), KL from the reference.

@@ -157,7 +157,10 @@ class EvaluationSpec(Spec):
     """What is measured on a checkpoint, and on which split."""
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against"}
+        {
+            *("lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against", "ends"),
+            *("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "lm_eval_texts"),
+        }
     )
 
     split: Literal["validation", "test"]
@@ -174,6 +177,16 @@ class EvaluationSpec(Spec):
     lm_eval_limit: Annotated[
         float | None, Field(gt=0, description="documents of each task, the first ones; below 1: a share; none: all")
     ] = None
+    apply_chat_template: Annotated[
+        bool | None, Field(description="tasks by the model's chat template; none: in suite chat where it has one")
+    ] = None
+    system_instruction: Annotated[str | None, Field(description="text before each task's own description")] = None
+    fewshot_as_multiturn: Annotated[
+        bool | None, Field(description="examples of tasks as turns of the template; none: as lm-eval, turns")
+    ] = None
+    lm_eval_texts: Annotated[
+        int, Field(ge=1, description="version of how texts of tasks end; set where a task has texts")
+    ] = 1
     judge: Annotated[bool, Field(description="alpaca-eval against the start model's outputs")] = True
     target: Annotated[
         Literal["reward", "win_rate", "auto"],
@@ -189,6 +202,10 @@ class EvaluationSpec(Spec):
     against: Annotated[
         str | None,
         Field(description="content of the model that KL and win rate are against; none: the run's own start"),
+    ] = None
+    ends: Annotated[
+        tuple[int, ...] | None,
+        Field(description="tokens that end a sample, where they are more than the tokenizer's EOS; the model decides"),
     ] = None
 
     @field_validator("lm_eval", mode="before")

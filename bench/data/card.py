@@ -12,6 +12,7 @@ from bench.data.filters import PreferenceRow, answers, content_key, margin, plai
 from bench.data.near_duplicates import words
 from bench.data.preferences import Reading, preferences_in
 from bench.data.rows import Kind, Pair, Single, Text
+from bench.data.template_marks import TemplateMarks, count_marks
 
 LEVELS = (0, 5, 25, 50, 75, 95, 99, 100)
 """Percentiles of lengths and margins."""
@@ -52,8 +53,9 @@ class Card:
 
     ``duplicates`` are rows that say what an earlier one says; ``contradictions`` prompts of which two answers were
     preferred both ways; ``reversed_scores`` pairs whose rejected answer has the higher score; ``too_long`` rows whose
-    prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer. ``against`` names the
-    file that ``contamination`` is about, of which ``against_unread`` rows could not be read.
+    prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer. ``template_marks``:
+    of chat templates, in texts. ``against`` names the file that ``contamination`` is about, of which
+    ``against_unread`` rows could not be read.
     """
 
     source: str
@@ -80,6 +82,7 @@ class Card:
     too_long: int | None
     cut: int | None
     samples: tuple[Mapping[str, str], ...]
+    template_marks: TemplateMarks
     contamination: Contamination | None = None
     against: str | None = None
     against_unread: int = 0
@@ -150,6 +153,7 @@ def describe(
         too_long=too_long,
         cut=cut,
         samples=tuple(_sample(rows[place]) for place in _spaced(len(rows), SAMPLES)),
+        template_marks=count_marks(rows),
         contamination=contaminated,
         against=against,
         against_unread=against_unread,

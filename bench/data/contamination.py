@@ -8,9 +8,10 @@ from pathlib import Path
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.files import raw_rows
 from bench.data.hub import hub_id
+from bench.data.mapped_columns import renamed
 from bench.data.near_duplicates import normalised, words
-from bench.data.preferences import renamed, scan
-from bench.data.readers.messages import prompt_with_system, turns
+from bench.data.preferences import scan
+from bench.data.readers.messages import turns
 from bench.data.row_errors import RowError
 from bench.data.rows import Text, as_object
 from bench.errors import UsageError
@@ -119,7 +120,8 @@ def prompts_in(path: Path, options: DataOptions = AS_IT_IS) -> EvaluationPrompts
 
     Raises UsageError for a file that has neither, naming the first row without a prompt.
     """
-    read = scan(path, options)
+    # Of turns only the user's are compared, so that a system text in a column of its own is none of a prompt.
+    read = scan(path, options.model_copy(update={"form": "messages"}) if options.form == "auto" else options)
     if read.rows:
         return EvaluationPrompts(prompts=tuple(user_text(row.prompt) for row in read.rows), unread=read.faulty)
     if hub_id(path) is not None and read.faults:
@@ -149,7 +151,7 @@ def _question(raw: dict[str, object]) -> str:
         raise RowError("it has no prompt", fix=f"give one of {', '.join(_PROMPT_FIELDS)}, or --columns prompt=NAME")
     context = raw.get("input")
     below = f"\n\n{context}" if name == "instruction" and isinstance(context, str) and context.strip() else ""
-    return user_text(prompt_with_system("", value + below))
+    return value + below
 
 
 def _runs(text_words: Sequence[str], length: int) -> frozenset[tuple[str, ...]]:

@@ -1,12 +1,15 @@
 """Encoding of preferences (text, messages or ids) as token ids."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, cast
 
+from bench.data.embedded_ids import refuse_beyond
 from bench.data.preferences import Preferences
 from bench.data.rows import Message, Pair, Single, Text
 from bench.data.split import split_by_prompt
-from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
+from bench.data.template import Tokenizer, answer_ids, ended, ends_of, prompt_messages_ids, text_ids, with_bos
+from bench.data.template_tokens import refuse_template_tokens, template_tokens
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, unpair
 from bench.data.truncate import OnLong, RowIds, truncate
 from bench.errors import UsageError
@@ -22,6 +25,9 @@ __all__ = [
     "split_by_prompt",
     "unpair",
 ]
+
+
+_AS_TEXT = "; --set data.form=text trains the text as it stands"
 
 
 class PairIds(Protocol):
@@ -58,24 +64,29 @@ def encode(
     tokenizer: Tokenizer,
     *,
     max_length: int,
+    embeddings: int | None = None,
     max_prompt_length: int | None = None,
     on_long: OnLong = "truncate_completion",
 ) -> Encoded:
     """Encode every row; lengths are in tokens, ``max_length`` is of prompt and completion together.
 
     Plain text: the prompt is BOS (if the tokenizer has one) and its tokens, the completion its own tokens, encoded
-    apart from the prompt, and EOS. Messages: the chat template says both. A completion that is cut loses its EOS.
+    apart from the prompt, and EOS. Messages: the chat template says both, and a completion ends after the first end
+    token (``ends_of``). A completion that is cut loses it. ``embeddings``: how many token ids the model reads, where
+    one is known.
 
     Raises UsageError with file, row, field, length and limit for: a prompt that leaves no room for a completion, or is
     longer than ``max_prompt_length`` (prompts are never cut); with ``on_long="error"`` a row longer than
     ``max_length``; completions that are the same once encoded and cut; EOS inside a completion; two BOS; a template
-    that refuses the messages or does not separate prompt and completion.
+    that refuses the messages or does not separate prompt and completion; messages that contain its tokens already;
+    a token that the model has no embedding for.
     """
-    if tokenizer.eos_token_id is None:
-        raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
+    ends = ends_of(tokenizer)
     in_text = all(isinstance(row.prompt, str) for row in preferences.rows)
-    rows = _text_rows(preferences, tokenizer) if in_text else _dialogue_rows(preferences, tokenizer)
-    return truncate(rows, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
+    encoded = _text_rows if in_text else _dialogue_rows
+    known = _embedded(encoded(preferences, tokenizer, ends), tokenizer, embeddings)
+    cut = truncate(known, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
+    return _padded(cut, embeddings)
 
 
 def encode_ids(
@@ -84,19 +95,32 @@ def encode_ids(
     *,
     max_length: int,
     source: str,
+    embeddings: int | None = None,
     on_long: OnLong = "truncate_completion",
 ) -> Encoded:
     """Take pairs that are token ids of ``tokenizer`` already; nothing is added to them, and ``source`` names them.
 
     Raises UsageError as ``encode`` does, and for an id that the tokenizer does not have.
     """
-    return truncate(
-        _id_rows(pairs, size=len(tokenizer), source=source),
-        tokenizer,
-        max_length=max_length,
-        max_prompt_length=None,
-        on_long=on_long,
-    )
+    known = _embedded(_id_rows(pairs, size=len(tokenizer), source=source), tokenizer, embeddings)
+    cut = truncate(known, tokenizer, max_length=max_length, max_prompt_length=None, on_long=on_long)
+    return _padded(cut, embeddings)
+
+
+def _embedded(rows: Iterable[RowIds], tokenizer: Tokenizer, embeddings: int | None) -> Iterator[RowIds]:
+    """Yield the rows, known to have ids that the model reads, EOS too: sampling writes it. Raises UsageError."""
+    refuse_beyond([cast(int, tokenizer.eos_token_id)], tokenizer, embeddings, where="the tokenizer's EOS")
+    for row in rows:
+        for name, ids in {"prompt": row.prompt, **row.completions}.items():
+            refuse_beyond(ids, tokenizer, embeddings, where=f"{row.where}, field '{name}'")
+        yield row
+
+
+def _padded(encoded: Encoded, embeddings: int | None) -> Encoded:
+    """Return rows padded with an id that the model reads; it is masked, so which one does not matter."""
+    if embeddings is None or encoded.pad_id < embeddings:
+        return encoded
+    return replace(encoded, pad_id=encoded.eos_id)
 
 
 def _where(preferences: Preferences, row: Pair | Single) -> str:
@@ -123,40 +147,44 @@ def _row(row: Pair | Single, *, where: str, prompt: Ids, completions: dict[str, 
     )
 
 
-def _text_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[RowIds]:
+def _text_rows(preferences: Preferences, tokenizer: Tokenizer, ends: frozenset[int]) -> Iterator[RowIds]:
     rows = preferences.rows
     texts = [cast(str, text) for row in rows for text in (row.prompt, *_completions(row).values())]
     known = text_ids(texts, tokenizer)
     for row in rows:
         where = _where(preferences, row)
         completions = {
-            name: _ended_text(known[cast(str, text)], tokenizer, where=f"{where}, field '{name}'")
+            name: _ended_text(known[cast(str, text)], tokenizer, ends, where=f"{where}, field '{name}'")
             for name, text in _completions(row).items()
         }
         prompt = with_bos(known[cast(str, row.prompt)], tokenizer, where=where)
         yield _row(row, where=where, prompt=prompt, completions=completions)
 
 
-def _ended_text(ids: Ids, tokenizer: Tokenizer, *, where: str) -> Ids:
+def _ended_text(ids: Ids, tokenizer: Tokenizer, ends: frozenset[int], *, where: str) -> Ids:
     if not ids:
         raise UsageError(f"{where}: the tokenizer makes no token of the text", fix="remove the row")
     if ids[0] == tokenizer.bos_token_id:
         raise UsageError(
             f"{where}: the completion begins with BOS (id {ids[0]})", fix="take BOS out of the completion's text"
         )
-    return ended(ids, tokenizer, templated=False, where=where)
+    return ended(ids, tokenizer, ends=ends, templated=False, where=where)
 
 
-def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer) -> Iterator[RowIds]:
+def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer, ends: frozenset[int]) -> Iterator[RowIds]:
+    marks = template_tokens(tokenizer)
     for row in preferences.rows:
         where = _where(preferences, row)
         turns = cast(tuple[Message, ...], row.prompt)
+        for name, text in {"prompt": turns, **_completions(row)}.items():
+            messages = cast(tuple[Message, ...], text)
+            refuse_template_tokens(messages, marks, where=f"{where}, field '{name}'", fix=_AS_TEXT)
         prompt = prompt_messages_ids(turns, tokenizer, where=where)
         completions = {}
         for name, answer in _completions(row).items():
             field = f"{where}, field '{name}'"
             ids = answer_ids(turns, cast(tuple[Message, ...], answer), prompt, tokenizer, where=field)
-            completions[name] = ended(ids, tokenizer, templated=True, where=field)
+            completions[name] = ended(ids, tokenizer, ends=ends, templated=True, where=field)
         yield _row(row, where=where, prompt=prompt, completions=completions)
 
 

@@ -11,6 +11,7 @@ from bench.data.preferences import Preferences, read_preferences, subset
 from bench.data.rows import words_of
 from bench.data.sets import Split, split_sets
 from bench.data.template import Tokenizer
+from bench.data.template_marks import report_marks
 from bench.data.token_boundaries import report_boundaries
 from bench.data.tokens import Encoded, EncodedPair, Ids, encoded_of
 from bench.errors import UsageError, escape_unprintable
@@ -33,6 +34,7 @@ def encode_splits(
     tokenizer: Tokenizer,
     *,
     max_length: int,
+    embeddings: int | None = None,
     fractions: Sequence[float],
     template: str | None = None,
     note: Callable[[str], None] = lambda text: None,
@@ -44,8 +46,10 @@ def encode_splits(
     out.
 
     Args:
+        embeddings: how many token ids the model reads; None where no model is known.
         template: the chat template of the request, for messages.
-        note: gets what was left out, and what a template or the border of prompt and completion changes.
+        note: gets what was left out, what a template or the border of prompt and completion changes, and marks of other
+            templates in the texts.
 
     Raises UsageError as ``read_preferences`` and ``encode`` do, and where the parts are of different kinds.
     """
@@ -57,8 +61,10 @@ def encode_splits(
         if read.dropped:
             left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
-        encoded = encode(read, tokenizer, max_length=max_length)
+        encoded = encode(read, tokenizer, max_length=max_length, embeddings=embeddings)
         report_boundaries(read, tokenizer, note=note, template=template)
+        if options.form != "text":
+            report_marks(read, note=note)
         texts = (words_of(row.prompt) for row in read.rows)
         words.update(zip((row.prompt_ids for row in encoded.rows), texts, strict=True))
         return encoded
@@ -96,6 +102,13 @@ def _splits_of_their_own(
         elif name in own and TRAIN in own:
             encoded_by_name[name] = part(paths[0], name)
     return encoded_by_name
+
+
+def turns_if_templated(options: DataOptions, tokenizer: Tokenizer) -> DataOptions:
+    """Return the options with plain strings as turns, if the tokenizer has a chat template and no form was chosen."""
+    if options.form != "auto" or getattr(tokenizer, "chat_template", None) is None:
+        return options
+    return options.model_copy(update={"form": "messages"})
 
 
 def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataOptions) -> Preferences:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.files import Raw, raw_rows
-from bench.data.filters import filtered, in_form, without_duplicates
+from bench.data.filters import filtered, without_duplicates
 from bench.data.hub import hub_id, hub_rows
+from bench.data.mapped_columns import MappedRow, check_taken, renamed
 from bench.data.readers.registry import Reader, reader_of, recognise
 from bench.data.row_errors import RowError, shorten
 from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text, as_object
+from bench.data.system_column import with_system
 from bench.errors import UsageError
 
 __all__ = [
@@ -93,12 +95,13 @@ def preferences_in(reading: Reading, *, source: str) -> Preferences:
 def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
     """Read a data set, filtered and freed of duplicates as ``options`` say; faulty rows are kept apart.
 
-    Raises UsageError for a file that cannot be read as a whole.
+    Raises UsageError for a file that cannot be read as a whole, and for a named column that no row's reader takes.
     """
     rows: list[Pair | Single] = []
     faults: list[tuple[str, RowError]] = []
     dropped: Counter[str] = Counter()
     faulty = raw_count = 0
+    taken: set[str] = set()
     name, reader = options.format, None if options.format is None else reader_of(options.format)
     for shard, number, raw in _raw(path, options):
         raw_count += 1
@@ -109,7 +112,8 @@ def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
             if reader is None:
                 name = recognise(fields)
                 reader = reader_of(name)
-            for example in _read(fields, reader, options, row=number):
+            row_fields = MappedRow(fields, taken) if options.columns else fields
+            for example in _read(row_fields, reader, options, row=number):
                 if isinstance(example, Dropped):
                     dropped[example.reason] += 1
                     continue
@@ -125,6 +129,8 @@ def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
             faulty += 1
             if len(faults) < FAULTS_KEPT:
                 faults.append((f"{path / shard if shard else path}, row {number}", fault))
+    if rows:
+        check_taken(options.columns, taken, source=str(path), data_format=name or "")
     kept, less = filtered(rows, options)
     kept, twice = without_duplicates(kept, options)
     return Reading(
@@ -153,26 +159,6 @@ def subset(preferences: Preferences, rows: Sequence[int]) -> Preferences:
     return _hashed(kept, kind=preferences.kind, source=preferences.source)
 
 
-def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, object]:
-    """Return a row with columns under our names; «input.text» names a field of an object. Raises RowError."""
-    if not columns:
-        return raw
-    taken = {column for column in columns.values() if column not in columns}
-    fields = {name: value for name, value in raw.items() if name not in taken}
-    for name, column in columns.items():
-        value: object = raw
-        for part in [column] if column in raw else column.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise RowError(
-                    f"field '{column}' is missing, which --columns takes for {name} (columns found: "
-                    f"{', '.join(map(str, list(raw)[:12])) or 'none'})",
-                    fix=f"--columns {name}=NAME with the name of a column that is there",
-                )
-            value = value[part]
-        fields[name] = value
-    return fields
-
-
 def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:
     data_set = hub_id(path)
     if data_set is not None:
@@ -185,7 +171,7 @@ def _read(
 ) -> list[Pair | Single | Dropped]:
     # A list, so that a row of which one pair is faulty gives none.
     read = reader(fields, options, row)
-    return [example if isinstance(example, Dropped) else in_form(example, options.form) for example in read]
+    return [example if isinstance(example, Dropped) else with_system(example, fields, options) for example in read]
 
 
 def _left_out(fault: RowError, options: DataOptions) -> str | None:

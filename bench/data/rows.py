@@ -105,7 +105,8 @@ def as_object(raw: object) -> dict[str, object]:
 def required(fields: Mapping[str, object], name: str) -> object:
     """Return a field's value; ``null`` counts as missing. Raises RowError."""
     if fields.get(name) is None:
-        raise RowError(f"field '{name}' is missing (columns found: {listed(fields)})", fix=ACCEPTED)
+        stated = [each for each in fields if fields[each] is not None]
+        raise RowError(f"field '{name}' is missing (columns found: {listed(stated)})", fix=ACCEPTED)
     return fields[name]
 
 

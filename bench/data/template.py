@@ -5,6 +5,7 @@ from typing import Protocol
 
 from jinja2 import TemplateError
 
+from bench.data.end_of_turn import turn_end
 from bench.data.rows import Message, shared_length
 from bench.data.tokens import Ids
 from bench.errors import UsageError
@@ -31,7 +32,7 @@ class Tokenizer(Protocol):
         """Return the ids of a dialogue."""
         ...
 
-    def decode(self, token_ids: list[int]) -> str:
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of ids."""
         ...
 
@@ -88,25 +89,42 @@ def answer_ids(
     )
 
 
-def ended(ids: Ids, tokenizer: Tokenizer, *, templated: bool, where: str) -> Ids:
-    """Return a completion that ends with EOS once: added to plain text, as the template says for a dialogue.
+def ends_of(tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the tokens that end a completion: EOS, and the one with which the chat template ends an answer.
 
-    White space that a template writes after EOS is cut off, since generation stops at EOS (TRL keeps it). A template
-    that ends its turns with another token than EOS is left as it is. Raises UsageError for EOS inside a completion.
+    Raises UsageError where there is no EOS.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
+    own = turn_end(tokenizer)
+    return frozenset([tokenizer.eos_token_id]) if own is None else frozenset([tokenizer.eos_token_id, own])
+
+
+def ended(ids: Ids, tokenizer: Tokenizer, *, ends: frozenset[int], templated: bool, where: str) -> Ids:
+    """Return a completion that ends once, with the first of ``ends``; to plain text without one EOS is added.
+
+    White space and special tokens that a template writes after it are cut off, since generation stops there (TRL keeps
+    them). A template that ends its turns with none of them is left as it is. Raises UsageError for an end token inside
+    a completion.
     """
     eos = tokenizer.eos_token_id
-    if eos is None:
-        raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
-    if eos not in ids:
+    assert eos is not None
+    place = next((i for i, token in enumerate(ids) if token in ends), None)
+    if place is None:
         return ids if templated else (*ids, eos)
-    place = ids.index(eos)
-    rest = ids[place + 1 :]
-    if place == 0 or (rest and not (templated and not str(tokenizer.decode(list(rest))).strip())):
+    rest, by_template = ids[place + 1 :], templated or ids[place] != eos
+    if place == 0 or (rest and not (by_template and not _words(rest, tokenizer))):
+        token = tokenizer.decode([ids[place]])
+        name = "EOS" if ids[place] == eos else f"{token!r}, the template's end of a turn"
         raise UsageError(
-            f"{where}: the completion's token {place + 1} of {len(ids)} is EOS, which may only end it",
-            fix=f"take {tokenizer.decode([eos])!r} out of the text; it is added where a completion ends",
+            f"{where}: the completion's token {place + 1} of {len(ids)} is {name}, which may only end it",
+            fix=f"take {token!r} out of the text; it is added where a completion ends",
         )
     return ids[: place + 1]
+
+
+def _words(ids: Ids, tokenizer: Tokenizer) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 
 def _templated(messages: Sequence[Message], tokenizer: Tokenizer, *, generation: bool, where: str) -> Ids:

@@ -2,15 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateError
-
+from bench.data.end_of_turn import QUESTION, after_answer, rendered, turn_end
 from bench.data.rows import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-QUESTION: tuple[Message, ...] = ({"role": "user", "content": "How far is the moon?"},)
-ANSWER: tuple[Message, ...] = ({"role": "assistant", "content": "Farther than the sea."},)
 SYSTEM = "Speak of the weather."
 LONGEST = 80
 """Characters of a system prompt that a note shows."""
@@ -29,18 +26,24 @@ def habits(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
             f"the chat template cuts off white space around the messages of {' and '.join(stripped)}; "
             "prompts and completions are as it writes them"
         )
-    if _ends_otherwise(tokenizer):
+    end = turn_end(tokenizer)
+    if end is None and after_answer(tokenizer) is not None:
         sentences.append(
-            f"the chat template ends an answer without EOS ({tokenizer.eos_token}), "
-            "so sampled completions end at another token only by chance, or at the limit"
+            f"the chat template ends an answer without EOS ({tokenizer.eos_token}) or another token of its own, "
+            "so sampled completions end by chance, or at the limit"
+        )
+    elif end is not None and end != tokenizer.eos_token_id:
+        sentences.append(
+            f"the chat template ends an answer with {tokenizer.decode([end])!r} (id {end}), and so do completions, of "
+            f"the data and sampled ones; EOS is {tokenizer.eos_token!r}"
         )
     return sentences
 
 
 def default_system(tokenizer: "PreTrainedTokenizerBase") -> str | None:
     """Return the system prompt that the template writes by itself; None where it has none, or takes none at all."""
-    alone = _text(tokenizer, list(QUESTION))
-    with_system = _text(tokenizer, [{"role": "system", "content": SYSTEM}, *QUESTION])
+    alone = rendered(tokenizer, list(QUESTION))
+    with_system = rendered(tokenizer, [{"role": "system", "content": SYSTEM}, *QUESTION])
     content = QUESTION[0]["content"]
     if alone is None or with_system is None or SYSTEM not in with_system or content not in alone:
         return None
@@ -55,19 +58,5 @@ def _strips(tokenizer: "PreTrainedTokenizerBase") -> dict[str, bool]:
     spaced = "  a word  "
     question: list[Message] = [{"role": "user", "content": spaced}]
     dialogue: list[Message] = [*QUESTION, {"role": "assistant", "content": spaced}]
-    texts = {"the user": _text(tokenizer, question), "the assistant": _text(tokenizer, dialogue)}
+    texts = {"the user": rendered(tokenizer, question), "the assistant": rendered(tokenizer, dialogue)}
     return {role: text is not None and spaced not in text for role, text in texts.items()}
-
-
-def _ends_otherwise(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    text = _text(tokenizer, [*QUESTION, *ANSWER])
-    if text is None or ANSWER[0]["content"] not in text:
-        return False
-    return str(tokenizer.eos_token) not in text.rpartition(ANSWER[0]["content"])[2]
-
-
-def _text(tokenizer: "PreTrainedTokenizerBase", messages: list[Message]) -> str | None:
-    try:
-        return str(tokenizer.apply_chat_template(messages, add_generation_prompt=False, tokenize=False))
-    except (TemplateError, ValueError, TypeError):
-        return None

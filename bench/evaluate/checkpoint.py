@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.core.record import Metric, judge_task
-from bench.core.samples import SampleRow, Samples
+from bench.core.samples import SampleRow, Samples, spoken
 from bench.core.specs import EvaluationSpec
 from bench.data.collate import longest_of
 from bench.data.tokens import Encoded, pairs_in
@@ -25,7 +25,7 @@ from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.metrics.preference import preference_metrics
 from bench.evaluate.sampling import sample_with_states
 from bench.evaluate.tasks.load import ReadyTasks
-from bench.evaluate.tasks.run import run_lm_eval
+from bench.evaluate.tasks.run import TasksOutcome, run_lm_eval
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import ReferenceLogProbs, compute
 
@@ -72,12 +72,13 @@ class JudgeInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), and one
-    sample a prompt."""
+    """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), one sample a
+    prompt, and what tasks of lm-eval gave; their metrics are among ``metrics``."""
 
     metrics: tuple[Metric, ...] = ()
     scores: Mapping[str, list[float]] = field(default_factory=dict)
     rows: tuple[SampleRow, ...] = ()
+    tasks: TasksOutcome = field(default_factory=TasksOutcome)
 
 
 def evaluate_checkpoint(
@@ -97,8 +98,10 @@ def evaluate_checkpoint(
     metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
+    tasks = TasksOutcome()
     if yardstick.tasks is not None:
-        metrics += run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
+        tasks = run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
+        metrics += tasks.metrics
     if yardstick.judge_inputs is None and spec.judge and yardstick.baseline is not None:
         metrics += judge_metrics(
             win_rate(
@@ -115,6 +118,7 @@ def evaluate_checkpoint(
         metrics=(*metrics, *judging),
         scores={name: values.tolist() for name, values in scores.items()},
         rows=tuple(rows),
+        tasks=tasks,
     )
 
 
@@ -150,13 +154,14 @@ def _gold(rows: Sequence[SampleRow]) -> list[float]:
 
 def sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
     """Sample one completion a prompt (the same noise for every model), score it, and measure KL to the start model."""
+    eos = yardstick.tokenizer.eos_token_id
     samples, states = sample_with_states(
         model,
         yardstick.prompts,
         max_tokens=spec.tokens,
         temperature=spec.temperature,
         seed=spec.seed,
-        eos_id=yardstick.tokenizer.eos_token_id,
+        end_ids=frozenset([eos] if spec.ends is None else spec.ends),
     )
     # The start model's own KL is zero to the last bit only where both sides are computed in one way.
     states = None if model is yardstick.start else states
@@ -181,12 +186,10 @@ def _texts(samples: Samples, yardstick: Yardstick) -> tuple[Sequence[str], Seque
     decode = yardstick.tokenizer.batch_decode
     if yardstick.judge_inputs is not None:
         # A template's words between the turns are part neither of the question nor of the answer.
-        answers = decode([list(ids) for ids in samples.completions], skip_special_tokens=True)
+        answers = decode(spoken(samples), skip_special_tokens=True)
         return yardstick.judge_inputs.instructions, [answer.strip() for answer in answers], None
     prompts = decode([list(ids) for ids in samples.prompts], skip_special_tokens=True)
-    whole = decode(
-        [[*p, *c] for p, c in zip(samples.prompts, samples.completions, strict=True)], skip_special_tokens=True
-    )
+    whole = decode([[*p, *c] for p, c in zip(samples.prompts, spoken(samples), strict=True)], skip_special_tokens=True)
     assert yardstick.gold is not None
     texts = [one.removeprefix(prompt) for one, prompt in zip(whole, prompts, strict=True)]
     return prompts, texts, yardstick.gold.score(whole)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -24,8 +25,32 @@ ROOMY = ("eager", "sdpa")
 """Attention that skips the empty places of a layer by the mask."""
 GOING = 0.75
 """Rows that have ended are dropped from a batch once at most this share of its rows goes on."""
+Together = Literal["padded", "alike", "alone"]
+"""Rows that share a forward pass: of any length, of one length, or none."""
 Choose = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From a step, rows ``[rows]`` and their states ``[rows, hidden]`` to their next tokens and which of them ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How the next tokens' logits of several prompts are computed.
+
+    Fields:
+        together: which prompts share a batch; ``padded`` ones are padded on the left.
+        cached: whether keys, values or states of earlier tokens are kept; else whole rows are read at each step.
+        roomy: whether the cache is ours, with room to grow, where the attention allows it.
+        by_prefix: whether logits equal those of the row so far alone, and not those within the whole row: positions
+            depend on a row's length.
+    """
+
+    together: Together
+    cached: bool
+    roomy: bool = False
+    by_prefix: bool = False
+
+    def __str__(self) -> str:
+        rows = {"padded": "padded prompts", "alike": "prompts of one length", "alone": "one prompt at a time"}
+        return f"{rows[self.together]}, {'with' if self.cached else 'without'} a cache"
 
 
 class RoomyLayer(DynamicLayer):
@@ -79,8 +104,8 @@ def continue_prompts(
     noise: Tensor,
     *,
     temperature: float,
-    eos_id: int,
-    padded: bool,
+    end_ids: frozenset[int],
+    way: Way,
     keep: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Return sampled ids ``[rows, max_tokens]``; what stands after a row's end token is meaningless.
@@ -88,11 +113,12 @@ def continue_prompts(
     With ``keep`` also the state that each id was drawn from, ``[rows, max_tokens, hidden]``, else None.
 
     Args:
-        prompts: of one length, or of several where ``padded``.
+        prompts: of one length, or of several where the way pads them.
         noise: u of every row and token, ``[rows, max_tokens]``, on the model's device.
-        padded: whether the model ``takes_padding``; another one reads its tokens alone, and no row is dropped.
+        way: how logits are computed; without padding a cache keeps all rows.
     """
-    drawn = torch.full(noise.shape, eos_id, device=noise.device)
+    pad_id, ends = min(end_ids), torch.tensor(sorted(end_ids), device=noise.device)
+    drawn = torch.full(noise.shape, pad_id, device=noise.device)
     head = head_of(model)
     states: Tensor | None = None
 
@@ -103,9 +129,9 @@ def continue_prompts(
             states[rows, step] = state
         tokens = invert_cdf(head(state).float() / temperature, noise[rows, step])
         drawn[rows, step] = tokens
-        return tokens, tokens == eos_id
+        return tokens, torch.isin(tokens, ends)
 
-    decode(model, prompts, draw, steps=noise.shape[1], pad_id=eos_id, padded=padded)
+    decode(model, prompts, draw, steps=noise.shape[1], pad_id=pad_id, way=way)
     return drawn, states
 
 
@@ -116,21 +142,22 @@ def decode(
     *,
     steps: int,
     pad_id: int,
-    padded: bool,
+    way: Way,
 ) -> None:
     """Continue prompts token by token until all have ended, for ``steps`` tokens at most.
 
     Args:
         choose: given a step, the rows that go on (and others that have ended but are still there) and the state of each
             at its last token, returns their next tokens and which of them have ended with it.
-        padded: whether the model ``takes_padding``; then prompts may have several lengths.
+        way: how logits are computed (``bench.evaluate.ways``); prompts may have several lengths where it pads them.
     """
+    padded, cached = way.together == "padded", way.cached
     device = model.device
     width = max(len(prompt) for prompt in prompts)
     pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=device)
     fed = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
     columns = torch.arange(width + steps, device=device)
-    cache = _roomy_cache(model, room=width + steps - 1) if padded else DynamicCache(config=model.config)
+    cache = _cache(model, room=width + steps - 1 if way.roomy else 0) if cached else None
     rows = torch.arange(len(prompts), device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     for step in range(steps):
@@ -145,26 +172,28 @@ def decode(
         going = len(rows) - int(ended.sum())
         if going == 0:
             break
-        if padded and going <= GOING * len(rows):
+        if (padded or cache is None) and going <= GOING * len(rows):
             kept = (~ended).nonzero().squeeze(1)
-            cache.batch_select_indices(kept)
-            rows, pads, tokens, ended = rows[kept], pads[kept], tokens[kept], ended[kept]
-        fed = tokens[:, None]
+            if cache is not None:
+                cache.batch_select_indices(kept)
+            rows, pads, tokens, ended, fed = rows[kept], pads[kept], tokens[kept], ended[kept], fed[kept]
+        fed = tokens[:, None] if cached else torch.cat([fed, tokens[:, None]], dim=1)
 
 
-def _roomy_cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
-    """Return transformers' cache for the model, its plain layers replaced where the attention knows empty places."""
+def _cache(model: PreTrainedModel, *, room: int) -> DynamicCache:
+    """Return transformers' cache for the model; with room, its plain layers are ours where attention knows it empty."""
     causal = plain_model(model)
     cache = DynamicCache(config=causal.config)
-    if attention_of(causal.config.get_text_config(decoder=True)) in ROOMY:
+    if room and attention_of(causal.config.get_text_config(decoder=True)) in ROOMY:
         cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 def takes_padding(model: PreTrainedModel) -> bool:
-    """Return whether padding on the left is nothing to the model: it reads positions, and keeps keys and values alone.
+    """Return whether padding on the left may be nothing to the model: it reads positions, and keeps keys and values.
 
-    A recurrent model (Mamba) would read the padding, one without position ids would count it.
+    Whether it is, ``decoding_way`` finds by comparison. A recurrent model (Mamba) would read the padding, one without
+    position ids would count it.
     """
     causal = plain_model(model)
     if not {"attention_mask", "position_ids"} <= inspect.signature(causal.forward).parameters.keys():

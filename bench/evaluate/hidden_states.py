@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from bench.models.compat import plain_model
+from bench.models.plain_head import backbone_of, call, is_plain, logits_in, states_in, takes
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
-LOGIT_TRANSFORMS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 TOKENS_AT_ONCE = 2048
 """Tokens in one forward pass: what lies between layers then stays in a CPU's cache (docs/benchmarks.md)."""
 LOGITS_AT_ONCE = 1 << 20
@@ -33,24 +34,31 @@ def final_states(
     """
     causal = plain_model(model)
     seen = attention_mask.long() if attention_mask is not None and attention_mask.ndim == 2 else attention_mask
-    where = {} if position_ids is None else {"position_ids": position_ids}
+    where = {} if seen is None else {"attention_mask": seen}
+    if position_ids is not None:
+        where["position_ids"] = position_ids
     if is_plain(causal):
-        backbone = getattr(causal, causal.base_model_prefix)
-        return backbone(input_ids=input_ids, attention_mask=seen, use_cache=False, **where).last_hidden_state
-    return causal(input_ids=input_ids, attention_mask=seen, use_cache=False, **where).logits
+        return states_in(call(backbone_of(causal), input_ids, where, use_cache=False))
+    return logits_in(call(causal, input_ids, where, use_cache=False))
 
 
-def last_state(model: PreTrainedModel, input_ids: Tensor, cache: Cache, where: Mapping[str, Tensor]) -> Tensor:
+def last_state(
+    model: PreTrainedModel, input_ids: Tensor, cache: Cache | None, where: Mapping[str, Tensor] = MappingProxyType({})
+) -> Tensor:
     """Return what ``head_of`` takes at the last position, ``[rows, …]``; the tokens are added to ``cache``.
 
     Args:
+        cache: None: the whole rows are read.
         where: mask and positions, for a model that reads them.
     """
     causal = plain_model(model)
-    if is_plain(causal):
-        backbone = getattr(causal, causal.base_model_prefix)
-        return backbone(input_ids=input_ids, past_key_values=cache, use_cache=True, **where).last_hidden_state[:, -1]
-    return causal(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **where).logits[:, -1]
+    module, more = (backbone_of(causal), {}) if is_plain(causal) else (causal, {"logits_to_keep": 1})
+    if cache is None:
+        output = call(module, input_ids, where, use_cache=False, **more)
+    else:
+        name = "cache_params" if takes(module, "cache_params") else "past_key_values"  # the first: Mamba and its kind
+        output = call(module, input_ids, where, use_cache=True, **{name: cache}, **more)
+    return (logits_in(output) if module is causal else states_in(output))[:, -1]
 
 
 def head_of(model: PreTrainedModel) -> Head:
@@ -59,29 +67,21 @@ def head_of(model: PreTrainedModel) -> Head:
     return causal.get_output_embeddings() if is_plain(causal) else _identity
 
 
-def is_plain(causal: PreTrainedModel) -> bool:
-    """Return whether the logits are the output embedding of the last hidden state, and no more."""
-    transformed = any(getattr(causal.config, name, None) for name in LOGIT_TRANSFORMS)
-    return (
-        getattr(causal, causal.base_model_prefix, None) is not None
-        and causal.get_output_embeddings() is not None
-        and not transformed
-    )
-
-
 def _identity(logits: Tensor) -> Tensor:
     return logits
 
 
-def in_batches(lengths: Sequence[int], *, batch: int) -> Iterator[list[int]]:
+def in_batches(lengths: Sequence[int], *, batch: int, alike: bool = False) -> Iterator[list[int]]:
     """Yield indices of rows that share a forward pass, from short rows to long ones.
 
     Args:
         batch: rows at most; fewer where they would have more than ``TOKENS_AT_ONCE`` with their padding.
+        alike: whether rows must be of one length.
     """
     part: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if part and (len(part) == batch or lengths[index] * (len(part) + 1) > TOKENS_AT_ONCE):
+        full = len(part) == batch or lengths[index] * (len(part) + 1) > TOKENS_AT_ONCE
+        if part and (full or (alike and lengths[index] != lengths[part[0]])):
             yield part
             part = []
         part.append(index)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from bench.evaluate.decoding import Way
+
 PADDING = 0.25
 """Prompts share a batch while padding makes its cells (rows × longest prompt and completion) at most this much more."""
 
@@ -29,7 +31,7 @@ def sample(
     max_tokens: int,
     temperature: float,
     seed: int,
-    eos_id: int,
+    end_ids: frozenset[int],
     batch: int = 256,
 ) -> Samples:
     """Sample one completion for each prompt from softmax(logits / temperature): no top-k, no top-p.
@@ -43,10 +45,11 @@ def sample(
 
     Args:
         model: a causal language model of transformers. It is left in the mode (train, eval) that it had, and no
-            global generator is touched. One that reads positions gets prompts of unlike length in one batch, padded
-            on the left; any other, prompts of one length at a time.
+            global generator is touched. Prompts share a batch as far as its own forward pass is equalled
+            (``bench.evaluate.ways``).
         prompts: token ids; at least one each (start an empty text with BOS).
         max_tokens: the longest completion, the end token counted.
+        end_ids: the tokens that end a completion (``bench.models.end_tokens``), one at least.
         batch: rows in one forward pass at most.
 
     Raises:
@@ -58,7 +61,7 @@ def sample(
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,
-        eos_id=eos_id,
+        end_ids=end_ids,
         batch=batch,
         keep=False,
     )
@@ -72,7 +75,7 @@ def sample_with_states(
     max_tokens: int,
     temperature: float,
     seed: int,
-    eos_id: int,
+    end_ids: frozenset[int],
     batch: int = 256,
     keep: bool = True,
 ) -> tuple[Samples, "Tensor | None"]:
@@ -83,38 +86,51 @@ def sample_with_states(
     """
     import torch
 
-    from bench.evaluate.decoding import continue_prompts, takes_padding
-    from bench.evaluate.hidden_states import is_plain
+    from bench.evaluate.decoding import continue_prompts
+    from bench.evaluate.ways import decoding_way
     from bench.models.compat import plain_model
+    from bench.models.plain_head import is_plain
 
     _check_prompts(model, prompts, max_tokens=max_tokens)
     # Drawn on the CPU, so that the noise is the same on every device.
     noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    padded, lengths = takes_padding(model), [len(prompt) for prompt in prompts]
-    keep = keep and is_plain(plain_model(model)) and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
+    lengths = [len(prompt) for prompt in prompts]
+    way = decoding_way(model, longest=max(lengths, default=1) + max_tokens)
+    keep = (
+        keep
+        and not way.by_prefix
+        and is_plain(plain_model(model))
+        and 4 * noise.numel() * _hidden(model) <= STATES_KEPT
+    )
     completions: list[tuple[int, ...]] = [()] * len(prompts)
     states: dict[int, Tensor] = {}
     with torch.no_grad(), evaluating(model):
-        for part in batches(lengths, batch=batch, extra=max_tokens, padding=PADDING if padded else 0.0):
+        for part in batches_of(way, lengths, batch=batch, extra=max_tokens):
             drawn, kept = continue_prompts(
                 model,
                 [prompts[index] for index in part],
                 noise[part].to(model.device),
                 temperature=temperature,
-                eos_id=eos_id,
-                padded=padded,
+                end_ids=end_ids,
+                way=way,
                 keep=keep,
             )
             for row, (index, tokens) in enumerate(zip(part, drawn.tolist(), strict=True)):
-                completions[index] = tuple(tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens)
+                completions[index] = until_end(tokens, end_ids)
                 if kept is not None:
                     states[index] = kept[row, : len(completions[index])]
     samples = Samples(
         prompts=tuple(tuple(prompt) for prompt in prompts),
         completions=tuple(completions),
-        ended=tuple(completion[-1] == eos_id for completion in completions),
+        ended=tuple(completion[-1] in end_ids for completion in completions),
     )
     return samples, torch.cat([states[index] for index in range(len(prompts))]) if keep else None
+
+
+def until_end(tokens: Sequence[int], end_ids: frozenset[int]) -> tuple[int, ...]:
+    """Return drawn tokens up to the first end token, which is kept."""
+    place = next((place for place, token in enumerate(tokens) if token in end_ids), len(tokens))
+    return tuple(tokens[: place + 1])
 
 
 def context_length(model: PreTrainedModel) -> float:
@@ -137,6 +153,12 @@ def _check_prompts(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, 
                 f"context of {context}",
                 fix=f"sample at most {max(0, context - len(prompt))} tokens, or leave out long prompts",
             )
+
+
+def batches_of(way: Way, lengths: Sequence[int], *, batch: int, extra: int) -> Iterator[list[int]]:
+    """Yield indices of prompts that are decoded together in a way: of several lengths, of one, or one at a time."""
+    padding = PADDING if way.together == "padded" else 0.0
+    return batches(lengths, batch=1 if way.together == "alone" else batch, extra=extra, padding=padding)
 
 
 def batches(lengths: Sequence[int], *, batch: int, extra: int, padding: float) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from bench.inspect.probe import train_probe
 from bench.inspect.resolve import InspectRequest, Trained, find_material, find_start, find_trained
 from bench.inspect.tables import tables
 from bench.inspect.texts import Material
+from bench.models.end_tokens import end_ids
 from bench.models.loading import load_model, load_tokenizer, merged, model_hash
 from bench.report.figures.inspected import write_inspected
 from bench.utils.console import say
@@ -46,12 +48,14 @@ def inspect_command(request: InspectRequest) -> None:
     start = find_start(models, request)
     tokenizer = load_tokenizer(start)
     material = find_material(models, start, tokenizer, request)
-    subjects = [_subject(one, model_hash(start), material, request) for one in models]
+    ends = end_ids(start, tokenizer)
+    more = [] if ends == {tokenizer.eos_token_id} else [sorted(ends)]
+    subjects = [_subject(one, model_hash(start), material, request, more) for one in models]
     folders = [request.results / FOLDER / subject.key for subject in subjects]
     missing = [index for index, folder in enumerate(folders) if not _is_sound(folder)]
     if missing:
         decoder = _load_decoder(start, device)
-        setup, w = _setup(decoder, material, request, eos_id=tokenizer.eos_token_id)
+        setup, w = _setup(decoder, material, request, ends=ends)
         with Progress(console, total=len(missing) * texts_to_read(setup), unit="texts") as progress:
             for index in missing:
                 text = f"{subjects[index].label}: "
@@ -73,8 +77,11 @@ def inspect_command(request: InspectRequest) -> None:
         say(console, f"  {path}")
 
 
-def _subject(one: Trained, start_content: str, material: Material, request: InspectRequest) -> Subject:
-    identity = [VERSION, one.content, start_content, material.digest(), request.layer, request.patch]
+def _subject(
+    one: Trained, start_content: str, material: Material, request: InspectRequest, more: Sequence[object]
+) -> Subject:
+    """Return a model's names; ``more`` is what else decides the numbers, none where a text ends at EOS alone."""
+    identity = [VERSION, one.content, start_content, material.digest(), request.layer, request.patch, *more]
     spec = one.spec
     name = one.folder.resolve().name
     label = name if spec is None else " ".join([spec.objective, *(f"{k}={v:g}" for k, v in spec.params.items())])
@@ -89,7 +96,9 @@ def _subject(one: Trained, start_content: str, material: Material, request: Insp
     )
 
 
-def _setup(decoder: Decoder, material: Material, request: InspectRequest, *, eos_id: int) -> tuple[Setup, bytes]:
+def _setup(
+    decoder: Decoder, material: Material, request: InspectRequest, *, ends: frozenset[int]
+) -> tuple[Setup, bytes]:
     direction = train_probe(decoder, material.probe, layer=request.layer)
     texts = material.texts or tuple(material.probe[index] for index in direction.held_out[: request.texts])
     setup = Setup(
@@ -98,7 +107,7 @@ def _setup(decoder: Decoder, material: Material, request: InspectRequest, *, eos
         texts=texts,
         source=material.source,
         behaviour=material.behaviour,
-        eos_id=eos_id,
+        end_ids=ends,
         patch=request.patch,
     )
     return setup, save({"w": direction.w})

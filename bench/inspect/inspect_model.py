@@ -44,7 +44,7 @@ class Setup:
     texts: tuple[Text, ...]
     source: str
     behaviour: Behaviour | None
-    eos_id: int
+    end_ids: frozenset[int]
     patch: bool
 
 
@@ -120,7 +120,7 @@ def _patching(
                 tokens=behaviour.tokens,
                 temperature=behaviour.temperature,
                 seed=behaviour.seed,
-                eos_id=setup.eos_id,
+                end_ids=setup.end_ids,
                 tick=tick,
             )
         )

@@ -17,8 +17,10 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from bench.core.inspection import Measure, Patched
-from bench.evaluate.decoding import invert_cdf, takes_padding
-from bench.evaluate.sampling import batches
+from bench.errors import UsageError
+from bench.evaluate.decoding import invert_cdf
+from bench.evaluate.sampling import batches, until_end
+from bench.evaluate.ways import decoding_way
 from bench.inspect.activations import Tick
 from bench.inspect.decoder import Decoder
 from bench.inspect.hooks import Batch, Masks, Text, Trace, batches_of, patch_neurons, record_activations, run_backbone
@@ -90,7 +92,7 @@ def gold_measure(
     tokens: int,
     temperature: float,
     seed: int,
-    eos_id: int,
+    end_ids: frozenset[int],
     tick: Tick,
 ) -> Measure:
     """Patch for the mean score of sampled continuations, the same noise for every set and model.
@@ -104,7 +106,13 @@ def gold_measure(
     for side, (host, donor) in enumerate(((start, trained), (trained, start))):
         for name in ("", *sets):
             texts = sample_continuations(
-                host, donor, sets[name] if name else None, prompts, noise=noise, temperature=temperature, eos_id=eos_id
+                host,
+                donor,
+                sets[name] if name else None,
+                prompts,
+                noise=noise,
+                temperature=temperature,
+                end_ids=end_ids,
             )
             scores[name, bool(side)] = Scores(sums=score(texts), counts=ones)
             tick(len(prompts), "continuations")
@@ -120,7 +128,7 @@ def sample_continuations(
     *,
     noise: Tensor,
     temperature: float,
-    eos_id: int,
+    end_ids: frozenset[int],
 ) -> list[list[int]]:
     """Sample a continuation of each prompt from ``host``, with ``donor``'s activations in the neurons of ``masks``.
 
@@ -131,7 +139,11 @@ def sample_continuations(
         noise: u of every prompt and token, ``[prompts, tokens]``.
     """
     continuations: list[list[int]] = [[] for _ in prompts]
-    padding = math.inf if takes_padding(host.causal) else 0.0
+    longest = max(map(len, prompts), default=1) + noise.shape[1]
+    ways = [decoding_way(decoder.causal, longest=longest) for decoder in (host, donor)]
+    if not all(way.cached for way in ways):
+        raise UsageError("the model cannot continue texts with a cache, as patching does", fix="--no-patch")
+    padding = math.inf if all(way.together == "padded" for way in ways) else 0.0
     for part in batches([len(prompt) for prompt in prompts], batch=ROWS, extra=0, padding=padding):
         drawn = _sample(
             (host, donor),
@@ -139,11 +151,10 @@ def sample_continuations(
             [prompts[row] for row in part],
             noise[part].to(host.device),
             temperature=temperature,
-            eos_id=eos_id,
+            end_ids=end_ids,
         )
         for row, tokens in zip(part, drawn.tolist(), strict=True):
-            ended = tokens[: tokens.index(eos_id) + 1] if eos_id in tokens else tokens
-            continuations[row] = [*prompts[row], *ended]
+            continuations[row] = [*prompts[row], *until_end(tokens, end_ids)]
     return continuations
 
 
@@ -154,17 +165,18 @@ def _sample(
     noise: Tensor,
     *,
     temperature: float,
-    eos_id: int,
+    end_ids: frozenset[int],
 ) -> Tensor:
     """Return sampled token ids ``[prompts, tokens]``; those after a row's end token are meaningless.
 
     Prompts of several lengths are padded on the left.
     """
     host, donor = models
+    pad_id, ends = min(end_ids), torch.tensor(sorted(end_ids), device=host.device)
     width = max(map(len, prompts))
-    fed = torch.tensor([[eos_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=host.device)
+    fed = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=host.device)
     pads = torch.tensor([[width - len(prompt)] for prompt in prompts], device=host.device)
-    drawn = torch.full(noise.shape, eos_id, device=host.device)
+    drawn = torch.full(noise.shape, pad_id, device=host.device)
     caches = [DynamicCache(config=decoder.causal.config) for decoder in models]
     places = torch.arange(width + noise.shape[1], device=host.device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=host.device)
@@ -181,7 +193,7 @@ def _sample(
                 donor.backbone(input_ids=fed, past_key_values=caches[1], use_cache=True, **where)
             logits = _next_logits(host.causal, fed, caches[0], where)
             drawn[:, step] = invert_cdf(logits.float() / temperature, noise[:, step])
-            ended |= drawn[:, step] == eos_id
+            ended |= torch.isin(drawn[:, step], ends)
             if bool(ended.all()):
                 break
             fed = drawn[:, step : step + 1]

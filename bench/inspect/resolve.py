@@ -20,6 +20,7 @@ from bench.inspect.texts import (
     suite_material,
 )
 from bench.models.adapters import read_run
+from bench.models.embedding_rows import embedding_rows
 from bench.models.files import same_tokenizer
 from bench.models.loading import context_of, model_hash
 from bench.models.sources import RUN, find_run, resolve_model, start_folder
@@ -108,7 +109,8 @@ def find_material(
         UsageError: there are none, or they differ between runs. RunError: damaged data.
     """
     longest = min(LONGEST, context_of(start) or LONGEST)
-    texts = _own_texts(models, start, tokenizer, request, longest=longest)
+    embeddings = embedding_rows(start)
+    texts = _own_texts(models, start, tokenizer, request, longest=longest, embeddings=embeddings)
     if request.probe is None:
         if texts is None:
             raise UsageError(
@@ -116,21 +118,27 @@ def find_material(
                 fix="--probe POSITIVE NEGATIVE, --data PREFERENCES, or --suite sentiment",
             )
         return texts
-    files = file_material(*request.probe, tokenizer, count=request.texts, longest=longest)
+    files = file_material(*request.probe, tokenizer, count=request.texts, longest=longest, embeddings=embeddings)
     if texts is None:
         return files
     return replace(files, texts=texts.texts, source=texts.source, behaviour=texts.behaviour)
 
 
 def _own_texts(
-    models: Sequence[Trained], start: Path, tokenizer: PreTrainedTokenizerBase, request: InspectRequest, *, longest: int
+    models: Sequence[Trained],
+    start: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    request: InspectRequest,
+    *,
+    longest: int,
+    embeddings: int,
 ) -> Material | None:
     if request.data is not None:
-        return own_preferences(request.data, tokenizer, count=request.texts, longest=longest)
+        return own_preferences(request.data, tokenizer, count=request.texts, longest=longest, embeddings=embeddings)
     if suite := _suite(models, request):
         if not same_tokenizer(start, suite.folder / "model"):
             raise UsageError(f"suite {suite.name} has samples for its own tokenizer only", fix="--data, or --probe")
-        return suite_material(suite, tokenizer, count=request.texts)
+        return suite_material(suite, tokenizer, count=request.texts, embeddings=embeddings)
     specs = {one.spec.data.content: one.spec for one in models if one.spec is not None}
     if len(specs) > 1 and request.probe is None:
         raise UsageError("the runs have different data", fix="name the texts: --data FILE, or --probe")

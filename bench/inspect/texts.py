@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from bench.core.artifacts import verify_folder
+from bench.core.data_options import AS_IT_IS
 from bench.core.manifest import is_complete
+from bench.data.embedded_ids import refuse_beyond
 from bench.data.encode import encode
+from bench.data.encoded_splits import turns_if_templated
 from bench.data.files import raw_rows
 from bench.data.preferences import read_preferences
 from bench.data.row_errors import RowError, shorten
@@ -62,11 +65,14 @@ class Material:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def suite_material(suite: Suite, tokenizer: PreTrainedTokenizerBase, *, count: int) -> Material:
+def suite_material(suite: Suite, tokenizer: PreTrainedTokenizerBase, *, count: int, embeddings: int) -> Material:
     """Return the texts of a suite with a gold reward.
 
     The probe gets the training samples of the highest and the lowest reward, since those between say little either
     way. Validation samples are measured, and test prompts continued.
+
+    Raises:
+        UsageError: a token that the model has no embedding for.
     """
     scored = load_scored(suite.folder / "data", "train")
     rows = [
@@ -90,6 +96,8 @@ def suite_material(suite: Suite, tokenizer: PreTrainedTokenizerBase, *, count: i
         return gold.score(tokenizer.batch_decode([list(ids) for ids in texts], skip_special_tokens=True))
 
     prompts = load_prompts(suite.folder / "data", "test")[: min(count, evaluation.prompts)]
+    for ids in [*(text.ids for text in (*probe, *measured)), *prompts]:
+        refuse_beyond(ids, tokenizer, embeddings, where=f"suite {suite.name}")
     return Material(
         probe=tuple(probe),
         texts=tuple(_spread(measured, count)),
@@ -121,13 +129,19 @@ def preference_material(encoded: Encoded, *, count: int, source: str) -> Materia
 
 
 def file_material(
-    positive: Path, negative: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int
+    positive: Path,
+    negative: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    count: int,
+    longest: int,
+    embeddings: int,
 ) -> Material:
     """Return the texts of two files, as many of each, for the probe alone.
 
     Rows of one index in both files are a group, so that they are in the same part of every split.
     """
-    classes = [read_texts(path, tokenizer, longest=longest) for path in (positive, negative)]
+    classes = [read_texts(path, tokenizer, longest=longest, embeddings=embeddings) for path in (positive, negative)]
     each = min(max(count, PROBE_LEAST), *map(len, classes))
     texts = [
         Text(ids=ids, first=first, label=label, group=index)
@@ -137,13 +151,15 @@ def file_material(
     return Material(probe=tuple(texts), texts=(), source=f"{positive.name} against {negative.name}")
 
 
-def read_texts(path: Path, tokenizer: PreTrainedTokenizerBase, *, longest: int) -> list[tuple[tuple[int, ...], int]]:
+def read_texts(
+    path: Path, tokenizer: PreTrainedTokenizerBase, *, longest: int, embeddings: int
+) -> list[tuple[tuple[int, ...], int]]:
     """Read texts as token ids, each with the index from which tokens count.
 
     That is the completion's first token, or the first after BOS. Texts are cut to ``longest`` tokens.
 
     Raises:
-        UsageError: the file cannot be read, or a row has no text.
+        UsageError: the file cannot be read, or a row has no text, or a token that the model has no embedding for.
     """
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     rows = []
@@ -160,15 +176,19 @@ def read_texts(path: Path, tokenizer: PreTrainedTokenizerBase, *, longest: int) 
                 f"{path}, row {number}: the text is too short to have a counted token",
                 fix="give texts of several words",
             )
+        refuse_beyond(ids, tokenizer, embeddings, where=f"{path}, row {number}")
         rows.append((ids, first))
     if not rows:
         raise UsageError(f"{path} has no texts", fix=SHAPE)
     return rows
 
 
-def own_preferences(path: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int) -> Material:
-    """Return the texts of a file of preferences."""
-    encoded = encode(read_preferences(path), tokenizer, max_length=longest)
+def own_preferences(
+    path: Path, tokenizer: PreTrainedTokenizerBase, *, count: int, longest: int, embeddings: int
+) -> Material:
+    """Return the texts of a file of preferences, plain strings as turns where the tokenizer has a chat template."""
+    read = read_preferences(path, turns_if_templated(AS_IT_IS, tokenizer))
+    encoded = encode(read, tokenizer, max_length=longest, embeddings=embeddings)
     return preference_material(encoded, count=count, source=path.name)
 
 

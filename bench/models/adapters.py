@@ -9,6 +9,7 @@ from bench.core.artifacts import Note, make_sound, verify_folder
 from bench.core.specs import LoraSpec, RunSpec
 from bench.errors import RunError, UsageError
 from bench.models.architecture import first_line, read_config
+from bench.models.files import copy_named_templates
 from bench.models.loading import load_model, load_tokenizer, merged, model_hash, with_lora
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ def save_trained(
     """Write what was trained into a run's folder: ``adapter/`` for LoRA, else ``checkpoint/`` with all weights.
 
     Args:
-        start: the folder of the start model, remembered beside the adapter as a hint for who merges it later.
+        start: the folder of the start model, whose tokenizer and generation settings are copied; remembered beside the
+            adapter as a hint for who merges it later.
     """
-    from bench.models.loading import save_checkpoint
+    from bench.models.loading import save_checkpoint, save_tokenizer
 
     if spec.train.lora is None:
-        save_checkpoint(model, tokenizer, run / CHECKPOINT)
+        save_checkpoint(model, tokenizer, run / CHECKPOINT, start=start)
         return
     save_adapter(model, run / ADAPTER, base=spec.model.source)
-    tokenizer.save_pretrained(run / ADAPTER)
+    save_tokenizer(tokenizer, run / ADAPTER, start=start)
     hint = {"source": spec.model.source, "content": spec.model.content, "folder": str(start)}
     (run / ADAPTER / START).write_text(json.dumps(hint, indent=1) + "\n", encoding="utf-8")
 
@@ -116,13 +118,15 @@ def check_lora(folder: Path, lora: LoraSpec | None) -> None:
 
 def merged_run(run: Path, *, results: Path, start: Path, spec: RunSpec, note: Note) -> Path:
     """Return ``results/models/merged-<key>``, the plain model of a run that keeps its adapter; made where missing."""
-    from bench.models.loading import save_checkpoint
+    from bench.models.loading import save_model, save_tokenizer
 
     folder = results / "models" / f"merged-{run.name}"
 
     def write(partial: Path) -> None:
         model = merged(with_adapter(load_model(start), run, spec=spec))
-        save_checkpoint(model, load_tokenizer(run / ADAPTER), partial)
+        save_model(model, partial, start=start)
+        save_tokenizer(load_tokenizer(run / ADAPTER), partial, start=run / ADAPTER)
+        copy_named_templates(start, partial)  # which older runs did not keep
         note(f"run {run.name}: adapter and start model merged in {folder}")
 
     make_sound(folder, write, note=note)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 def plain_model(model: nn.Module) -> "PreTrainedModel":
@@ -24,6 +24,11 @@ def takes_attention_functions(model: "PreTrainedModel") -> bool:
 def layer_class_names(model: "PreTrainedModel") -> frozenset[str]:
     """Return the names of the module classes that transformers never splits over devices: the layers."""
     return frozenset(getattr(model, "_no_split_modules", None) or ())
+
+
+def attentions_of(config: "PretrainedConfig") -> str:
+    """Return the names of the attention of a configuration and of the text part under it."""
+    return f"{config._attn_implementation} {config.get_text_config(decoder=True)._attn_implementation}"
 
 
 @contextmanager

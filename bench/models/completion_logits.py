@@ -33,12 +33,6 @@ def completion_logits(model: nn.Module, rows: Padded, *, way: Way = "padded") ->
     raise ValueError(f"rows are laid out as {way!r}")
 
 
-def has_plain_head(model: nn.Module) -> bool:
-    """Return whether a model has layers and an output embedding that can be called one after the other."""
-    causal = plain_model(model)
-    return _backbone(causal) is not None and causal.get_output_embeddings() is not None
-
-
 def _backbone(causal: nn.Module) -> nn.Module | None:
     prefix = getattr(causal, "base_model_prefix", "")
     backbone = getattr(causal, prefix, None) if prefix else None

@@ -11,9 +11,10 @@ from bench.core.results import read_record
 from bench.core.specs import RunSpec
 from bench.errors import UsageError
 from bench.models.adapters import ADAPTER, CHECKPOINT, CONFIG, WEIGHTS, load_trained, read_run
-from bench.models.files import copy_tokenizer
+from bench.models.end_tokens import end_ids, end_ids_of_settings
+from bench.models.files import GENERATION, copy_named_templates, copy_tokenizer
 from bench.models.hub import NAME
-from bench.models.loading import load_model
+from bench.models.loading import load_model, load_tokenizer, save_model
 from bench.models.model_card import card
 from bench.models.sources import RUN, base_of, find_run, start_folder
 from bench.utils.files import naming_disk_errors, sibling_of, sync
@@ -59,6 +60,10 @@ def export(source: str, to: Path, *, results: Path, kind: Kind, dtype: str, note
         else:
             _write_merged(run, spec, start, partial, dtype=dtype)
         _write_tokenizer(kept, partial)
+        if start is not None:
+            copy_named_templates(start, partial)  # which older runs did not keep
+        if kind == "merged":
+            _write_ends(partial)
         records = [read_record(evaluation) for evaluation in finished(run, "evals/*")]
         text = card(spec, run.name, records, kind=kind, dtype=dtype, base=model_name(spec))
         (partial / "README.md").write_text(text, encoding="utf-8")
@@ -86,8 +91,22 @@ def model_name(spec: RunSpec) -> str:
 def _write_merged(run: Path, spec: RunSpec, start: Path | None, folder: Path, *, dtype: str) -> None:
     import torch
 
-    model = load_trained(run, None if start is None else load_model(start), spec=spec)
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    if start is None:
+        model, settings = load_model(run / CHECKPOINT), run / CHECKPOINT
+    else:
+        model, settings = load_trained(run, load_model(start), spec=spec), start
+    save_model(model.to(getattr(torch, dtype)), folder, start=settings)
+
+
+def _write_ends(folder: Path) -> None:
+    """Let the generation settings name every token that ended the run's samples, so that other programs end there."""
+    tokenizer = load_tokenizer(folder)
+    ends, path = end_ids(folder, tokenizer), folder / GENERATION
+    if ends == end_ids_of_settings(folder):
+        return
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    settings["eos_token_id"] = sorted(ends, key=lambda token: (token != tokenizer.eos_token_id, token))
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_adapter(kept: Path, folder: Path, *, base: tuple[str, str | None], dtype: str) -> None:
@@ -127,8 +146,8 @@ def _whole(to: Path, write: Callable[[Path], None]) -> None:
         try:
             temporary.mkdir(parents=True)
             write(temporary)
-            for path in temporary.iterdir():
-                path.chmod(0o644)
+            for path in sorted(temporary.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)
                 sync(path)
             if to.is_dir():
                 to.rmdir()

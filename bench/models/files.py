@@ -9,8 +9,16 @@ from bench.errors import UsageError
 READ = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 """Files of JSON in which transformers looks for ``auto_map``, the name of Python code to run."""
 INDEX = "model.safetensors.index.json"
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")
+NAMED_TEMPLATES = "additional_chat_templates"
+"""Folder of chat templates besides the default one, a file each."""
+TOKENIZER = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *("*.model", "*.tiktoken", "tekken.json", "normalizer.json", "*.jinja", "chat_template.json"),
+    f"{NAMED_TEMPLATES}/*.jinja",
+)
 """Files of a tokenizer, by pattern."""
+GENERATION = "generation_config.json"
+"""How a model writes by default, and the tokens that end its texts."""
 
 
 def check_model_files(folder: Path) -> None:
@@ -38,10 +46,26 @@ def check_model_files(folder: Path) -> None:
         _check_index(folder)
 
 
-def copy_tokenizer(folder: Path, to: Path) -> None:
-    """Copy a model folder's tokenizer into another folder."""
-    for path in sorted({path for pattern in TOKENIZER for path in folder.glob(pattern)}):
-        shutil.copyfile(path, to / path.name)
+def copy_tokenizer(folder: Path, to: Path) -> bool:
+    """Copy a model folder's tokenizer and chat templates into another folder; return whether there was one.
+
+    Byte by byte: what a library would write of the tokenizer that it has read may differ.
+    """
+    paths = sorted({path for pattern in TOKENIZER for path in folder.glob(pattern) if path.is_file()})
+    for path in paths:
+        target = to / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return any(path.name in ("tokenizer.json", "tokenizer_config.json") for path in paths)
+
+
+def copy_named_templates(folder: Path, to: Path) -> None:
+    """Copy the chat templates besides the default one that another folder does not have itself."""
+    for path in sorted((folder / NAMED_TEMPLATES).glob("*.jinja")):
+        target = to / NAMED_TEMPLATES / path.name
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def same_tokenizer(folder: Path, other: Path) -> bool:

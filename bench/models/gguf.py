@@ -91,6 +91,7 @@ def convert(file: Path, folder: Path) -> None:
         ) from error
     _check_weights(model, numbers, file)
     _set_splits(tokenizer, fields, file)
+    _set_templates(tokenizer, fields)
     _check_tokenizer(tokenizer, fields, file)
     if (context := getattr(model.config, "max_position_embeddings", None)) is not None:
         tokenizer.model_max_length = context
@@ -165,6 +166,14 @@ def _check_weights(model: "PreTrainedModel", numbers: dict[str, int], file: Path
             + (f"; {wrong[0]} is not in float32" if wrong else ""),
             fix=OTHERWISE,
         )
+
+
+def _set_templates(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, object]) -> None:
+    """Give the tokenizer the file's named chat templates too (``tokenizer.chat_template.NAME``)."""
+    start = "tokenizer.chat_template."
+    named = {name.removeprefix(start): str(text) for name, text in fields.items() if name.startswith(start)}
+    if named and isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = {"default": tokenizer.chat_template, **named}
 
 
 def _set_splits(tokenizer: "PreTrainedTokenizerBase", fields: dict[str, object], file: Path) -> None:

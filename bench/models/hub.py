@@ -8,10 +8,11 @@ from bench.errors import UsageError
 
 NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?")
 COMMIT = re.compile("[0-9a-f]{40}")
-WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model"]
+WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken"]
 """Files of a model to download: no pickles, no code."""
-UNWANTED = ["*/*", "consolidated*.safetensors"]
-"""Folders of other formats, and the same weights a second time under names of their maker's own."""
+UNWANTED = ["[!a]*/*", "a[!d]*/*", "ad[!d]*/*", "consolidated*.safetensors"]
+"""Folders of other formats, but not that of named chat templates (additional_chat_templates), and the same weights a
+second time under names of their maker's own."""
 MAIN = "main"
 
 

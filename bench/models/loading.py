@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +12,54 @@ from bench.core.specs import LoraSpec
 from bench.errors import RunError, UsageError
 from bench.models.architecture import check_architecture, read_config, register_table_model
 from bench.models.context import context_length
-from bench.models.files import check_model_files
+from bench.models.files import GENERATION, check_model_files, copy_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def save_checkpoint(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
-    """Save in the ordinary transformers format, adapters merged, with the tokenizer."""
-    merged(model).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def save_checkpoint(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path, *, start: Path | None = None
+) -> None:
+    """Save in the ordinary transformers format, adapters merged, with the tokenizer.
+
+    Args:
+        start: folder of the model that this one began as: its tokenizer, templates and generation settings are copied.
+    """
+    save_model(merged(model), folder, start=start)
+    save_tokenizer(tokenizer, folder, start=start)
+
+
+def save_model(model: "PreTrainedModel", folder: Path, *, start: Path | None = None) -> None:
+    """Save weights, config, and the generation settings of ``start``, byte by byte, else the model's own.
+
+    Settings that transformers reads but refuses to write (a temperature without sampling) are no reason to lose a
+    training: of those that stand in no file, the config holds what they were made from.
+    """
+    from transformers import GenerationConfig
+
+    if not model.can_generate():
+        model.save_pretrained(folder)
+        return
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        model.save_pretrained(folder)
+    finally:
+        model.generation_config = own
+    (folder / GENERATION).unlink()
+    if start is not None and (start / GENERATION).is_file():
+        shutil.copyfile(start / GENERATION, folder / GENERATION)
+        return
+    with suppress(ValueError):
+        own.save_pretrained(folder)
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path, *, start: Path | None = None) -> None:
+    """Write the tokenizer of ``start`` as it is there, else as transformers writes it."""
+    if start is None or not copy_tokenizer(start, folder):
+        tokenizer.save_pretrained(folder)
 
 
 def context_of(folder: Path) -> int | None:

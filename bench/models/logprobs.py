@@ -9,13 +9,15 @@ from torch import Tensor, no_grad
 from torch.nn import Module
 
 from bench.data.collate import Padded, TokenRow, collate_rows
-from bench.models.completion_logits import UNPACKED, Way, completion_logits, has_plain_head
+from bench.models.compat import plain_model
+from bench.models.completion_logits import UNPACKED, Way, completion_logits
 from bench.models.forward_check import Choice, LogProbs, choose_way
 from bench.models.gradient_checkpointing import checkpointed
 from bench.models.packed.forward import frozen_scores, fused_loss, packed_logps, parts_of, token_scores
 from bench.models.packed.head import ChunkLoss
 from bench.models.packed.layout import Layout, Span, pack
 from bench.models.packed.pointwise import quicken
+from bench.models.plain_head import is_plain
 from bench.models.token_stats import Confidence, confidence, log_collision, relative_entropy, token_kl, token_logps
 
 Laid = Padded | Layout
@@ -184,9 +186,14 @@ def _choice(model: Module, *, packed: bool, longest: int | None) -> Choice:
     ways: list[tuple[Way, LogProbs | str]] = []
     if packed:
         ways.append(("packed", parts if isinstance(parts, str) else lambda rows: packed_logps(model, rows)))
+    more = (
+        None
+        if is_plain(plain_model(model))
+        else "its logits are more than its output embedding of the last hidden state"
+    )
     for way in UNPACKED:
-        if way != "padded" or has_plain_head(model):
-            ways.append((way, partial(_unpacked_logps, model, way)))
+        known = more if way == "padded" else None
+        ways.append((way, known or partial(_unpacked_logps, model, way)))
     return choose_way(model, ways, longest=longest)
 
 

@@ -8,7 +8,7 @@ from bench.core.artifacts import Note, make_sound
 from bench.core.specs import Execution, LoraSpec, TrainSpec
 from bench.errors import RunError, UsageError
 from bench.models.files import copy_tokenizer
-from bench.models.loading import load_model, model_hash
+from bench.models.loading import load_model, model_hash, save_model
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ def _round(folder: Path, partial: Path) -> None:
         for weight in _layers(model).values():
             codes, scales = quantize_4bit(weight.contiguous(), blocksize=BLOCK, quant_type="nf4")
             weight.copy_(dequantize_4bit(codes, scales).to(weight.dtype))
-    model.save_pretrained(partial)
+    save_model(model, partial, start=folder)
     copy_tokenizer(folder, partial)
 
 

@@ -4,15 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from bench.core.artifacts import Note
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.core.request import LONGEST_STUDY, PrunerName, RunRequest, Settings, apply, read_settings
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, SetSpec, TrainSpec
 from bench.data.tokens import pairs_in, singles_in
 from bench.errors import UsageError, did_you_mean
-from bench.evaluate.tasks.preflight import preflight, reader_of, refuse
+from bench.evaluate.tasks.preflight import TEXTS_VERSION, check_tasks, reader_of, refuse
+from bench.evaluate.tasks.prompts import has_template, prompting_of, reason_of
 from bench.runner.keys import terms_of
 from bench.runner.prepare import open_workspace
 from bench.runner.search import Search, axes_of, make_search, stage_settings
@@ -252,7 +254,7 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
         execution=draft.execution,
         note=note,
     )
-    refuse(preflight(workspace.evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model)))
+    workspace = _with_tasks(workspace, suite=suite, requested=draft.evaluation.apply_chat_template, note=note)
     for objective in draft.objectives:
         _check_data(objective, workspace)
     searches = searches_of(draft, sets=workspace.data_spec.sets)
@@ -268,6 +270,28 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
         seeds=tuple(range(terms.seeds)),
         final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + draft.finals)),
     )
+
+
+def _with_tasks(workspace: Workspace, *, suite: Suite, requested: bool | None, note: Note) -> Workspace:
+    """Return the workspace once its tasks of lm-eval were checked; report how they are asked, where there is a choice.
+
+    Args:
+        requested: whether the user wants them by the chat template; None: the suite decides.
+
+    Raises:
+        UsageError: a task that cannot be run.
+    """
+    evaluation, tokenizer = workspace.evaluation, workspace.tokenizer
+    checked = check_tasks(evaluation.lm_eval, include=suite.folder, reader=reader_of(workspace.model))
+    refuse(checked.findings)
+    if evaluation.lm_eval:
+        prompting_of(evaluation).check(tokenizer)
+        if has_template(tokenizer) or requested is not None:
+            trained_by = f"suite {suite.name}" if evaluation.apply_chat_template else None
+            note(reason_of(requested, tokenizer, trained_by=trained_by))
+    if not checked.texts:
+        return workspace
+    return replace(workspace, evaluation=evaluation.model_copy(update={"lm_eval_texts": TEXTS_VERSION}))
 
 
 def _as_file_name(name: str) -> str:

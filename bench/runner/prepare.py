@@ -9,6 +9,8 @@ from bench.data.tokens import Encoded
 from bench.errors import escape_unprintable
 from bench.models.adapters import check_lora
 from bench.models.architecture import check_architecture
+from bench.models.embedding_rows import embedding_rows
+from bench.models.end_tokens import end_ids_kept
 from bench.models.loading import find_model, load_tokenizer, model_hash
 from bench.models.quantize import check_quantize, rounded_folder
 from bench.models.sources import Source, find_source, with_template
@@ -48,11 +50,14 @@ def open_workspace(
     loaded = module.load(
         suite,
         inputs,
-        StartModel(folder=folder, tokenizer=tokenizer, max_length=train.max_length),
+        StartModel(folder=folder, tokenizer=tokenizer, max_length=train.max_length, embeddings=embedding_rows(folder)),
         evaluation=evaluation,
         results=results,
         note=note,
     )
+    evaluation = loaded.evaluation
+    if loaded.evaluator.samples:
+        evaluation = evaluation.model_copy(update={"ends": end_ids_kept(folder, tokenizer)})
     return Workspace(
         suite=suite,
         results=results,
@@ -65,7 +70,7 @@ def open_workspace(
         held_out=loaded.held_out,
         prompts=loaded.prompts,
         train=train,
-        evaluation=loaded.evaluation,
+        evaluation=evaluation,
         execution=execution,
         evaluator=loaded.evaluator,
         prompt_texts=loaded.prompt_texts,

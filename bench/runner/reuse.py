@@ -12,6 +12,7 @@ from bench.core.results import read_record
 from bench.core.specs import EvaluationSpec, without_sources
 from bench.evaluate.metrics.aggregate import mean_metrics
 from bench.evaluate.metrics.generation import TASK
+from bench.evaluate.tasks.scored_documents import FOLDER
 from bench.runner.measure import SAMPLES
 from sweeps.protocol import TuningProtocol
 
@@ -34,6 +35,8 @@ def reissue(place: Path, evaluation: EvaluationSpec, tuning: TuningProtocol) -> 
         def write(partial: Path, other: Path = other, record: RunRecord = record) -> None:
             (partial / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
             shutil.copyfile(other / SAMPLES, partial / SAMPLES)
+            if (other / FOLDER).is_dir():
+                shutil.copytree(other / FOLDER, partial / FOLDER)
 
         write_whole(place, write, stage="evaluate")
         return True

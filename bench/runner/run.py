@@ -14,6 +14,7 @@ from bench.core.samples import write_samples
 from bench.core.specs import EvaluationSpec, RunSpec
 from bench.errors import RunError
 from bench.evaluate.checkpoint import EvaluationResult
+from bench.evaluate.tasks.scored_documents import write_documents
 from bench.models.adapters import load_trained
 from bench.models.matmul import current_route
 from bench.models.packed.kernels import kernels
@@ -218,12 +219,14 @@ def _evaluate(
             "lm_eval_tasks": _task_versions(first, evaluated),
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": curves} if curves else {}),
+            **({"lm_eval_notes": list(evaluated.tasks.notes)} if evaluated.tasks.notes else {}),
         },
     )
 
     def write(partial: Path) -> None:
         (partial / "record.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         write_samples(partial / SAMPLES, evaluated.rows)
+        write_documents(partial, evaluated.tasks.documents)
 
     write_whole(place, write, stage="evaluate")
     track_record(record, results=workspace.results, trackers=hooks.trackers)

@@ -12,6 +12,7 @@ from bench.evaluate.checkpoint import JudgeInputs
 from bench.evaluate.gold_reward import Gold
 from bench.evaluate.tasks.load import ReadyTasks, Seeds, ready_tasks
 from bench.evaluate.tasks.preflight import reader_of
+from bench.evaluate.tasks.prompts import prompting_of
 from bench.models.loading import load_model
 from bench.suites.protocol import Evaluator
 from bench.suites.settings import Suite
@@ -73,6 +74,8 @@ class Workspace:
             limit=evaluation.lm_eval_limit,
             seeds=Seeds.all(evaluation.seed),
             reader=reader_of(self.model),
+            prompting=prompting_of(evaluation),
+            tokenizer=self.tokenizer,
         )
 
     @cached_property

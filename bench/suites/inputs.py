@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note
 from bench.core.data_options import AS_IT_IS, DataOptions
-from bench.data.encoded_splits import EncodedSplits, encode_splits
+from bench.data.encoded_splits import EncodedSplits, encode_splits, turns_if_templated
 from bench.errors import escape_unprintable
 
 if TYPE_CHECKING:
@@ -35,17 +35,18 @@ class UserInputs:
 
     def as_turns(self, tokenizer: PreTrainedTokenizerBase) -> UserInputs:
         """Read plain strings as a turn and its answer if the model has a chat template and no form was chosen."""
-        if self.options.form != "auto" or getattr(tokenizer, "chat_template", None) is None:
-            return self
-        return replace(self, options=self.options.model_copy(update={"form": "messages"}))
+        return replace(self, options=turns_if_templated(self.options, tokenizer))
 
-    def read(self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, note: Note) -> EncodedSplits:
+    def read(
+        self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, embeddings: int, note: Note
+    ) -> EncodedSplits:
         """Return the data in three parts, encoded. Raises as ``encode_splits``."""
         return encode_splits(
             self.data,
             self.options,
             tokenizer,
             max_length=max_length,
+            embeddings=embeddings,
             fractions=FRACTIONS,
             template=self.chat_template,
             note=note,

@@ -33,11 +33,15 @@ EVALUATION_SPLITS = ("validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class StartModel:
-    """The model that training starts from: its folder, its tokenizer, and the longest row in tokens."""
+    """The model that training starts from: its folder, its tokenizer, and the longest row in tokens.
+
+    ``embeddings``: how many token ids it reads, which may be fewer than its tokenizer knows.
+    """
 
     folder: Path
     tokenizer: PreTrainedTokenizerBase
     max_length: int
+    embeddings: int
 
 
 @dataclass(frozen=True, kw_only=True)

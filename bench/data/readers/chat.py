@@ -8,7 +8,7 @@ from bench.data.readers.messages import (
     history_of,
     optional,
     prompt_and_answer,
-    prompt_with_system,
+    question_after,
     refuse_more_than_strings,
     refuse_more_than_text,
     turn,
@@ -32,10 +32,10 @@ from bench.data.rows import (
 
 
 def read_sharegpt(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
-    """Yield the pair; a ``system`` column beside the turns comes before them."""
+    """Yield the pair."""
     refuse_more_than_text(raw)
     name = "conversations" if raw.get("conversations") is not None else "messages"
-    prompt = _with_system(turns(required(raw, name), name), optional(raw, "system"))
+    prompt = turns(required(raw, name), name)
     sides = [(side, _one_answer(required(raw, side), side)) for side in ("chosen", "rejected")]
     yield make_pair(prompt, sides[0], sides[1], scores=scores_of(raw, SCORES), field=name, row=row)
 
@@ -72,7 +72,7 @@ def read_swift(raw: Mapping[str, object], options: DataOptions, row: int) -> Ite
 
 
 def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Dropped]:
-    """Yield the pair; an empty ``system`` is left out. A score of the chosen answer alone is passed over.
+    """Yield the pair. A score of the chosen answer alone is passed over.
 
     A row whose ``status`` is «tie» has two answers in no order, as distilabel-intel-orca-dpo-pairs says of its own.
     """
@@ -81,7 +81,7 @@ def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iter
         yield Dropped(reason=TIE)
         return
     name = next((each for each in ("question", "query") if raw.get(each) is not None), "input")
-    prompt = prompt_with_system(optional(raw, "system"), string(raw, name), history_of(raw))
+    prompt = question_after(history_of(raw), string(raw, name))
     names = sides_of(raw)
     both = names != SIDES[0] or all(raw.get(score) is not None for score in SCORES[0])
     scores = scores_of(raw, names_of_scores(names)) if both else None
@@ -93,13 +93,12 @@ def read_kto(raw: Mapping[str, object], options: DataOptions, row: int) -> Itera
     """Yield the last message as a labelled answer to the others, or ``response`` to ``query``."""
     refuse_more_than_text(raw)
     if raw.get("query") is not None and raw.get("messages") is None and raw.get("conversations") is None:
-        prompt_messages = prompt_with_system(optional(raw, "system"), string(raw, "query"), history_of(raw))
+        prompt_messages = question_after(history_of(raw), string(raw, "query"))
         answered = _one_answer(required(raw, "response"), "response")
         yield make_single(prompt_messages, ("response", answered), label=label_of(raw), field="query", row=row)
         return
     name = "messages" if raw.get("messages") is not None else "conversations"
-    dialogue = _with_system(turns(required(raw, name), name), optional(raw, "system"))
-    prompt, answer = prompt_and_answer(dialogue, name)
+    prompt, answer = prompt_and_answer(turns(required(raw, name), name), name)
     yield make_single(prompt, (name, answer), label=label_of(raw), field=name, row=row)
 
 
@@ -114,8 +113,7 @@ def read_demonstrations(raw: Mapping[str, object], options: DataOptions, row: in
     for name in ("messages", "conversations"):
         if raw.get(name) is not None:
             refuse_more_than_text(raw)
-            dialogue = _with_system(turns(raw[name], name), optional(raw, "system"))
-            prompt, answer = prompt_and_answer(dialogue, name)
+            prompt, answer = prompt_and_answer(turns(raw[name], name), name)
             yield make_single(prompt, (name, answer), label=True, field=name, row=row)
             return
     if raw.get("instruction") is not None:
@@ -144,10 +142,6 @@ def _one_answer(value: object, name: str) -> tuple[Message, ...]:
     if isinstance(value, dict):
         return (turn(value, name),)
     raise RowError(f"field '{name}': {shorten(value)} is {type_name(value)}", fix="write one message, or a string")
-
-
-def _with_system(dialogue: tuple[Message, ...], system: str) -> tuple[Message, ...]:
-    return ({"role": "system", "content": system}, *dialogue) if system.strip() else dialogue
 
 
 _PREFERRING = (

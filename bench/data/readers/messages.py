@@ -60,12 +60,9 @@ def prompt_and_answer(dialogue: Sequence[Message], name: str) -> tuple[tuple[Mes
     return tuple(dialogue[:-1]), (dialogue[-1],)
 
 
-def prompt_with_system(system: str, question: str, earlier: Sequence[Message] = ()) -> tuple[Message, ...]:
-    """Return a prompt that ends with a question, with its system message where that says something."""
-    messages: list[Message] = [*earlier, {"role": "user", "content": question}]
-    if system.strip():
-        messages.insert(0, {"role": "system", "content": system})
-    return tuple(messages)
+def question_after(earlier: Sequence[Message], question: str) -> tuple[Message, ...]:
+    """Return a prompt that ends with a question."""
+    return (*earlier, {"role": "user", "content": question})
 
 
 def history_of(fields: Mapping[str, object]) -> tuple[Message, ...]:
@@ -96,14 +93,13 @@ def refuse_more_than_text(fields: Mapping[str, object]) -> None:
 
 
 def refuse_more_than_strings(fields: Mapping[str, object]) -> None:
-    """Raise RowError, for a row that becomes strings, also for what only messages can hold."""
+    """Raise RowError, for a row that becomes strings, also for earlier turns, which only messages can hold."""
     refuse_more_than_text(fields)
-    for name in ("system", "history"):
-        if fields.get(name) not in _NOTHING:
-            raise RowError(
-                f"field '{name}': {shorten(fields[name])} would be left out, since the prompt is one string here",
-                fix="write messages, or leave the column out; --set data.drop_faulty=true leaves such rows out",
-            )
+    if fields.get("history") not in _NOTHING:
+        raise RowError(
+            f"field 'history': {shorten(fields['history'])} would be left out, since the prompt is one string here",
+            fix="write messages, or leave the column out; --set data.drop_faulty=true leaves such rows out",
+        )
 
 
 def optional(fields: Mapping[str, object], name: str) -> str:

@@ -43,24 +43,24 @@ def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[
     ``score_rejected``, as UltraFeedback spells them, are read as ``chosen_score`` and ``rejected_score``. The answers
     may be called as in SIDES.
     """
-    fields = {name: value for name, value in raw.items() if value is not None}
     sides = sides_of(raw)
-    paired = bool(set(sides) & fields.keys())
-    single = bool({"completion", "label"} & fields.keys())
-    if "prompt" not in fields or not (paired or single):
+    paired = any(raw.get(name) is not None for name in sides)
+    single = any(raw.get(name) is not None for name in ("completion", "label"))
+    if raw.get("prompt") is None or not (paired or single):
         refuse(raw)
     if paired and single:
+        columns = sorted(name for name, value in raw.items() if value is not None)
         raise RowError(
-            f"the row has fields of both formats ({listed(sorted(fields))})",
+            f"the row has fields of both formats ({listed(columns)})",
             fix="leave either chosen and rejected, or completion and label",
         )
-    prompt = text_of(fields["prompt"], "prompt")
+    prompt = text_of(raw["prompt"], "prompt")
     if single:
-        answer = required(fields, "completion")
-        yield make_single(prompt, ("completion", answer), label=label_of(fields), row=row)
+        answer = required(raw, "completion")
+        yield make_single(prompt, ("completion", answer), label=label_of(raw), row=row)
         return
-    chosen, rejected = ((name, required(fields, name)) for name in sides)
-    yield make_pair(prompt, chosen, rejected, scores=scores_of(fields, names_of_scores(sides)), row=row)
+    chosen, rejected = ((name, required(raw, name)) for name in sides)
+    yield make_pair(prompt, chosen, rejected, scores=scores_of(raw, names_of_scores(sides)), row=row)
 
 
 def refuse(raw: Mapping[str, object]) -> None:

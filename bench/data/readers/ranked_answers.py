@@ -7,7 +7,7 @@ from itertools import combinations
 from bench.core.data_options import DataOptions
 from bench.data.readers.chat import instructed
 from bench.data.readers.dialogues import answer_of, prompt_of
-from bench.data.readers.messages import ASSISTANT, HUMAN, optional, prompt_end, refuse_more_than_strings
+from bench.data.readers.messages import ASSISTANT, HUMAN, prompt_end, refuse_more_than_strings
 from bench.data.readers.plain import names_of_scores, sides_of
 from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.data.rows import (
@@ -98,8 +98,6 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     """Yield the pairs of scored answers, which are objects with a score each, or strings beside a list of numbers."""
     field = next((name for name in _PROMPTS if raw.get(name) is not None), "prompt")
     prompt: Text = instructed(raw) if field == "instruction" else text_of(required(raw, field), field)
-    if (system := optional(raw, "system")).strip():
-        raise RowError(f"field 'system': {shorten(system)}", fix="leave it out: the answers here have no messages")
     spoken = isinstance(prompt, str) and options.form != "text" and _asks(prompt)
     if spoken:
         prompt = prompt_of(str(prompt).rstrip(), field, options)

@@ -173,7 +173,7 @@ def _as_label(completion: float) -> list[float]:
 
 
 def length_controlled(preferences: Array, length_difference: Array) -> tuple[float, float]:
-    """Return the length-controlled win rate and its standard error, both in percent.
+    """Return the length-controlled win rate and its standard error (NaN for a single pair), both in percent.
 
     As AlpacaEval 2 (arXiv 2404.04475): a logistic regression of the preference on tanh(length difference ÷ its
     standard deviation) and an intercept, then the prediction at no length difference: 100·σ(intercept). Antisymmetric:
@@ -189,7 +189,7 @@ def length_controlled(preferences: Array, length_difference: Array) -> tuple[flo
         length_difference: length of the output − of the reference, any unit, ``[pairs]``.
     """
     if _uncontrollable(preferences, length_difference):
-        error = preferences.std(ddof=1) / math.sqrt(len(preferences)) if len(preferences) > 1 else 0.0
+        error = preferences.std(ddof=1) / math.sqrt(len(preferences)) if len(preferences) > 1 else math.nan
         return 100.0 * float(preferences.mean()), 100.0 * float(error)
     rate, moves = _controlled(preferences, length_difference)
     return 100.0 * rate, 100.0 * math.sqrt(float((moves**2).sum()))

@@ -105,7 +105,7 @@ def pair_answers(answers: Answers, baseline: Answers) -> PairedAnswers:
     if not both:
         raise UsageError(
             f"{answers.model} and the baseline {baseline.model} answer no common question",
-            fix="both files must answer the same instructions",
+            fix=_why_none(answers, baseline),
         )
     for mine, theirs in both:
         if answers.instructions[mine] != baseline.instructions[theirs]:
@@ -124,6 +124,18 @@ def pair_answers(answers: Answers, baseline: Answers) -> PairedAnswers:
         references=tuple(baseline.outputs[theirs] for _, theirs in both),
         left_out=len(answers.outputs) + len(baseline.outputs) - 2 * len(both),
     )
+
+
+def without_spaces(text: str) -> str:
+    """Return a text without spaces and case: what is left of two that a person would take for one."""
+    return "".join(text.split()).casefold()
+
+
+def _why_none(answers: Answers, baseline: Answers) -> str:
+    known = set(map(without_spaces, baseline.instructions))
+    alike = sum(without_spaces(text) in known for text in answers.instructions)
+    hint = "both files must answer the same instructions"
+    return f"{hint}: {alike} differ in spaces or case alone" if alike else hint
 
 
 def read_records(path: Path) -> list[Record]:

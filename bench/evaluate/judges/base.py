@@ -52,6 +52,19 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Window:
+    """What a judge can read. ``context``: tokens at most, its own answer included.
+
+    ``tokens``: how many tokens a pair takes, with the judge's words around it and room for its answer. ``answers``: how
+    many answers it reads at a time.
+    """
+
+    context: float
+    tokens: "Callable[[AnswerPair], int]"
+    answers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judge:
     """A judge.
 
@@ -59,7 +72,9 @@ class Judge:
     ``ordered``: whether the order of the answers can matter to it. ``compare`` yields each pair's number with its
     verdict, as they come. ``grade`` answers a prompt in words, None where it cannot. ``cost``: None where it is free.
     ``score`` gives each (instruction, answer) a reward in nats, ``[answers]``, NaN where it cannot; None for a judge
-    that only compares.
+    that only compares. ``soft``: verdicts are meant to be probabilities; one without ``mass`` was read from words.
+    ``grade_limit``: tokens that a grade may take. ``window``: None where it is not known what the judge can read;
+    ``find_window`` then asks its server, None where that does not say so.
     """
 
     name: str
@@ -71,6 +86,10 @@ class Judge:
     prompt: "Callable[[AnswerPair], Messages] | None" = None
     limit: int = 0
     score: "Callable[[Sequence[tuple[str, str]]], NDArray[np.float64]] | None" = None
+    soft: bool = False
+    grade_limit: int = 0
+    window: Window | None = None
+    find_window: "Callable[[], Window | None] | None" = None
 
 
 Messages = tuple[tuple[str, str], ...]

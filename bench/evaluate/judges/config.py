@@ -38,4 +38,5 @@ class JudgeSpec(BaseModel):
     price_in: float | None = Field(default=None, ge=0.0)
     price_out: float | None = Field(default=None, ge=0.0)
     tokenizer: Path | None = None
+    context: int | None = Field(default=None, ge=1)
     extra: dict[str, object] = Field(default_factory=dict)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from bench.core.samples import spoken
+from bench.data.embedded_ids import refuse_beyond
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import Answers
 from bench.utils.files import write_text_whole
@@ -19,7 +21,8 @@ def answers_of(
         seed: of the noise, which all models share (``bench.evaluate.sampling``).
 
     Raises:
-        UsageError: no such model, or an instruction that does not fit its context.
+        UsageError: no such model, or an instruction that does not fit its context, or with a token that it has no
+            embedding for.
         RunError: the model cannot be loaded.
     """
     texts = answer_text(source, [[instruction] for instruction in questions.instructions], results=results,
@@ -45,6 +48,8 @@ def answer_text(
 
     from bench.evaluate.judges.templates import prompt_ids
     from bench.evaluate.sampling import sample
+    from bench.models.embedding_rows import embedded
+    from bench.models.end_tokens import end_ids
     from bench.models.loading import load_model, load_tokenizer
     from bench.models.sources import resolve_model
 
@@ -65,18 +70,18 @@ def answer_text(
         begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         encoded = tokenizer(["\n\n".join(dialogue) for dialogue in dialogues], add_special_tokens=False)["input_ids"]
         prompts = [[*begin, *ids] for ids in encoded]
+    for number, ids in enumerate(prompts, start=1):
+        refuse_beyond(ids, tokenizer, embedded(model), where=f"model {name_of(source)}, dialogue {number}")
     made = sample(
         model,
         prompts,
         max_tokens=tokens,
         temperature=temperature or 1e-6,
         seed=seed,
-        eos_id=tokenizer.eos_token_id,
+        end_ids=end_ids(model, tokenizer),
         batch=64,
     )
-    return [
-        str(text) for text in tokenizer.batch_decode([list(ids) for ids in made.completions], skip_special_tokens=True)
-    ]
+    return [str(text) for text in tokenizer.batch_decode(spoken(made), skip_special_tokens=True)]
 
 
 def write_answers(path: Path, answers: Answers) -> None:

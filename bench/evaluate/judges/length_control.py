@@ -94,7 +94,7 @@ def length_controlled(judgements: Judgements, control: LengthControl, *, by_inde
     """
     where = f"model {judgements.model!r}"
     if judgements.model == judgements.baseline:
-        return ControlledRate(rate=50.0, stderr=0.0)
+        return ControlledRate(rate=50.0, stderr=0.0 if int(judgements.judged.sum()) > 1 else math.nan)
     if not judgements.judged.any():
         return UNKNOWN
     difference = judgements.baseline_lengths - judgements.lengths

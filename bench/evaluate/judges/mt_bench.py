@@ -1,5 +1,6 @@
 """MT-Bench: questions, grading prompts, and parsing of grades."""
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,10 @@ GRADE = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 LOOSE = re.compile(r"\[(\d+\.?\d*)\]")
 TOKENS = 2048
 """As many as FastChat gives the judge."""
+ANSWER_TOKENS = 1024
+"""As many as FastChat gives a model for an answer."""
+LEAST, MOST = 1, 10
+"""The grades that the judge is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +103,15 @@ def grade_prompts(question: Question, answers: tuple[str, str], *, turn: int) ->
 
 
 def grade_in(text: str) -> float | None:
-    """Return the grade, 1 to 10, that the judge's words name first, as FastChat reads it; None without one."""
+    """Return the grade that the judge's words name first, as FastChat reads it, also off the scale; None without one.
+
+    What is no number in Python either (``07``) ends FastChat with an error, and is no grade here.
+    """
     match = GRADE.search(text) or LOOSE.search(text)
-    value = float(match.group(1)) if match else None
-    return value if value is not None and 1 <= value <= 10 else None
+    try:
+        return float(ast.literal_eval(match.group(1))) if match else None
+    except (SyntaxError, ValueError):
+        return None
 
 
 def pair_prompt() -> Messages:

@@ -14,7 +14,7 @@ from bench.evaluate.judges.mt_bench import questions
 
 @dataclass(frozen=True, kw_only=True)
 class TurnGrade:
-    """One turn graded: 1 to 10, or None with the judge's words as they were."""
+    """One turn graded, on the scale 1 to 10 that is asked for, or None with the judge's words as they were."""
 
     judge: str
     model: str
@@ -61,7 +61,8 @@ class GradeRow:
 def grade_rows(graded: Sequence[TurnGrade]) -> list[GradeRow]:
     """Return one row each judge and model: mean grade with its standard error over questions, by turn, by category.
 
-    A question's grade is the mean of its graded turns: two turns of one question are no two independent grades.
+    The mean is that of all graded turns, as FastChat's. Its error is over questions, each with the mean of its graded
+    turns: two turns of one question are no two independent grades.
     """
     categories = list(dict.fromkeys(question.category for question in questions()))
     rows = []
@@ -74,7 +75,7 @@ def grade_rows(graded: Sequence[TurnGrade]) -> list[GradeRow]:
             judge=judge,
             n=sum(one.grade is not None for one in mine),
             missing=sum(one.grade is None for one in mine),
-            score=float(np.mean(whole)) if whole else math.nan,
+            score=_mean([one.grade for one in mine]),
             standard_error=float(np.std(whole, ddof=1)) / math.sqrt(len(whole)) if len(whole) > 1 else math.nan,
             turns=(first, second),
             categories={name: _mean([one.grade for one in mine if one.category == name]) for name in categories},
@@ -99,7 +100,7 @@ def terminal_table(rows: Sequence[GradeRow]) -> Table:
         table.add_row(
             row.judge,
             row.model,
-            f"{row.score:.2f} ± {row.standard_error:.2f}",
+            f"{row.score:.2f}" + ("" if math.isnan(row.standard_error) else f" ± {row.standard_error:.2f}"),
             *(f"{grade:.2f}" for grade in row.turns),
             str(row.n),
             str(row.missing),

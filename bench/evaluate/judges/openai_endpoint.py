@@ -10,18 +10,22 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING
 
 from bench.errors import RunError, UsageError
-from bench.evaluate.judges.base import AnswerPair, Cost, Judge, Messages, Verdict
+from bench.evaluate.judges.base import AnswerPair, Cost, Judge, Messages, Verdict, Window
 from bench.evaluate.judges.config import JudgeSpec
+from bench.evaluate.judges.mt_bench import TOKENS
+from bench.evaluate.judges.soft_verdict import VERSION, Position, SoftVerdict, soft_verdict, token_text
 from bench.evaluate.judges.templates import Template, fill_template, read_words, template_of
 
 if TYPE_CHECKING:
     from openai import OpenAI
-    from openai.types.chat import ChatCompletion
+    from openai.types.chat import ChatCompletion, ChatCompletionTokenLogprob
 
 TOP = 5
 """As many probabilities of a first token as OpenAI's interface and AlpacaEval's judge ask for."""
 IN_A_ROW = 10
 """So many failed requests one after the other end the command: the next ones would fail too."""
+ASK_FOR = 5.0
+"""Seconds that a server may take to list its models."""
 CHARACTERS = 4.0
 """Characters a token where there is no tokenizer: OpenAI's own rule of thumb for English."""
 
@@ -36,19 +40,28 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
         raise UsageError("a judge of kind api needs model and url", fix='url = "http://localhost:8000/v1"')
     template = template_of(spec.template, answers=spec.answers)
     client = _client(spec)
-    limit = spec.max_tokens or template.tokens
+    limit, grade_limit = spec.max_tokens or template.tokens, spec.max_tokens or TOKENS
+    soft = spec.logprobs and template.direct
 
     def compare(pairs: Sequence[AnswerPair]) -> Iterator[tuple[int, Verdict]]:
         prompts = [fill_template(template, pair) for pair in pairs]
-        chances = spec.logprobs and template.direct
-        ask = _Request(client, spec=spec, limit=limit, chances=chances)
+        ask = _Request(client, spec=spec, limit=limit, chances=soft)
         yield from _verdicts(prompts, lambda messages: _verdict(ask(messages), template), spec=spec)
 
     def grade(prompts: Sequence[Messages]) -> Iterator[tuple[int, Verdict]]:
-        ask = _Request(client, spec=spec, limit=spec.max_tokens or 1024, chances=False)
+        ask = _Request(client, spec=spec, limit=grade_limit, chances=False)
         yield from _verdicts(prompts, lambda messages: _words(ask(messages)), spec=spec)
 
+    def window(context: int | None) -> Window | None:
+        if context is None:
+            return None
+        return Window(
+            context=context,
+            tokens=lambda pair: _cost([fill_template(template, pair)], 0, spec=spec).prompt_tokens + limit,
+        )
+
     parts = ["api", spec.url, spec.model, template.messages, template.answers, limit, spec.logprobs, spec.temperature]
+    parts += [VERSION] if soft else []
     return Judge(
         name=spec.name or spec.model,
         identity=hashlib.sha256(json.dumps([*parts, spec.extra], sort_keys=True).encode()).hexdigest(),
@@ -58,6 +71,10 @@ def endpoint_judge(spec: JudgeSpec) -> Judge:
         cost=lambda prompts, tokens: _cost(prompts, tokens, spec=spec),
         prompt=lambda pair: fill_template(template, pair),
         limit=limit,
+        soft=soft,
+        grade_limit=grade_limit,
+        window=window(spec.context),
+        find_window=lambda: window(_served_context(client, spec)),
     )
 
 
@@ -81,6 +98,18 @@ def _client(spec: JudgeSpec) -> "OpenAI":
         )
     except Exception as error:
         raise UsageError(f"judge {spec.model}: {error}", fix=f"check url = {spec.url!r}") from error
+
+
+def _served_context(client: "OpenAI", spec: JudgeSpec) -> int | None:
+    """Return the tokens that a server's model can read and write, as vLLM lists it; None where it is not said."""
+    from openai import OpenAIError
+
+    try:
+        models = client.with_options(timeout=ASK_FOR, max_retries=0).models.list().data
+    except (OpenAIError, ValueError, AttributeError, TypeError):
+        return None
+    sizes = [(model.model_extra or {}).get("max_model_len") for model in models if model.id == spec.model]
+    return next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
 
 class _Request:
@@ -177,9 +206,9 @@ def _verdict(response: "ChatCompletion", template: Template) -> Verdict:
     words = _words(response)
     if words.outcome != "judged":
         return words
-    chances = _chances(response, template)
     read = read_words(words.text, template)
-    value, mass = chances if chances is not None else (read.first_better, None)
+    soft = _soft(response, template, named=read.first_better)
+    value, mass = (soft.first, soft.mass) if soft is not None else (read.first_better, None)
     return Verdict(
         first_better=value,
         outcome="malformed" if value is None else "judged",
@@ -208,15 +237,20 @@ def _words(response: "ChatCompletion") -> Verdict:
     )
 
 
-def _chances(response: "ChatCompletion", template: Template) -> tuple[float, float] | None:
-    """Return P(first answer) among the two and their mass, from the first token's probabilities; None without them."""
+def _soft(response: "ChatCompletion", template: Template, *, named: float | None) -> SoftVerdict | None:
+    """Return the verdict of the tokens' probabilities; None where none were sent, or none is an answer's."""
     logprobs = getattr(response.choices[0], "logprobs", None)
     if not template.direct or logprobs is None or not logprobs.content:
         return None
-    first, second = template.answers
-    chances = {token.token: math.exp(token.logprob) for token in logprobs.content[0].top_logprobs or ()}
-    mass = chances.get(first, 0.0) + chances.get(second, 0.0)
-    return (chances.get(first, 0.0) / mass, mass) if mass > 0 else None
+    return soft_verdict([_position(token) for token in logprobs.content], template.answers, named=named)
+
+
+def _position(token: "ChatCompletionTokenLogprob") -> Position:
+    text, chance = token_text(token.token, token.bytes), math.exp(token.logprob)
+    likeliest = [(token_text(one.token, one.bytes), math.exp(one.logprob)) for one in token.top_logprobs or ()]
+    if all(one.token != token.token for one in token.top_logprobs or ()):
+        likeliest.append((text, chance))  # what was drawn is none of the likeliest
+    return Position(text=text, chance=chance, others=likeliest)
 
 
 def _failed(error: Exception) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.assets import SUITES
+from bench.data.embedded_ids import refuse_beyond
 from bench.errors import UsageError
-from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
+from bench.evaluate.judges.base import AnswerPair, Judge, Verdict, Window
 from bench.evaluate.sampling import context_length
+from bench.models.embedding_rows import embedded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,20 +51,32 @@ def reward_judge(folder: Path, *, name: str | None = None, text: str, soft: bool
     {output} filled in. The better score wins outright, equal ones tie; ``soft``: σ(difference), as Bradley and Terry.
 
     Raises:
-        UsageError: not a folder of such a model, or a text without both fields.
+        UsageError: not a folder of such a model, or a text without both fields; later a text with a token that the
+            model has no embedding for.
     """
     from bench.evaluate.judges.loading import local_classifier, model_identity
 
     if "{output}" not in text or "{instruction}" not in text:
         raise UsageError(f"reward model {folder}: text {text!r} lacks a field", fix="'{instruction}\\n\\n{output}'")
     model, tokenizer = local_classifier(folder)
+    embeddings = embedded(model)
     templated = getattr(tokenizer, "chat_template", None) is not None
 
     def score(texts: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
-        return np.array([_score_one(model, _input_ids(tokenizer, text, *pair, templated=templated)) for pair in texts])
+        scores = []
+        for number, pair in enumerate(texts, start=1):
+            ids = _input_ids(tokenizer, text, *pair, templated=templated)
+            refuse_beyond(ids[0].tolist(), tokenizer, embeddings, where=f"judge {folder.name}, text {number}")
+            scores.append(_score_one(model, ids))
+        return np.array(scores)
+
+    def taken(pair: AnswerPair) -> int:
+        sides = ((pair.instruction, answer) for answer in (pair.first, pair.second))
+        return max(_input_ids(tokenizer, text, *side, templated=templated).shape[1] for side in sides)
 
     identity = "\0".join(("reward", model_identity(folder), "" if templated else text, str(soft)))
-    return scored_judge(name or folder.name, score, identity=identity, soft=soft)
+    judge = scored_judge(name or folder.name, score, identity=identity, soft=soft)
+    return replace(judge, window=Window(context=context_length(model), tokens=taken, answers=1))
 
 
 def scored_judge(name: str, score: Score, *, identity: str, soft: bool = False) -> Judge:

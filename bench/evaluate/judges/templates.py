@@ -77,10 +77,10 @@ def template_of(name: str, *, answers: tuple[str, str] | None = None) -> Templat
         UsageError: no such template, one without all three fields, or answers of which one begins the other.
     """
     if name == PAIR:
-        from bench.evaluate.judges.mt_bench import pair_prompt
+        from bench.evaluate.judges.mt_bench import TOKENS, pair_prompt
 
         return Template(
-            name=PAIR, messages=pair_prompt(), answers=("[[A]]", "[[B]]"), tie="[[C]]", tokens=1024, direct=False
+            name=PAIR, messages=pair_prompt(), answers=("[[A]]", "[[B]]"), tie="[[C]]", tokens=TOKENS, direct=False
         )
     text = _alpaca_eval() if name == ALPACA_EVAL else _file(Path(name))
     absent = {"instruction", "output_1", "output_2"} - set(FIELDS.findall(text))
@@ -111,7 +111,7 @@ def fill_template(template: Template, pair: AnswerPair) -> Messages:
 
 def read_words(text: str, template: Template) -> Verdict:
     """Read the judge's words: judged, or malformed where neither answer (or more than one) was named."""
-    value = _direct(text, template) if template.direct else _last(text, template)
+    value = _direct(text, template) if template.direct else _as_fastchat(text, template)
     return Verdict(first_better=value, outcome="malformed" if value is None else "judged", text=text)
 
 
@@ -123,13 +123,12 @@ def _direct(text: str, template: Template) -> float | None:
     return named[0] if len(named) == 1 else None
 
 
-def _last(text: str, template: Template) -> float | None:
+def _as_fastchat(text: str, template: Template) -> float | None:
+    """Return the first verdict of A, B, tie that occurs anywhere: FastChat looks for them in this order."""
     values = {template.answers[0]: 1.0, template.answers[1]: 0.0}
     if template.tie is not None:
         values[template.tie] = 0.5
-    offsets = {text.rfind(word): value for word, value in values.items()}
-    last = max(offsets)
-    return None if last < 0 else offsets[last]
+    return next((value for word, value in values.items() if word in text), None)
 
 
 def _alpaca_eval() -> str:

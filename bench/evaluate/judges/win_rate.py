@@ -46,7 +46,8 @@ def judge_samples(
     """Ask a judge which of two answers is better, the sample or the start model's, prompt by prompt.
 
     Which one is shown first is a coin of ``seed`` and the texts. A prompt without a verdict counts in no rate, and in
-    the target with the rate itself; ``unjudged_share`` says how many these are.
+    the target with the rate itself; ``unjudged_share`` says how many these are. ``by_words_share``, of a judge whose
+    verdicts are meant to be probabilities: how many were read from its words, 1 or 0.
 
     Args:
         baseline: the start model's samples of the same prompts; None: these are its own, and no judge is asked.
@@ -67,6 +68,9 @@ def judge_samples(
     known = [index for index, one in enumerate(made) if one.preference is not None]
     unjudged = np.array([float(one.preference is None) for one in made])
     missing = mean_metrics({"unjudged_share": (unjudged, False)}, task=task, split=split)
+    words = np.array([float(judge.soft and _by_words(one)) for one in made])
+    if words.any():
+        missing += mean_metrics({"by_words_share": (words, False)}, task=task, split=split)
     if not known:
         raise RunError(
             f"judge {judge.name} gave no verdict on any of {len(rows)} answers, e.g. {_example(made)}",
@@ -76,6 +80,10 @@ def judge_samples(
     filled = {name: np.full(len(rows), each.mean()) for name, each in (("p", preferences), ("t", target))}
     filled["p"][known], filled["t"][known] = preferences, target
     return JudgedSamples(metrics=(*rates, *missing), preferences=filled["p"], target=filled["t"])
+
+
+def _by_words(one: Annotation) -> bool:
+    return any(verdict.outcome == "judged" and verdict.mass is None for verdict in one.verdicts.values())
 
 
 def _example(made: Sequence[Annotation]) -> str:

@@ -141,6 +141,13 @@ def _notes(judgements: Judgements, row: WinRate, controlled: ControlledRate) -> 
             f"{row.model}: {row.missing} of {len(judgements.preferences)} questions have no judgement; "
             "they count nowhere"
         )
+    if row.n == 1:
+        notes.append(f"{row.model}: one judged question, from which no standard error and no interval can be stated")
+    if judgements.model == judgements.baseline and (judgements.preferences[judgements.judged] != 0.5).any():
+        notes.append(
+            f"{row.model}: called like its baseline, but its answers are others; alpaca-eval's length control gives 50 "
+            "for that name, whatever was judged: name it apart"
+        )
     if judgements.repeated:
         notes.append(f"{row.model}: {judgements.repeated} rows said the same as another and were left out")
     if row.length_control == "alpaca_eval" and judgements.baseline not in (BASELINE, judgements.model):

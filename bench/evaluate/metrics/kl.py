@@ -11,6 +11,7 @@ from torch import Tensor
 from bench.core.samples import Samples
 from bench.data.collate import collate_rows
 from bench.evaluate.hidden_states import Head, final_states, head_of, in_batches, positions_at_once
+from bench.evaluate.ways import scoring_together
 from bench.models.context import vocabulary_size
 from bench.models.eval_mode import evaluating
 
@@ -36,10 +37,13 @@ def sequence_kl(
     """
     rows = list(zip(samples.prompts, samples.completions, strict=True))
     heads = head_of(policy), head_of(reference)
+    lengths = [len(prompt) + len(completion) for prompt, completion in rows]
+    ways = {scoring_together(model, longest=max(lengths, default=1)) for model in (policy, reference)}
+    batch, alike = 1 if "alone" in ways else batch, ways != {"padded"}
     known = None if states is None else states.split([len(completion) for completion in samples.completions])
     totals = torch.zeros(len(rows), dtype=torch.float64)
     with torch.no_grad(), evaluating(policy), evaluating(reference):
-        for part in in_batches([len(prompt) + len(completion) for prompt, completion in rows], batch=batch):
+        for part in in_batches(lengths, batch=batch, alike=alike):
             ids, attended, completions = (x.to(policy.device) for x in collate_rows([rows[i] for i in part], 0))
             mask, seen = completions[:, 1:], None if bool(attended.all()) else attended
             theirs = final_states(reference, ids, seen)[:, :-1][mask]

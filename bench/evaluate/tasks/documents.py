@@ -10,7 +10,9 @@ from bench.utils.isolation import hub_answers, offline
 FILES = (*set(BUILDERS.values()), "csv", "text", "pandas")
 """Builders of ``datasets`` that read files."""
 
-Problem = Literal["unknown", "data", "network", "unsafe code", "model", "package", "download", "remote code"]
+Problem = Literal[
+    "unknown", "data", "network", "unsafe code", "model", "package", "download", "remote code", "template"
+]
 
 
 def data_problems(config: TaskConfig) -> Iterator[tuple[Problem, str, str]]:

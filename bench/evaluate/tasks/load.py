@@ -4,7 +4,7 @@ import contextlib
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,14 @@ from bench.errors import BenchError, RunError, UsageError
 from bench.evaluate.tasks.documents import is_local
 from bench.evaluate.tasks.local_tasks import data_folder
 from bench.evaluate.tasks.preflight import Finding, Reader, findings, refuse
+from bench.evaluate.tasks.prompts import PLAIN, Prompting, notice_of, renderer
 from bench.evaluate.tasks.search import find_tasks
 from bench.utils.isolation import offline, quiet, same_environment, same_generators
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from lm_eval.tasks.manager import TaskDict
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class ReadyTasks:
         limit: documents of each task, the first ones; below 1: a share of them.
         versions: of tasks and groups.
         notices: findings of the check that stop nothing.
+        prompting: how prompts are written; by the template of one tokenizer, where by one.
+        trusted: what was tried of other ways to lm-eval's answers, and was equal (``bench.evaluate.tasks.hflm``).
     """
 
     names: tuple[str, ...]
@@ -61,6 +65,8 @@ class ReadyTasks:
     seeds: Seeds
     versions: Mapping[str, str]
     notices: tuple[Finding, ...]
+    prompting: Prompting = PLAIN
+    trusted: set[str] = field(default_factory=set)
 
 
 def ready_tasks(
@@ -72,6 +78,8 @@ def ready_tasks(
     limit: float | None = None,
     seeds: Seeds = LM_EVAL_SEEDS,
     reader: Reader | None = None,
+    prompting: Prompting = PLAIN,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
 ) -> ReadyTasks:
     """Find and load tasks and build their requests, as ``lm_eval.simple_evaluate`` does.
 
@@ -85,6 +93,7 @@ def ready_tasks(
         limit: documents of each task, the first ones; below 1: a share of them; None: all.
         seeds: global generators are left as they were.
         reader: what is known of the models to come, for the check.
+        prompting: how prompts are written. With ``apply_chat_template``, by the template of ``tokenizer``.
 
     Raises:
         UsageError: a task that cannot be run (``bench.evaluate.tasks.preflight``). RunError: lm-eval failed.
@@ -95,17 +104,25 @@ def ready_tasks(
         source = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
         notices = tuple(findings(source, reader or Reader()))
         refuse(notices)
+        notices += _of_prompts(prompting, tokenizer)
         own = all(is_local(config) for leaves in source.leaves.values() for config in leaves.values())
         with hub(own), failing(source.names), templates_compiled_once():
             from lm_eval.evaluator_utils import get_sample_size
 
+            render = renderer(tokenizer) if prompting.apply_chat_template and tokenizer is not None else None
             seed_generators(seeds)
             loaded = source.manager.load(list(source.names))
             for task in loaded["tasks"].values():
                 _keep_documents(task)
                 _set_examples(task, num_fewshot)
                 task.set_fewshot_seed(seed=seeds.fewshot)
-                task.build_all_requests(limit=get_sample_size(task, limit))
+                task.build_all_requests(
+                    limit=get_sample_size(task, limit),
+                    system_instruction=prompting.system_instruction,
+                    apply_chat_template=bool(prompting.apply_chat_template),
+                    fewshot_as_multiturn=prompting.multiturn,
+                    chat_template=render,
+                )
                 task.build_all_requests = _emptied(task)
     return ReadyTasks(
         names=tuple(tasks),
@@ -115,7 +132,19 @@ def ready_tasks(
         seeds=seeds,
         versions=_versions(loaded),
         notices=notices,
+        prompting=prompting,
     )
+
+
+def _of_prompts(prompting: Prompting, tokenizer: "PreTrainedTokenizerBase | None") -> tuple[Finding, ...]:
+    """Return what to know of how prompts are written. Raises UsageError for options that cannot be followed."""
+    if tokenizer is None:
+        if prompting.apply_chat_template:
+            raise ValueError("a chat template is one of a tokenizer: give the tokenizer")
+        return ()
+    prompting.check(tokenizer)
+    text = notice_of(prompting, tokenizer)
+    return () if text is None else (Finding(task="", problem="template", text=text),)
 
 
 def _keep_documents(task: "Task") -> None:

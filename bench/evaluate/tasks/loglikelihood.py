@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,12 +16,15 @@ from bench.evaluate.compat import attention_of
 from bench.evaluate.decoding import ROOMY, takes_padding
 from bench.evaluate.hidden_states import final_states, head_of, in_batches, positions_at_once
 from bench.evaluate.tasks.prefix_tree import Branching, branch, lay_out
+from bench.evaluate.ways import scoring_together
 from bench.models.compat import plain_model
 from bench.models.context import vocabulary_size
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
+BY_THE_LONGEST = ("longrope", "dynamic")
+"""Rotary embeddings whose frequencies depend on the longest row."""
 TOLERANCE = 1e-4
 """Largest difference in a state, relative to the largest state, between a branching row and plain ones."""
 
@@ -44,10 +49,13 @@ def loglikelihoods(
     """
     # The last token is never read: nothing follows it.
     read = [(context + continuation)[-(max_length + 1) :][:-1] for context, continuation in requests]
-    rows = branch(read, longest=max_length)
+    together = scoring_together(model, longest=max(map(len, read), default=1))
+    # Where padding or the length of a row changes logits, sequences are read one by one, those of one length together.
+    rows = branch(read, longest=max_length) if together == "padded" else list(map(_plain_row, count(), read))
+    batch = 1 if together == "alone" else batch
     logps = torch.zeros(len(requests), dtype=torch.float64)
     greedy = torch.ones(len(requests), dtype=torch.bool)
-    for part in in_batches([row.tokens for row in rows], batch=batch):
+    for part in in_batches([row.tokens for row in rows], batch=batch, alike=together != "padded"):
         tokens = _scored_tokens([rows[i] for i in part], [continuation for _, continuation in requests])
         log_probs, likeliest = _score(model, [rows[i] for i in part], tokens)
         logps.index_add_(0, tokens[0], log_probs.double())
@@ -55,6 +63,10 @@ def loglikelihoods(
         if progress is not None:
             progress(sum(len(rows[i].members) for i in part))
     return list(zip(logps.tolist(), greedy.tolist(), strict=True))
+
+
+def _plain_row(number: int, sequence: list[int]) -> Branching:
+    return Branching((number,), sequence, ([],))
 
 
 def _scored_tokens(rows: Sequence[Branching], continuations: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,3 +139,16 @@ def reads_branches(model: PreTrainedModel) -> bool:
         if not bool((states - alone).abs().max() <= TOLERANCE * alone.abs().max()):
             return False
     return True
+
+
+def longest_alike(config: PretrainedConfig) -> float:
+    """Return the tokens up to which a text's positions do not depend on longer texts beside it; ∞ where they never do.
+
+    Some rotary embeddings (LongRoPE, dynamic NTK) read all rows of a batch by the longest one's frequencies.
+    """
+    text = config.get_text_config(decoder=True)
+    parameters = getattr(text, "rope_parameters", None) or {}
+    layers = [parameters, *(each for each in parameters.values() if isinstance(each, Mapping))]
+    changing = [each for each in layers if each.get("rope_type") in BY_THE_LONGEST]
+    context = getattr(text, "max_position_embeddings", None) or math.inf
+    return min((each.get("original_max_position_embeddings") or context for each in changing), default=math.inf)

@@ -15,9 +15,13 @@ from bench.utils.isolation import quiet, same_environment
 
 TABLE = "lossbench_table"
 """The kind of a model that is a table of logits: its tokens are no text."""
+TEXTS = "generate_until"
+"""What lm-eval calls a task of texts that a model generates."""
+TEXTS_VERSION = 2
+"""Of these texts: an evaluation with such a task has it in its key (``EvaluationSpec.lm_eval_texts``)."""
 NEW_TOKENS = 256
 """What lm-eval lets a model generate where a task says nothing."""
-NOTICES = ("download", "remote code")
+NOTICES = ("download", "remote code", "template")
 """Problems that are reported and stop nothing."""
 
 
@@ -53,10 +57,25 @@ def reader_of(folder: Path) -> Reader:
     return Reader(context=context, kind=config.get("model_type"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """Findings about requested tasks, and whether a model generates texts for any of them."""
+
+    findings: tuple[Finding, ...] = ()
+    texts: bool = False
+
+
 def preflight(
     tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
 ) -> tuple[Finding, ...]:
-    """Say what is wrong with tasks of lm-eval before anything is trained or loaded. Empty: all can be run.
+    """Return the findings of ``check_tasks``. Empty: all can be run."""
+    return check_tasks(tasks, include=include, data=data, reader=reader).findings
+
+
+def check_tasks(
+    tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
+) -> Preflight:
+    """Say what is wrong with tasks of lm-eval before anything is trained or loaded.
 
     Nothing is downloaded. Where the hub is needed, it is probed once, for five seconds at most, and not at all with
     ``HF_HUB_OFFLINE=1``. Tasks that are plain files in ``include`` cost milliseconds; others some seconds, for lm-eval
@@ -69,10 +88,13 @@ def preflight(
         UsageError: a file that cannot be read.
     """
     if not tasks or ((reader is None or reader.kind != TABLE) and _plainly_there(tasks, include)):
-        return ()
+        return Preflight()
     with quiet(), same_environment(), tempfile.TemporaryDirectory() as scratch:
         source = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
-        return tuple(findings(source, reader or Reader()))
+        configs = [config for leaves in source.leaves.values() for config in leaves.values()]
+        # A task in code does not say what it asks for.
+        texts = any(config.get("output_type") == TEXTS or config.get("is_class") for config in configs)
+        return Preflight(findings=tuple(findings(source, reader or Reader())), texts=texts)
 
 
 def refuse(checked: Sequence[Finding]) -> None:
@@ -113,7 +135,7 @@ def _of_task(config: TaskConfig, reader: Reader) -> Iterator[tuple[Problem, str,
         yield "model", "needs a model of text; this one is a table", "choose another suite or checkpoint"
     elif config.get("doc_to_image") or config.get("doc_to_audio"):
         yield "model", "shows images or sounds; the model reads text alone", "leave it out"
-    elif config.get("output_type") == "generate_until" and reader.context is not None:
+    elif config.get("output_type") == TEXTS and reader.context is not None:
         wanted = new_tokens(config.get("generation_kwargs") or {})
         if wanted >= reader.context:
             yield (

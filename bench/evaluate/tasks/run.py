@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.core.record import Metric
 from bench.errors import RunError
 from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
+from bench.evaluate.tasks.scored_documents import DocumentRow, documents_of
 from bench.models.eval_mode import evaluating
 from bench.utils.isolation import quiet, same_environment, same_generators
 
@@ -16,20 +19,35 @@ if TYPE_CHECKING:
     from lm_eval.result_schema import EvalResults
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksOutcome:
+    """What tasks of lm-eval gave a model.
+
+    Attributes:
+        metrics: one for each (task, metric); a filter other than none is part of its name ("exact_match,strict-match").
+            Its split is the one of the task's data that lm-eval scores.
+        documents: a row for each document, by task.
+        notes: what was answered by lm-eval's own way, and why.
+    """
+
+    metrics: tuple[Metric, ...] = ()
+    documents: Mapping[str, Sequence[DocumentRow]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
 
 def run_lm_eval(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: ReadyTasks, *, batch: int = 64
-) -> tuple[Metric, ...]:
-    """Run tasks through ``lm_eval.evaluate`` on the model as it is in memory.
-
-    Returns:
-        One metric for each (task, metric) of lm-eval; a filter other than none is part of its name ("exact_match,
-        strict-match"). Its split is the one of the task's data that lm-eval scores. Versions: ``tasks.versions``.
+) -> TasksOutcome:
+    """Run tasks through ``lm_eval.evaluate`` on the model as it is in memory. Their versions: ``tasks.versions``.
 
     Raises:
         RunError: lm-eval failed.
     """
-    return metrics_of(lm_eval_results(model, tokenizer, tasks, batch=batch))
+    results, notes = lm_eval_results(model, tokenizer, tasks, batch=batch)
+    return TasksOutcome(metrics=metrics_of(results), documents=documents_of(results), notes=notes)
 
 
 def lm_eval_results(
@@ -39,8 +57,8 @@ def lm_eval_results(
     *,
     batch: int | str = 64,
     progress: Callable[[int], None] | None = None,
-) -> EvalResults:
-    """Return what ``lm_eval.evaluate`` gives for a model: ``results``, ``groups``, ``n-samples``, ``configs``, …
+) -> tuple[EvalResults, tuple[str, ...]]:
+    """Return what ``lm_eval.evaluate`` gives for a model: ``results``, ``groups``, ``n-samples``, …; and notes.
 
     The numbers are those of ``lm_eval.simple_evaluate``, which loads the tasks anew for each call, builds their
     requests again, and asks the system for its packages and for git's.
@@ -64,17 +82,23 @@ def lm_eval_results(
         with hub(tasks.own), failing(tasks.names), templates_compiled_once():
             seed_generators(tasks.seeds)
             lm = BranchingLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch)
-            lm.progress = progress or lm.progress
+            lm.progress, lm.trusted = progress or lm.progress, tasks.trusted
             results = evaluate(
                 lm=lm,
                 task_dict=tasks.loaded,
                 limit=tasks.limit,
-                log_samples=False,
-                fewshot_as_multiturn=True,
+                log_samples=True,
+                # Requests are built: these only tell lm-eval how.
+                system_instruction=tasks.prompting.system_instruction,
+                apply_chat_template=bool(tasks.prompting.apply_chat_template),
+                fewshot_as_multiturn=tasks.prompting.multiturn,
             )
     if results is None:
         raise RunError("lm-eval gives no results on this process", fix="evaluate on local rank 0 only")
-    return results
+    notes = tuple(dict.fromkeys(lm.notes))
+    for note in notes:
+        logger.warning("lm-eval: %s", note)
+    return results, notes
 
 
 def metrics_of(results: EvalResults) -> tuple[Metric, ...]:

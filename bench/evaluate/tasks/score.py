@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import UsageError
+from bench.evaluate.tasks.prompts import PLAIN, Prompting, decide_template, reason_of
+from bench.evaluate.tasks.scored_documents import DocumentRow, documents_of, write_documents
 from bench.utils.console import say
 from bench.utils.process import quiet_libraries
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from bench.evaluate.tasks.load import ReadyTasks
 
 FILE = "tasks.json"
+CHAT = "chat"
+"""The suite that trains by the model's chat template."""
 
 
 class TaskScore(TypedDict):
@@ -58,6 +63,7 @@ def evaluate_tasks(
     out: Path | None = None,
     data: Path | None = None,
     results: Path = Path("results"),
+    prompting: Prompting = PLAIN,
 ) -> None:
     """Score a checkpoint by tasks of lm-eval, print a table, and write every number to a JSON file.
 
@@ -73,6 +79,7 @@ def evaluate_tasks(
         batch_size: rows in one forward pass at most, or ``auto``.
         out: a JSON file, or a folder for ``tasks.json``; None: nothing is written.
         data: the folder of documents of the package's own tasks (``hellaswag_local``); None: that of the environment.
+        prompting: how prompts are written. Without a choice, by the chat template for a run that trained by it.
 
     Raises:
         UsageError: an invalid checkpoint, task or option, before anything is computed. RunError: a
@@ -89,23 +96,30 @@ def evaluate_tasks(
         )
     from bench.evaluate.tasks.load import ready_tasks
     from bench.evaluate.tasks.preflight import reader_of
-    from bench.models.loading import model_hash
+    from bench.models.loading import load_tokenizer, model_hash
     from bench.models.sources import resolve_model
 
     folder = resolve_model(checkpoint, results=results)
-
+    tokenizer = load_tokenizer(folder)
+    trained_by = _template_of_training(checkpoint, results=results)
     console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
+    say(console, reason_of(prompting.apply_chat_template, tokenizer, trained_by=trained_by))
+    by_template = decide_template(prompting.apply_chat_template, tokenizer, trained_by=trained_by)
+    prompting = replace(prompting, apply_chat_template=by_template)
     started = time.monotonic()
     ready = ready_tasks(
-        tasks, include=include, data=data, num_fewshot=num_fewshot, limit=limit, reader=reader_of(folder)
-    )
+        tasks, include=include, data=data, num_fewshot=num_fewshot, limit=limit, reader=reader_of(folder),
+        prompting=prompting, tokenizer=tokenizer,
+    )  # fmt: skip
     for finding in ready.notices:
         console.print(finding.text, highlight=False, markup=False)
     prepared = time.monotonic()
-    rows = score(folder, ready, batch=batch, console=console)
+    rows, documents, answered = score(folder, ready, batch=batch, console=console)
     done = time.monotonic()
     console.print(result_table(rows))
     for note in dict.fromkeys(f"{row['task']}: {row['differs']}" for row in rows if row["differs"]):
+        console.print(note, highlight=False, markup=False)
+    for note in answered:
         console.print(note, highlight=False, markup=False)
     if out is None:
         return
@@ -119,12 +133,29 @@ def evaluate_tasks(
         "dtype": "float32",
         "seeds": vars(ready.seeds),
         "lm_eval": version("lm_eval"),
-        "by_hand": by_hand(folder, tasks, include=include, num_fewshot=num_fewshot, limit=limit),
+        "apply_chat_template": prompting.apply_chat_template,
+        "system_instruction": prompting.system_instruction,
+        "fewshot_as_multiturn": prompting.multiturn if prompting.apply_chat_template else None,
+        "notes": [finding.text for finding in ready.notices] + list(answered),
+        "by_hand": by_hand(folder, tasks, include=include, num_fewshot=num_fewshot, limit=limit, prompting=prompting),
         "seconds": {"prepare": round(prepared - started, 3), "evaluate": round(done - prepared, 3)},
     }
     target = out if out.suffix == ".json" else out / FILE
+    for written in write_documents(target.parent, documents):
+        say(console, f"  {written}")
     _write_scores(target, settings, rows)
     say(console, f"  {target}")
+
+
+def _template_of_training(checkpoint: str, *, results: Path) -> str | None:
+    """Return what trained a run by its chat template, as far as the run's spec says; None where it does not."""
+    from bench.models.adapters import read_run
+    from bench.models.sources import RUN, find_run
+
+    if not checkpoint.startswith(RUN):
+        return None
+    spec = read_run(find_run(checkpoint.removeprefix(RUN), results))
+    return f"suite {CHAT}" if spec.suite == CHAT and "form=text" not in spec.data.source else None
 
 
 def _write_scores(path: Path, settings: Mapping[str, object], rows: Sequence[TaskScore]) -> None:
@@ -135,8 +166,12 @@ def _write_scores(path: Path, settings: Mapping[str, object], rows: Sequence[Tas
     write_text_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Console) -> list[TaskScore]:
-    """Load a checkpoint, in float32, and return its scores as ``result_rows``, with progress on ``console``.
+def score(
+    folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Console
+) -> tuple[list[TaskScore], dict[str, list[DocumentRow]], tuple[str, ...]]:
+    """Load a checkpoint, in float32; return its scores, a row for each document by task, and notes on how.
+
+    Progress is shown on ``console``.
 
     Raises:
         RunError: weights that cannot be read, or lm-eval failed.
@@ -155,10 +190,10 @@ def score(folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Conso
     tokenizer = load_tokenizer(folder)
     total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
     with Progress(console, total=total, unit="requests") as progress:
-        results = lm_eval_results(
+        results, notes = lm_eval_results(
             model, tokenizer, ready, batch=batch, progress=lambda count: progress.advance(count, "lm-eval")
         )
-    return result_rows(results, ready.versions)
+    return result_rows(results, ready.versions), documents_of(results), notes
 
 
 def result_rows(results: EvalResults, versions: Mapping[str, str]) -> list[TaskScore]:
@@ -207,13 +242,20 @@ def result_table(rows: Sequence[TaskScore]) -> Table:
 
 
 def by_hand(
-    folder: Path, tasks: Sequence[str], *, include: Path | None, num_fewshot: int | None, limit: float | None
+    folder: Path,
+    tasks: Sequence[str],
+    *,
+    include: Path | None,
+    num_fewshot: int | None,
+    limit: float | None,
+    prompting: Prompting = PLAIN,
 ) -> str:
     """Return lm-eval's own command for the same numbers; it needs the package's own tasks as written files."""
     words = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32", "--tasks", *tasks]
     for option, value in (("include_path", include), ("num_fewshot", num_fewshot), ("limit", limit)):
         if value is not None:
             words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    words += prompting.by_hand()
     return shlex.join(words)
 
 

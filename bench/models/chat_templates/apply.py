@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note, make_sound
+from bench.data.end_of_turn import ANSWER, QUESTION
 from bench.data.template import answer_ids, prompt_messages_ids
-from bench.data.template_habits import ANSWER, QUESTION
 from bench.errors import UsageError, did_you_mean
+from bench.models.files import NAMED_TEMPLATES, copy_tokenizer
 from bench.models.loading import load_tokenizer, model_hash
 
 if TYPE_CHECKING:
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 OWN = "own"
 NAMES = ("chatml", "llama-3", "zephyr", "alpaca", "plain")
 FILE = "chat_template.jinja"
-COPIED = (".json", ".txt", ".model")
-LEFT_OUT = ("manifest.json", "chat_template.json")
+LEFT_OUT = ("manifest.json", "chat_template.json", FILE)
+COPIED = (".json", ".txt")
+"""Endings of files that are copied besides a tokenizer's: configs, generation settings, indices of shards."""
+DEFAULT = "default"
 LONGEST = 1 << 20
 """Bytes of a template's file at most."""
 
@@ -41,11 +45,14 @@ def templated(folder: Path, template: str, *, results: Path, note: Note) -> Path
     if _adds_bos(load_tokenizer(folder)) and "bos_token" not in text:
         # A dialogue is encoded without the tokenizer's own special tokens, so the template has to write it.
         text = "{{- bos_token -}}" + text
-    key = hashlib.sha256(f"{model_hash(folder)} {text}".encode()).hexdigest()[:16]
+    named = named_templates(folder)
+    # Only a folder with named templates gets another name than before, when they were left out.
+    more = f" {json.dumps(named, sort_keys=True)}" if named else ""
+    key = hashlib.sha256(f"{model_hash(folder)} {text}{more}".encode()).hexdigest()[:16]
     target = results / "models" / f"templated-{key}"
 
     def write(partial: Path) -> None:
-        _fill(folder, partial, text)
+        _fill(folder, partial, text, named)
         check_template(load_tokenizer(partial), template)
 
     make_sound(target, write, note=note)
@@ -84,12 +91,31 @@ def _adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
     return bos is not None and tokenizer("a")["input_ids"][:1] == [bos]
 
 
-def _fill(folder: Path, partial: Path, text: str) -> None:
+def named_templates(folder: Path) -> dict[str, str]:
+    """Return a folder's chat templates besides the default one, from its files or its tokenizer's settings."""
+    files_there = sorted((folder / NAMED_TEMPLATES).glob("*.jinja"))
+    named = {path.stem: path.read_text(encoding="utf-8") for path in files_there}
+    settings = folder / "tokenizer_config.json"
+    if named or (folder / FILE).is_file() or not settings.is_file():
+        return named
+    listed = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    if not isinstance(listed, list):
+        return {}
+    return {str(each["name"]): str(each["template"]) for each in listed if each["name"] != DEFAULT}
+
+
+def _fill(folder: Path, partial: Path, text: str, named: Mapping[str, str]) -> None:
+    copy_tokenizer(folder, partial)
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors":
             _link(path.resolve(), partial / path.name)
-        elif path.is_file() and path.suffix in COPIED and path.name not in LEFT_OUT:
+        elif path.is_file() and path.suffix in COPIED:
             shutil.copyfile(path, partial / path.name)
+    for name in LEFT_OUT:
+        (partial / name).unlink(missing_ok=True)
+    for name, template in named.items():
+        (partial / NAMED_TEMPLATES).mkdir(exist_ok=True)
+        (partial / NAMED_TEMPLATES / f"{Path(name).name}.jinja").write_text(template, encoding="utf-8")
     config = partial / "tokenizer_config.json"
     if config.is_file():
         settings = json.loads(config.read_text(encoding="utf-8"))

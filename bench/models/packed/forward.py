@@ -16,15 +16,12 @@ from bench.models.packed.head import ChunkLoss, FusedLoss, Head, HeadScores, Sco
 from bench.models.packed.last_layer import only_read_tokens
 from bench.models.packed.layout import Layout, Span, pack
 from bench.models.packed.pointwise import quick_rotary
+from bench.models.plain_head import head_factor
 from bench.models.token_stats import Confidence
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SCALES = ("logit_scale", "logits_scaling")
-"""A constant factor of the logits, in Cohere's and Granite's configurations: multiplied, or divided by."""
-REFUSED = ("final_logit_softcapping",)
-"""A transform of the logits whose gradient the head does not have (Gemma 2)."""
 LOGITS_AT_ONCE = 1 << 22
 """Logits that a chunk of the head holds (16 MiB in float32), but for ``FEWEST`` tokens in any case."""
 FEWEST = 128
@@ -48,12 +45,10 @@ def parts_of(model: nn.Module) -> ModelParts | str:
         return "its attention does not go through transformers' attention interface"
     if not isinstance(backbone, nn.Module) or type(head) is not nn.Linear:
         return "its layers end in something else than a linear head"
-    config = causal.config.get_text_config(decoder=True)
-    refused = [name for name in REFUSED if getattr(config, name, None)]
-    if refused:
-        return f"its configuration has {refused[0]}"
-    scale, scaling = (getattr(config, name, None) or 1.0 for name in SCALES)
-    return ModelParts(causal, backbone, head, float(scale) / float(scaling))
+    factor = head_factor(causal)
+    if factor is None:
+        return "its logits are more than a multiple of its output embedding of the states"
+    return ModelParts(causal, backbone, head, factor)
 
 
 def packed_logps(model: nn.Module, rows: Sequence[TokenRow]) -> Tensor:

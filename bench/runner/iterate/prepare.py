@@ -117,4 +117,5 @@ def _spec(request: IterateRequest, plan: Plan, run: RunSpec, judging: Judging, *
         both_orders=request.both_orders,
         pairs=request.pairs,
         reference=request.reference,
+        ends=workspace.evaluation.ends,
     )

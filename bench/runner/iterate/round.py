@@ -15,6 +15,7 @@ from bench.data.table import read_encoded, write_encoded
 from bench.data.tokens import Encoded
 from bench.errors import RunError
 from bench.models.adapters import ADAPTER, CHECKPOINT, merged_run
+from bench.models.embedding_rows import embedding_rows
 from bench.models.loading import model_hash
 from bench.runner.hooks import Hooks
 from bench.runner.iterate.labels import About, Labels, read_labels
@@ -203,7 +204,13 @@ def _pairs(sampled: Sequence[Sampled], labels: Sequence[Labels], *, which: Which
 
 
 def _encoded(pairs: Sequence[Pair], policy: Workspace, number: int) -> Encoded:
-    return encode_ids(pairs, policy.tokenizer, max_length=policy.train.max_length, source=f"round {number}")
+    return encode_ids(
+        pairs,
+        policy.tokenizer,
+        max_length=policy.train.max_length,
+        source=f"round {number}",
+        embeddings=embedding_rows(policy.model),
+    )
 
 
 def _texts(pairs: Sequence[Pair], policy: Workspace) -> str:

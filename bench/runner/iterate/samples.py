@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.core.samples import spoken
 from bench.data.tokens import Ids
 from bench.errors import RunError
 from bench.runner.iterate.prompts import Prompt
@@ -51,7 +52,9 @@ def sample_round(
         progress: gets how many of how many prompts are done.
     """
     from bench.evaluate.sampling import sample
+    from bench.models.end_tokens import end_ids
 
+    ends = end_ids(model, tokenizer)
     sampled: list[Sampled] = []
     for number, start in enumerate(range(0, len(prompts), CHUNK)):
         part = prompts[start : start + CHUNK]
@@ -61,9 +64,9 @@ def sample_round(
             max_tokens=tokens,
             temperature=temperature,
             seed=int(np.random.default_rng([*seed, number]).integers(2**62)),
-            eos_id=tokenizer.eos_token_id,
+            end_ids=ends,
         )
-        rows = zip(drawn.prompts, drawn.completions, strict=True)
+        rows = zip(drawn.prompts, spoken(drawn), strict=True)
         whole = tokenizer.batch_decode([[*prompt, *ids] for prompt, ids in rows], skip_special_tokens=True)
         for place, prompt in enumerate(part):
             own = range(place * count, (place + 1) * count)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.data.collate import longest_of
+from bench.data.embedded_ids import refuse_beyond
 from bench.data.tokens import Ids
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Verdict
 from bench.evaluate.judges.templates import FIELDS, prompt_ids
 from bench.models.context import context_length
+from bench.models.embedding_rows import embedded
 from bench.runner.iterate.labels import ScoreAnswers, stated_score
 
 if TYPE_CHECKING:
@@ -79,6 +81,9 @@ def self_scores(
 
     def score(part: Sequence[tuple[str, str]], number: int) -> list[Verdict]:
         prompts = [_judge_prompt(tokenizer, one, answer, reasons=digits is None) for one, answer in part]
+        for place, ids in enumerate(prompts, start=1):
+            where = f"the policy as judge, part {number}, answer {place}"
+            refuse_beyond(ids, tokenizer, embedded(model), where=where)
         if digits is not None:
             return _expected(model, prompts, *digits)
         return _sampled(model, tokenizer, prompts, judging, seed=[*seed, number])
@@ -147,7 +152,9 @@ def _sampled(
     *,
     seed: Sequence[int],
 ) -> list[Verdict]:
+    from bench.core.samples import spoken
     from bench.evaluate.sampling import sample
+    from bench.models.end_tokens import end_ids
 
     fits = [len(ids) + judging.tokens <= _context(model) for ids in prompts]
     rows = [ids for ids, fit in zip(prompts, fits, strict=True) if fit for _ in range(judging.judgements)]
@@ -160,10 +167,10 @@ def _sampled(
             max_tokens=judging.tokens,
             temperature=judging.temperature,
             seed=int(np.random.default_rng(list(seed)).integers(2**62)),
-            eos_id=tokenizer.eos_token_id,
+            end_ids=end_ids(model, tokenizer),
             batch=64,
         )
-        judgements = tokenizer.batch_decode([list(ids) for ids in drawn.completions], skip_special_tokens=True)
+        judgements = tokenizer.batch_decode(spoken(drawn), skip_special_tokens=True)
         lengths = [len(ids) for ids in drawn.completions]
     verdicts, at = [], 0
     for ids, fit in zip(prompts, fits, strict=True):

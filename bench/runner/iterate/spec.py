@@ -1,6 +1,6 @@
 """The spec of an iterated run: a frozen, hashed value that names its folder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ Reference = Literal["previous", "start"]
 
 class LoopSpec(Spec):
     """Everything that decides the rounds of one loop but their number: more rounds of a loop only add to it."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"ends"})
 
     version: int = VERSION
     suite: str
@@ -37,6 +39,9 @@ class LoopSpec(Spec):
     both_orders: bool
     pairs: Which
     reference: Reference
+    ends: Annotated[
+        tuple[int, ...] | None, Field(description="tokens that end a completion, where they are more than EOS")
+    ] = None
 
     @property
     def key(self) -> str:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bench.errors import UsageError
 from bench.evaluate.gold_reward import Gold
 from bench.evaluate.sampling import sample
+from bench.models.end_tokens import end_ids
 from bench.suites.build.corpus import Corpus, Review
 from bench.suites.pairs import (
     SPLITS,
@@ -163,7 +164,7 @@ def _completions(
         max_tokens=recipe.tokens,
         temperature=recipe.temperature,
         seed=seed,
-        eos_id=tokenizer.eos_token_id,
+        end_ids=end_ids(model, tokenizer),
         batch=recipe.batch,
     )
     whole = [[*prompt, *ids] for prompt, ids in zip(drawn.prompts, drawn.completions, strict=True)]

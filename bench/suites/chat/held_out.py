@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note
 from bench.data.contamination import contamination
+from bench.data.embedded_ids import refuse_beyond
 from bench.data.encoded_splits import EncodedSplits
 from bench.data.rows import Message
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
+from bench.data.template_tokens import refuse_template_tokens, template_tokens
 from bench.data.tokens import EncodedPair, Ids, pairs_in
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import read_records
@@ -45,12 +47,13 @@ class EvaluationPrompts:
 
 
 def evaluation_prompts(
-    parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None
+    parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None, embeddings: int
 ) -> dict[str, EvaluationPrompts]:
     """Return the prompts and pairs of validation and test.
 
     Args:
         prompts: a file of instructions to report on, in place of the data's own test prompts.
+        embeddings: how many token ids the model reads.
 
     Raises:
         UsageError: a part without rows, or a file without instructions.
@@ -65,7 +68,7 @@ def evaluation_prompts(
     for split in EVALUATION_SPLITS:
         texts = {row.prompt_ids: parts.words[row.prompt_ids] for row in rows[split]}
         if split == "test" and prompts is not None:
-            texts = _from_file(prompts, tokenizer)
+            texts = _from_file(prompts, tokenizer, embeddings)
         splits[split] = EvaluationPrompts(
             prompts=tuple(texts),
             instructions=tuple(texts.values()),
@@ -108,9 +111,10 @@ def _answer_pairs(
     )
 
 
-def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase) -> dict[Ids, str]:
+def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase, embeddings: int) -> dict[Ids, str]:
     """Return the instructions of a file by token ids: as a user's one turn, or as plain text without a template."""
     instructions: dict[Ids, str] = {}
+    marks = template_tokens(tokenizer)
     for number, record in enumerate(read_records(path), start=1):
         text = record.get("instruction", record.get("prompt"))
         where = f"{path}, record {number}"
@@ -120,6 +124,8 @@ def _from_file(path: Path, tokenizer: PreTrainedTokenizerBase) -> dict[Ids, str]
             ids = with_bos(text_ids([text], tokenizer)[text], tokenizer, where=where)
         else:
             turn: Message = {"role": "user", "content": text}
+            refuse_template_tokens([turn], marks, where=where)
             ids = prompt_messages_ids([turn], tokenizer, where=where)
+        refuse_beyond(ids, tokenizer, embeddings, where=where)
         instructions.setdefault(ids, text)
     return instructions

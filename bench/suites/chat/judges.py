@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,9 +11,10 @@ from bench.data.tokens import Encoded, pairs_in, singles_in
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Judge
 from bench.evaluate.judges.bradley_terry import LabelledAnswers, fitted_judge
+from bench.evaluate.judges.checks import SAMPLE, check_window
 from bench.evaluate.judges.config import JudgeSpec
 from bench.evaluate.judges.factory import judge_of, judges_of
-from bench.suites.chat.held_out import answer_texts
+from bench.suites.chat.held_out import EvaluationPrompts, answer_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,6 +56,27 @@ def target_of(requested: Target, judges: Sequence[Judge]) -> Target:
             fix="--set evaluation.target=win_rate, or --judge fitted first",
         )
     return requested
+
+
+def check_judges(
+    judges: Sequence[Judge],
+    prompts: Sequence[EvaluationPrompts],
+    *,
+    tokens: int,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Raise UsageError where a judge's context is too short for a prompt with the longest answers.
+
+    Args:
+        tokens: of the longest answer, as ``tokenizer`` counts them.
+    """
+    instructions = list(dict.fromkeys(text for each in prompts for text in each.instructions))
+    answers = [pair.first for each in prompts for pair in each.held_out][:SAMPLE]
+    lengths = [len(ids) for ids in tokenizer(answers, add_special_tokens=False)["input_ids"]] if answers else []
+    for judge in judges:
+        if judge.window is None and judge.find_window is not None:
+            judge = replace(judge, window=judge.find_window())
+        check_window(judge, instructions, tokens=tokens, answers=answers, lengths=lengths)
 
 
 def _labelled(train: Encoded, tokenizer: PreTrainedTokenizerBase) -> LabelledAnswers:

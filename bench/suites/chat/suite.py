@@ -8,8 +8,9 @@ from bench.core.artifacts import Note
 from bench.core.specs import EvaluationSpec, JudgedBy, TrainSpec
 from bench.errors import UsageError, escape_unprintable
 from bench.evaluate.checkpoint import JudgeInputs
+from bench.evaluate.tasks.prompts import decide_template
 from bench.suites.chat.held_out import content_of, evaluation_prompts, note_overlap
-from bench.suites.chat.judges import make_judges, target_of
+from bench.suites.chat.judges import check_judges, make_judges, target_of
 from bench.suites.inputs import UserInputs
 from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of
 from bench.suites.sampling import SamplingEvaluator
@@ -46,8 +47,9 @@ def load(
     """
     check_context(start)
     tokenizer = start.tokenizer
-    parts = inputs.as_turns(tokenizer).read(tokenizer, max_length=start.max_length, note=note)
-    prompts = evaluation_prompts(parts, tokenizer, prompts=inputs.prompts)
+    turns = inputs.as_turns(tokenizer)
+    parts = turns.read(tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note)
+    prompts = evaluation_prompts(parts, tokenizer, prompts=inputs.prompts, embeddings=start.embeddings)
     note_overlap(parts, prompts, note=note)
     rows, names = parts.split.parts["train"], inputs.judges or suite.judges
     judges = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name)
@@ -55,12 +57,17 @@ def load(
         JudgedBy(source=escape_unprintable(name), name=judge.name, identity=judge.identity)
         for name, judge in zip(names, judges, strict=True)
     )
+    trained_by = f"suite {suite.name}" if evaluation.lm_eval and inputs.options.form != "text" else None
     decided = {
+        # Plain text is what evaluations were before there was a choice, and has their key.
+        "apply_chat_template": decide_template(evaluation.apply_chat_template, tokenizer, trained_by=trained_by)
+        or None,
         "judges": judged_by,
         "content": content_of(parts, prompts),
         "target": target_of(evaluation.target, judges),
     }
     first = {split: each.first(evaluation.prompts) for split, each in prompts.items()}
+    check_judges(judges, tuple(first.values()), tokens=evaluation.tokens, tokenizer=tokenizer)
     return SuiteData(
         data=rows,
         data_spec=data_spec_of(parts.split, source=inputs.data_source),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note
 from bench.core.specs import EvaluationSpec, TrainSpec
+from bench.data.embedded_ids import refuse_beyond
 from bench.data.encode import encode_ids
 from bench.data.sets import Split
 from bench.data.tokens import Encoded, Ids
@@ -19,9 +19,6 @@ from bench.suites.pairs import load_pairs, load_prompts
 from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of, refuse_judging
 from bench.suites.sampling import SamplingEvaluator
 from bench.suites.settings import Suite
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 def check_request(suite: Suite, inputs: UserInputs, *, train: TrainSpec, evaluation: EvaluationSpec) -> None:
@@ -52,11 +49,11 @@ def load(
     tokenizer = start.tokenizer
     own = same_tokenizer(start.folder, suite.folder / "model")
     if inputs.data:
-        split = inputs.read(tokenizer, max_length=start.max_length, note=note).split
+        split = inputs.read(tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note).split
         source = inputs.data_source
     else:
         names = ("train", *EVALUATION_SPLITS)
-        parts = {name: _suite_pairs(suite, name, tokenizer, own, start.max_length) for name in names}
+        parts = {name: _suite_pairs(suite, name, start, own) for name in names}
         split, source = Split(parts=parts, sets=()), f"suite {suite.name}"
     rows = split.parts["train"]
     return SuiteData(
@@ -65,27 +62,40 @@ def load(
         held_out={
             name: split.parts[name] for name in EVALUATION_SPLITS if rows.kind == "pairs" and split.parts[name].rows
         },
-        prompts={name: _prompts(suite, name, tokenizer, own)[: evaluation.prompts] for name in EVALUATION_SPLITS},
+        prompts={name: _prompts(suite, name, start, own)[: evaluation.prompts] for name in EVALUATION_SPLITS},
         evaluation=evaluation,
         evaluator=SamplingEvaluator(gold_folder=suite.folder / "gold"),
     )
 
 
-def _suite_pairs(suite: Suite, split: str, tokenizer: PreTrainedTokenizerBase, own: bool, max_length: int) -> Encoded:
+def _suite_pairs(suite: Suite, split: str, start: StartModel, own: bool) -> Encoded:
     pairs = load_pairs(suite.folder / "data", split)
     if own:
-        return encode_ids(pairs, tokenizer, max_length=max_length, source=f"suite {suite.name}")
+        return encode_ids(
+            pairs,
+            start.tokenizer,
+            max_length=start.max_length,
+            source=f"suite {suite.name}",
+            embeddings=start.embeddings,
+        )
     raise UsageError(
         f"suite {suite.name} has preference data for its own tokenizer only",
         fix="give --data FILE with preferences in text, or leave --model out",
     )
 
 
-def _prompts(suite: Suite, split: str, tokenizer: PreTrainedTokenizerBase, own: bool) -> tuple[Ids, ...]:
-    """Return the suite's prompts as the model's token ids; for another tokenizer they are encoded from their text."""
+def _prompts(suite: Suite, split: str, start: StartModel, own: bool) -> tuple[Ids, ...]:
+    """Return the suite's prompts as the model's token ids; for another tokenizer they are encoded from their text.
+
+    Raises UsageError for a token that the model has no embedding for.
+    """
     rows: Sequence[Sequence[int]] = load_prompts(suite.folder / "data", split)
-    if own:
-        return tuple(tuple(row) for row in rows)
-    texts = load_tokenizer(suite.folder / "model").batch_decode(rows, skip_special_tokens=True)
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return tuple(tuple(begin + tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts)
+    tokenizer = start.tokenizer
+    if not own:
+        texts = load_tokenizer(suite.folder / "model").batch_decode(rows, skip_special_tokens=True)
+        begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        rows = [begin + tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    for number, ids in enumerate(rows, start=1):
+        where = f"suite {suite.name}, prompt {number} of {split}"
+        refuse_beyond(ids, tokenizer, start.embeddings, where=where)
+    return tuple(map(tuple, rows))

@@ -80,7 +80,16 @@ def test_fields_that_came_later_are_neither_hashed_nor_written_at_their_default(
     plain = evaluation()
     judge = JudgedBy(source="here", name="fitted", identity="0" * 64)
     named = evaluation(
-        lm_eval_fewshot=5, lm_eval_limit=0.5, target="win_rate", judges=(judge,), content="0" * 64, against="m" * 64
+        lm_eval_fewshot=5,
+        lm_eval_limit=0.5,
+        target="win_rate",
+        judges=(judge,),
+        content="0" * 64,
+        against="m" * 64,
+        apply_chat_template=True,
+        system_instruction="Be brief.",
+        fewshot_as_multiturn=False,
+        lm_eval_texts=2,
     )
     assert not EvaluationSpec.later & plain.model_dump().keys()
     assert EvaluationSpec.later <= named.model_dump().keys()

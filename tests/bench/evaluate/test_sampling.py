@@ -17,7 +17,9 @@ PROMPTS = [[0, 5], [3], [0, 1, 2, 3], [7, 8], [4], [0, 5], [9, 9, 9], [11]]
 
 
 def draw(model, prompts=PROMPTS, *, max_tokens=12, temperature=1.0, seed=0, batch=256):
-    return sample(model, prompts, max_tokens=max_tokens, temperature=temperature, seed=seed, eos_id=EOS, batch=batch)
+    return sample(
+        model, prompts, max_tokens=max_tokens, temperature=temperature, seed=seed, end_ids=frozenset({EOS}), batch=batch
+    )
 
 
 @pytest.mark.parametrize("name", ["policy", "gpt2", "eager", "sliding", "bloom", "recurrent"])

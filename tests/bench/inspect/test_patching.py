@@ -10,6 +10,7 @@ from bench.evaluate.sampling import sample
 from bench.inspect.patching import gold_measure, probe_measure, sample_continuations
 from tests.bench.inspect.tiny import LAYERS, NEURONS, moved, opened, random_direction, random_texts, silent, tiny
 
+ENDS = frozenset({0})
 PROMPTS = [(0, 5, 9), (0, 7), (0, 30, 2, 11), (0, 5)]
 INTO_NEURONS = {"llama": "mlp.up_proj", "gpt2": "mlp.c_fc", "neox": "mlp.dense_h_to_4h"}
 
@@ -31,7 +32,7 @@ def by_gold(model, other, sets):
     return gold_measure(
         start, trained, PROMPTS * 8, sets,
         score=lambda texts: np.array([sum(ids) for ids in texts], dtype=float),
-        tokens=9, temperature=1.0, seed=0, eos_id=0, tick=silent,
+        tokens=9, temperature=1.0, seed=0, end_ids=ENDS, tick=silent,
     )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def test_the_effect_s_error_is_that_of_a_mean_over_texts():
     found = by_gold(model, moved(model, size=0.3), {})
     start, trained = opened(model, moved(model, size=0.3))
     noise = torch.rand((32, 9), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    options = {"noise": noise, "temperature": 1.0, "eos_id": 0}
+    options = {"noise": noise, "temperature": 1.0, "end_ids": ENDS}
     sums = [
         np.array([sum(ids) for ids in sample_continuations(one, one, None, PROMPTS * 8, **options)])
         for one in (start, trained)
@@ -117,8 +118,8 @@ def test_without_a_patch_continuations_are_the_sampler_s(name):
     model = tiny(name)
     (decoder,) = opened(model)
     noise = torch.rand((len(PROMPTS), 9), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    found = sample_continuations(decoder, decoder, None, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
-    drawn = sample(model, PROMPTS, max_tokens=9, temperature=1.0, seed=3, eos_id=0)
+    found = sample_continuations(decoder, decoder, None, PROMPTS, noise=noise, temperature=1.0, end_ids=ENDS)
+    drawn = sample(model, PROMPTS, max_tokens=9, temperature=1.0, seed=3, end_ids=ENDS)
     assert found == [[*p, *c] for p, c in zip(drawn.prompts, drawn.completions, strict=True)]
 
 
@@ -128,10 +129,10 @@ def test_patched_continuations_do_not_depend_on_which_prompts_share_a_batch(name
     host, donor = opened(model, moved(model, size=0.3))
     noise = torch.rand((len(PROMPTS), 9), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     some = masks(neurons=range(0, NEURONS, 2))
-    together = sample_continuations(host, donor, some, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
+    together = sample_continuations(host, donor, some, PROMPTS, noise=noise, temperature=1.0, end_ids=ENDS)
     alone = [
-        sample_continuations(host, donor, some, [p], noise=noise[at : at + 1], temperature=1.0, eos_id=0)[0]
+        sample_continuations(host, donor, some, [p], noise=noise[at : at + 1], temperature=1.0, end_ids=ENDS)[0]
         for at, p in enumerate(PROMPTS)
     ]
     assert together == alone
-    assert together != sample_continuations(host, donor, None, PROMPTS, noise=noise, temperature=1.0, eos_id=0)
+    assert together != sample_continuations(host, donor, None, PROMPTS, noise=noise, temperature=1.0, end_ids=ENDS)

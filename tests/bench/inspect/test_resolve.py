@@ -49,7 +49,7 @@ def test_the_probe_and_the_measured_texts_share_no_prompt():
 
 
 def test_of_a_suite_the_probe_has_the_clearest_samples_and_measures_others():
-    found = suite_material(SUITE, load_tokenizer(SUITE.folder / "model"), count=8)
+    found = suite_material(SUITE, load_tokenizer(SUITE.folder / "model"), count=8, embeddings=4096)
     scores = {
         (*row.prompt_ids, *ids): score
         for row in load_scored(SUITE.folder / "data", "train")
@@ -65,7 +65,7 @@ def test_of_a_suite_the_probe_has_the_clearest_samples_and_measures_others():
 
 def test_equal_texts_have_one_digest_and_others_another():
     tokenizer = load_tokenizer(SUITE.folder / "model")
-    one, same, other = (suite_material(SUITE, tokenizer, count=count).digest() for count in (8, 8, 9))
+    one, same, other = (suite_material(SUITE, tokenizer, count=count, embeddings=4096).digest() for count in (8, 8, 9))
     assert one == same != other
 
 

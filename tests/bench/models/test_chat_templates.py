@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from bench.core.artifacts import verify_folder
 from bench.core.specs import Execution
-from bench.data.template import answer_ids, ended, prompt_messages_ids
+from bench.data.template import answer_ids, ended, ends_of, prompt_messages_ids
 from bench.data.template_habits import default_system, habits
 from bench.errors import UsageError
 from bench.models.chat_templates.apply import NAMES
@@ -60,7 +60,8 @@ def holds(tokenizer, golden):
     answer = answer_ids(PROMPT, ANSWER, prompt, tokenizer, where="here")
     assert list(prompt) == golden["prompt"]
     assert [*prompt, *answer] == golden["dialogue"]
-    assert ended(answer, tokenizer, templated=True, where="here")[-1] == tokenizer.eos_token_id
+    answer = ended(answer, tokenizer, ends=ends_of(tokenizer), templated=True, where="here")
+    assert answer[-1] in ends_of(tokenizer)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +106,8 @@ def test_the_template_of_smollm2_on_a_small_tokenizer_with_its_markers(tmp_path)
     tokenizer.chat_template = (Path(__file__).with_name("smollm2.jinja")).read_text(encoding="utf-8")
     alone = [{"role": "user", "content": "Who has 10? "}]
     prompt = prompt_messages_ids(alone, tokenizer, where="here")
-    answer = ended(answer_ids(alone, ANSWER, prompt, tokenizer, where="here"), tokenizer, templated=True, where="here")
+    whole = answer_ids(alone, ANSWER, prompt, tokenizer, where="here")
+    answer = ended(whole, tokenizer, ends=ends_of(tokenizer), templated=True, where="here")
     assert tokenizer.decode(list(prompt)).replace("<|im_start|> ", "<|im_start|>") == (
         f"<|im_start|>system\n{SMOLLM2_SYSTEM}<|im_end|> \n<|im_start|>user\nWho has 10? <|im_end|> \n"
         "<|im_start|>assistant\n"

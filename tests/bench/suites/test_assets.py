@@ -57,7 +57,7 @@ def test_packaged_blimp_has_eight_items_of_each_of_its_67_sets() -> None:
 def test_the_start_model_is_better_than_chance_at_blimp_through_lm_eval() -> None:
     tokenizer = AutoTokenizer.from_pretrained(ASSETS / "model")
     model = AutoModelForCausalLM.from_pretrained(ASSETS / "model", dtype=torch.float32).eval()
-    metrics = run_lm_eval(model, tokenizer, ready_tasks(["blimp"], include=ASSETS))
+    metrics = run_lm_eval(model, tokenizer, ready_tasks(["blimp"], include=ASSETS)).metrics
     accuracy = next(metric for metric in metrics if metric.name == "acc")
     assert accuracy.n == 67 * 8
     # Three standard errors above chance.

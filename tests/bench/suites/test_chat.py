@@ -10,6 +10,8 @@ import pytest
 from bench.core.assets import SUITES
 from bench.core.request import RunRequest
 from bench.errors import UsageError
+from bench.evaluate.tasks.prompts import Prompting
+from bench.evaluate.tasks.score import evaluate_tasks
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.settings import group_records
 from bench.report.tables.leaderboard import write_leaderboard
@@ -21,6 +23,8 @@ from bench.runner.reuse import as_measured
 from bench.runner.run import run
 from bench.suites.settings import get_suite
 from bench.utils.stop_signals import Stop
+from tests.bench.evaluate.judges.models import chat_model
+from tests.bench.evaluate.tasks.documents import write_documents
 
 MODEL = SUITES / "sentiment" / "model"
 SMALL = ("train.steps=2", "train.max_length=64", "prompts=6", "tokens=6", "evaluation.pairs=8", "lr=1e-3")
@@ -109,13 +113,76 @@ def test_a_judge_in_the_record_is_named_by_content_and_other_verdicts_are_anothe
 
 
 def test_rewards_choose_where_the_first_judge_gives_them_and_wins_where_it_only_compares(tmp_path, data):
+    model = str(chat_model(tmp_path / "model", context=2048))
     found = [
-        make_plan(request(tmp_path, data, judges=judges)).workspace.evaluation.target
+        make_plan(request(tmp_path, data, judges=judges, model=model)).workspace.evaluation.target
         for judges in (("fitted",), ("start", "fitted"))
     ]
     assert found == ["reward", "win_rate"]
     with pytest.raises(UsageError, match="judge start compares answers and gives none a reward"):
-        make_plan(request(tmp_path, data, "evaluation.target=reward", judges=("start",)))
+        make_plan(request(tmp_path, data, "evaluation.target=reward", judges=("start",), model=model))
+
+
+def test_a_judge_whose_context_is_too_short_is_refused_before_anything_trains(tmp_path, data):
+    with pytest.raises(UsageError, match=r"judge start: the longest prompt takes \d+ .* its context has 256"):
+        make_plan(request(tmp_path, data, judges=("start",)))
+
+
+def test_tasks_are_asked_by_the_template_that_training_uses_and_the_reason_is_printed(tmp_path, data, monkeypatch):
+    monkeypatch.setenv("LOSSBENCH_EVAL_DATA", str(write_documents(tmp_path / "data", count=4)))
+    model = str(chat_model(tmp_path / "model"))
+
+    def planned(*settings, **changes):
+        lines: list[str] = []
+        made = make_plan(request(tmp_path, data, *settings, judges=("gold",), **changes), note=lines.append)
+        return made.workspace, [line for line in lines if line.startswith("lm-eval tasks")]
+
+    by_template, lines = planned("lm_eval=piqa_local", model=model)
+    assert lines == [
+        "lm-eval tasks: by the chat template, since suite chat trains by it (apply_chat_template=false for plain text)"
+    ]
+    assert by_template.evaluation.apply_chat_template is True
+    plain, lines = planned("lm_eval=piqa_local", "apply_chat_template=false", model=model)
+    assert lines == ["lm-eval tasks: as plain text, as requested"]
+    assert "apply_chat_template" not in plain.evaluation.canonical()  # its key is as before
+    assert "apply_chat_template" in by_template.evaluation.canonical()
+    without, lines = planned("lm_eval=piqa_local")
+    assert lines == []  # there is no choice
+    assert without.evaluation.apply_chat_template is None
+    as_text, _ = planned("lm_eval=piqa_local", "data.form=text", model=model)
+    assert as_text.evaluation.apply_chat_template is None
+    assert planned(model=model)[1] == []
+    instructed, _ = planned("lm_eval=piqa_local", "system_instruction=Be brief.", model=model)
+    assert instructed.tasks is not None
+    (task,) = instructed.tasks.loaded["tasks"].values()
+    assert all(request.args[0].startswith("Be brief.") for request in task.instances)
+    with pytest.raises(UsageError, match="the model's tokenizer has no chat template"):
+        planned("lm_eval=piqa_local", "apply_chat_template=true")
+
+
+def test_a_run_that_trained_by_the_template_is_evaluated_by_it_later(tmp_path, data, monkeypatch, capsys):
+    monkeypatch.setenv("LOSSBENCH_EVAL_DATA", str(write_documents(tmp_path / "data", count=6)))
+    model = str(chat_model(tmp_path / "model"))
+    plan = make_plan(request(tmp_path, data, "lm_eval=piqa_local", judges=("gold",), model=model))
+    record = trained(plan, "dpo", "test")
+    kept = {m.name: m.value for m in record.metrics if m.task == "piqa_local"}
+    for options, by_template in (({}, True), ({"prompting": Prompting(apply_chat_template=False)}, False)):
+        evaluate_tasks(
+            f"run:{record.key[:8]}",
+            tasks=["piqa_local"],
+            out=tmp_path / "again",
+            results=tmp_path / "results",
+            **options,
+        )
+        stored = json.loads((tmp_path / "again" / "tasks.json").read_text())
+        assert stored["apply_chat_template"] is by_template
+        assert ("--apply_chat_template" in stored["by_hand"]) is by_template
+        if by_template:
+            assert {row["metric"]: row["value"] for row in stored["results"]} == kept
+    reasons = [line for line in capsys.readouterr().out.splitlines() if line.startswith("lm-eval tasks")]
+    assert [line.partition(",")[0] for line in reasons] == [
+        "lm-eval tasks: by the chat template", "lm-eval tasks: as plain text"
+    ]  # fmt: skip
 
 
 def test_a_record_of_wins_becomes_one_of_rewards_without_measuring_again(tmp_path, data):

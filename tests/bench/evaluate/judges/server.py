@@ -14,6 +14,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, answer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer, self.bodies, self.headers, self.most, self.now = answer, [], [], 0, 0
+        self.models = None
         self.lock = threading.Lock()
         self.release = threading.Event()
 
@@ -24,6 +25,15 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        models = self.server.models
+        content = json.dumps({"object": "list", "data": models or []}).encode()
+        self.send_response(404 if models is None else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -198,9 +198,15 @@ def test_what_stands_in_an_answer_is_never_read_as_a_field(tmp_path):
     assert text == "{output_2}{instruction} and\\1 {x}. In a word, the first one was very"
 
 
-def test_a_verdict_after_an_explanation_is_the_last_one_named():
+def test_a_verdict_after_an_explanation_is_read_as_fastchat_reads_it():
     template = template_of("pair-v2")
-    for text, value in (("[[A]] is longer, but [[B]]", 0.0), ("… so [[A]]", 1.0), ("[[C]]", 0.5)):
+    assert template.tokens == 2048
+    for text, value in (
+        ("[[B]] is longer, but [[A]]", 1.0),
+        ("[[C]] or [[B]]", 0.0),
+        ("… so [[A]]", 1.0),
+        ("[[C]]", 0.5),
+    ):
         assert read_words(text, template).first_better == value
     assert read_words("both are fine", template).outcome == "malformed"
 

@@ -1,16 +1,19 @@
 """MT-Bench: its questions, what a judge is shown, how grades are read, and the table."""
 
+import io
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from bench.cli.evaluate_mt_bench import evaluate_mt_bench
 from bench.cli.evaluate_options import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.generate import answer_text
 from bench.evaluate.judges.mt_bench import grade_in, grade_prompts, questions, read_dialogues
-from bench.evaluate.judges.mt_bench_table import TurnGrade, grade_rows
+from bench.evaluate.judges.mt_bench_table import TurnGrade, grade_rows, terminal_table
 from tests.bench.evaluate.judges.models import chat_model
 from tests.bench.evaluate.judges.server import completion, serving
 
@@ -44,8 +47,11 @@ def test_the_prompt_has_question_answer_and_reference_and_of_turn_two_both_turns
         ("Rating: [[8.5]] and not [[2]]", 8.5),
         ("Rating: [6]", 6.0),
         ("Rating: 7", None),
-        ("[[11]]", None),
-        ("[[0]]", None),
+        ("[[11]]", 11.0),
+        ("[[0]]", 0.0),
+        ("[[10.]]", 10.0),
+        ("[[07]]", None),
+        ("[[٧]]", None),
         ("", None),
     ],
 )
@@ -89,6 +95,39 @@ def test_grades_of_a_real_endpoint_become_a_table_and_are_not_requested_twice(tm
     stored = json.loads((tmp_path / "out" / "grades.json").read_text())
     none = {(one["question"], one["outcome"]) for one in stored if one["grade"] is None}
     assert none == {(82, "malformed"), (99, "refused")}
+
+
+def test_the_judge_gets_fastchats_tokens_and_they_are_priced_and_grades_off_the_scale_count(tmp_path, capsys):
+    with serving(lambda body, number: (200, completion("[[0]]" if number % 2 else "[[11]]"))) as server:
+        request = Evaluation(judges=(f"api:m@{server.url}",), outputs=(answers_file(tmp_path, (81, 82)),), out=tmp_path)
+        evaluate_mt_bench(replace(request, dry_run=True))
+        text = " ".join(capsys.readouterr().out.split())
+        assert "at most 8,192 written" in text
+        assert "mine: answers 2 of 80 questions: its score is not one of MT-Bench" in text
+        with pytest.raises(UsageError, match="answers of mine come from two sources"):
+            evaluate_mt_bench(replace(request, outputs=request.outputs * 2))
+        assert server.bodies == []
+        evaluate_mt_bench(request)
+        assert {(body["max_tokens"], body["temperature"]) for body in server.bodies} == {(2048, 0.0)}
+    assert "4 grades are off the scale of 1 to 10" in " ".join(capsys.readouterr().out.split())
+    row = pd.read_csv(tmp_path / "mt_bench.csv").iloc[0]
+    assert (row["n"], row["missing"], row["score"]) == (4, 0, 5.5)
+
+
+def test_the_score_is_the_mean_of_all_turns_as_fastchats_and_one_question_has_no_error(tmp_path):
+    def graded(question, turn, grade):
+        return TurnGrade(
+            judge="j", model="m", question=question, category="math", turn=turn, grade=grade, outcome="judged", text=""
+        )
+
+    (row,) = grade_rows([graded(81, 1, 10.0), graded(81, 2, 10.0), graded(82, 1, 1.0), graded(82, 2, None)])
+    assert row.score == pytest.approx(7.0)
+    (one,) = grade_rows([graded(81, 1, 10.0), graded(81, 2, 9.0)])
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(terminal_table([one]))
+    text = console.export_text()
+    assert "9.50" in text
+    assert "±" not in text
 
 
 def test_files_that_are_no_answers_are_refused(tmp_path):

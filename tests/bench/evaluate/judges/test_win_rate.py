@@ -6,8 +6,11 @@ import pytest
 from bench.core.samples import SampleRow
 from bench.errors import RunError
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
+from bench.evaluate.judges.config import JudgeSpec
+from bench.evaluate.judges.factory import judge_of
 from bench.evaluate.judges.reward_model import scored_judge
 from bench.evaluate.judges.win_rate import held_out_accuracy, judge_samples, with_rewards
+from tests.bench.evaluate.judges.server import completion, serving
 
 
 def by_number(texts):
@@ -65,6 +68,21 @@ def test_a_prompt_without_a_verdict_counts_in_no_rate_and_is_reported():
     assert metrics["unjudged_share"] == (pytest.approx(1 / 3), 3)
     assert metrics["win_rate"] == (100.0, 2)
     assert result.preferences.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_verdicts_by_words_of_a_judge_that_gives_probabilities_are_counted():
+    def answer(body, number):
+        """Probabilities for every question but the first."""
+        words = "q0" in body["messages"][-1]["content"]
+        return 200, completion("M", chances=None if words else {"M": -0.5, "m": -1.5})
+
+    with serving(answer) as server:
+        judge = judge_of(JudgeSpec(kind="api", model="m", url=server.url))
+        result = judge_rows(rows("a", "b", "c", "d"), rows("w", "x", "y", "z"), judge)
+    metrics = {metric.name: metric.value for metric in result.metrics}
+    assert metrics["by_words_share"] == 0.25
+    assert sorted(result.preferences)[0] == 0.0 or sorted(result.preferences)[-1] == 1.0
+    assert "by_words_share" not in {metric.name for metric in judge_rows(rows("3", "1"), rows("1", "3")).metrics}
 
 
 def test_a_judge_that_says_nothing_at_all_ends_the_evaluation_with_its_words():

@@ -77,7 +77,7 @@ def test_kl_stays_finite_where_both_models_mask_a_token_and_shows_a_nan_of_the_p
 @pytest.mark.parametrize("name", ["policy", "gpt2", "eager", "sliding", "bloom", "recurrent"])
 def test_kl_from_the_states_of_sampling_is_that_from_states_computed_anew(name, reference, request):
     model = request.getfixturevalue(name)
-    samples, states = sample_with_states(model, PROMPTS, max_tokens=12, temperature=1.0, seed=0, eos_id=0)
+    samples, states = sample_with_states(model, PROMPTS, max_tokens=12, temperature=1.0, seed=0, end_ids=frozenset({0}))
     assert samples == draw(model)
     assert states.shape == (sum(map(len, samples.completions)), 16)
     from_states, anew = (sequence_kl(model, reference, samples, batch=3, states=each) for each in (states, None))
@@ -87,7 +87,7 @@ def test_kl_from_the_states_of_sampling_is_that_from_states_computed_anew(name, 
 def test_states_that_would_take_too_much_memory_are_not_kept(policy, monkeypatch):
     def states(kept):
         monkeypatch.setattr("bench.evaluate.sampling.STATES_KEPT", kept)
-        return sample_with_states(policy, PROMPTS, max_tokens=12, temperature=1.0, seed=0, eos_id=0)[1]
+        return sample_with_states(policy, PROMPTS, max_tokens=12, temperature=1.0, seed=0, end_ids=frozenset({0}))[1]
 
     size = len(PROMPTS) * 12 * 16 * 4
     assert states(size) is not None

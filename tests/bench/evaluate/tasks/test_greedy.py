@@ -1,18 +1,21 @@
 """Greedy generation until a stop string, against lm-eval's own and against a text that is known."""
 
 import copy
+import random
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils_hf import stop_sequences_criteria
 
 from bench.errors import UsageError
-from bench.evaluate.tasks.greedy import Until, continue_greedily, is_plain_greedy
+from bench.evaluate.tasks.greedy import Until, continue_greedily, is_plain_greedy, stop_criteria
 from bench.evaluate.tasks.hflm import BranchingLM
 from bench.models.loading import load_model, load_tokenizer
 from bench.utils.isolation import quiet
 from tests.bench.evaluate.tasks.documents import STORIES
+from tests.bench.evaluate.tasks.tiny_models import tokenizer_of
 
 STARTS = [
     "Once upon a time",
@@ -89,10 +92,27 @@ def test_every_kind_of_model_generates_as_lm_evals_own(name, request, make_llama
     assert ours == theirs
 
 
-def test_a_stop_string_that_is_a_special_token_ends_a_row(stories):
-    model, tokenizer = stories
-    lm = BranchingLM(pretrained=model, tokenizer=tokenizer, batch_size=2)
-    assert lm._ends(["</s>", "Question:"]) == {1, 2}
+@pytest.mark.parametrize("kind", ["bytes", "marked"])
+def test_a_stop_string_ends_a_row_at_the_token_at_which_lm_evals_own_criteria_end_it(kind):
+    tokenizer = tokenizer_of(kind, bos=True)
+    draw = random.Random(0)
+    vocabulary = len(tokenizer)
+    ended = 0
+    for trial in range(150):
+        ids = [draw.randrange(vocabulary) if draw.random() < 0.7 else draw.randrange(5) for _ in range(14)]
+        text = tokenizer.decode(ids if trial % 2 else ids[::-1])
+        begin = draw.randrange(len(text))
+        stops = [text[begin : begin + draw.randint(1, 9)], draw.choice(["</s>", "<|im_end|>s", " ", "\ufffd", "é"])]
+        theirs = stop_sequences_criteria(tokenizer, stops, 0, 1)
+        expected = next(
+            (end for end in range(1, 15) if bool(torch.as_tensor(theirs(torch.tensor([ids[:end]]), None)).all())), None
+        )
+        criteria, after = stop_criteria(stops, tokenizer), draw.randrange(4)
+        if expected is None or expected > after:
+            assert criteria.first_end(ids, after=after) == expected, (trial, stops, ids)
+        assert criteria.first_end(ids, after=0) == expected, (trial, stops, ids)
+        ended += expected is not None
+    assert 75 <= ended < 150
 
 
 def test_a_row_stops_soon_after_its_stop_string(stories):
@@ -106,6 +126,20 @@ def test_a_row_stops_soon_after_its_stop_string(stories):
 
 def test_settings_of_the_model_that_change_greedy_decoding_are_left_to_lm_eval(stories):
     model, tokenizer = copy.deepcopy(stories[0]), stories[1]
+    assert is_plain_greedy(model)
+    for name, plain, other in (
+        ("no_repeat_ngram_size", 0, 1),
+        ("forced_eos_token_id", None, 0),
+        ("min_new_tokens", 0, 1),
+        ("cache_implementation", "hybrid", "quantized"),
+        ("a_setting_of_next_year", None, 0.5),
+        ("temperature", 0.6, 0.6),
+    ):
+        for value in (plain, other):
+            setattr(model.generation_config, name, value)
+            assert is_plain_greedy(model) == (value == plain), name
+        setattr(model.generation_config, name, None)
+    model.generation_config.repetition_penalty = 1.0
     assert is_plain_greedy(model)
     model.generation_config.repetition_penalty = 1.5
     assert not is_plain_greedy(model)

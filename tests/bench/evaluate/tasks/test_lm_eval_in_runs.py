@@ -1,10 +1,12 @@
 """Tasks of lm-eval that a run is evaluated by: settings, the check before anything trains, and what is recorded."""
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
+from bench.core.artifacts import verify_folder
 from bench.core.request import RunRequest
 from bench.errors import UsageError
 from bench.evaluate.tasks.run import run_lm_eval
@@ -36,7 +38,7 @@ def test_examples_limit_and_names_are_settings_of_the_evaluation(data, tmp_path)
     workspace = plan.workspace
     assert workspace.evaluation.lm_eval == ("blimp", "piqa_local", "arc_*_local")
     assert workspace.tasks is not None
-    metrics = run_lm_eval(workspace.start_model, workspace.tokenizer, workspace.tasks)
+    metrics = run_lm_eval(workspace.start_model, workspace.tokenizer, workspace.tasks).metrics
     assert {(each.task, each.n) for each in metrics} == {
         (name, 6) for name in ("blimp", "piqa_local", "arc_easy_local", "arc_challenge_local")
     }
@@ -83,6 +85,16 @@ def test_a_run_records_what_a_later_evaluation_of_its_checkpoint_gives(data, tmp
         f"run:{record.key[:8]}", tasks=["blimp,piqa_local"], include=workspace.suite.folder, limit=12,
         out=tmp_path / "again", results=tmp_path / "results",
     )  # fmt: skip
+    place = tmp_path / "results" / "runs" / record.key / "evals" / record.evaluation_key
+    assert verify_folder(place) == []
+    for task, metric in (("blimp", "acc"), ("piqa_local", "acc"), ("piqa_local", "acc_norm")):
+        stored = (place / "tasks" / f"{task}.jsonl.gz").read_bytes()
+        documents = [json.loads(line) for line in gzip.decompress(stored).decode().splitlines()]
+        assert [each["doc_id"] for each in documents] == list(range(12))
+        assert sum(each["metrics"][metric] for each in documents) / 12 == pytest.approx(kept[task, metric][0])
+        assert all(len(each["filtered_resps"]) == 2 for each in documents)
+        again = gzip.decompress((tmp_path / "again" / "tasks" / f"{task}.jsonl.gz").read_bytes()).decode().splitlines()
+        assert [json.loads(line)["metrics"] for line in again] == [each["metrics"] for each in documents]
     rows = json.loads((tmp_path / "again" / "tasks.json").read_text())["results"]
     assert len(kept) == 3
     assert {(row["task"], row["metric"]): (row["value"], row["stderr"], row["n"]) for row in rows} == kept

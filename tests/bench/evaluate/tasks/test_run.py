@@ -69,7 +69,7 @@ def by_hand(model, tokenizer, context: list[int]) -> list[bool]:
 
 
 def evaluate(model, tokenizer, folder, *, tasks=("tiny_pairs",), limit=None):
-    return run_lm_eval(model, tokenizer, ready_tasks(tasks, include=folder, limit=limit), batch=4)
+    return run_lm_eval(model, tokenizer, ready_tasks(tasks, include=folder, limit=limit), batch=4).metrics
 
 
 def test_accuracy_equals_summed_log_probs_by_hand_after_the_begin_token(tmp_path, make_llama, tokenizer, no_network):
@@ -158,7 +158,7 @@ def test_numbers_of_every_checkpoint_are_those_of_simple_evaluate(tmp_path, make
         model = make_llama(seed=seed, vocab=len(tokenizer))
         model.config.max_position_embeddings = 512
         expected = plain(model, tokenizer, folder, names, seed=3)
-        metrics = run_lm_eval(model, tokenizer, ready, batch=4)
+        metrics = run_lm_eval(model, tokenizer, ready, batch=4).metrics
         assert len(metrics) == 4
         for metric in metrics:
             assert metric.value == pytest.approx(expected[metric.task][f"{metric.name},none"], rel=1e-5)

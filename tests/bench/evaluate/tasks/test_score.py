@@ -155,8 +155,10 @@ def test_names_may_be_patterns_and_files(data, written, tmp_path):
 def test_a_table_a_file_and_nothing_else_is_printed(data, tmp_path, capfd):
     ours(STORIES, ["piqa_local"], tmp_path, data=data, limit=3)
     printed = capfd.readouterr()
-    assert printed.out.splitlines()[0].split() == ["task", "version", "shots", "metric", "value", "±", "stderr", "n"]
-    assert printed.out.splitlines()[1].split()[:4] == ["piqa_local", "1.0", "0", "acc"]
+    reason, head, first, *_ = printed.out.splitlines()
+    assert reason == "lm-eval tasks: as plain text, since the model has no chat template"
+    assert head.split() == ["task", "version", "shots", "metric", "value", "±", "stderr", "n"]
+    assert first.split()[:4] == ["piqa_local", "1.0", "0", "acc"]
     assert "scores.json" in printed.out
     assert printed.err == ""
 

@@ -112,7 +112,7 @@ def test_a_folder_gives_back_the_same_model_and_tokenizer(tmp_path, quiet):
 def test_samples_have_the_exact_frequencies_and_kl():
     problem = small(contexts=2)
     policy, start = moved(start_model(problem), by=1.0), start_model(problem)
-    samples = sample(policy, [problem.prompt(0)] * 8000, max_tokens=2, temperature=1.0, seed=0, eos_id=0)
+    samples = sample(policy, [problem.prompt(0)] * 8000, max_tokens=2, temperature=1.0, seed=0, end_ids=frozenset({0}))
     exact = policy_logps(policy, problem, contexts=[0, 1])
     shares = np.array([samples.completions.count(ids) for ids in problem.completions]) / 8000
     np.testing.assert_allclose(shares, np.exp(exact[0]), atol=0.02)

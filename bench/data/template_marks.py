@@ -1,0 +1,78 @@
+"""Marks of well-known chat templates in texts, where the model reads them as plain words."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.core.artifacts import Note
+from bench.data.filters import PreferenceRow
+from bench.data.preferences import Preferences
+from bench.data.row_errors import shorten
+from bench.data.rows import Pair, Text
+
+MARKS = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|eot_id|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<|START_OF_TURN_TOKEN|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "### Instruction:",
+    "### Response:",
+    "### Human:",
+    "### Assistant:",
+)
+"""What the templates of Qwen, Llama, Gemma, Command R, Zephyr, Phi, DeepSeek, Mistral, Alpaca and Vicuna write."""
+AROUND = 30
+"""Characters that an example shows behind its mark."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateMarks:
+    """How many rows contain marks of chat templates, how many contain each, and where the first one stands."""
+
+    rows: int = 0
+    marks: Mapping[str, int] = field(default_factory=dict)
+    first: str | None = None
+
+
+def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
+    """Count the rows whose prompt or answers contain marks of chat templates as text."""
+    counts: Counter[str] = Counter()
+    marked = 0
+    first: str | None = None
+    for row in rows:
+        present: set[str] = set()
+        for name, text in _texts(row):
+            hits = [mark for mark in MARKS if mark in text]
+            present.update(hits)
+            if hits and first is None:
+                place = min(map(text.index, hits))
+                first = f"row {row.id}, field '{name}': {shorten(text[place : place + AROUND])}"
+        marked += bool(present)
+        counts.update(present)
+    return TemplateMarks(rows=marked, marks={mark: counts[mark] for mark in MARKS if counts[mark]}, first=first)
+
+
+def report_marks(preferences: Preferences, *, note: Note) -> None:
+    """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing."""
+    counted = count_marks(preferences.rows)
+    if counted.rows:
+        note(
+            f"{preferences.source}: {counted.rows} of {len(preferences.rows)} rows contain marks of a chat template in "
+            f"their text ({', '.join(counted.marks)}); they are encoded as they stand. First: {counted.first}"
+        )
+
+
+def _texts(row: PreferenceRow) -> Iterator[tuple[str, str]]:
+    for name in ("prompt", "chosen", "rejected") if isinstance(row, Pair) else ("prompt", "completion"):
+        value: Text = getattr(row, name)
+        yield from ((name, text) for text in ([value] if isinstance(value, str) else (m["content"] for m in value)))
