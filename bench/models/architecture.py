@@ -67,18 +67,6 @@ def read_config(folder: Path) -> "PretrainedConfig":
         ) from error
 
 
-def register_table_model(folder: Path) -> None:
-    """Register the table of logits (``table_model``) with transformers, where the folder holds one."""
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError):
-        return  # the library's own loader says what is wrong with the file
-    if kind == "lossbench_table":
-        from bench.models.table_model import register
-
-        register()
-
-
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message."""
     lines = str(error).strip().splitlines()
