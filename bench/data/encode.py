@@ -8,7 +8,7 @@ from bench.data.embedded_ids import refuse_beyond
 from bench.data.preferences import Preferences
 from bench.data.rows import Message, Pair, Single, Text
 from bench.data.split import split_by_prompt
-from bench.data.template import Tokenizer, answer_ids, ended, ends_of, prompt_messages_ids, text_ids, with_bos
+from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
 from bench.data.template_tokens import refuse_template_tokens, template_tokens
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, unpair
 from bench.data.truncate import OnLong, RowIds, truncate
@@ -71,9 +71,9 @@ def encode(
     """Encode every row; lengths are in tokens, ``max_length`` is of prompt and completion together.
 
     Plain text: the prompt is BOS (if the tokenizer has one) and its tokens, the completion its own tokens, encoded
-    apart from the prompt, and EOS. Messages: the chat template says both, and a completion ends after the first end
-    token (``ends_of``). A completion that is cut loses it. ``embeddings``: how many token ids the model reads, where
-    one is known.
+    apart from the prompt, and EOS. Messages: the chat template says both, and a completion ends after EOS where the
+    template writes it. A completion that is cut loses it. ``embeddings``: how many token ids the model reads, where one
+    is known.
 
     Raises UsageError with file, row, field, length and limit for: a prompt that leaves no room for a completion, or is
     longer than ``max_prompt_length`` (prompts are never cut); with ``on_long="error"`` a row longer than
@@ -81,7 +81,10 @@ def encode(
     that refuses the messages or does not separate prompt and completion; messages that contain its tokens already;
     a token that the model has no embedding for.
     """
-    ends = ends_of(tokenizer)
+    if tokenizer.eos_token_id is None:
+        raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
+    # What a template writes after another end of a turn stays, as in TRL: a policy is trained on the text as it stands.
+    ends = frozenset([tokenizer.eos_token_id])
     in_text = all(isinstance(row.prompt, str) for row in preferences.rows)
     encoded = _text_rows if in_text else _dialogue_rows
     known = _embedded(encoded(preferences, tokenizer, ends), tokenizer, embeddings)

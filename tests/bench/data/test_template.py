@@ -30,13 +30,11 @@ def test_a_dialogue_is_what_the_template_writes_up_to_eos(chat):
     assert chat.decode(row.rejected_ids) == "It ran.<|im_end|>"
 
 
-def test_a_completion_ends_with_the_token_that_the_template_ends_an_answer_with(make_tokenizer):
+def test_a_template_that_ends_turns_with_another_token_than_eos_is_left_alone(make_tokenizer):
     tokenizer = make_tokenizer(bos_token=None, chat_template=CHATML)
     assert turn_end(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>") != tokenizer.eos_token_id
     row = encode(dialogue("Hi"), tokenizer, max_length=999).rows[0]
-    assert tokenizer.decode(row.chosen_ids) == "It sat.<|im_end|>"
-    with pytest.raises(UsageError, match=r"field 'chosen': .* is '<\|im_end\|>', the template's end of a turn"):
-        encode(dialogue("Hi", chosen="One.<|im_end|> Two."), tokenizer, max_length=999)
+    assert tokenizer.decode(row.chosen_ids) == "It sat.<|im_end|>\n"
 
 
 def turns(tail: str) -> str:
@@ -48,9 +46,9 @@ def turns(tail: str) -> str:
 @pytest.mark.parametrize(
     ("tail", "end", "completion"),
     [
-        ("<|im_end|>\n", "<|im_end|>", "It sat.<|im_end|>"),
+        ("<|im_end|>\n", "<|im_end|>", "It sat.<|im_end|>\n"),
         (" </s>", "</s>", "It sat. </s>"),  # as Llama 2 writes it
-        ("<|im_end|>\n{{ eos_token }}", "<|im_end|>", "It sat.<|im_end|>"),  # as Phi 3: another end before EOS
+        ("<|im_end|>\n{{ eos_token }}", "<|im_end|>", "It sat.<|im_end|>\n</s>"),  # as Phi 3: another end before EOS
         ("{{ eos_token }}<|im_end|>\n", "</s>", "It sat.</s>"),
         (" //\n", None, "It sat. //\n"),  # text alone is no end, and stays as it is
         ("{% if not loop.last %}<|im_start|>{% endif %}", None, "It sat."),  # nor is the beginning of another turn
@@ -67,14 +65,6 @@ def test_an_end_that_is_no_special_token_counts_too(make_tokenizer):
     assert turn_end(tokenizer) is None  # several tokens of text
     tokenizer.add_tokens(["<END>"])
     assert turn_end(tokenizer) == tokenizer.convert_tokens_to_ids("<END>")
-
-
-def test_text_that_was_templated_by_hand_ends_where_its_template_does(make_tokenizer):
-    tokenizer = make_tokenizer(bos_token=None, chat_template=CHATML)
-    row = Pair(prompt="Hi", chosen="It sat.<|im_end|>\n", rejected="It ran.", id=1)
-    encoded = encode(preferences_of([row], source="t.jsonl"), tokenizer, max_length=999).rows[0]
-    assert tokenizer.decode(encoded.chosen_ids) == "It sat.<|im_end|>"
-    assert tokenizer.decode(encoded.rejected_ids) == "It ran.</s>"
 
 
 def test_a_template_whose_prompt_is_no_beginning_of_its_dialogue_is_refused(make_tokenizer):
