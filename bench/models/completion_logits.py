@@ -1,6 +1,7 @@
 """Logits of completion tokens from unpacked rows, in the ways that a model may need."""
 
-import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from bench.data.collate import Padded
 from bench.models.compat import plain_model
 from bench.models.dropout import only_rows
+from bench.models.plain_head import backbone_of, call, logits_in, states_in
 
 Way = Literal["packed", "padded", "padded, own head", "equal lengths", "single rows"]
 """How rows reach a model, the fastest first.
@@ -17,6 +19,8 @@ packed: without padding, each prompt once (``bench.models.packed``). padded: row
 output embedding sees completion positions only. padded, own head: the same, but the logits are the model's own forward
 pass's. equal lengths: its own forward pass on rows of one length at a time, no padding. single rows: on each row alone.
 """
+NOWHERE: Mapping[str, Tensor] = MappingProxyType({})
+"""No mask: every token is attended."""
 UNPACKED: tuple[Way, ...] = ("padded", "padded, own head", "equal lengths", "single rows")
 
 
@@ -25,7 +29,7 @@ def completion_logits(model: nn.Module, rows: Padded, *, way: Way = "padded") ->
     if way == "padded":
         return _padded(model, rows)
     if way == "padded, own head":
-        return _own(model, rows.ids, rows.mask, _seen(rows.attended))
+        return _own(model, rows.ids, rows.mask, _where(rows.attended))
     if way == "equal lengths":
         return _by_length(model, rows)
     if way == "single rows":
@@ -33,39 +37,26 @@ def completion_logits(model: nn.Module, rows: Padded, *, way: Way = "padded") ->
     raise ValueError(f"rows are laid out as {way!r}")
 
 
-def _backbone(causal: nn.Module) -> nn.Module | None:
-    prefix = getattr(causal, "base_model_prefix", "")
-    backbone = getattr(causal, prefix, None) if prefix else None
-    return backbone if isinstance(backbone, nn.Module) else None
+def _where(attended: Tensor) -> dict[str, Tensor]:
+    """Return the attention mask as an argument; none where there is no padding."""
+    return {} if bool(attended.all()) else {"attention_mask": attended.long()}
 
 
-def _seen(attended: Tensor) -> Tensor | None:
-    """Return the attention mask, None where there is no padding."""
-    return None if bool(attended.all()) else attended.long()
-
-
-def _own(model: nn.Module, ids: Tensor, places: Tensor, attended: Tensor | None = None) -> Tensor:
+def _own(model: nn.Module, ids: Tensor, places: Tensor, where: Mapping[str, Tensor] = NOWHERE) -> Tensor:
     """Return the logits of the model's own forward pass at ``places`` (bool ``[rows, tokens − 1]``), rows in order.
 
     Positions before the first of them get no logits where the model can leave them out.
     """
     causal = plain_model(model)
     first = int(places.any(dim=0).nonzero()[0])
-    kept: dict[str, int] = {}
-    if "logits_to_keep" in inspect.signature(causal.forward).parameters:
-        kept["logits_to_keep"] = ids.shape[1] - first
-    mask = {} if attended is None else {"attention_mask": attended}
-    logits = causal(input_ids=ids, use_cache=False, **mask, **kept).logits
+    logits = logits_in(call(causal, ids, where, use_cache=False, logits_to_keep=ids.shape[1] - first))
     return logits[:, first - ids.shape[1] : -1][places[:, first:]]
 
 
 def _padded(model: nn.Module, rows: Padded) -> Tensor:
     causal = plain_model(model)
-    backbone, head = _backbone(causal), causal.get_output_embeddings()
-    if backbone is None or head is None:
-        return _own(model, rows.ids, rows.mask, _seen(rows.attended))
-    hidden = backbone(input_ids=rows.ids, attention_mask=_seen(rows.attended), use_cache=False).last_hidden_state
-    return head(hidden[:, :-1][rows.mask])
+    states = states_in(call(backbone_of(causal), rows.ids, _where(rows.attended), use_cache=False))
+    return causal.get_output_embeddings()(states[:, :-1][rows.mask])
 
 
 def _by_length(model: nn.Module, rows: Padded) -> Tensor:

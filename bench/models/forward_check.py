@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.data.collate import TokenRow, collate_rows
 from bench.errors import RunError
+from bench.models.architecture import first_line
 from bench.models.compat import plain_model
 from bench.models.completion_logits import Way, completion_logits
 from bench.models.context import context_length
@@ -99,8 +100,7 @@ def _difference(logps: LogProbs, rows: Sequence[TokenRow], truth: Tensor, allowe
     try:
         apart = (logps(rows) - truth).abs()
     except Exception as error:  # a model may refuse in any way that it likes
-        text = str(error).strip().splitlines()
-        return f"it does not take such rows ({type(error).__name__}: {text[0] if text else ''})"
+        return f"it does not take such rows ({type(error).__name__}: {first_line(error)})"
     if bool((apart <= allowed).all()):
         return None
     return f"its log-probs differ by {float(apart.nan_to_num(nan=torch.inf).max()):.2g} nats from the model's own"
@@ -112,35 +112,48 @@ def _truth(model: nn.Module, rows: Sequence[TokenRow]) -> Tensor:
     try:
         with own_forms(model):
             truth = torch.cat([_row_logps(model, row) for row in rows])
-        again = _row_logps(model, rows[0])
     except Exception as error:
-        text = str(error).strip().splitlines()
         raise RunError(
-            f"{name}: its own forward pass fails on a row of token ids ({type(error).__name__}: "
-            f"{text[0] if text else ''})",
+            f"{name}: its own forward pass fails on a row of token ids ({type(error).__name__}: {first_line(error)})",
             fix="choose a causal language model of text (docs/models_checked.md)",
         ) from error
     if not bool(truth.isfinite().all()):
         raise RunError(f"{name}: its log-probs are not finite", fix="the weights are damaged: save the model again")
+    again = _with_gradient(model, rows[0], name)
     if float((again - truth[: len(again)]).abs().max()) > 1e-3:
         raise RunError(
             f"{name}: the same row has other log-probs at a second call, in eval mode",
             fix="choose a model without random numbers or state between calls (docs/models_checked.md)",
         )
-    _check_causal(model, rows[0], name)
-    return truth
-
-
-def _check_causal(model: nn.Module, row: TokenRow, name: str) -> None:
-    """Raise RunError where a token's log-prob depends on tokens after it."""
-    prompt, completion = row
+    prompt, completion = rows[0]
     other = (*completion[:-1], prompt[0] if prompt[0] != completion[-1] else prompt[1])
-    first, second = (_row_logps(model, (prompt, each))[:-1] for each in (completion, other))
-    if float((first - second).abs().max()) > 1e-4:
+    if float((again - _row_logps(model, (prompt, other)))[:-1].abs().max()) > 1e-4:
         raise RunError(
             f"{name}: a token's log-prob depends on the tokens after it, so this is no causal language model",
             fix="set is_decoder=true in config.json where the architecture has it, or choose another model",
         )
+    return truth
+
+
+def _with_gradient(model: nn.Module, row: TokenRow, name: str) -> Tensor:
+    """Return a row's log-probs, made with their gradient where there is something to train.
+
+    Raises:
+        RunError: there is no gradient in eval mode, in which a policy is trained (no dropout but LoRA's own).
+    """
+    trainable = next((parameter for parameter in model.parameters() if parameter.requires_grad), None)
+    if trainable is None:
+        return _row_logps(model, row)
+    try:
+        with torch.enable_grad():
+            logps = _row_logps(model, row)
+            torch.autograd.grad(logps.sum(), [trainable], allow_unused=True)
+    except Exception as error:
+        raise RunError(
+            f"{name}: it has no gradient in eval mode ({type(error).__name__}: {first_line(error)})",
+            fix="choose another model (docs/models_checked.md)",
+        ) from error
+    return logps.detach()
 
 
 def _row_logps(model: nn.Module, row: TokenRow) -> Tensor:

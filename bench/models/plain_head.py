@@ -24,6 +24,8 @@ EQUAL = 1e-4
 """Largest difference of a logit, relative to the position's largest, at which logits count as the head's."""
 OPTIONAL = ("use_cache", "logits_to_keep")
 """Arguments that change nothing but speed, left out where a model does not take them."""
+KEYWORDS = "**"
+"""Among the names of arguments: all others, which a model hands on to its backbone."""
 _configs: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
 _by_architecture: dict[str, float | None] = {}
@@ -68,11 +70,10 @@ def backbone_of(causal: PreTrainedModel) -> nn.Module:
 def call(module: nn.Module, input_ids: Tensor, where: Mapping[str, Tensor], **options: object) -> object:
     """Run a forward pass; ``options`` that change nothing but speed are left out where it does not know them."""
     known = _arguments(type(module).forward)
-    return module(
-        input_ids=input_ids,
-        **where,
-        **{name: value for name, value in options.items() if name in known or name not in OPTIONAL},
-    )
+    kept = {name: value for name, value in options.items() if name in known or name not in OPTIONAL}
+    if KEYWORDS in known and "use_cache" in options:
+        kept["use_cache"] = options["use_cache"]
+    return module(input_ids=input_ids, **where, **kept)
 
 
 def takes(module: nn.Module, name: str) -> bool:
@@ -92,7 +93,9 @@ def states_in(output: object) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _arguments(forward: Callable[..., object]) -> frozenset[str]:
-    return frozenset(inspect.signature(forward).parameters)
+    """Return the names of a forward's arguments, ``KEYWORDS`` among them where it takes any."""
+    parameters = inspect.signature(forward).parameters.values()
+    return frozenset(KEYWORDS if each.kind is each.VAR_KEYWORD else each.name for each in parameters)
 
 
 @torch.no_grad()
