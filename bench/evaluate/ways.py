@@ -18,7 +18,7 @@ from bench.models.context import context_length, vocabulary_size
 from bench.models.eval_mode import evaluating
 from bench.models.packed.pointwise import own_forms
 from bench.models.plain_head import architecture_of, call, logits_in
-from bench.models.thresholds import threshold_lengths
+from bench.models.thresholds import special_ids, threshold_lengths
 from bench.utils.event_log import log_event
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _rows(causal: PreTrainedModel, thresholds: Sequence[int]) -> list[Row]:
         lengths.add(2 * max(thresholds))
     most = max(1, (context_length(causal.config) or max(lengths) + STEPS) - STEPS)
     lengths = {min(max(length, 1), most) for length in lengths}
-    special = {value for name, value in _token_ids(causal.config.to_dict())}
+    special = special_ids(causal.config.to_dict())
     ordinary = [token for token in range(min(vocabulary_size(causal.config), 50_000)) if token not in special] or [0]
     generator = torch.Generator().manual_seed(0)
     rows: list[Row] = []
@@ -115,20 +115,6 @@ def _rows(causal: PreTrainedModel, thresholds: Sequence[int]) -> list[Row]:
         ids = tuple(ordinary[each] for each in drawn)
         rows.append((ids[:length], ids[length:]))
     return rows
-
-
-def _token_ids(settings: object) -> list[tuple[str, int]]:
-    """Return the settings of a configuration that name a token, which may mean more to a model than its embedding."""
-    if not isinstance(settings, dict):
-        return []
-    own = [
-        (str(name), each)
-        for name, value in settings.items()
-        if str(name).endswith(("token_id", "token_index"))
-        for each in (value if isinstance(value, list) else [value])
-        if isinstance(each, int)
-    ]
-    return own + [pair for value in settings.values() for pair in _token_ids(value)]
 
 
 def _decoding_way(causal: PreTrainedModel, rows: Sequence[Row], own: Sequence[Tensor]) -> Way:

@@ -17,7 +17,7 @@ from bench.models.completion_logits import Way, completion_logits
 from bench.models.context import context_length
 from bench.models.eval_mode import evaluating
 from bench.models.packed.pointwise import own_forms
-from bench.models.thresholds import threshold_lengths
+from bench.models.thresholds import special_ids, threshold_lengths
 from bench.models.token_stats import token_logps
 
 if TYPE_CHECKING:
@@ -196,21 +196,12 @@ def _length(row: TokenRow) -> int:
 def _ids(causal: "PreTrainedModel") -> Iterator[int]:
     """Yield ids spread over the vocabulary, without those that the configuration gives a meaning."""
     size = _vocabulary(causal)
-    config = causal.config
-    special = {value for node in (config, config.get_text_config(decoder=True)) for value in _special(node.to_dict())}
+    special = special_ids(causal.config.to_dict())
     allowed = [each for each in range(size) if each not in special] or list(range(size))
     index = 3
     while True:
         index = (index * 1103515245 + 12345) % (1 << 31)
         yield allowed[(index >> 8) % len(allowed)]
-
-
-def _special(node: dict[str, object]) -> Iterator[int]:
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from _special(value)
-        elif str(name).endswith(("token_id", "token_index", "_token_ids")):
-            yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int))
 
 
 def _end(causal: "PreTrainedModel") -> tuple[int, ...]:

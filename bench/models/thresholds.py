@@ -1,4 +1,4 @@
-"""Lengths at which a model's configuration changes how it attends or counts positions."""
+"""What a configuration says to whoever tries a model: lengths at which something changes, and ids with a meaning."""
 
 import re
 from collections.abc import Iterator
@@ -44,3 +44,17 @@ def _lengths(node: object, name: str) -> Iterator[int]:
         yield node
     elif isinstance(node, float) and node.is_integer() and LENGTHS.search(name):
         yield int(node)
+
+
+def special_ids(settings: object) -> set[int]:
+    """Return the ids that a configuration's dictionary gives a meaning: padding, ends, images, nested ones too."""
+    if not isinstance(settings, dict):
+        return set()
+    ids = {
+        each
+        for name, value in settings.items()
+        if str(name).endswith(("token_id", "token_index", "_token_ids"))
+        for each in (value if isinstance(value, list) else [value])
+        if isinstance(each, int)
+    }
+    return ids.union(*map(special_ids, settings.values()))
