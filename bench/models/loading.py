@@ -3,7 +3,7 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,6 +157,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # named below
             attn_implementation=None if torch.cuda.is_available() else _cpu_attention(folder),
         )
     # Whatever a loader meets: a config of another kind ends in KeyError, TypeError, ImportError, ZeroDivisionError, …
@@ -164,6 +165,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
         raise RunError(
             f"model folder {folder} cannot be loaded: {type(error).__name__}: {error}", fix=_why_not_loaded(error)
         ) from error
+    _check_shapes(folder, report["mismatched_keys"])
     _check_weights(folder, missing=report["missing_keys"], unexpected=report["unexpected_keys"])
     # From the start, so that every pass over a model rounds alike: sampled tokens hang on the last digit.
     quicken(model)
@@ -178,6 +180,18 @@ def _why_not_loaded(error: Exception) -> str:
 
 OTHER_PARTS = re.compile(r"vision|visual|audio|image|multi_modal|speech|(^|\.)mtp(\.|$)")
 """Weights that a text model may leave unused: parts for other media, and heads that predict several tokens."""
+
+
+def _check_shapes(folder: Path, mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """Raise RunError where a weight of the file has another shape than config.json says."""
+    wrong = sorted((name, list(stored), list(wanted)) for name, stored, wanted in mismatched)
+    if wrong:
+        name, stored, wanted = wrong[0]
+        raise RunError(
+            f"model folder {folder}: {len(wrong)} weights have another shape than config.json says, first {name}: "
+            f"{stored} in the file, {wanted} by the config",
+            fix="correct config.json, or save the model again",
+        )
 
 
 def _check_weights(folder: Path, *, missing: Iterable[str], unexpected: Iterable[str]) -> None:

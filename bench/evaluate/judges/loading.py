@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
         PreTrainedModel,
         PreTrainedTokenizerBase,
     )
+
+
+LAYER = re.compile(r"\.\d+\.")
+"""A weight of a numbered layer; a head that another task uses may stay unused."""
 
 
 def local_causal(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -52,7 +57,7 @@ def _loaded(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
 
-    from bench.models.loading import find_model, load_tokenizer
+    from bench.models.loading import OTHER_PARTS, find_model, load_tokenizer
 
     find_model(str(folder))
     cuda = torch.cuda.is_available()
@@ -69,5 +74,11 @@ def _loaded(
             f"judge {folder}: {len(report['missing_keys'])} weights are missing, the first is "
             f"{sorted(report['missing_keys'])[0]}",
             fix="a reward model is a sequence classifier, a judge LM is a causal LM: this folder has another kind",
+        )
+    layers = sorted(name for name in report["unexpected_keys"] if LAYER.search(name) and not OTHER_PARTS.search(name))
+    if layers:
+        raise RunError(
+            f"judge {folder}: {len(layers)} weights of its layers are not used, the first is {layers[0]}",
+            fix="the checkpoint does not fit its config.json (number of layers, sizes): correct config.json",
         )
     return model.to("cuda" if cuda else "cpu").eval(), load_tokenizer(folder)

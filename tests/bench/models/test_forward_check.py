@@ -174,6 +174,9 @@ def test_weights_of_the_file_that_no_layer_takes_are_refused(tmp_path):
     folder = saved(tiny_model(), tmp_path, num_hidden_layers=1)
     with pytest.raises(RunError, match=r"9 weights of the file are not used, the first is model.layers.1"):
         load_model(folder)
+    saved(tiny_model(), tmp_path, vocab_size=30)
+    with pytest.raises(RunError, match=r"another shape than config.json says(.|\n)*in the file, \[30, "):
+        load_model(folder)
     saved(tiny_model(), tmp_path, num_hidden_layers=3)
     with pytest.raises(RunError, match=r"9 weights are missing from the file, the first is model.layers.2"):
         load_model(folder)

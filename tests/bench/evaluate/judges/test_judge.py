@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import RunError, UsageError
 from bench.evaluate.judges.annotate import annotate, as_records, judgements_of, orders, outcomes, position_bias
 from bench.evaluate.judges.answers import PairedAnswers, pair_answers, read_answers
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
@@ -172,6 +172,10 @@ def test_a_reward_model_prefers_what_it_scores_higher(tmp_path):
     assert hard.identity != soft.identity
     with pytest.raises(Exception, match="weights are missing"):
         judge_of(judge_spec(f"reward:{MODEL}"))  # a causal LM has no head for scores
+    config = tmp_path / "reward" / "config.json"
+    config.write_text(config.read_text().replace('"num_hidden_layers": 6', '"num_hidden_layers": 5'))
+    with pytest.raises(RunError, match="weights of its layers are not used, the first is model.layers.5"):
+        judge_of(judge_spec(f"reward:{tmp_path / 'reward'}"))
 
 
 def test_a_language_model_may_explain_first_and_what_does_not_fit_is_reported(tmp_path):
