@@ -174,7 +174,7 @@ def test_a_reward_model_prefers_what_it_scores_higher(tmp_path):
         judge_of(judge_spec(f"reward:{MODEL}"))  # a causal LM has no head for scores
     config = tmp_path / "reward" / "config.json"
     config.write_text(config.read_text().replace('"num_hidden_layers": 6', '"num_hidden_layers": 5'))
-    with pytest.raises(RunError, match="weights of its layers are not used, the first is model.layers.5"):
+    with pytest.raises(RunError, match=r"weights of its layers are not used, the first is model\.layers\.5"):
         judge_of(judge_spec(f"reward:{tmp_path / 'reward'}"))
 
 
