@@ -31,6 +31,10 @@ BEYOND = 7
 """Tokens by which long rows pass twice a threshold: a choice among keys has to have some to choose from."""
 LOGITS_AT_ONCE = 1 << 26
 """Logits of a row up to which all its positions have some (256 MiB); above, its completion's alone."""
+CELLS = 4096
+"""Rows × longest row that are tried together, at least."""
+LONGEST = 2048
+"""Longest row of the check, tokens, where it is not known what is to be scored."""
 LogProbs = Callable[[Sequence[TokenRow]], Tensor]
 """Rows to the log-probs of all their completion tokens in order."""
 
@@ -50,7 +54,7 @@ def choose_way(model: nn.Module, ways: Sequence[tuple[Way, LogProbs | str]], *, 
 
     Args:
         ways: each with its function from rows to log-probs, or the reason why it is not possible.
-        longest: tokens of the longest row that the model will score; None for its context.
+        longest: tokens of the longest row that the model will score; None for its context, ``LONGEST`` at most.
 
     Raises:
         RunError: the model's own forward pass fails on a row of tokens, gives no numbers, gives other numbers at its
@@ -70,7 +74,10 @@ _choices: dict[str, Choice] = {}
 
 def _key(model: nn.Module, ways: Sequence[tuple[Way, LogProbs | str]], rows: Sequence[TokenRow]) -> str:
     causal, weight = plain_model(model), next(model.parameters())
-    kind = f"{type(model).__name__} {type(causal).__name__} {weight.dtype} {weight.device.type}"
+    head = causal.get_output_embeddings()
+    # Not the configuration alone: the check is of these weights.
+    sums = [float(each.detach().sum(dtype=torch.float64)) for each in (weight, *(() if head is None else head.parameters()))]
+    kind = f"{type(model).__name__} {type(causal).__name__} {weight.dtype} {weight.device.type} {sums}"
     return f"{kind} {[way for way, _ in ways]} {len(rows)} {max(map(_length, rows))} {json_of(causal.config)}"
 
 
@@ -98,12 +105,24 @@ def _choose(model: nn.Module, ways: Sequence[tuple[Way, LogProbs | str]], rows: 
 def _difference(logps: LogProbs, rows: Sequence[TokenRow], truth: Tensor, allowed: Tensor) -> str | None:
     """Return why a way is wrong, None where it is right."""
     try:
-        apart = (logps(rows) - truth).abs()
+        apart = (torch.cat([logps(batch) for batch in _batches(rows)]) - truth).abs()
     except Exception as error:  # a model may refuse in any way that it likes
         return f"it does not take such rows ({type(error).__name__}: {first_line(error)})"
     if bool((apart <= allowed).all()):
         return None
     return f"its log-probs differ by {float(apart.nan_to_num(nan=torch.inf).max()):.2g} nats from the model's own"
+
+
+def _batches(rows: Sequence[TokenRow]) -> Iterator[list[TokenRow]]:
+    """Yield rows that are tried together: all small ones, and of long ones two, so that they fit the memory."""
+    most = max(CELLS, 2 * max(map(_length, rows)))
+    batch: list[TokenRow] = []
+    for row in rows:
+        if batch and (len(batch) + 1) * max(map(_length, [*batch, row])) > most:
+            yield batch
+            batch = []
+        batch.append(row)
+    yield batch
 
 
 def _truth(model: nn.Module, rows: Sequence[TokenRow]) -> Tensor:
@@ -169,7 +188,7 @@ def _row_logps(model: nn.Module, row: TokenRow) -> Tensor:
 def check_rows(causal: "PreTrainedModel", *, longest: int | None) -> list[TokenRow]:
     """Return the rows of the check: some small ones, and long ones where a threshold can be met."""
     context = context_length(causal.config) or 1 << 20
-    most = min(context, longest or context)
+    most = min(context, longest or LONGEST)
     ids = _ids(causal)
 
     def take(count: int) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ class CompletionLogProbs(Module):
     wrong with faster ones. With ``packed`` that may be without padding and each prompt once (``packed/``).
 
     Args:
-        longest: tokens of the longest row to come; None for the model's context.
+        longest: tokens of the longest row to come; None for the model's context, 2,048 at most.
 
     Raises:
         RunError: no way is right (``bench.models.forward_check``).

@@ -155,7 +155,9 @@ def _unpacked(data: Path, folder: str, scratch: Path) -> list[Path]:
     target = scratch / "unpacked" / folder
     target.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as opened:
-        opened.extractall(target, filter="data")
+        for member in opened:
+            if (content := opened.extractfile(member)) is not None:  # a file; its folder says nothing here
+                (target / Path(member.name).name).write_bytes(content.read())
     return list(_files(target, folder))
 
 
