@@ -76,7 +76,9 @@ def _key(model: nn.Module, ways: Sequence[tuple[Way, LogProbs | str]], rows: Seq
     causal, weight = plain_model(model), next(model.parameters())
     head = causal.get_output_embeddings()
     # Not the configuration alone: the check is of these weights.
-    sums = [float(each.detach().sum(dtype=torch.float64)) for each in (weight, *(() if head is None else head.parameters()))]
+    sums = [
+        float(each.detach().sum(dtype=torch.float64)) for each in (weight, *(() if head is None else head.parameters()))
+    ]
     kind = f"{type(model).__name__} {type(causal).__name__} {weight.dtype} {weight.device.type} {sums}"
     return f"{kind} {[way for way, _ in ways]} {len(rows)} {max(map(_length, rows))} {json_of(causal.config)}"
 
