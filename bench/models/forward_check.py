@@ -76,9 +76,8 @@ def _key(model: nn.Module, ways: Sequence[tuple[Way, LogProbs | str]], rows: Seq
     causal, weight = plain_model(model), next(model.parameters())
     head = causal.get_output_embeddings()
     # Not the configuration alone: the check is of these weights.
-    sums = [
-        float(each.detach().sum(dtype=torch.float64)) for each in (weight, *(() if head is None else head.parameters()))
-    ]
+    weights = {id(each): each for each in (weight, *(() if head is None else head.parameters()))}
+    sums = [float(each.detach().sum()) for each in weights.values()]
     kind = f"{type(model).__name__} {type(causal).__name__} {weight.dtype} {weight.device.type} {sums}"
     return f"{kind} {[way for way, _ in ways]} {len(rows)} {max(map(_length, rows))} {json_of(causal.config)}"
 
@@ -162,7 +161,9 @@ def _with_gradient(model: nn.Module, row: TokenRow, name: str) -> Tensor:
     Raises:
         RunError: there is no gradient in eval mode, in which a policy is trained (no dropout but LoRA's own).
     """
-    trainable = next((parameter for parameter in model.parameters() if parameter.requires_grad), None)
+    embedding = plain_model(model).get_input_embeddings().weight  # large, and last in the backward pass anyway
+    every = (parameter for parameter in model.parameters() if parameter.requires_grad and parameter is not embedding)
+    trainable = next(every, None)
     if trainable is None:
         return _row_logps(model, row)
     try:
