@@ -36,7 +36,7 @@ def check_architecture(folder: Path) -> None:
         raise UsageError(
             f"model folder {folder}: its weights are quantised ({getattr(method, 'value', method)}), "
             "and training needs them whole",
-            fix="take the unquantised model; --set train.lora.quantize=nf4 quantises it for LoRA, with bitsandbytes",
+            fix="take the unquantised model; --set lora.quantize=nf4 quantises it for LoRA, with bitsandbytes",
         )
 
 

@@ -175,7 +175,7 @@ class RowDropout(nn.Module):
             raise RunError(
                 f"dropout of LoRA: a layer got activations of shape {list(x.shape)} in a pass of {list(tokens.shape)} "
                 "tokens, so it is not known which token each one is of",
-                fix="--set train.lora.dropout=0",
+                fix="--set lora.dropout=0",
             )
         stays = self._stays(tokens.view(x.shape[:-1]), features)
         return x * stays.to(x.dtype).mul_(LEVELS / self.kept)
