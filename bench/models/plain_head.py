@@ -28,7 +28,7 @@ KEYWORDS = "**"
 """Among the names of arguments: all others, which a model hands on to its backbone."""
 _configs: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, float | None] = WeakKeyDictionary()
-_by_architecture: dict[str, float | None] = {}
+_by_architecture: dict[str, float] = {}
 
 
 def is_plain(causal: PreTrainedModel) -> bool:
@@ -39,17 +39,17 @@ def is_plain(causal: PreTrainedModel) -> bool:
 def head_factor(causal: PreTrainedModel) -> float | None:
     """Return the factor by which logits are the output embedding of the last hidden state; None: they are more.
 
-    Tried once for each architecture: the backbone alone must give the states that the logits are made of, and from
-    states of every size that are put in its place the model must make the logits that its output embedding makes, up
+    Tried once for each architecture that has one: the backbone alone must give the states that logits are made of, and
+    from states of every size that are put in its place the model must make the logits that its output embedding makes, up
     to one factor (Cohere, Granite). So whatever stands between (a soft cap, a dense layer with a norm) is noticed,
     under whatever name.
     """
-    if causal in _known:
-        return _known[causal]
-    name = architecture_of(causal)
-    if name not in _by_architecture:
-        _by_architecture[name] = _tried(causal)
-    _known[causal] = _by_architecture[name]
+    if causal not in _known:
+        name = architecture_of(causal)
+        factor = _by_architecture[name] if name in _by_architecture else _tried(causal)
+        if factor is not None:  # else it may be these weights: damaged ones say nothing of others
+            _by_architecture[name] = factor
+        _known[causal] = factor
     return _known[causal]
 
 
