@@ -1,4 +1,4 @@
-"""Kinds of models that can be trained, told by a folder's configuration alone."""
+"""Kinds of models that can be trained, by a folder's configuration alone."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 
-def check_architecture(folder: Path) -> None:
-    """Refuse a model that is no causal language model of text in plain weights; the config alone is read.
+def check_architecture(folder: Path) -> "PretrainedConfig":
+    """Return a folder's configuration, that of a causal language model of text in plain weights; nothing else is read.
 
     Raises:
         UsageError: an encoder-decoder, a model that transformers has no causal LM for, or quantised weights.
@@ -38,6 +38,7 @@ def check_architecture(folder: Path) -> None:
             "and training needs them whole",
             fix="take the unquantised model; --set lora.quantize=nf4 quantises it for LoRA, with bitsandbytes",
         )
+    return config
 
 
 def register_table_model(folder: Path) -> None:

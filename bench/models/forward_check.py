@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bench.data.collate import TokenRow, collate_rows
+from bench.data.collate import TokenRow, collate_rows, longest_of
 from bench.errors import RunError
 from bench.models.architecture import first_line
 from bench.models.compat import plain_model
 from bench.models.completion_logits import Way, completion_logits
 from bench.models.context import context_length
+from bench.models.embedding_rows import embedded
 from bench.models.eval_mode import evaluating
 from bench.models.packed.pointwise import own_forms
+from bench.models.plain_head import architecture_of
 from bench.models.thresholds import special_ids, threshold_lengths
 from bench.models.token_stats import token_logps
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 EQUAL = {torch.float32: 1e-4, torch.float64: 1e-6}
 """Largest difference of a log-prob from the truth, in nats, for log-probs above −10; in proportion below."""
@@ -78,13 +80,8 @@ def _key(model: nn.Module, ways: Sequence[tuple[Way, LogProbs | str]], rows: Seq
     # Not the configuration alone: the check is of these weights.
     weights = {id(each): each for each in (weight, *(() if head is None else head.parameters()))}
     sums = [float(each.detach().sum()) for each in weights.values()]
-    kind = f"{type(model).__name__} {type(causal).__name__} {weight.dtype} {weight.device.type} {sums}"
-    return f"{kind} {[way for way, _ in ways]} {len(rows)} {max(map(_length, rows))} {json_of(causal.config)}"
-
-
-def json_of(config: "PretrainedConfig") -> str:
-    """Return a configuration as text."""
-    return config.to_json_string(use_diff=False)
+    kind = f"{type(model).__name__} {architecture_of(causal)} {sums}"
+    return f"{kind} {[way for way, _ in ways]} {len(rows)} {longest_of(rows)}"
 
 
 def _choose(model: nn.Module, ways: Sequence[tuple[Way, LogProbs | str]], rows: Sequence[TokenRow]) -> Choice:
@@ -116,10 +113,10 @@ def _difference(logps: LogProbs, rows: Sequence[TokenRow], truth: Tensor, allowe
 
 def _batches(rows: Sequence[TokenRow]) -> Iterator[list[TokenRow]]:
     """Yield rows that are tried together: all small ones, and of long ones two, so that they fit the memory."""
-    most = max(CELLS, 2 * max(map(_length, rows)))
+    most = max(CELLS, 2 * longest_of(rows))
     batch: list[TokenRow] = []
     for row in rows:
-        if batch and (len(batch) + 1) * max(map(_length, [*batch, row])) > most:
+        if batch and (len(batch) + 1) * longest_of([*batch, row]) > most:
             yield batch
             batch = []
         batch.append(row)
@@ -181,7 +178,7 @@ def _with_gradient(model: nn.Module, row: TokenRow, name: str) -> Tensor:
 def _row_logps(model: nn.Module, row: TokenRow) -> Tensor:
     causal = plain_model(model)
     laid = collate_rows([row], 0).to(next(model.parameters()).device)
-    if laid.ids.shape[1] * _vocabulary(causal) > LOGITS_AT_ONCE:
+    if laid.ids.shape[1] * embedded(causal) > LOGITS_AT_ONCE:
         logits = completion_logits(model, laid, way="single rows")
     else:
         logits = causal(input_ids=laid.ids, use_cache=False).logits[:, :-1][laid.mask]
@@ -200,24 +197,20 @@ def check_rows(causal: "PreTrainedModel", *, longest: int | None) -> list[TokenR
     shared, short, other = take(5), take(2), take(9)
     other = (*other[:4], *_end(causal), *other[5:])  # a turn ends inside a prompt, by a token that may also be padding
     rows = [(shared, take(6)), (short, take(1)), (shared, take(3)), (other, take(4))]
-    rows = [row for row in rows if _length(row) <= context]
+    rows = [row for row in rows if longest_of([row]) <= context]
     met = [length for length in threshold_lengths(causal.config) if length < most]
     if met:
         reach = min(most, 2 * max(met) + BEYOND)
-        if reach > max(map(_length, rows)):
+        if reach > longest_of(rows):
             long = take(reach - 6)
             rows += [(long, take(6)), (long, take(4)), (take(3), take(reach - 3))]
             rows += [(take(reach * share // 8), take(6)) for share in (2, 4, 5, 6)]
     return rows
 
 
-def _length(row: TokenRow) -> int:
-    return len(row[0]) + len(row[1])
-
-
 def _ids(causal: "PreTrainedModel") -> Iterator[int]:
     """Yield ids spread over the vocabulary, without those that the configuration gives a meaning."""
-    size = _vocabulary(causal)
+    size = embedded(causal)
     special = special_ids(causal.config.to_dict())
     allowed = [each for each in range(size) if each not in special] or list(range(size))
     index = 3
@@ -230,8 +223,4 @@ def _end(causal: "PreTrainedModel") -> tuple[int, ...]:
     """Return the configuration's first end token, none where it has none in the vocabulary."""
     value = getattr(causal.config.get_text_config(decoder=True), "eos_token_id", None)
     ends = value if isinstance(value, list) else [value]
-    return tuple(each for each in ends if isinstance(each, int) and each < _vocabulary(causal))[:1]
-
-
-def _vocabulary(causal: "PreTrainedModel") -> int:
-    return int(causal.get_input_embeddings().weight.shape[0])
+    return tuple(each for each in ends if isinstance(each, int) and each < embedded(causal))[:1]

@@ -16,7 +16,7 @@ from bench.models.files import GENERATION, check_model_files, copy_tokenizer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def save_checkpoint(
@@ -147,8 +147,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
 
     from bench.models.packed.pointwise import quicken
 
-    register_table_model(folder)
-    check_architecture(folder)
+    config = check_architecture(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -158,7 +157,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # named below
-            attn_implementation=None if torch.cuda.is_available() else _cpu_attention(folder),
+            attn_implementation=None if torch.cuda.is_available() else _cpu_attention(config),
         )
     # Whatever a loader meets: a config of another kind ends in KeyError, TypeError, ImportError, ZeroDivisionError, …
     except Exception as error:
@@ -207,9 +206,9 @@ def _check_weights(folder: Path, *, missing: Iterable[str], unexpected: Iterable
             )
 
 
-def _cpu_attention(folder: Path) -> str | None:
+def _cpu_attention(config: "PretrainedConfig") -> str | None:
     """Return ``eager`` for a short context, else None: the library's choice."""
-    context = context_of(folder)
+    context = context_length(config)
     return "eager" if context is not None and context <= LONGEST_EAGER else None
 
 
