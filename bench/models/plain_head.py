@@ -40,8 +40,8 @@ def head_factor(causal: PreTrainedModel) -> float | None:
     """Return the factor by which logits are the output embedding of the last hidden state; None: they are more.
 
     Tried once for each architecture that has one: the backbone alone must give the states that logits are made of, and
-    from states of every size that are put in its place the model must make the logits that its output embedding makes, up
-    to one factor (Cohere, Granite). So whatever stands between (a soft cap, a dense layer with a norm) is noticed,
+    from states of every size that are put in its place the model must make the logits that its output embedding makes,
+    up to one factor (Cohere, Granite). So whatever stands between (a soft cap, a dense layer with a norm) is noticed,
     under whatever name.
     """
     if causal not in _known:
