@@ -80,6 +80,12 @@ def read_history(path: Path) -> RaceHistory | None:
     return RaceHistory(**content)  # type: ignore[typeddict-item]
 
 
+def read_histories(results: Path) -> tuple[RaceHistory, ...]:
+    """Return the histories of a folder's races, by protocol."""
+    every = (read_history(path) for path in sorted(results.glob(f"{FOLDER}/*/{FILE}")))
+    return tuple(history for history in every if history is not None)
+
+
 _FIELDS = RaceHistory.__annotations__.keys()
 
 
