@@ -31,7 +31,7 @@ class Differences:
 
     ``mean``: of first − second over common seeds and prompts. ``seed``: variance of its seeds' means. ``residual``: the
     part of ``seed`` that the residual causes, so its least value. ``prompt``: the part of the mean's variance that
-    comes from prompts. ``seeds``: common ones, 2 or more. ``prompts``: of each. ``arms``: how many sides vary with the seed.
+    comes from prompts. ``seeds``: common ones, 2 or more. ``prompts``: of each. ``arms``: sides that vary with a seed.
     """
 
     mean: Array
@@ -123,7 +123,7 @@ def half_widths(differences: Differences, prior: SeedPrior, *, p: ArrayLike) -> 
 def exceeds(differences: Differences, prior: SeedPrior, *, p: float, distance: ArrayLike) -> NDArray[np.bool_]:
     """Say which half-widths (…, pairs) at level 1 − ``p`` are below ``distance``: ``p_at`` < ``p`` without a search."""
     far = np.maximum(np.asarray(distance, dtype=np.float64), 0.0)
-    left = far**2 - _prompt_part(np.full_like(far, p), differences)
+    left = far**2 - _prompt_part(np.asarray(p), differences)
     return (left > 0) & (_seed_tail(np.sqrt(np.maximum(left, 0.0)), differences, prior) < p)
 
 

@@ -1,9 +1,9 @@
 """Verdicts of a table of arms: for each pair better, worse, equal within a margin, or undecided.
 
 Differences are declared by Holm's method over all pairs, so the probability of even one false «better» or «worse» is
-5 % at most; so is that of one false «equal» (two one-sided tests, Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657,
-Holm over all pairs). Intervals are simultaneous over all pairs (Bonferroni), cut where a verdict says more (Strassburger
-and Bretz 2008, Stat. Med. 27, 4914), so an interval never contradicts its word.
+5 % at most; so is that of one false «equal» (two one-sided tests, Schuirmann 1987, J. Pharmacokinet. Biopharm. 15,
+657, Holm over all pairs). Intervals are simultaneous over all pairs (Bonferroni), cut where a verdict says more
+(Strassburger and Bretz 2008, Stat. Med. 27, 4914), so an interval never contradicts its word.
 """
 
 import math
