@@ -4,7 +4,8 @@ An arm is what is compared, here an objective at its best setting. With few seed
 but unknown, and a test that trusts it is wrong far too often in the tails that many comparisons need. The variances of
 all arms are taken as draws from one law, a scaled inverse χ² with ``d`` degrees of freedom (Smyth 2004, Stat. Appl.
 Genet. Mol. Biol. 3, 3: limma). How alike they are, ``d``, is itself known badly from a dozen arms, so tests average
-over it (Bayes, log-uniform) in place of an estimate, and each pair counts itself as an outlier with a small weight.
+over it (Bayes, with a prior that leans to «unlike») in place of an estimate, and each pair's own variance alone has the
+weight of one pair among all: no pair is called different that its own test would not tell apart if it were the only one.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FREEDOMS = np.array([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1024.0])
-"""Degrees of freedom that the prior's average runs over, even in their logarithm but for the last («equal»)."""
+"""Degrees of freedom d that tests average over, even in log d but for the last («equal»); a priori as (1 + d)^−½."""
 SCALES = np.linspace(-4.0, 6.0, 31)
 """Log of the prior's scale, from the mean log variance of the arms: the grid over which its likelihood is summed."""
 SWEEPS = 30
@@ -29,12 +30,12 @@ class SeedPrior:
     """What the arms of one table say of an arm's variance between seeds.
 
     ``weights`` (…, freedoms): posterior of each of ``FREEDOMS``; ``scales`` (…, freedoms): the law's scale, score²;
-    ``outlier``: the weight of a pair's own variance alone, 1 where no other arms are there to learn from.
+    ``alone``: the weight of a pair's own variance alone, 1 where no other arms are there to learn from.
     """
 
     weights: Array
     scales: Array
-    outlier: float
+    alone: float
 
 
 def seed_prior(means: Array) -> SeedPrior:
@@ -53,13 +54,13 @@ def seed_prior(means: Array) -> SeedPrior:
     clipped = np.maximum(variance, LEAST * np.where(largest > 0, largest, 1.0))
     logs = np.where(usable, np.log(clipped), 0.0)
     centre = logs.sum(axis=-1, keepdims=True) / usable.sum(axis=-1, keepdims=True)
-    likelihood = _log_likelihood(logs - centre, np.where(usable, freedom, 0.0))
+    likelihood = _log_likelihood(logs - centre, np.where(usable, freedom, 0.0)) - np.log1p(FREEDOMS)[:, None] / 2
     likelihood -= likelihood.max(axis=(-2, -1), keepdims=True)
     posterior = np.exp(likelihood)
     posterior /= posterior.sum(axis=(-2, -1), keepdims=True)
     weights = posterior.sum(axis=-1)
     scale = (posterior * np.exp(centre + SCALES)[..., None, :]).sum(axis=-1) / np.maximum(weights, 1e-300)
-    return SeedPrior(weights, np.where(weights > 1e-300, scale, 1.0), 1 / (arms - 1))
+    return SeedPrior(weights, np.where(weights > 1e-300, scale, 1.0), 2 / (arms * (arms - 1)))
 
 
 def arm_variances(means: Array) -> tuple[Array, Array]:

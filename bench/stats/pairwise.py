@@ -134,13 +134,13 @@ def _seed_tail(half: Array, differences: Differences, prior: SeedPrior) -> Array
     freedom = differences.seeds - 1
     own = np.maximum(differences.seed, differences.residual)
     alone = 2 * stdtr(freedom, -_ratio(half, np.sqrt(own / differences.seeds)))
-    if prior.outlier == 1:
+    if prior.alone == 1:
         return alone
     variance, total = moderate(differences.seed, freedom, prior, arms=differences.arms)
     variance = np.maximum(variance, differences.residual[..., None])
     ratio = _ratio(half[..., None], np.sqrt(variance / differences.seeds[..., None]))
     pooled = (prior.weights[..., None, :] * 2 * stdtr(total, -ratio)).sum(axis=-1)
-    return (1 - prior.outlier) * pooled + prior.outlier * alone
+    return (1 - prior.alone) * pooled + prior.alone * alone
 
 
 def _prompt_part(p: Array, differences: Differences) -> Array:
