@@ -4,8 +4,8 @@ An arm is what is compared, here an objective at its best setting. With few seed
 but unknown, and a test that trusts it is wrong far too often in the tails that many comparisons need. The variances of
 all arms are taken as draws from one law, a scaled inverse χ² with ``d`` degrees of freedom (Smyth 2004, Stat. Appl.
 Genet. Mol. Biol. 3, 3: limma). How alike they are, ``d``, is itself known badly from a dozen arms, so tests average
-over it (Bayes, with a prior that leans to «unlike») in place of an estimate, and each pair's own variance alone has the
-weight of one pair among all: no pair is called different that its own test would not tell apart if it were the only one.
+over it (Bayes, with a prior that leans to «unlike») in place of an estimate, and each pair's own variance alone has
+the weight of one pair among all: none is called different that its own test, as the only one, would not tell apart.
 """
 
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ class SeedPrior:
     """What the arms of one table say of an arm's variance between seeds.
 
     ``weights`` (…, freedoms): posterior of each of ``FREEDOMS``; ``scales`` (…, freedoms): the law's scale, score²;
-    ``alone``: the weight of a pair's own variance alone, 1 where no other arms are there to learn from.
+    ``alone`` (…): the weight of a pair's own variance alone, 1 where no other arms are there to learn from.
     """
 
     weights: Array
     scales: Array
-    alone: float
+    alone: Array
 
 
 def seed_prior(means: Array) -> SeedPrior:
@@ -44,16 +44,13 @@ def seed_prior(means: Array) -> SeedPrior:
     What a seed adds to all arms alike is taken out first, since it drops out of every difference. Two arms leave
     nothing to learn from: their one difference stands for itself.
     """
-    arms = means.shape[-1]
     variance, freedom = arm_variances(means)
     usable = freedom > 0
-    if arms < 3 or not usable.any():
-        flat = np.ones((*means.shape[:-2], len(FREEDOMS)))
-        return SeedPrior(flat / len(FREEDOMS), flat, 1.0)
+    arms = np.maximum(usable.sum(axis=-1), 2)
     largest = np.max(np.where(usable, variance, 0.0), axis=-1, keepdims=True)
     clipped = np.maximum(variance, LEAST * np.where(largest > 0, largest, 1.0))
     logs = np.where(usable, np.log(clipped), 0.0)
-    centre = logs.sum(axis=-1, keepdims=True) / usable.sum(axis=-1, keepdims=True)
+    centre = logs.sum(axis=-1, keepdims=True) / arms[..., None]
     likelihood = _log_likelihood(logs - centre, np.where(usable, freedom, 0.0)) - np.log1p(FREEDOMS)[:, None] / 2
     likelihood -= likelihood.max(axis=(-2, -1), keepdims=True)
     posterior = np.exp(likelihood)
@@ -71,10 +68,11 @@ def arm_variances(means: Array) -> tuple[Array, Array]:
     seed_arms = np.maximum(present.sum(axis=-1, keepdims=True), 1)
     for _ in range(1 if present.all() else SWEEPS):
         rest = np.where(present, rest - rest.sum(axis=-2, keepdims=True) / np.maximum(counts, 1)[..., None, :], 0.0)
-        if means.shape[-1] > 2:
-            rest = np.where(present, rest - rest.sum(axis=-1, keepdims=True) / seed_arms, 0.0)
+        # of two arms nothing would be left of their own
+        shared = np.where(seed_arms > 2, rest.sum(axis=-1, keepdims=True) / seed_arms, 0.0)
+        rest = np.where(present, rest - shared, 0.0)
     # of a squared residual, (arms − 1) / arms is the arm's own where arms vary alike
-    share = (rest**2 * np.where(seed_arms > 1, seed_arms / np.maximum(seed_arms - 1, 1), 1.0)).sum(axis=-2)
+    share = (rest**2 * np.where(seed_arms > 2, seed_arms / np.maximum(seed_arms - 1, 1), 1.0)).sum(axis=-2)
     freedom = np.maximum(counts - 1, 0)
     return share / np.maximum(freedom, 1), freedom.astype(np.float64)
 

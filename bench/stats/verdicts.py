@@ -123,7 +123,7 @@ def _family(
     arms: int,
 ) -> dict[Key, PairVerdict]:
     """Return the verdicts of one family, whose errors are counted together."""
-    prior = replace(prior, alone=1 / len(tables)) if prior.alone < 1 else prior
+    prior = replace(prior, alone=np.where(prior.alone < 1, 1 / max(len(tables), 1), 1.0))
     testable = {key: table for key, table in tables.items() if table.shape[0] > 1}
     result = {key: _one_seed(table, level=level) for key, table in tables.items() if key not in testable}
     if not testable:

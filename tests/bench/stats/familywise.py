@@ -168,7 +168,7 @@ def _where_possible(differences: Differences, p: float, test) -> NDArray[np.bool
 
 def _rows(prior: SeedPrior, rows: NDArray[np.int64]) -> SeedPrior:
     """Return the priors of the tables ``rows``, one for each."""
-    return SeedPrior(prior.weights[rows], prior.scales[rows], prior.alone)
+    return SeedPrior(prior.weights[rows], prior.scales[rows], prior.alone[rows])
 
 
 def rates(cell: Cell, *, tables: int, seed: int = 1933, alpha: float = 0.05) -> Rates:
