@@ -4,8 +4,8 @@ At look k the arms that are still in the race are compared over their first n_k 
 look may spend; the levels of all looks add up to 5 %, so the probability of any false «worse», at whichever look the
 race ends, is 5 % at most, and so is that of any false «equal» (a union over looks: no law of t-statistics across looks
 is assumed). An arm is worse than the first by the level of all pairs that are in the race, and equal to it where both
-are within the margin of the best arm (``best``). An arm that is worse stays so. A race is a function of the scores alone,
-replayed from the first look each time: it may stop anywhere.
+are within the margin of the best arm (``best``). An arm that is worse stays so. A race is a function of the scores
+alone, replayed from the first look each time: it may stop anywhere.
 """
 
 import math
