@@ -44,6 +44,16 @@ class RaceTerms:
             raise ValueError(f"levels and margin are above 0, levels add up to 0.05 at most; got {self}")
 
 
+LOOKS = (3, 5, 8, 12, 16, 20, 24)
+"""Seeds at the looks of a race without other terms."""
+
+
+def race_terms(most: int, margin: float) -> RaceTerms:
+    """Return the default terms of a race over at most ``most`` seeds, 2 or more: the last look is at all of them."""
+    looks = (*(seeds for seeds in LOOKS if seeds < most), most)
+    return RaceTerms(looks, (0.05 / len(looks),) * len(looks), margin)
+
+
 @dataclass(frozen=True)
 class Look:
     """One look: the arms compared, best mean first, and each one's verdict against the first of them."""
