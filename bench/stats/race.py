@@ -11,7 +11,7 @@ alone, replayed from the first look each time: it may stop anywhere.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal
 
 import numpy as np
@@ -44,14 +44,19 @@ class RaceTerms:
             raise ValueError(f"levels and margin are above 0, levels add up to 0.05 at most; got {self}")
 
 
-LOOKS = (3, 5, 8, 12, 16, 20, 24)
-"""Seeds at the looks of a race without other terms."""
+LOOKS = (3, 5, 8, 12, 17, 24, 32)
+"""Seeds at the looks of a race without other terms: each half as many more, since a look at hardly more costs level."""
+SPENDING = 2.0
+"""A race has spent the share (seeds / most) to this power of its 5 % at a look: little while few seeds say little. Of
+the exponents 0 (equal), 1 and 2, it decided most in simulated races (docs/racing.md)."""
 
 
 def race_terms(most: int, margin: float) -> RaceTerms:
     """Return the default terms of a race over at most ``most`` seeds, 2 or more: the last look is at all of them."""
     looks = (*(seeds for seeds in LOOKS if seeds < most), most)
-    return RaceTerms(looks, (0.05 / len(looks),) * len(looks), margin)
+    spent = [(seeds / most) ** SPENDING for seeds in (0, *looks)]
+    levels = tuple(round(0.05 * (now - before), 12) for before, now in pairwise(spent))
+    return RaceTerms(looks, levels, margin)
 
 
 @dataclass(frozen=True)
