@@ -20,7 +20,7 @@ from bench.core.results import load_records, read_record
 from bench.errors import UsageError
 from bench.report.analysis.comparison import scores_of
 from bench.runner.compare import compare, plan_units
-from bench.runner.plan import draft_plan, make_plan
+from bench.runner.plan import RACE_SEEDS, draft_plan, make_plan
 from bench.runner.race import Racing, end_text, look_text, open_racing
 from bench.runner.status.overview import overview
 from bench.runner.status.show import render_status
@@ -336,7 +336,7 @@ def test_a_race_is_part_of_the_protocol_and_its_budget_is_not(loss_file, tmp_pat
     assert len(hashes) == 5
     same = [{"budget": "2h"}, {"budget": "runs=99"}, {"losses": ARMS[::-1]}, {"workers": 2}]
     assert {make_plan(request(tmp_path, loss_file, **changes)).protocol.hash for changes in same} == {raced.hash}
-    assert make_plan(request(tmp_path, loss_file, seeds=None)).final_seeds == tuple(range(1000, 1024))
+    assert make_plan(request(tmp_path, loss_file, seeds=None)).final_seeds == tuple(range(1000, 1000 + RACE_SEEDS))
     with pytest.raises(ValueError, match="give a race two arms or more"):
         TuningProtocol(**{**raced.model_dump(), "arms": ("dpo",)})
     with pytest.raises(ValueError, match="give a race two arms or more"):
@@ -348,8 +348,8 @@ def command(out: Path, file: Path, *, workers: int, study: str | None = None) ->
     named = ["--study", study] if study is not None else []
     return [
         sys.executable, "-m", "bench", "run", "--loss", ",".join(ARMS), "--loss-file", str(file), "--suite", "exact",
-        "--trials", "1", *settings, "--until", "decided", "--seeds", str(SEEDS), "--margin", "0.02", "--tracker", "none",
-        "--workers", str(workers), "--out", str(out), *named,
+        "--trials", "1", *settings, "--until", "decided", "--seeds", str(SEEDS), "--margin", "0.02",
+        "--tracker", "none", "--workers", str(workers), "--out", str(out), *named,
     ]  # fmt: skip
 
 
