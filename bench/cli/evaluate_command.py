@@ -17,6 +17,11 @@ def evaluate_command(request: Evaluation) -> None:
             f"{' and '.join(chosen)} at once" if chosen else "nothing to evaluate",
             fix="give one of --tasks, --judgements and --judge; `bench evaluate -h` shows how",
         )
+    if request.strong is not None and (not request.judges or request.mt_bench):
+        raise UsageError(
+            "--strong corrects a judge that compares answers, and there is none",
+            fix="--judge CHEAP --strong STRONG; for stored judgements: bench judges correct CHEAP.csv STRONG.csv",
+        )
     if request.tasks is not None:
         _tasks(request, request.tasks)
     elif request.judgements:

@@ -22,7 +22,9 @@ Cache = Annotated[
     Path | None, typer.Option("--cache", help="Verdicts to use again; default: in --out. Example: --cache ~/verdicts")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what judges would cost and stop. Example: --dry-run")]
-MaxCost = Annotated[float | None, typer.Option("--max-cost", help="Ask nothing if it may cost more. Example: --max-cost 20")]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", help="Ask nothing if it may cost more. Example: --max-cost 20")
+]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for tables and verdicts. Example: --out judged")]
 
 
@@ -90,7 +92,9 @@ def retest(
     judge: Judge = None,
     questions: Annotated[
         Path | None,
-        typer.Option("--questions", help="Instructions of answers that only number them. Example: --questions set.jsonl"),
+        typer.Option(
+            "--questions", help="Instructions of answers that only number them. Example: --questions set.jsonl"
+        ),
     ] = None,
     share: Annotated[
         float, typer.Option("--share", help="Share of the questions, drawn at random. Example: --share 0.2")
@@ -128,9 +132,7 @@ def retest(
 
 @judges_app.command("agree")
 def agree(
-    votes: Annotated[
-        Path, typer.Argument(help="People's votes: CSV or JSON; the column annotator names the person.")
-    ],
+    votes: Annotated[Path, typer.Argument(help="People's votes: CSV or JSON; the column annotator names the person.")],
     judge: Judge = None,
     judgements: Annotated[
         list[Path] | None,

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from bench.cli.evaluate_judgements import unique_names
@@ -14,13 +15,13 @@ from bench.cli.evaluate_options import Evaluation
 from bench.errors import UsageError
 from bench.evaluate.judges.agreement import verdict_agreements
 from bench.evaluate.judges.annotate import annotate, judgements_of, to_ask, uncached
-from bench.evaluate.judges.answers import PairedAnswers, pair_answers, read_answers
+from bench.evaluate.judges.answers import PairedAnswers, pair_answers, read_answers, some_of
 from bench.evaluate.judges.base import AnswerPair, Cost, Judge
 from bench.evaluate.judges.csv_text import csv_text
 from bench.evaluate.judges.factory import judges_of, tell_cost
 from bench.evaluate.judges.judgements import Judgements, read_judgements
 from bench.evaluate.judges.random_part import random_part
-from bench.evaluate.judges.retest import Retest, chosen, retest, retest_queries
+from bench.evaluate.judges.retest import Retest, retest, retest_queries
 from bench.evaluate.judges.votes import mean_vote, pairs_to_ask
 from bench.stats.verdict_agreement import Bounded, VerdictAgreement
 from bench.utils.console import say
@@ -50,8 +51,8 @@ def retest_command(request: Evaluation, *, share: float) -> None:
         for judge in judges:
             for each in pairs:
                 task = bar.add_task(f"{judge.name} reads {each.model} again", total=None)
-                results.append(retest(judge, each, seed=request.seed, cache=request.verdicts,
-                                      progress=lambda done, total: bar.update(task, completed=done, total=total)))  # fmt: skip
+                moved = partial(_moved, bar, task)
+                results.append(retest(judge, each, seed=request.seed, cache=request.verdicts, progress=moved))
     console.print(_retest_table(results))
     path = request.folder / "retest.csv"
     rows = [_retest_row(each) for each in results]
@@ -89,10 +90,11 @@ def agree_command(votes: Path, request: Evaluation) -> None:
     judged += unique_names(request.judgements) if request.judgements else []
     if double := {each.judge for each in judged} & persons:
         raise UsageError(f"a judge and a person are both called {min(double)!r}", fix="name one of them otherwise")
-    results = verdict_agreements([*judged, *mean_vote(people), *people])
+    everyone = [*judged, *mean_vote(people), *people]
+    results = verdict_agreements(everyone)
     if not results:
         raise UsageError(
-            f"{votes}: no pair of it was judged by two of {', '.join(sorted(persons | {each.judge for each in judged}))}",
+            f"{votes}: no pair of it was judged by two of {', '.join(dict.fromkeys(each.judge for each in everyone))}",
             fix="the same models, and the same instruction or index, in all files",
         )
     console.print(_agreement_table(results))
@@ -100,6 +102,10 @@ def agree_command(votes: Path, request: Evaluation) -> None:
     rows = [{"first": one, "second": other} | _agreement_row(each) for one, other, each in results]
     write_text_whole(path, csv_text(rows, columns=list(rows[0])))
     say(console, f"  {path}")
+
+
+def _moved(bar: Progress, task: TaskID, done: int, total: int) -> None:
+    bar.update(task, completed=done, total=total)
 
 
 def _judges(request: Evaluation) -> list[Judge]:
@@ -119,7 +125,7 @@ def _pairs(request: Evaluation) -> list[PairedAnswers]:
 
 def _part(pairs: PairedAnswers, *, share: float, seed: int) -> PairedAnswers:
     part = random_part(pairs.instructions, share=share, seed=seed)
-    return chosen(pairs, [int(row) for row in part.nonzero()[0]])
+    return some_of(pairs, part.nonzero()[0])
 
 
 def _queries(judge: Judge, pairs: PairedAnswers, request: Evaluation) -> list[tuple[int, str, AnswerPair]]:

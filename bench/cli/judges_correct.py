@@ -27,7 +27,10 @@ def draw_command(judgements: Path, *, out: Path, share: float, seed: int, judge:
     drawn, questions = draw_questions(judgements, out, share=share, seed=seed, judge=judge)
     console = Console()
     say(console, f"  {out}: {drawn} of {questions} questions (seed {seed})")
-    say(console, f"  fill in preference (1 first answer, 2 second, 1.5 tie), then: bench judges correct {judgements} {out}")
+    say(
+        console,
+        f"  fill in preference (1 first answer, 2 second, 1.5 tie), then: bench judges correct {judgements} {out}",
+    )
 
 
 def correct_command(cheap: Path, strong: Path, *, half: float | None, out: Path) -> None:

@@ -178,7 +178,9 @@ def _values(cheap: Judgements, strong: Judgements) -> tuple[Array, Array]:
     return strongly, cheaply
 
 
-def _row(cheap: Judgements, strong: Judgements, strongly: Array, cheaply: Array, *, half: float | None) -> CorrectedRate:
+def _row(
+    cheap: Judgements, strong: Judgements, strongly: Array, cheaply: Array, *, half: float | None
+) -> CorrectedRate:
     new, these = (corrected_mean(strongly, cheaply, items=items) for items in ("new", "these"))
     needed = None if half is None else values_needed(new, half=half / 100.0)
     both = ~np.isnan(strongly) & ~np.isnan(cheaply)
@@ -208,9 +210,7 @@ def _row(cheap: Judgements, strong: Judgements, strongly: Array, cheaply: Array,
 
 
 def _percent(interval: Interval) -> Interval:
-    return Interval(
-        100.0 * interval.mean, 100.0 * interval.low, 100.0 * interval.high, interval.source, interval.n
-    )
+    return Interval(100.0 * interval.mean, 100.0 * interval.low, 100.0 * interval.high, interval.source, interval.n)
 
 
 def _gaps(
@@ -254,14 +254,14 @@ def _notes(cheap: Judgements, strong: Judgements, strongly: Array, cheaply: Arra
         )
     if not known.all() and (known[: known.sum()].all() or known[-known.sum() :].all()):
         notes.append(
-            f"{cheap.model}: the {int(known.sum())} questions of {strong.judge} stand together at one end: the interval "
-            "holds for a random part only (`bench judges draw` chooses one)"
+            f"{cheap.model}: the {int(known.sum())} questions of {strong.judge} stand together at one end: the "
+            "interval holds for a random part only (`bench judges draw` chooses one)"
         )
     distance = _distance(cheaply[known], cheaply[~known])
     if distance > FAR:
         notes.append(
-            f"{cheap.model}: the cheap verdicts of {strong.judge}'s questions are {distance:.1f} standard errors from the "
-            "others: a random part is hardly so"
+            f"{cheap.model}: the cheap verdicts of {strong.judge}'s questions are {distance:.1f} standard errors from "
+            "the others: a random part is hardly so"
         )
     return notes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.evaluate.judges.annotate import FIRST, Annotation, Bias, annotate, orders, position_bias, to_ask
-from bench.evaluate.judges.answers import PairedAnswers
+from bench.evaluate.judges.answers import PairedAnswers, some_of
 from bench.evaluate.judges.base import AnswerPair, Judge, Verdict
 from bench.evaluate.judges.judgements import Array
 from bench.stats.verdict_agreement import VerdictAgreement, verdict_agreement
@@ -62,7 +62,7 @@ def retest(
         RunError: the judge stopped answering (earlier verdicts are in ``cache``).
     """
     kept = [row for row, (one, other) in enumerate(zip(pairs.outputs, pairs.references, strict=True)) if one != other]
-    pairs = chosen(pairs, kept)
+    pairs = some_of(pairs, kept)
     both = annotate(judge, pairs, both=True, seed=seed, cache=cache, progress=progress)
     repeated = annotate(again(judge), pairs, seed=seed, cache=cache, progress=progress)
     first, swapped, second = _preferences(judge, both, repeated, orders(pairs, ordered=True, both=False, seed=seed))
@@ -78,21 +78,10 @@ def retest(
     )
 
 
-def chosen(pairs: PairedAnswers, rows: Sequence[int]) -> PairedAnswers:
-    """Return the questions of these rows."""
-    return replace(
-        pairs,
-        index=tuple(pairs.index[row] for row in rows),
-        instructions=tuple(pairs.instructions[row] for row in rows),
-        outputs=tuple(pairs.outputs[row] for row in rows),
-        references=tuple(pairs.references[row] for row in rows),
-    )
-
-
 def _preferences(
     judge: Judge, both: Sequence[Annotation], repeated: Sequence[Annotation], coins: Sequence[tuple[str, ...]]
 ) -> tuple[Array, Array, Array]:
-    """Return the preference for the model's answer: in the coin's order, in the other one, and again, ``[questions]``."""
+    """Return the preference for the model's answer in the coin's order, in the other one, and again, ``[questions]``."""
     values = np.full((3, len(both)), math.nan)
     for row, (one, other, (first,)) in enumerate(zip(both, repeated, coins, strict=True)):
         # A judge that sees no order has one verdict, which is that of both.

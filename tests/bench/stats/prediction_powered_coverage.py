@@ -119,7 +119,9 @@ def differences(
 
 def coverage(found: Array, truth: float) -> tuple[Array, Array]:
     """Return of each kind of interval the share that holds ``truth``, and the mean width."""
-    return ((found[..., 0] <= truth) & (truth <= found[..., 1])).mean(axis=0), (found[..., 1] - found[..., 0]).mean(axis=0)
+    return ((found[..., 0] <= truth) & (truth <= found[..., 1])).mean(axis=0), (found[..., 1] - found[..., 0]).mean(
+        axis=0
+    )
 
 
 def main(folder: Path, *, repeats: int = REPEATS) -> None:

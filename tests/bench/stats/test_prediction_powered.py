@@ -122,7 +122,9 @@ def test_differences_of_two_models_are_paired():
     found = differences((first, cheap), (second, other), count=50, rng=np.random.default_rng(0), repeats=600)
     hits, widths = coverage(found, truth)
     assert hits.min() > 0.925
-    lone = [corrected_mean(part(each, 50), f, items="these").interval.half for each, f in ((first, cheap), (second, other))]
+    lone = [
+        corrected_mean(part(each, 50), f, items="these").interval.half for each, f in ((first, cheap), (second, other))
+    ]
     assert widths[0] / 2 < 0.8 * math.hypot(*lone)
     assert widths[0] < widths[1]
     with pytest.raises(ValueError, match="same items"):
