@@ -30,9 +30,10 @@ FEWEST = 2
 class Corrected:
     """A mean of strong values over ``size`` items, of which ``n`` have one, corrected by cheap values of all.
 
-    ``interval``: PPI++'s estimate with its interval; ``alone``: the strong values' own mean with theirs. ``stderr``: its
-    standard error. ``weight``: PPI++'s λ, the weight of the cheap values; 0: they were of no use. ``spread``: standard
-    deviation of the strong values; ``residual``: what is left of it beside the cheap ones. ``items``: which are meant.
+    ``interval``: PPI++'s estimate with its interval; ``alone``: the strong values' own mean with theirs. ``stderr``:
+    the estimate's standard error. ``weight``: PPI++'s λ, the weight of the cheap values; 0: they were of no use.
+    ``spread``: standard deviation of the strong values; ``residual``: what is left of it beside the cheap ones.
+    ``items``: which are meant.
     """
 
     interval: Interval
@@ -67,15 +68,16 @@ def corrected_mean(
 ) -> Corrected:
     """Return the mean of strong values corrected by cheap ones, with an interval that few strong values do not break.
 
-    The estimate is θ = Ȳ + λ (f̃ − f̄): Ȳ and f̄ are means of strong and cheap values where both are known, f̃ the mean of
-    cheap values where the strong ones are not. λ = cov(Y, f) / ((1 + n/N) var f) minimises the variance (arXiv
-    2311.01453, eq. 8), N being the number of items without a strong value. With M = n + N and b = cov / var this is
+    The estimate is θ = Ȳ + λ (f̃ − f̄): Ȳ and f̄ are means of strong and cheap values where both are known, f̃ the mean
+    of cheap values where the strong ones are not. λ = cov(Y, f) / ((1 + n/N) var f) minimises the variance (arXiv
+    2311.01453, § 6), N being the number of items without a strong value. With M = n + N and b = cov / var this is
     Ȳ + b (mean of all f − f̄), whose variance is s²_e (1/n − 1/M + leverage) for these M items, s²_e being that of the
     residuals, and s²_Y / M more for new items. The interval is Student's.
 
-    A rate near 0 or 1 shows no spread in a small part, and intervals by it are far too narrow. So variances are those of
-    n + 2 values: two pseudo-observations are added, as Agresti and Coull (1998, Am. Stat. 52, 119) add theirs, one at each
-    bound, or for differences at ±√½ (Agresti and Min 2005, Stat. Med. 24, 729). The estimate itself is without them.
+    A rate near 0 or 1 shows no spread in a small part, and intervals by it are far too narrow. So variances are those
+    of n + 2 values: two pseudo-observations are added, as Agresti and Coull (1998, Am. Stat. 52, 119) add theirs, one
+    at each bound, or for differences at ±√½ (Agresti and Min 2005, Stat. Med. 24, 729). The estimate itself is without
+    them.
     Measured coverage: docs/statistics.md.
 
     Args:
@@ -148,10 +150,11 @@ def worth(pilot: Corrected, *, level: float = LEVEL) -> int:
 def rectified(strong: ArrayLike, cheap: ArrayLike, *, bounds: Bounds = RATE) -> Array:
     """Return a value for each item whose mean is the corrected one, and whose spread ÷ √items is its standard error.
 
-    An item's value is a + b f + (ξ M/n) (y − a − b f), ξ being 1 where y is known, else 0: what the cheap value predicts,
-    and the prediction's error where it is known (Robins et al. 1994, J. Am. Stat. Assoc. 89, 846). The errors, whose
-    sum is 0, are scaled so that the spread gives ``corrected_mean``'s standard error for new items. So rates can be
-    compared item by item with anything that is paired. Values may lie beyond ``bounds``. Raises ValueError as there.
+    An item's value is a + b f + (ξ M/n) (y − a − b f), ξ being 1 where y is known, else 0: what the cheap value
+    predicts, and the prediction's error where it is known (Robins et al. 1994, J. Am. Stat. Assoc. 89, 846). The
+    errors, whose sum is 0, are scaled so that the spread gives ``corrected_mean``'s standard error for new items. So
+    rates can be compared item by item with anything that is paired. Values may lie beyond ``bounds``. Raises ValueError
+    as there.
     """
     values, errors = _parts(strong, cheap, bounds=bounds)
     wanted = corrected_mean(strong, cheap, bounds=bounds).stderr ** 2 * len(values)

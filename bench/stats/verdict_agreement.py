@@ -100,7 +100,7 @@ def _kappa(first: Array, second: Array, *, level: float) -> Bounded:
 
 
 def _tau(first: Array, second: Array, *, level: float) -> Bounded:
-    """Return τ-b with the interval of a jackknife over pairs, in Fisher's z; NaN where one judge says one thing only."""
+    """Return τ-b with the interval of a jackknife over pairs, in Fisher's z; NaN where a judge says one thing only."""
     from scipy.special import stdtrit
     from scipy.stats import kendalltau
 

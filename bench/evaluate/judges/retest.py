@@ -81,7 +81,7 @@ def retest(
 def _preferences(
     judge: Judge, both: Sequence[Annotation], repeated: Sequence[Annotation], coins: Sequence[tuple[str, ...]]
 ) -> tuple[Array, Array, Array]:
-    """Return the preference for the model's answer in the coin's order, in the other one, and again, ``[questions]``."""
+    """Return the preference for the model's answer in the coin's order, the other one, and again, ``[questions]``."""
     values = np.full((3, len(both)), math.nan)
     for row, (one, other, (first,)) in enumerate(zip(both, repeated, coins, strict=True)):
         # A judge that sees no order has one verdict, which is that of both.

@@ -77,19 +77,18 @@ def mean_vote(people: list[Judgements]) -> list[Judgements]:
         if joined is None:
             continue
         keys, table = joined
-        known = ~np.isnan(table).all(axis=0)
+        known = np.flatnonzero(~np.isnan(table).all(axis=0))
+        asked = [keys[column] for column in known]
         means.append(
             Judgements(
                 judge=PEOPLE,
                 model=model,
                 baseline=votes[0].baseline,
                 preferences=np.nanmean(table[:, known], axis=0),
-                index=None if isinstance(keys[0], str) else np.array(keys, dtype=np.int64)[known],
-                lengths=np.full(int(known.sum()), np.nan),
-                baseline_lengths=np.full(int(known.sum()), np.nan),
-                instructions=tuple(str(key) for key, is_known in zip(keys, known, strict=True) if is_known)
-                if isinstance(keys[0], str)
-                else None,
+                index=None if isinstance(keys[0], str) else np.array(asked, dtype=np.int64),
+                lengths=np.full(len(known), np.nan),
+                baseline_lengths=np.full(len(known), np.nan),
+                instructions=tuple(map(str, asked)) if isinstance(keys[0], str) else None,
             )
         )
     return means

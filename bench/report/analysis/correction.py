@@ -1,7 +1,5 @@
 """What a strong judge of a part of the test prompts gained by the first judge's correction, in a line."""
 
-import math
-
 import numpy as np
 
 from bench.core.record import judge_task
@@ -18,17 +16,15 @@ def correction_texts(group: Group) -> list[str]:
         return []
     task = judge_task(strong.name, group.judges)
     tested = [record for setting in group.settings for record in setting.test]
-    mean = {
-        name: float(np.mean([metric.value for metric in found]))
-        if (found := values(tested, name, task=task))
-        else math.nan
-        for name in ("strong_verdicts", "half_width", "half_width_alone", "ppi_lambda")
-    }
-    if math.isnan(mean["strong_verdicts"]):
+    counts = values(tested, "strong_verdicts", task=task)
+    if not counts:
         return []
-    prompts = max(metric.n for metric in values(tested, "strong_verdicts", task=task))
+    names = ("strong_verdicts", "half_width", "half_width_alone", "ppi_lambda")
+    mean = {name: float(np.mean([metric.value for metric in values(tested, name, task=task)])) for name in names}
+    prompts = max(metric.n for metric in counts)
+    share = f"{mean['strong_verdicts']:.0f} of {prompts} test prompts of each run"
     return [
-        f"judge {strong.name} saw {mean['strong_verdicts']:.0f} of {prompts} test prompts of each run, at random, and "
-        f"{group.judges[0]} the others: its win rates are ± {mean['half_width']:.1f} points on new prompts "
-        f"(± {mean['half_width_alone']:.1f} by its own verdicts; λ {mean['ppi_lambda']:.2f}; prediction-powered inference)"
+        f"judge {strong.name} saw {share}, at random, and {group.judges[0]} all: its win rates are "
+        f"± {mean['half_width']:.1f} points on new prompts (± {mean['half_width_alone']:.1f} by its own verdicts; "
+        f"λ {mean['ppi_lambda']:.2f}; prediction-powered inference)"
     ]

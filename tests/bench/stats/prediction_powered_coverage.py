@@ -1,4 +1,4 @@
-"""Owns coverage and width of corrected win rates on stored verdicts; as a module it prints tables of docs/statistics.md.
+"""Owns coverage and width of corrected win rates on stored verdicts; as a module it prints docs/statistics.md's tables.
 
 ``python -m tests.bench.stats.prediction_powered_coverage FOLDER``: the folder has AlpacaEval's ``judgements.csv.gz``.
 """
@@ -88,7 +88,7 @@ def these(strong: Array, cheap: Array, *, count: int, rng: np.random.Generator, 
 
 
 def new(strong: Array, cheap: Array, *, count: int, rng: np.random.Generator, repeats: int) -> Array:
-    """Return (repeats, corrected | alone | PPI++'s normal, low | high) of intervals for new items, from PROMPTS of them."""
+    """Return (repeats, corrected | alone | PPI++'s normal, low | high) of intervals for new items, PROMPTS of them."""
     found = np.empty((repeats, 3, 2))
     for row in found:
         drawn = rng.choice(len(strong), PROMPTS)
