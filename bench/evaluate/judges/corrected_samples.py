@@ -19,6 +19,9 @@ from bench.evaluate.judges.win_rate import EVEN, JudgedSamples, example_of
 from bench.evaluate.metrics.aggregate import mean_metrics
 from bench.stats.prediction_powered import FEWEST, Corrected, corrected_mean, rectified, rectified_labels
 
+FEWEST_CONTROLLED = 100
+"""Strong verdicts from which the length-controlled rate has a standard error."""
+
 
 def corrected_samples(
     strong: Judge,
@@ -111,7 +114,9 @@ def _length_controlled(
 ) -> tuple[Metric, ...]:
     """Return the length-controlled rate of rectified labels, nothing where they do not allow for a regression.
 
-    Its standard error is the regression's, larger by as much as the rate's own is above that of many verdicts.
+    Its standard error is the regression's, larger by as much as the rate's own is above that of many verdicts; none is
+    stated of fewer than ``FEWEST_CONTROLLED``: on AlpacaEval's verdicts intervals by it held the truth in 76 to 96 % of
+    samples of 20, and 81 to 93 % of 40.
     """
     labels = rectified_labels(strongly, cheaply)
     if not 0.0 < labels.mean() < 1.0 or len(labels) < 2:
@@ -119,8 +124,9 @@ def _length_controlled(
     rate, error = length_controlled(labels, longer)
     plain = float(labels.std(ddof=1)) / math.sqrt(len(labels))
     error *= max(1.0, done.stderr / plain) if plain > 0 else 1.0
+    stated = error if done.n >= FEWEST_CONTROLLED else None
     return (
         Metric(
-            task=task, split=split, name="lc_win_rate", value=rate, stderr=error, n=len(labels), higher_is_better=True
+            task=task, split=split, name="lc_win_rate", value=rate, stderr=stated, n=len(labels), higher_is_better=True
         ),
     )
