@@ -56,22 +56,22 @@ def evaluate_judges(request: Evaluation) -> None:
     control = length_control_of(request.difficulty, request.gamed)
     judges = judges_of([*request.judges, *([request.strong] if request.strong is not None else [])])
     pairs, notes = _pairs(request)
-    asked = _asked(judges, pairs, request)
+    assignments = _assignments(judges, pairs, request)
     notes += [
         note
-        for judge, each in asked
+        for judge, each in assignments
         for note in notes_on_length(judge, [pair for _, _, pair in _queries(judge, each, request)])
     ]
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)
     tell_cost(
-        [(judge, _costs(judge, [each for of, each in asked if of is judge], request)) for judge in judges],
+        [(judge, _costs(judge, [each for of, each in assignments if of is judge], request)) for judge in judges],
         console=console,
         max_cost=request.max_cost,
     )
     if request.dry_run:
         return
-    annotated = [(judge, each, _judged(judge, each, request, console=console)) for judge, each in asked]
+    annotated = [(judge, each, _judged(judge, each, request, console=console)) for judge, each in assignments]
     _write(annotated, request.folder / "annotations.json", console=console)
     strong = judges[-1] if request.strong is not None else None
     tell_win_rates(
@@ -87,7 +87,7 @@ def evaluate_judges(request: Evaluation) -> None:
     _tell_judges(judges, annotated, console=console)
 
 
-def _asked(
+def _assignments(
     judges: Sequence[Judge], pairs: Sequence[PairedAnswers], request: Evaluation
 ) -> list[tuple[Judge, PairedAnswers]]:
     """Return which judge is asked about what: all of it, the last one about a random part where it is the strong one.
@@ -96,11 +96,12 @@ def _asked(
         UsageError: a share that is none.
     """
     everything = judges if request.strong is None else judges[:-1]
-    asked = [(judge, each) for judge in everything for each in pairs]
+    assignments = [(judge, each) for judge in everything for each in pairs]
     if request.strong is None:
-        return asked
+        return assignments
     parts = [random_part(each.instructions, share=request.strong_share, seed=request.seed) for each in pairs]
-    return asked + [(judges[-1], some_of(each, part.nonzero()[0])) for each, part in zip(pairs, parts, strict=True)]
+    drawn = [(judges[-1], some_of(each, part.nonzero()[0])) for each, part in zip(pairs, parts, strict=True)]
+    return assignments + drawn
 
 
 def _judgements(annotated: tuple[Judge, PairedAnswers, list[Annotation]]) -> Judgements:

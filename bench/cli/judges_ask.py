@@ -42,7 +42,7 @@ def retest_command(request: Evaluation, *, share: float) -> None:
     pairs = [_part(each, share=share, seed=request.seed) for each in _pairs(request)]
     queries = [(judge, [query for each in pairs for query in retest_queries(judge, each, seed=request.seed)])
                for judge in judges]  # fmt: skip
-    costs = [(judge, _cost(asked, cache=request.verdicts)) for judge, asked in queries]
+    costs = [(judge, _cost(wanted, cache=request.verdicts)) for judge, wanted in queries]
     tell_cost(costs, console=console, max_cost=request.max_cost)
     if request.dry_run:
         return
@@ -86,7 +86,7 @@ def agree_command(votes: Path, request: Evaluation) -> None:
     tell_cost(costs, console=console, max_cost=request.max_cost)
     if request.dry_run:
         return
-    judged = [_asked(judge, each, request) for judge in judges for each in pairs]
+    judged = [_judged_pairs(judge, each, request) for judge in judges for each in pairs]
     judged += unique_names(request.judgements) if request.judgements else []
     if double := {each.judge for each in judged} & persons:
         raise UsageError(f"a judge and a person are both called {min(double)!r}", fix="name one of them otherwise")
@@ -140,11 +140,11 @@ def _cost(queries: Sequence[tuple[Judge, AnswerPair]], *, cache: Path) -> Cost |
     by_identity: dict[str, tuple[Judge, list[AnswerPair]]] = {}
     for as_judge, pair in queries:
         by_identity.setdefault(as_judge.identity, (as_judge, []))[1].append(pair)
-    new = [pair for as_judge, asked in by_identity.values() for pair in uncached(as_judge, asked, cache=cache)]
+    new = [pair for as_judge, wanted in by_identity.values() for pair in uncached(as_judge, wanted, cache=cache)]
     return judge.cost([judge.prompt(pair) for pair in new], judge.limit)
 
 
-def _asked(judge: Judge, pairs: PairedAnswers, request: Evaluation) -> Judgements:
+def _judged_pairs(judge: Judge, pairs: PairedAnswers, request: Evaluation) -> Judgements:
     cache = request.verdicts if judge.ordered else None
     made = annotate(judge, pairs, both=request.both_orders, seed=request.seed, cache=cache)
     judgements = judgements_of(made, judge=judge.name, model=pairs.model, baseline=pairs.baseline)

@@ -171,8 +171,8 @@ def check_context(start: StartModel) -> None:
 
 def refuse_judging(suite: Suite, inputs: UserInputs, evaluation: EvaluationSpec) -> None:
     """Raise UsageError for judges, prompts or a target, which a suite with a reward of its own has no use for."""
-    given = {"--judge": next(iter(inputs.judges), None), "--strong": inputs.strong, "--prompts": inputs.prompts}
-    option = next((f"{name} {value}" for name, value in given.items() if value is not None), None)
+    named = {"--judge": next(iter(inputs.judges), None), "--strong": inputs.strong, "--prompts": inputs.prompts}
+    option = next((f"{name} {value}" for name, value in named.items() if value is not None), None)
     if option is not None:
         raise UsageError(f"{option}: suite {suite.name} has its own reward and prompts", fix="--suite chat")
     if evaluation.target != "reward":

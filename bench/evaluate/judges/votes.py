@@ -78,17 +78,17 @@ def mean_vote(people: list[Judgements]) -> list[Judgements]:
             continue
         keys, table = joined
         known = np.flatnonzero(~np.isnan(table).all(axis=0))
-        asked = [keys[column] for column in known]
+        names = [keys[column] for column in known]
         means.append(
             Judgements(
                 judge=PEOPLE,
                 model=model,
                 baseline=votes[0].baseline,
                 preferences=np.nanmean(table[:, known], axis=0),
-                index=None if isinstance(keys[0], str) else np.array(asked, dtype=np.int64),
+                index=None if isinstance(keys[0], str) else np.array(names, dtype=np.int64),
                 lengths=np.full(len(known), np.nan),
                 baseline_lengths=np.full(len(known), np.nan),
-                instructions=tuple(map(str, asked)) if isinstance(keys[0], str) else None,
+                instructions=tuple(map(str, names)) if isinstance(keys[0], str) else None,
             )
         )
     return means
