@@ -23,8 +23,10 @@ def correction_texts(group: Group) -> list[str]:
     mean = {name: float(np.mean([metric.value for metric in values(tested, name, task=task)])) for name in names}
     prompts = max(metric.n for metric in counts)
     share = f"{mean['strong_verdicts']:.0f} of {prompts} test prompts of each run"
+    helped = mean["half_width"] < mean["half_width_alone"]
+    note = "" if helped else "; the correction did not help: more prompts, or a first judge that agrees with it more"
     return [
         f"judge {strong.name} saw {share}, at random, and {group.judges[0]} all: its win rates are "
         f"± {mean['half_width']:.1f} points on new prompts (± {mean['half_width_alone']:.1f} by its own verdicts; "
-        f"λ {mean['ppi_lambda']:.2f}; prediction-powered inference)"
+        f"λ {mean['ppi_lambda']:.2f}; prediction-powered inference){note}"
     ]
