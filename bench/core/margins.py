@@ -5,8 +5,8 @@ sets another one.
 """
 
 MARGINS = {
-    # two trainings of one objective with other seeds differ by 0.17 J (√2 · 0.12, the median of twelve): who trains once
-    # cannot notice less. It is an eighth of what the best objectives gain over the start model.
+    # two trainings of one objective with other seeds differ by 0.17 J (√2 · 0.12, the median of twelve): who trains
+    # once cannot notice less. It is an eighth of what the best objectives gain over the start model.
     "sentiment": 0.2,
     # likewise: √2 · 0.031, the median of 61, and a twentieth of what the best gain
     "exact": 0.05,

@@ -55,7 +55,7 @@ def with_best(
 
 
 def shortfalls(differences: Differences, prior: SeedPrior, *, arms: int, alpha: float, candidates: Flags) -> Array:
-    """Return how far (arms) each arm may lie below the best, 0 or more, with probability 1 − ``alpha`` for all at once."""
+    """Return how far (arms) each arm may lie below the best, with probability 1 − ``alpha`` for all at once."""
     prior = _shared(prior, np.asarray(arms))
     half = half_widths(differences, prior, p=level_with_best(alpha, arms))
     result = np.zeros(arms)
