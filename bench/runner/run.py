@@ -208,6 +208,7 @@ def _evaluate(
         tuning=tuning.model_dump(mode="json"),
         metrics=(*evaluated.metrics, *training_metrics(spec, evaluation, trained)),
         scores=dict(evaluated.scores),
+        outcomes=dict(evaluated.tasks.outcomes),
         curves=trained["curves"],
         cost=cost_of(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, meter=meter),
         provenance={

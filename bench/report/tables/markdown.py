@@ -7,6 +7,7 @@ from bench.report.analysis.comparison import Comparison
 from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.gain import no_gain_text
+from bench.report.tables.tasks import tasks_markdown
 from bench.report.tables.text import target_meaning, terms_text
 
 BOLD = ("objective", "setting", "target")
@@ -65,7 +66,7 @@ def _section(comparison: Comparison) -> str:
     gained_nothing = no_gain_text(group)
     notes += f"- **N{gained_nothing[1:]}.**\n" if gained_nothing else ""
     notes += "".join(f"- {agreement_text(agreement)}.\n" for agreement in judges_agree(group))
-    return f"{head}\n{table}\n{notes}\n### What the sweeps say\n\n{_sweeps(comparison)}"
+    return f"{head}\n{table}\n{notes}{tasks_markdown(comparison.tasks)}\n### What the sweeps say\n\n{_sweeps(comparison)}"
 
 
 def _sweeps(comparison: Comparison) -> str:
