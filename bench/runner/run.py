@@ -221,6 +221,7 @@ def _evaluate(
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": curves} if curves else {}),
             **({"lm_eval_notes": list(evaluated.tasks.notes)} if evaluated.tasks.notes else {}),
+            **({"lm_eval_uncompared": list(evaluated.tasks.uncompared)} if evaluated.tasks.uncompared else {}),
         },
     )
 

@@ -47,6 +47,13 @@ def outcomes_of(results: EvalResults, metrics: Sequence[Metric]) -> dict[str, Ta
     return made
 
 
+def uncompared(results: EvalResults, outcomes: Mapping[str, TaskOutcomes]) -> tuple[str, ...]:
+    """Return the tasks that are in no outcomes, neither alone nor in a group."""
+    groups: Mapping[str, Sequence[str]] = results.get("group_subtasks") or {}
+    inside = {leaf for name in outcomes for leaf in _leaves(name, groups)}
+    return tuple(sorted(set(results.get("samples") or {}) - inside))
+
+
 def _judged(results: EvalResults) -> Iterator[tuple[str, list[str]]]:
     """Yield groups with their tasks, larger groups first, then each task alone."""
     groups: Mapping[str, Sequence[str]] = results.get("group_subtasks") or {}

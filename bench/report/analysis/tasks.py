@@ -180,6 +180,19 @@ def _untested(records: Mapping[str, Sequence[RunRecord]], comparison: TaskCompar
             f"{', '.join(old)}: records from before the outcome of each document was kept, or of tasks without any, so "
             "without a paired test; delete their evaluation folders and run again for one"
         )
+    uncompared = sorted({task for each in records.values() for r in each for task in _uncompared(r)})
+    if uncompared:
+        lines.append(f"{', '.join(uncompared)}: no mean over documents of values from 0 to 1")
+    return lines + _unequal(comparison)
+
+
+def _uncompared(record: RunRecord) -> list[str]:
+    return list(record.provenance.get("lm_eval_uncompared", ()))
+
+
+def _unequal(comparison: TaskComparison) -> list[str]:
+    """Return on which tasks sides have other documents, or too few clusters."""
+    lines = []
     for task in comparison.tasks:
         found = {
             name: {each[task].documents for each in runs.values() if task in each}
@@ -195,7 +208,8 @@ def _untested(records: Mapping[str, Sequence[RunRecord]], comparison: TaskCompar
 def tests_against(models: Mapping[str, Outcomes], *, first: str) -> TaskComparison:
     """Return the tests of single models, the others against ``first``, which stands for the start model."""
     others = tuple(name for name in models if name != first)
-    return TaskComparison(others, {name: {0: each} for name, each in models.items()}, first, ())
+    comparison = TaskComparison(others, {name: {0: each} for name, each in models.items()}, first, ())
+    return replace(comparison, untested=tuple(_unequal(comparison)))
 
 
 def worst_seen(tests: Sequence[TaskTest]) -> dict[str, float]:

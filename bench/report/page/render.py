@@ -16,6 +16,7 @@ from bench.report.page.cells import PageColumn, page_columns
 from bench.report.page.pictures import Picture, pictures
 from bench.report.page.rows import PageRow, Verdict, page_rows, verdict
 from bench.report.page.runs import Pool, group_data
+from bench.report.page.tasks import TasksPart, tasks_part
 from bench.report.tables.gain import no_gain_text
 from bench.report.tables.text import is_rate, number, reward_label, setting_text, target_formula
 from bench.utils.files import write_text_whole
@@ -54,6 +55,7 @@ class Section:
     target: str
     reward: str
     agreements: list[str]
+    tasks: TasksPart
     pictures: list[Picture]
     runs: int
     statuses: list[str]
@@ -140,6 +142,7 @@ def _section(comparison: Comparison, *, position: int, pictures: list[Picture]) 
         reward=reward_label(group),
         no_gain=no_gain_text(group),
         agreements=[agreement_text(agreement) for agreement in judges_agree(group)],
+        tasks=tasks_part(comparison.tasks),
         pictures=pictures,
         runs=len({record.key for record in records}),
         statuses=sorted({record.status for record in records}),

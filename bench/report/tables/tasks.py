@@ -15,14 +15,28 @@ LISTED = 12
 NAMED = 3
 """Tasks whose smallest drop stands in the line at most; of more, the smallest and the largest."""
 NOTES = (
-    "*difference*: percentage points of right answers, objective minus start model on the same documents, with its "
-    "95 % interval alone. *p*: of no difference, with Holm's correction over all rows here.",
-    "*could see*: the smallest drop, in points, that the test would call one in 80 % of repetitions after this "
-    "correction. A smaller one could have happened and not been seen.",
-    "Documents that share a passage, a template, an activity or a subject are one cluster: the interval is for other "
-    "clusters, and with several seeds for other seeds. With `*`, of one seed: p of documents without clusters is "
-    "McNemar's exact one.",
+    (
+        "difference",
+        "percentage points of right answers, objective minus start model on the same documents, with the 95 % interval "
+        "of this difference alone.",
+    ),
+    (
+        "p",
+        "of no difference, with Holm's correction over all rows here. With `*`, of one seed: that tells two runs apart, "
+        "and not yet two objectives; where no documents belong together it is McNemar's exact p.",
+    ),
+    (
+        "could see",
+        "the smallest drop, in points, that the test would call one in 80 % of repetitions after this correction. A "
+        "smaller one may have happened unseen. Of few seeds it is large: they say little of what another seed would do.",
+    ),
+    (
+        "clusters",
+        "documents that share a passage, a template, an activity or a subject are right or wrong together. The interval "
+        "is for other clusters, and with several seeds for other seeds.",
+    ),
 )
+"""Terms of the table and what they mean, in Markdown."""
 
 
 def tax_text(comparison: TaskComparison) -> str | None:
@@ -111,7 +125,7 @@ def tasks_markdown(comparison: TaskComparison) -> str:
     if tax is not None:
         text += f"**A{tax[1:]}.**\n\n| {' | '.join(HEADINGS)} |\n|---|---|{'---:|' * 6}---|\n"
         text += "".join(f"| {' | '.join(row)} |\n" for row in task_rows(comparison.to_start)) + "\n"
-        text += "".join(f"- {note}\n" for note in NOTES)
+        text += "".join(f"- *{term}*: {meaning}\n" for term, meaning in NOTES)
     text += "".join(f"- Between objectives: {line}.\n" for line in between_texts(comparison))
     return text + "".join(f"- Not tested: {line}.\n" for line in comparison.untested)
 
