@@ -223,9 +223,9 @@ def smallest_seen(one: Variances, *, level: float, power: float = POWER) -> floa
     """Return the smallest drop that the test at ``level`` calls different in a share ``power`` of repetitions.
 
     It is half the interval's width and the t quantile of ``power``, from the variances as they are. A drop changes
-    outcomes of documents that stayed as they were, which adds to the variance: of 0 and 1, at least the drop itself
-    over the documents, times the clusters' ``inflation``. So a model that moved nothing could not have moved less than
-    a few documents unseen. At most ``WIDEST``.
+    outcomes of documents that stayed as they were, which adds to the variance: of 0 and 1, drop · (1 − drop) over the
+    documents, times the clusters' ``inflation``. So a model that moved nothing could have moved a few documents unseen.
+    At most ``WIDEST``.
     """
     from scipy.special import stdtrit
 
@@ -234,7 +234,7 @@ def smallest_seen(one: Variances, *, level: float, power: float = POWER) -> floa
     step = one.step * one.inflation
     drop = 0.0
     for _ in range(100):
-        more = drop * step
+        more = drop * (1 - drop) * step
         drop = min(WIDEST, math.sqrt(half**2 + quantile**2 * more) + beyond * math.sqrt(one.total + more))
     return drop
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.core.record import START, RunRecord
 from bench.core.task_outcomes import TaskOutcomes
@@ -68,7 +69,7 @@ class _Pair:
     second: str
     task: str
     one: TaskOutcomes
-    scores: tuple[np.ndarray, np.ndarray]  # type: ignore[type-arg]
+    scores: tuple[NDArray[np.float64], NDArray[np.float64]]
     estimate: Variances
 
 
@@ -139,9 +140,9 @@ class TaskComparison:
         every = [side[seed] for side in (left, right) for seed in seeds]
         if not seeds or len({each.documents for each in every}) > 1 or len(every[0].clusters) == 1:
             return None
-        scores = tuple(np.array([side[seed].numbers for seed in seeds]) for side in (left, right))
-        estimate = variances(scores[0] - scores[1], every[0].clusters, binary=all(each.binary for each in every))
-        return _Pair(first, second, task, every[0], (scores[0], scores[1]), estimate)
+        one, other = (np.array([side[seed].numbers for seed in seeds]) for side in (left, right))
+        estimate = variances(one - other, every[0].clusters, binary=all(each.binary for each in every))
+        return _Pair(first, second, task, every[0], (one, other), estimate)
 
 
 def _is_exact(pair: _Pair) -> bool:
@@ -200,7 +201,9 @@ def _unequal(comparison: TaskComparison) -> list[str]:
         }
         if len(set().union(*found.values())) > 1:
             lines.append(f"{task}: not all were scored on the same documents, and only those that were are compared")
-        if any(len(each[task].clusters) == 1 for runs in comparison.runs.values() for each in runs.values() if task in each):
+        if any(
+            len(each[task].clusters) == 1 for runs in comparison.runs.values() for each in runs.values() if task in each
+        ):
             lines.append(f"{task}: all documents are one cluster, so that nothing says how far a new one would differ")
     return lines
 

@@ -1,4 +1,4 @@
-"""The page's part on lm-eval's tasks: a line on what training cost, the tests against the start model, and their terms."""
+"""The page's part on lm-eval's tasks: a line on what training cost, and the tests against the start model."""
 
 from dataclasses import dataclass
 

@@ -66,7 +66,9 @@ def _section(comparison: Comparison) -> str:
     gained_nothing = no_gain_text(group)
     notes += f"- **N{gained_nothing[1:]}.**\n" if gained_nothing else ""
     notes += "".join(f"- {agreement_text(agreement)}.\n" for agreement in judges_agree(group))
-    return f"{head}\n{table}\n{notes}{tasks_markdown(comparison.tasks)}\n### What the sweeps say\n\n{_sweeps(comparison)}"
+    return (
+        f"{head}\n{table}\n{notes}{tasks_markdown(comparison.tasks)}\n### What the sweeps say\n\n{_sweeps(comparison)}"
+    )
 
 
 def _sweeps(comparison: Comparison) -> str:

@@ -37,7 +37,12 @@ def _summary(comparison: Comparison) -> "Table":
     split = plotted_split(group)
     title = f"{group.suite}: {split} prompts, target = {target_formula(group)}\n{terms_text(group.tuning)}"
     table = Table(
-        title=title, title_style="bold", caption=_caption(comparison), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+        title=title,
+        title_style="bold",
+        caption=_caption(comparison),
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
     )
     settings = [*([group.start] if group.start else []), *group.settings]
     names = [_name(setting, group) for setting in settings]

@@ -22,18 +22,18 @@ NOTES = (
     ),
     (
         "p",
-        "of no difference, with Holm's correction over all rows here. With `*`, of one seed: that tells two runs apart, "
-        "and not yet two objectives; where no documents belong together it is McNemar's exact p.",
+        "of no difference, with Holm's correction over all rows here. With `*`, of one seed: that tells two runs "
+        "apart, and not yet two objectives; where no documents belong together it is McNemar's exact p.",
     ),
     (
         "could see",
         "the smallest drop, in points, that the test would call one in 80 % of repetitions after this correction. A "
-        "smaller one may have happened unseen. Of few seeds it is large: they say little of what another seed would do.",
+        "smaller one may have happened unseen. Of few seeds it is large: they say little of what another would do.",
     ),
     (
         "clusters",
-        "documents that share a passage, a template, an activity or a subject are right or wrong together. The interval "
-        "is for other clusters, and with several seeds for other seeds.",
+        "documents that share a passage, a template, an activity or a subject are right or wrong together. The "
+        "interval is for other clusters, and with several seeds for other seeds.",
     ),
 )
 """Terms of the table and what they mean, in Markdown."""
