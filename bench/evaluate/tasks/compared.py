@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.evaluate.tasks.score import ScoredCheckpoint, write_scores
 from bench.evaluate.tasks.scored_documents import write_documents
-from bench.report.analysis.tasks import TaskComparison, TaskTest, tests_against
+from bench.report.analysis.tasks import TaskComparison, TaskTest, against_first
 from bench.report.tables.tasks import HEADINGS, between_texts, loss_text, task_rows
 from bench.utils.console import say
 
@@ -23,7 +23,7 @@ def report_comparison(scored: Mapping[str, ScoredCheckpoint], *, target: Path | 
     Documents are written to a folder for each checkpoint beside it, ``checkpoint-1/tasks`` and so on.
     """
     first = next(iter(scored))
-    comparison = tests_against({name: each.outcomes for name, each in scored.items()}, first=first)
+    comparison = against_first({name: each.outcomes for name, each in scored.items()}, first=first)
     lines = comparison_lines(comparison, scored)
     for name in comparison.models:
         say(console, f"{name} against {first}, in percentage points:")

@@ -208,7 +208,7 @@ def _unequal(comparison: TaskComparison) -> list[str]:
     return lines
 
 
-def tests_against(models: Mapping[str, Outcomes], *, first: str) -> TaskComparison:
+def against_first(models: Mapping[str, Outcomes], *, first: str) -> TaskComparison:
     """Return the tests of single models, the others against ``first``, which stands for the start model."""
     others = tuple(name for name in models if name != first)
     comparison = TaskComparison(others, {name: {0: each} for name, each in models.items()}, first, ())
