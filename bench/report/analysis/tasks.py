@@ -177,10 +177,8 @@ def _untested(records: Mapping[str, Sequence[RunRecord]], comparison: TaskCompar
         if any(record.evaluation.lm_eval and record.status == "completed" and not record.outcomes for record in each)
     )
     if old:
-        lines.append(
-            f"{', '.join(old)}: records from before the outcome of each document was kept, or of tasks without any, so "
-            "without a paired test; delete their evaluation folders and run again for one"
-        )
+        named = f"{', '.join(old)}: " if len(old) < len(records) else ""
+        lines.append(f"{named}records from before the outcome of each document was kept, so without paired tests")
     uncompared = sorted({task for each in records.values() for r in each for task in _uncompared(r)})
     if uncompared:
         lines.append(f"{', '.join(uncompared)}: no mean over documents of values from 0 to 1")
@@ -195,11 +193,11 @@ def _unequal(comparison: TaskComparison) -> list[str]:
     """Return on which tasks sides have other documents, or too few clusters."""
     lines = []
     for task in comparison.tasks:
-        found = {
+        answered = {
             name: {each[task].documents for each in runs.values() if task in each}
             for name, runs in comparison.runs.items()
         }
-        if len(set().union(*found.values())) > 1:
+        if len(set().union(*answered.values())) > 1:
             lines.append(f"{task}: not all were scored on the same documents, and only those that were are compared")
         if any(
             len(each[task].clusters) == 1 for runs in comparison.runs.values() for each in runs.values() if task in each

@@ -61,9 +61,9 @@ def loss_text(tests: Sequence[TaskTest]) -> str:
 
 def _could(tests: Sequence[TaskTest]) -> str:
     drops = sorted(worst_seen(tests).items(), key=lambda item: item[1])
-    shown = drops if len(drops) <= NAMED else [drops[0], drops[-1]]
-    texts = [f"≥ {100 * drop:.1f} points ({task})" for task, drop in shown]
-    return f"could have seen {(', ' if shown is drops else ' to ').join(texts)}"
+    named = drops if len(drops) <= NAMED else [drops[0], drops[-1]]
+    texts = [f"≥ {100 * drop:.1f} points ({task})" for task, drop in named]
+    return f"could have seen {(', ' if named is drops else ' to ').join(texts)}"
 
 
 def _p(test: TaskTest) -> str:

@@ -133,7 +133,7 @@ def test_old_records_have_no_tests_and_are_named():
     assert [test.first for test in comparison.to_start] == ["ipo"]
     assert comparison.untested[0].startswith("dpo: records from before")
     text = leaderboard_markdown(analyse(start_records() + told("dpo", {})).comparisons)
-    assert "Not tested: dpo, start: records from before" in text
+    assert "Not tested: records from before" in text
 
 
 def test_what_is_no_mean_over_documents_is_named():
