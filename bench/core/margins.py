@@ -1,0 +1,23 @@
+"""Margins of suites: the difference of the target below which two objectives count as equal.
+
+A margin is a reading aid and no part of a run: it is fixed before a comparison, in the target's unit, and ``--margin``
+sets another one.
+"""
+
+MARGINS = {
+    # two trainings of one objective with other seeds differ by 0.17 J (√2 · 0.12, the median of twelve): who trains
+    # once cannot notice less. It is an eighth of what the best objectives gain over the start model.
+    "sentiment": 0.2,
+    # likewise: √2 · 0.031, the median of 61, and a twentieth of what the best gain
+    "exact": 0.05,
+    # points of length-controlled win rate: the published tables' rerun noise is 1 to 1.5 points for each of two models
+    "chat": 3.0,
+}
+DEFAULT_REWARD_MARGIN = 0.1
+DEFAULT_RATE_MARGIN = 3.0
+"""Points, for a target that is a win rate."""
+
+
+def margin_of(suite: str, *, target: str) -> float:
+    """Return the margin of a suite; of an unknown one, that of its kind of target (``reward`` or ``win_rate``)."""
+    return MARGINS.get(suite, DEFAULT_RATE_MARGIN if target == "win_rate" else DEFAULT_REWARD_MARGIN)

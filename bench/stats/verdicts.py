@@ -1,0 +1,210 @@
+"""Verdicts of a table of arms: for each pair better, worse, equal within a margin, or undecided.
+
+Differences are declared by Holm's method over all pairs, so the probability of even one false «better» or «worse» is
+5 % at most. So is that of one false «equal»: 4 % go to comparisons with the best (``best``), since people look there,
+1 % to two one-sided tests of each pair (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657, with Holm). Intervals are
+simultaneous over all pairs (Bonferroni), cut where a verdict says more (Strassburger and Bretz 2008, Stat. Med. 27,
+4914), so an interval never contradicts its word.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from bench.stats.best import shortfalls, with_best
+from bench.stats.crossed import Array, crossed_interval
+from bench.stats.intervals import LEVEL, Interval, bare
+from bench.stats.moderated import SeedPrior
+from bench.stats.paired import holm
+from bench.stats.pairwise import (
+    Differences,
+    Scores,
+    half_widths,
+    p_at,
+    p_values,
+    pair_differences,
+    prior_of,
+    summarise,
+)
+
+Word = Literal["better", "worse", "equal", "undecided"]
+Pair = tuple[str, str]
+Key = TypeVar("Key", str, Pair)
+
+BEST_SHARE = 0.8
+"""The part of the error of «equal» that comparisons with the best may spend; pairs elsewhere have the rest."""
+POWER = 0.8
+"""The probability with which a difference «could be seen»."""
+
+
+@dataclass(frozen=True)
+class PairVerdict:
+    """What a table says of first − second.
+
+    ``difference``: simultaneous interval over all pairs; ``p``: of no difference, adjusted; ``p_equal``: of a
+    difference of the margin or more, adjusted; ``detectable``: the smallest difference that the family's first step
+    would see with 80 % power. NaN where one seed tells nothing about another.
+    """
+
+    difference: Interval
+    p: float
+    p_equal: float
+    word: Word
+    detectable: float
+
+    @property
+    def turned(self) -> "PairVerdict":
+        """The verdict on second − first."""
+        gap = self.difference
+        turned = Interval(-gap.mean, -gap.high, -gap.low, gap.source, gap.n)
+        words: dict[Word, Word] = {"better": "worse", "worse": "better"}
+        return PairVerdict(turned, self.p, self.p_equal, words.get(self.word, self.word), self.detectable)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The verdicts of all pairs of a table's arms, and of each arm against what is fixed (the start model).
+
+    ``margin``: differences below it do not matter, in the scores' unit. ``pairs``: in the arms' order, the first of
+    each pair comes earlier there. ``shortfall``: how far each arm may lie below the best one, 95 % for all at once;
+    empty where two arms have fewer than two seeds in common. ``fixed``: arm − the fixed scores, a family of its own;
+    empty without any.
+    """
+
+    arms: tuple[str, ...]
+    margin: float
+    level: float
+    pairs: Mapping[Pair, PairVerdict]
+    shortfall: Mapping[str, float]
+    fixed: Mapping[str, PairVerdict]
+
+    def between(self, first: str, second: str) -> PairVerdict | None:
+        """Return the verdict on first − second, None where the two have no seed in common."""
+        if (first, second) in self.pairs:
+            return self.pairs[first, second]
+        other = self.pairs.get((second, first))
+        return None if other is None else other.turned
+
+    @property
+    def detectable(self) -> float:
+        """The difference that half of the pairs could have seen with 80 % power; NaN where none could see any."""
+        known = [one.detectable for one in self.pairs.values() if math.isfinite(one.detectable)]
+        return float(np.median(known)) if known else math.nan
+
+
+def verdicts_of(
+    scores: Mapping[str, Scores],
+    *,
+    margin: float,
+    fixed: Sequence[float] | None = None,
+    level: float = LEVEL,
+) -> Verdicts:
+    """Return the verdicts on ``scores``: arm → seed → scores over the same prompts.
+
+    ``fixed``: scores of what has no seeds, the start model, over these prompts. A pair with one common seed is always
+    undecided: its interval is over prompts and knows nothing of another seed. Raises ValueError for a margin that is
+    not above 0, and for tables of different prompts.
+    """
+    if not margin > 0:
+        raise ValueError(f"a margin is above 0, got {margin}")
+    prior = prior_of(scores)
+    tables = {pair: table for pair, (table, _) in pair_differences(scores).items()}
+    shortfall = _shortfalls(scores, tables, prior, alpha=BEST_SHARE * (1 - level))
+    terms = {"margin": margin, "level": level}
+    pairs = _family(tables, prior, **terms, arms=2, equal_share=1 - BEST_SHARE)
+    near = {arm for arm, short in shortfall.items() if short < margin}
+    pairs = {pair: _equal(one, margin) if near >= set(pair) else one for pair, one in pairs.items()}
+    against = {}
+    if fixed is not None:
+        against = {
+            arm: np.array([np.subtract(row, fixed) for _, row in sorted(rows.items())]) for arm, rows in scores.items()
+        }
+    return Verdicts(tuple(scores), margin, level, pairs, shortfall, _family(against, prior, **terms, arms=1))
+
+
+def _shortfalls(
+    scores: Mapping[str, Scores], tables: Mapping[Pair, Array], prior: SeedPrior, *, alpha: float
+) -> dict[str, float]:
+    """Return how far each arm may lie below the best; nothing unless all pairs have two common seeds or more."""
+    pairs = list(combinations(scores, 2))
+    if not pairs or any(pair not in tables or len(tables[pair]) < 2 for pair in pairs):
+        return {}
+    differences, arms = summarise([tables[pair] for pair in pairs]), len(scores)
+    candidates, _ = with_best(differences, prior, arms=arms, alpha=alpha, margin=1.0)
+    short = shortfalls(differences, prior, arms=arms, alpha=alpha, candidates=candidates)
+    return dict(zip(scores, short.tolist(), strict=True))
+
+
+def _equal(verdict: PairVerdict, margin: float) -> PairVerdict:
+    """Return the verdict on two arms that are both within the margin of the best."""
+    gap = verdict.difference
+    cut = Interval(gap.mean, max(gap.low, -margin), min(gap.high, margin), gap.source, gap.n)
+    return replace(verdict, difference=cut, word="equal")
+
+
+def _family(
+    tables: Mapping[Key, Array],
+    prior: SeedPrior,
+    *,
+    margin: float,
+    level: float,
+    arms: int,
+    equal_share: float = 1.0,
+) -> dict[Key, PairVerdict]:
+    """Return the verdicts of one family, whose errors are counted together."""
+    prior = replace(prior, alone=np.where(prior.alone < 1, 1 / max(len(tables), 1), 1.0))
+    testable = {key: table for key, table in tables.items() if table.shape[0] > 1}
+    result = {key: _one_seed(table, level=level) for key, table in tables.items() if key not in testable}
+    if not testable:
+        return result
+    differences = summarise(list(testable.values()), arms=arms)
+    count, alpha = len(testable), 1 - level
+    p = holm(p_values(differences, prior).tolist())
+    # half of the two-sided tail: equivalence is two one-sided tests
+    near = p_at(differences, prior, distance=margin - np.abs(differences.mean)) / 2
+    near = np.where(np.abs(differences.mean) < margin, near, 1.0)
+    p_equal = [min(1.0, one / equal_share) for one in holm(near.tolist())]
+    half = half_widths(differences, prior, p=alpha / count)
+    seen = detectable(differences, prior, alpha=alpha / count)
+    for place, key in enumerate(testable):
+        word = _word(float(differences.mean[place]), p[place], p_equal[place], alpha=alpha)
+        interval = _cut(float(differences.mean[place]), float(half[place]), word, p[place], margin=margin, alpha=alpha)
+        seeds = int(differences.seeds[place])
+        whole = Interval(float(differences.mean[place]), *interval, "crossed", seeds)
+        result[key] = PairVerdict(whole, p[place], p_equal[place], word, float(seen[place]))
+    return {key: result[key] for key in tables}
+
+
+def detectable(differences: Differences, prior: SeedPrior, *, alpha: float, power: float = POWER) -> Array:
+    """Return the smallest differences (…, pairs) that a two-sided test at ``alpha`` sees with probability ``power``.
+
+    The half-width at ``alpha`` and the one-sided quantile of ``power``: for a normal law this is (z_α/2 + z_power)·SE.
+    """
+    return half_widths(differences, prior, p=alpha) + half_widths(differences, prior, p=2 * (1 - power))
+
+
+def _word(mean: float, p: float, p_equal: float, *, alpha: float) -> Word:
+    if p_equal < alpha:
+        return "equal"
+    if p < alpha:
+        return "better" if mean > 0 else "worse"
+    return "undecided"
+
+
+def _cut(mean: float, half: float, word: Word, p: float, *, margin: float, alpha: float) -> tuple[float, float]:
+    low, high = mean - half, mean + half
+    if p < alpha:
+        low, high = (max(low, 0.0), high) if mean > 0 else (low, min(high, 0.0))
+    if word == "equal":
+        low, high = max(low, -margin), min(high, margin)
+    return low, high
+
+
+def _one_seed(table: Array, *, level: float) -> PairVerdict:
+    """Return a verdict that says nothing: one seed's difference, with the interval that its prompts give."""
+    interval = crossed_interval(table, level=level) if table.shape[1] > 1 else bare(float(table.mean()))
+    return PairVerdict(interval, math.nan, math.nan, "undecided", math.nan)
