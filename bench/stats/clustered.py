@@ -24,6 +24,8 @@ HALVINGS = 48
 CELLS = 4
 """Tests that seeds' variances are pooled over at least: of fewer, how unlike they are cannot be seen."""
 POWER = 0.8
+STEPS = 40
+"""Steps to the smallest drop seen, each of which halves the distance or better."""
 WIDEST = 1.0
 """No difference of two shares is larger."""
 
@@ -230,12 +232,13 @@ def smallest_seen(one: Variances, *, level: float, power: float = POWER) -> floa
     from scipy.special import stdtrit
 
     half, beyond = float(half_widths([one], level)[0]), float(stdtrit(one.freedom, power))
-    quantile = half / math.sqrt(one.total) if one.total > 0 else 0.0
+    total = one.total
+    quantile = half / math.sqrt(total) if total > 0 else 0.0
     step = one.step * one.inflation
     drop = 0.0
-    for _ in range(100):
+    for _ in range(STEPS):
         more = drop * (1 - drop) * step
-        drop = min(WIDEST, math.sqrt(half**2 + quantile**2 * more) + beyond * math.sqrt(one.total + more))
+        drop = min(WIDEST, math.sqrt(half**2 + quantile**2 * more) + beyond * math.sqrt(total + more))
     return drop
 
 

@@ -130,6 +130,16 @@ class TaskComparison:
             for pair, test, p, is_exact in zip(usable, tests, holm(ps), exact, strict=True)
         )
 
+    def _numbers(self, outcomes: TaskOutcomes) -> NDArray[np.float64]:
+        """Return the values of outcomes, turned into numbers once for all pairs."""
+        if id(outcomes) not in self._known:
+            self._known[id(outcomes)] = np.array(outcomes.numbers)
+        return self._known[id(outcomes)]
+
+    @cached_property
+    def _known(self) -> dict[int, NDArray[np.float64]]:
+        return {}
+
     def _pair(self, first: str, second: str, task: str) -> _Pair | None:
         """Return two sides on their common seeds; the start model is one model, whatever the seed."""
         left = {seed: each[task] for seed, each in self.runs.get(first, {}).items() if task in each}
@@ -140,7 +150,7 @@ class TaskComparison:
         every = [side[seed] for side in (left, right) for seed in seeds]
         if not seeds or len({each.documents for each in every}) > 1 or len(every[0].clusters) == 1:
             return None
-        one, other = (np.array([side[seed].numbers for seed in seeds]) for side in (left, right))
+        one, other = (np.stack([self._numbers(side[seed]) for seed in seeds]) for side in (left, right))
         estimate = variances(one - other, every[0].clusters, binary=all(each.binary for each in every))
         return _Pair(first, second, task, every[0], (one, other), estimate)
 
