@@ -27,8 +27,9 @@ NOTES = (
     ),
     (
         "could see",
-        "the smallest drop, in points, that the test would call one in 80 % of repetitions after this correction. A "
-        "smaller one may have happened unseen. Of few seeds it is large: they say little of what another would do.",
+        "the smallest drop, in points, that the test would call one in 80 % of repetitions after this correction, if "
+        "it falls evenly on the documents. A smaller one may have happened unseen. Of few seeds it is large: they say "
+        "little of what another would do.",
     ),
     (
         "clusters",
