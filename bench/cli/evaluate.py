@@ -12,8 +12,11 @@ from bench.evaluate.judges.registry import FORMS
 @app.command()
 def evaluate(
     checkpoint: Annotated[
-        str | None,
-        typer.Argument(help="A model: a local folder, or run:KEY. Example: bench evaluate run:3f9c --tasks hellaswag"),
+        list[str] | None,
+        typer.Argument(
+            help="A model: a local folder, or run:KEY; with --tasks several, which are compared with the first. "
+            "Example: bench evaluate run:3f9c --tasks hellaswag"
+        ),
     ] = None,
     tasks: Annotated[
         str | None,
@@ -175,6 +178,8 @@ def evaluate(
 
         bench evaluate run:3f9c --tasks hellaswag,arc_easy
 
+        bench evaluate my-sft-model run:3f9c --tasks hellaswag,arc_easy
+
         bench evaluate --judgements annotations.json --difficulty instruction_difficulty.csv --gamed df_gamed.csv
         --out table.csv
 
@@ -191,7 +196,8 @@ def evaluate(
 
     evaluate_command(
         Evaluation(
-            checkpoint=checkpoint,
+            checkpoint=checkpoint[0] if checkpoint else None,
+            others=tuple(checkpoint[1:]) if checkpoint else (),
             tasks=tasks,
             include=include,
             num_fewshot=num_fewshot,

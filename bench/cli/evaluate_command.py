@@ -22,6 +22,11 @@ def evaluate_command(request: Evaluation) -> None:
             f"{' and '.join(chosen)} at once" if chosen else "nothing to evaluate",
             fix="give one of --tasks, --judgements and --judge; `bench evaluate -h` shows how",
         )
+    if request.others and request.tasks is None:
+        raise UsageError(
+            f"{chosen[0]} takes one checkpoint (got {1 + len(request.others)})",
+            fix="one after the other; or --tasks, which compares several",
+        )
     if request.tasks is not None:
         _tasks(request, request.tasks)
     elif request.judgements:
@@ -38,6 +43,7 @@ def _tasks(request: Evaluation, tasks: str) -> None:
         raise UsageError("--tasks needs a model", fix="bench evaluate run:KEY --tasks hellaswag")
     evaluate_tasks(
         request.checkpoint,
+        others=request.others,
         tasks=[tasks],
         include=request.include,
         num_fewshot=request.num_fewshot,

@@ -6,9 +6,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The options of ``bench evaluate``; ``tokens``, ``temperature`` and ``seed`` are of a checkpoint's answers."""
+    """The options of ``bench evaluate``.
+
+    ``others`` are checkpoints to compare with the first; ``tokens``, ``temperature`` and ``seed`` are of a
+    checkpoint's answers.
+    """
 
     checkpoint: str | None = None
+    others: tuple[str, ...] = ()
     tasks: str | None = None
     include: Path | None = None
     num_fewshot: int | None = None

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.core.specs import EvaluationSpec, RunSpec
+from bench.core.task_outcomes import TaskOutcomes
 
 RECORD_VERSION = 2
 START = "start"
@@ -83,12 +84,21 @@ class RunRecord(BaseModel):
         dict[str, list[float]],
         Field(description="per prompt of the split, in its order: gold_reward, kl, target, length, and by judge"),
     ]
+    outcomes: Annotated[
+        dict[str, TaskOutcomes], Field(description="on each document of lm-eval's tasks; none in old records")
+    ] = {}
     curves: Annotated[
         dict[str, list[float | None]],
         Field(description="training curves: one list per name, one entry per logged step"),
     ]
     cost: Cost
     provenance: dict[str, Any]
+
+    @model_serializer(mode="wrap")
+    def _without_no_outcomes(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # Records from before these were kept have their bytes.
+        values: dict[str, object] = handler(self)
+        return {name: value for name, value in values.items() if name != "outcomes" or value}
 
     def metric(self, name: str, *, task: str | None = None) -> Metric | None:
         """Return the metric of that name (and task), None where it was not measured."""

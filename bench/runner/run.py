@@ -208,6 +208,7 @@ def _evaluate(
         tuning=tuning.model_dump(mode="json"),
         metrics=(*evaluated.metrics, *training_metrics(spec, evaluation, trained)),
         scores=dict(evaluated.scores),
+        outcomes=dict(evaluated.tasks.outcomes),
         curves=trained["curves"],
         cost=cost_of(workspace, spec, trained, evaluate_seconds=time.monotonic() - started, meter=meter),
         provenance={
@@ -220,6 +221,7 @@ def _evaluate(
             **({"rungs": trained["rungs"]} if trained.get("rungs") else {}),
             **({"frontier": curves} if curves else {}),
             **({"lm_eval_notes": list(evaluated.tasks.notes)} if evaluated.tasks.notes else {}),
+            **({"lm_eval_uncompared": list(evaluated.tasks.uncompared)} if evaluated.tasks.uncompared else {}),
         },
     )
 

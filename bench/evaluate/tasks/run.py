@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.core.record import Metric
+from bench.core.task_outcomes import TaskOutcomes
 from bench.errors import RunError
 from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
+from bench.evaluate.tasks.outcomes import outcomes_of, uncompared
 from bench.evaluate.tasks.scored_documents import DocumentRow, documents_of
 from bench.models.eval_mode import evaluating
 from bench.utils.isolation import quiet, same_environment, same_generators
@@ -30,11 +32,15 @@ class TasksOutcome:
         metrics: one for each (task, metric); a filter other than none is part of its name ("exact_match,strict-match").
             Its split is the one of the task's data that lm-eval scores.
         documents: a row for each document, by task.
+        outcomes: what was right on each document, by group and task, for paired tests.
+        uncompared: tasks without outcomes: their numbers are no means over documents.
         notes: what was answered by lm-eval's own way, and why.
     """
 
     metrics: tuple[Metric, ...] = ()
     documents: Mapping[str, Sequence[DocumentRow]] = field(default_factory=dict)
+    outcomes: Mapping[str, TaskOutcomes] = field(default_factory=dict)
+    uncompared: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -47,7 +53,20 @@ def run_lm_eval(
         RunError: lm-eval failed.
     """
     results, notes = lm_eval_results(model, tokenizer, tasks, batch=batch)
-    return TasksOutcome(metrics=metrics_of(results), documents=documents_of(results), notes=notes)
+    return outcome_of(results, notes)
+
+
+def outcome_of(results: EvalResults, notes: Sequence[str]) -> TasksOutcome:
+    """Return lm-eval's results as metrics, documents and outcomes."""
+    metrics = metrics_of(results)
+    outcomes = outcomes_of(results, metrics)
+    return TasksOutcome(
+        metrics=metrics,
+        documents=documents_of(results),
+        outcomes=outcomes,
+        uncompared=uncompared(results, outcomes),
+        notes=tuple(notes),
+    )
 
 
 def lm_eval_results(

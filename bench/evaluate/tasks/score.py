@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, TypedDict
 from rich.console import Console
 from rich.table import Table
 
+from bench.core.task_outcomes import TaskOutcomes
 from bench.errors import UsageError
 from bench.evaluate.tasks.prompts import PLAIN, Prompting, decide_template, reason_of
-from bench.evaluate.tasks.scored_documents import DocumentRow, documents_of, write_documents
+from bench.evaluate.tasks.scored_documents import DocumentRow, write_documents
 from bench.utils.console import say
 from bench.utils.process import quiet_libraries
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from bench.evaluate.tasks.load import ReadyTasks
+    from bench.evaluate.tasks.run import TasksOutcome
 
 FILE = "tasks.json"
 CHAT = "chat"
@@ -52,9 +54,35 @@ class TaskScore(TypedDict):
     differs: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """Which tasks checkpoints are scored by, and how; the options mean what they mean to `lm_eval`."""
+
+    tasks: Sequence[str]
+    include: Path | None
+    num_fewshot: int | None
+    limit: float | None
+    batch_size: str
+    data: Path | None
+    results: Path
+    prompting: Prompting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredCheckpoint:
+    """What tasks gave a checkpoint: how it was scored, its numbers, its documents, and outcomes for paired tests."""
+
+    settings: Mapping[str, object]
+    rows: Sequence[TaskScore]
+    documents: Mapping[str, Sequence[DocumentRow]]
+    outcomes: Mapping[str, TaskOutcomes]
+    uncompared: Sequence[str]
+
+
 def evaluate_tasks(
     checkpoint: str,
     *,
+    others: Sequence[str] = (),
     tasks: Sequence[str],
     include: Path | None = None,
     num_fewshot: int | None = None,
@@ -68,10 +96,12 @@ def evaluate_tasks(
     """Score a checkpoint by tasks of lm-eval, print a table, and write every number to a JSON file.
 
     The options mean what they mean to `lm_eval`, and the numbers are those of `lm_eval --model hf` with
-    ``dtype=float32``; the command for that is in the file.
+    ``dtype=float32``; the command for that is in the file. Further checkpoints are compared with the first, document by
+    document.
 
     Args:
         checkpoint: a local folder, ``run:KEY`` for a finished run of ``results``, or a name on the hub.
+        others: more of them.
         tasks: tasks, groups, tags, patterns or YAML files, also several in one text between commas.
         include: a folder of YAML files with tasks of your own.
         num_fewshot: examples before each question; None: as each task says.
@@ -86,65 +116,94 @@ def evaluate_tasks(
             file that cannot be read, or lm-eval failed.
     """
     quiet_libraries()
+    names = [checkpoint, *others]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{checkpoint} is compared with itself", fix="give each checkpoint once")
     if not tasks:
         raise UsageError("--tasks names no task", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")
-    batch = _batch(batch_size)
+    options = TaskOptions(
+        tasks=tasks, include=include, num_fewshot=num_fewshot, limit=limit, batch_size=batch_size, data=data,
+        results=results, prompting=prompting,
+    )  # fmt: skip
+    _batch(batch_size)
     if out is not None and out.suffix not in ("", ".json"):
         raise UsageError(
             f"--out must be a .json file or a folder (got {out}): tasks are written as JSON",
             fix=f"--out {out.with_suffix('.json')}",
         )
+    from bench.models.sources import resolve_model
+
+    folders = [resolve_model(name, results=results) for name in names]  # all, before the first is computed
+    console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
+    scored: dict[str, ScoredCheckpoint] = {}
+    for name, folder in zip(names, folders, strict=True):
+        if others:
+            say(console, f"{name}:")
+        scored[name] = score_checkpoint(name, folder, options, console=console)
+    target = None if out is None else out if out.suffix == ".json" else out / FILE
+    if others:
+        from bench.evaluate.tasks.compared import report_comparison
+
+        report_comparison(scored, target=target, console=console)
+    elif target is not None:
+        (one,) = scored.values()
+        for written in write_documents(target.parent, one.documents):
+            say(console, f"  {written}")
+        write_scores(target, {**one.settings, "results": one.rows})
+    if target is not None:
+        say(console, f"  {target}")
+
+
+def score_checkpoint(checkpoint: str, folder: Path, options: TaskOptions, *, console: Console) -> ScoredCheckpoint:
+    """Score one checkpoint, whose model is in ``folder``, and print its table and what to know of it."""
     from bench.evaluate.tasks.load import ready_tasks
     from bench.evaluate.tasks.preflight import reader_of
     from bench.models.loading import load_tokenizer, model_hash
-    from bench.models.sources import resolve_model
 
-    folder = resolve_model(checkpoint, results=results)
-    tokenizer = load_tokenizer(folder)
-    trained_by = _template_of_training(checkpoint, results=results)
-    console = Console(file=sys.stdout)  # as it is now: third parties are silenced while they work
+    tokenizer, prompting = load_tokenizer(folder), options.prompting
+    trained_by = _template_of_training(checkpoint, results=options.results)
     say(console, reason_of(prompting.apply_chat_template, tokenizer, trained_by=trained_by))
     by_template = decide_template(prompting.apply_chat_template, tokenizer, trained_by=trained_by)
     prompting = replace(prompting, apply_chat_template=by_template)
     started = time.monotonic()
     ready = ready_tasks(
-        tasks, include=include, data=data, num_fewshot=num_fewshot, limit=limit, reader=reader_of(folder),
-        prompting=prompting, tokenizer=tokenizer,
+        options.tasks, include=options.include, data=options.data, num_fewshot=options.num_fewshot,
+        limit=options.limit, reader=reader_of(folder), prompting=prompting, tokenizer=tokenizer,
     )  # fmt: skip
     for finding in ready.notices:
         console.print(finding.text, highlight=False, markup=False)
     prepared = time.monotonic()
-    rows, documents, answered = score(folder, ready, batch=batch, console=console)
+    rows, outcome = score(folder, ready, batch=_batch(options.batch_size), console=console)
     done = time.monotonic()
     console.print(result_table(rows))
     for note in dict.fromkeys(f"{row['task']}: {row['differs']}" for row in rows if row["differs"]):
         console.print(note, highlight=False, markup=False)
-    for note in answered:
+    for note in outcome.notes:
         console.print(note, highlight=False, markup=False)
-    if out is None:
-        return
     settings = {
         "checkpoint": checkpoint,
         "model_content": model_hash(folder),
         "tasks": list(ready.names),
-        "num_fewshot": num_fewshot,
-        "limit": limit,
-        "batch_size": batch_size,
+        "num_fewshot": options.num_fewshot,
+        "limit": options.limit,
+        "batch_size": options.batch_size,
         "dtype": "float32",
         "seeds": vars(ready.seeds),
         "lm_eval": version("lm_eval"),
         "apply_chat_template": prompting.apply_chat_template,
         "system_instruction": prompting.system_instruction,
         "fewshot_as_multiturn": prompting.multiturn if prompting.apply_chat_template else None,
-        "notes": [finding.text for finding in ready.notices] + list(answered),
-        "by_hand": by_hand(folder, tasks, include=include, num_fewshot=num_fewshot, limit=limit, prompting=prompting),
+        "notes": [finding.text for finding in ready.notices] + list(outcome.notes),
+        "by_hand": by_hand(
+            folder, options.tasks, include=options.include, num_fewshot=options.num_fewshot, limit=options.limit,
+            prompting=prompting,
+        ),
         "seconds": {"prepare": round(prepared - started, 3), "evaluate": round(done - prepared, 3)},
-    }
-    target = out if out.suffix == ".json" else out / FILE
-    for written in write_documents(target.parent, documents):
-        say(console, f"  {written}")
-    _write_scores(target, settings, rows)
-    say(console, f"  {target}")
+    }  # fmt: skip
+    return ScoredCheckpoint(
+        settings=settings, rows=rows, documents=outcome.documents, outcomes=outcome.outcomes,
+        uncompared=outcome.uncompared,
+    )  # fmt: skip
 
 
 def _template_of_training(checkpoint: str, *, results: Path) -> str | None:
@@ -158,18 +217,18 @@ def _template_of_training(checkpoint: str, *, results: Path) -> str | None:
     return f"suite {CHAT}" if spec.suite == CHAT and "form=text" not in spec.data.source else None
 
 
-def _write_scores(path: Path, settings: Mapping[str, object], rows: Sequence[TaskScore]) -> None:
+def write_scores(path: Path, content: Mapping[str, object]) -> None:
+    """Write what was measured, and what it was measured with, as JSON."""
     from bench.utils.environment import environment
     from bench.utils.files import write_text_whole
 
-    content = {**settings, "results": rows, "environment": environment()}
-    write_text_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text_whole(path, json.dumps({**content, "environment": environment()}, indent=1, ensure_ascii=False) + "\n")
 
 
 def score(
     folder: Path, ready: "ReadyTasks", *, batch: int | str, console: Console
-) -> tuple[list[TaskScore], dict[str, list[DocumentRow]], tuple[str, ...]]:
-    """Load a checkpoint, in float32; return its scores, a row for each document by task, and notes on how.
+) -> tuple[list[TaskScore], TasksOutcome]:
+    """Load a checkpoint, in float32; return its scores, and what each document gave.
 
     Progress is shown on ``console``.
 
@@ -179,7 +238,7 @@ def score(
     import torch
 
     from bench.evaluate.compat import attention_of, supports_sdpa
-    from bench.evaluate.tasks.run import lm_eval_results
+    from bench.evaluate.tasks.run import lm_eval_results, outcome_of
     from bench.models.loading import load_model, load_tokenizer
     from bench.utils.progress import Progress
 
@@ -193,7 +252,7 @@ def score(
         results, notes = lm_eval_results(
             model, tokenizer, ready, batch=batch, progress=lambda count: progress.advance(count, "lm-eval")
         )
-    return result_rows(results, ready.versions), documents_of(results), notes
+    return result_rows(results, ready.versions), outcome_of(results, notes)
 
 
 def result_rows(results: EvalResults, versions: Mapping[str, str]) -> list[TaskScore]:

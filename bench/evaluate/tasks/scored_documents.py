@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.evaluate.tasks.clusters import cluster_field, cluster_labels, digest
 from bench.utils.files import write_bytes_whole
 
 if TYPE_CHECKING:
@@ -23,9 +24,27 @@ DocumentRow = dict[str, object]
 
 
 def documents_of(results: EvalResults) -> dict[str, list[DocumentRow]]:
-    """Return a row for each document and filter, by task: ``KEPT``, and ``metrics`` by name."""
+    """Return a row for each document and filter, by task: ``KEPT``, ``metrics`` by name, and ``cluster``.
+
+    ``cluster`` is equal for documents that share a passage, activity, … and absent where each stands alone.
+    """
     samples: Mapping[str, Sequence[Mapping[str, object]]] = results.get("samples") or {}
-    return {task: [_row(sample) for sample in rows] for task, rows in samples.items()}
+    rows: dict[str, list[DocumentRow]] = {}
+    for task, each in samples.items():
+        clusters = _clusters(task, each, results)
+        rows[task] = [_row(sample) | clusters.get(sample["doc_id"], {}) for sample in each]
+    return rows
+
+
+def _clusters(
+    task: str, samples: Sequence[Mapping[str, object]], results: EvalResults
+) -> dict[object, dict[str, object]]:
+    """Return the cluster of each document by its number."""
+    documents = {sample["doc_id"]: sample.get("doc") for sample in samples}
+    known = [document if isinstance(document, Mapping) else {} for document in documents.values()]
+    field = cluster_field([results["configs"].get(task, {})])
+    _, labels = cluster_labels(known, [task] * len(known), field=field)
+    return {number: {"cluster": digest(label)} for number, label in zip(documents, labels, strict=False)}
 
 
 def _row(sample: Mapping[str, object]) -> DocumentRow:

@@ -13,6 +13,7 @@ from bench.core.record import RunRecord
 from bench.errors import RunError, UsageError, did_you_mean
 from bench.report.analysis.ranking import ranks
 from bench.report.analysis.settings import Group, Setting, by_seed, interval, values
+from bench.report.analysis.tasks import TaskComparison, compare_tasks
 from bench.stats.budget import Sensitivity, hypervolume, reward_at_kl, sensitivity
 from bench.stats.compact_letters import compact_letters
 from bench.stats.crossed import Components, crossed_interval, variance_components
@@ -80,6 +81,11 @@ class Comparison:
         """The best setting of the objective with the highest test target, None where nothing was tested."""
         name = next((name for name, result in self.results.items() if result.rank == 1), None)
         return None if name is None else self.group.best(name)
+
+    @cached_property
+    def tasks(self) -> TaskComparison:
+        """The paired tests on lm-eval's tasks."""
+        return compare_tasks(self.group, order=list(self.results))
 
 
 def compare_group(group: Group, *, baseline: str | None = None) -> Comparison:

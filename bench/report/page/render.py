@@ -17,6 +17,7 @@ from bench.report.page.cells import PageColumn, page_columns
 from bench.report.page.pictures import Picture, pictures
 from bench.report.page.rows import PageRow, Verdict, page_rows, verdict
 from bench.report.page.runs import Pool, group_data
+from bench.report.page.tasks import TasksPart, tasks_part
 from bench.report.tables.gain import no_gain_text
 from bench.report.tables.text import is_rate, number, reward_label, setting_text, target_formula
 from bench.utils.files import write_text_whole
@@ -55,6 +56,7 @@ class Section:
     target: str
     reward: str
     agreements: list[str]
+    tasks: TasksPart
     pictures: list[Picture]
     runs: int
     statuses: list[str]
@@ -141,6 +143,7 @@ def _section(comparison: Comparison, *, position: int, pictures: list[Picture]) 
         reward=reward_label(group),
         no_gain=no_gain_text(group),
         agreements=[*map(agreement_text, judges_agree(group)), *correction_texts(group)],
+        tasks=tasks_part(comparison.tasks),
         pictures=pictures,
         runs=len({record.key for record in records}),
         statuses=sorted({record.status for record in records}),

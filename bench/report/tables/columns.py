@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from bench.core.task_outcomes import SHARES
 from bench.report.analysis.comparison import ObjectiveResult, score_interval
 from bench.report.analysis.costs import total_cost
 from bench.report.analysis.settings import Group, Setting, interval, values
 from bench.report.tables.column import Column, Entry, Getter, Heading, Output, names_in_csv
 from bench.report.tables.format import Format, Value
+from bench.report.tables.tasks import tested_columns
 from bench.report.tables.text import (
     letters_text,
     reward_label,
@@ -32,8 +34,6 @@ FLAGGED = 0.05
 OWN_TASKS = ("generation", "preference", "judge", "train")
 STATUSES = ("completed", "diverged", "pruned", "failed")
 SIZES = ("small", "medium", "large")
-SHARES = ("acc_norm", "acc", "exact_match")
-"""Measures of a share of right answers; a task is shown by the first that it has, as its own papers report it."""
 
 
 def columns_of(groups: Sequence[Group]) -> list[Column]:
@@ -317,6 +317,8 @@ def _task_columns(groups: Sequence[Group]) -> Iterator[Column]:
             falling=True,
         )
         yield Column(f"{task}_{name}_stderr", f"{label}, error", _task_error(name, task), csv="tasks")
+        if any(task in record.outcomes and record.outcomes[task].metric == name for record in records):
+            yield from tested_columns(task, name, label)
 
 
 def _run_columns() -> list[Column]:

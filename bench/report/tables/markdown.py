@@ -8,6 +8,7 @@ from bench.report.analysis.correction import correction_texts
 from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.gain import no_gain_text
+from bench.report.tables.tasks import tasks_markdown
 from bench.report.tables.text import target_meaning, terms_text
 
 BOLD = ("objective", "setting", "target")
@@ -67,6 +68,7 @@ def _section(comparison: Comparison) -> str:
     notes += f"- **N{gained_nothing[1:]}.**\n" if gained_nothing else ""
     notes += "".join(f"- {agreement_text(agreement)}.\n" for agreement in judges_agree(group))
     notes += "".join(f"- {text}.\n" for text in correction_texts(group))
+    notes += tasks_markdown(comparison.tasks)
     return f"{head}\n{table}\n{notes}\n### What the sweeps say\n\n{_sweeps(comparison)}"
 
 

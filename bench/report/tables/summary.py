@@ -11,6 +11,7 @@ from bench.report.analysis.settings import Group, Setting, Split, plotted_split
 from bench.report.tables.column import Column, Entry
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.gain import no_gain_text
+from bench.report.tables.tasks import tax_text
 from bench.report.tables.text import NOTHING, setting_text, target_formula, terms_text
 
 if TYPE_CHECKING:
@@ -37,7 +38,12 @@ def _summary(comparison: Comparison) -> "Table":
     split = plotted_split(group)
     title = f"{group.suite}: {split} prompts, target = {target_formula(group)}\n{terms_text(group.tuning)}"
     table = Table(
-        title=title, title_style="bold", caption=_caption(group), box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+        title=title,
+        title_style="bold",
+        caption=_caption(comparison),
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
     )
     settings = [*([group.start] if group.start else []), *group.settings]
     names = [_name(setting, group) for setting in settings]
@@ -66,10 +72,13 @@ def _columns(comparison: Comparison, split: Split) -> list[tuple[str, Column, Sp
     return columns
 
 
-def _caption(group: Group) -> str:
+def _caption(comparison: Comparison) -> str:
+    group = comparison.group
     lines = ["± 95 % interval over seeds and prompts, with * over one seed's prompts; ★ best by validation"]
     warning = no_gain_text(group)
     lines += [warning] if warning else []
+    tax = tax_text(comparison.tasks)
+    lines += [tax] if tax else []
     lines += map(agreement_text, judges_agree(group))
     lines += correction_texts(group)
     if any(is_degenerate(setting) for setting in group.settings):
