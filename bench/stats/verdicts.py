@@ -106,12 +106,18 @@ def verdicts_of(
     prior = prior_of(scores)
     tables = {pair: table for pair, (table, _) in pair_differences(scores).items()}
     pairs = _family(tables, prior, margin=margin, level=level, arms=2)
-    against = {}
-    if fixed is not None:
-        against = {
-            arm: np.array([np.subtract(row, fixed) for _, row in sorted(rows.items())]) for arm, rows in scores.items()
-        }
-    return Verdicts(tuple(scores), margin, level, pairs, _family(against, prior, margin=margin, level=level, arms=1))
+    against = {} if fixed is None else against_fixed(scores, fixed, margin=margin, level=level)
+    return Verdicts(tuple(scores), margin, level, pairs, against)
+
+
+def against_fixed(
+    scores: Mapping[str, Scores], fixed: Sequence[float], *, margin: float, level: float = LEVEL
+) -> dict[str, PairVerdict]:
+    """Return the verdict on each arm − ``fixed``, the scores of what has no seeds over the same prompts: one family."""
+    tables = {
+        arm: np.array([np.subtract(row, fixed) for _, row in sorted(rows.items())]) for arm, rows in scores.items()
+    }
+    return _family(tables, prior_of(scores), margin=margin, level=level, arms=1)
 
 
 def _family(
