@@ -8,7 +8,7 @@ Differences are declared by Holm's method over all pairs, so the probability of 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -129,6 +129,7 @@ def _family(
     arms: int,
 ) -> dict[Key, PairVerdict]:
     """Return the verdicts of one family, whose errors are counted together."""
+    prior = replace(prior, alone=np.where(prior.alone < 1, 1 / max(len(tables), 1), 1.0))
     testable = {key: table for key, table in tables.items() if table.shape[0] > 1}
     result = {key: _one_seed(table, level=level) for key, table in tables.items() if key not in testable}
     if not testable:
