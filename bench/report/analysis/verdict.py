@@ -1,4 +1,4 @@
-"""Verdict of a comparison in one sentence: who is first, what is equal, worse or undecided, and what it takes to know."""
+"""Verdict of a comparison in one sentence: who is first, what is equal, worse or undecided, what it takes to know."""
 
 import math
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ class Verdict:
     """What a table says. ``text`` is the same for equal numbers; ``cost_text`` has seconds, which vary by machine.
 
     ``first``: the highest mean, None without a test score. ``is_best``: it is better than the start model, and each
-    other objective is worse than it or equal to it within ``margin``. ``beats_start``: those shown to be better than the
-    start model. ``detectable``: the difference that could have been seen, NaN for none. ``more_seeds``: about so many
-    more would decide half of the undecided, None where that is not known.
+    other objective is worse than it or equal to it within ``margin``. ``beats_start``: those shown to be better than
+    the start model. ``detectable``: the difference that could have been seen, NaN for none. ``more_seeds``: about so
+    many more would decide half of the undecided, None where that is not known.
     """
 
     first: str | None
@@ -93,7 +93,7 @@ def more_seeds(verdict: PairVerdict, *, margin: float) -> int | None:
     """Return about how many more seeds would decide a pair, if its difference is as estimated; None for one seed.
 
     Half-widths fall with the root of the seeds. What must be seen is the difference itself, or how far it is within
-    the margin, whichever is larger. What prompts add does not fall with seeds, so it is a lower bound where they are few.
+    the margin, whichever is larger. What prompts add does not fall with seeds: where they are few, it is more.
     """
     gap = abs(verdict.difference.mean)
     needed = max(gap, margin - gap)
@@ -148,7 +148,7 @@ class _Words:
         name = "it" if first.objective in self.beats else first.objective
         if equal := _named(others, "equal"):
             verb = "is" if len(equal) == 1 else "are"
-            parts.append(f"{listed(equal)} {verb} equal to {name} within {self._amount(self.margin)}")
+            parts.append(f"{listed(equal)} {verb} equal to {name} within {self._margin}")
         if worse := [one for one in others if one.to_first.word == "worse"]:
             verb = "is" if len(worse) == 1 else "are"
             than = "" if name == "it" else f" than {name}"
@@ -161,6 +161,10 @@ class _Words:
         if math.isnan(detectable):
             return ""
         return f"Differences of {self._amount(detectable)} or more could be seen."
+
+    @property
+    def _margin(self) -> str:
+        return f"{self.margin:g}{' points' if self.rate else ''}"
 
     def _head(self) -> str:
         first = self.standings[0]
@@ -178,7 +182,7 @@ class _Words:
             verb = "is" if len(self.beats) == 1 else "are"
             head = f"{name} has the highest mean, but is not shown to beat the start model ({self._from(start)})"
             return f"{head}, as {listed(self.beats)} {verb}"
-        equal = f", equal to it within {self._amount(self.margin)}" if start.word == "equal" else ""
+        equal = f", equal to it within {self._margin}" if start.word == "equal" else ""
         return f"No objective is shown to beat the start model: {name} has the highest mean, {self._from(start)}{equal}"
 
     def _place(self) -> str:
@@ -220,7 +224,8 @@ class _Words:
         gap = start.difference
         side = "above" if gap.mean > 0 else "below"
         half = "" if math.isnan(gap.half) else f" ± {amount(gap.half, margin=self.margin)}"
-        return f"{amount(abs(gap.mean), margin=self.margin)}{half}{' points' if self.rate else ''} {side} the start model's"
+        unit = " points" if self.rate else ""
+        return f"{amount(abs(gap.mean), margin=self.margin)}{half}{unit} {side} the start model's"
 
     def _amount(self, value: float) -> str:
         return amount(value, margin=self.margin, rate=self.rate)

@@ -57,8 +57,8 @@ def _unmoved(verdict: Verdict) -> list[str]:
     if not verdict.unmoved:
         return []
     return [
-        f"The policy hardly moved: {verdict.first}, the first, is less than {UNMOVED:g} nats from the start model and not "
-        "shown to be better. More steps or a higher learning rate would move it."
+        f"The policy hardly moved: {verdict.first}, the first, is less than {UNMOVED:g} nats from the start model and "
+        "not shown to be better. More steps or a higher learning rate would move it."
     ]
 
 

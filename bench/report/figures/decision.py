@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.report.analysis.comparison import Comparison
-from bench.report.figures.grid import y_limits
 from bench.report.figures.saving import Drawing, Row
 from bench.report.figures.style import BLUE, GREY, LETTER, ORANGE, VERMILLION, Columns, Style, legend, new_figure
 from bench.report.tables.text import is_rate, target_short
@@ -21,6 +21,8 @@ MARKS = {"first": "*", "better": "^", "equal": "s", "undecided": "o", "worse": "
 """Each word's colour and marker: one may be read where the other is not."""
 DROPPED = "#9A9A9A"
 START_NAME = "start model"
+FAR = 8.0
+"""A mean this many times as low as median and margin together is an arrow at the edge: it would press all flat."""
 LINE = 0.15
 """Height of a row, inches of paper."""
 
@@ -117,14 +119,27 @@ def _draw(axes: "Axes", rows: Sequence[Row], *, margin: float) -> None:
     axes.axvspan(-margin, margin, color="#E8E8E8", linewidth=0, zorder=0)
     axes.axvline(0, color=GREY, linewidth=0.6 * width, zorder=1)
     known = [row for row in rows if math.isfinite(row["difference"])]
-    ends = [-margin, margin, *(row[end] for row in known for end in ("low", "high"))]
-    axes.set_xlim(*y_limits([row["difference"] for row in known], ends, cut=True))
+    left, right = _limits(known, margin)
+    axes.set_xlim(left, right)
     for at, row in enumerate(rows):
         color = _color(row)
         if math.isfinite(row["low"]) and row["word"] != "first":
             axes.plot([row["low"], row["high"]], [at, at], color=color, linewidth=0.8 * width, zorder=2)
         big = 2.2 if row["word"] == "first" else 1.0
-        axes.plot([row["difference"]], [at], MARKS[row["word"]], color=color, markersize=big * size, zorder=3)
+        inside = row["difference"] >= left
+        place, mark = (row["difference"], MARKS[row["word"]]) if inside else (left, "<")
+        axes.plot([place], [at], mark, color=color, markersize=big * size, zorder=3, clip_on=inside)
+
+
+def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
+    """Return the scale: every mean but of those that ran away, and of each interval as much as half the scale again."""
+    means = [row["difference"] for row in rows]
+    low, high = max(min(means), -FAR * (margin - median(means))), max([*means, margin])
+    room = 0.5 * (high - low)
+    ends = [row[end] for row in rows for end in ("low", "high") if math.isfinite(row[end])]
+    left, right = max(min([low, -margin, *ends]), low - room), min(max([high, *ends]), high + room)
+    edge = 0.04 * (right - left)
+    return left - edge, right + edge
 
 
 def _color(row: Row) -> str:

@@ -25,7 +25,7 @@ FEW = 8
 
 @dataclass(frozen=True)
 class Versus:
-    """Objective → test targets (seeds, prompts), best mean first; the verdicts on pairs, and words against the first."""
+    """Objective → test targets (seeds, prompts), best mean first; verdicts on pairs, and words against the first."""
 
     scores: dict[str, NDArray[np.float64]]
     verdicts: Verdicts
@@ -51,7 +51,7 @@ def comparisons(comparison: Comparison, style: Style) -> Iterator[Drawing]:
 
 
 def _win_matrix(tests: Versus, style: Style) -> Drawing:
-    """Draw the probability that the row beats the column on a prompt, in per cent; * where one mean target is shown to be better."""
+    """Draw the probability that the row beats the column on a prompt, in per cent; * where one mean is shown better."""
     columns: Columns = 1 if len(tests.scores) <= FEW else 2
     names = list(tests.scores)
     most = next(

@@ -17,8 +17,9 @@ Value = Interval | PairVerdict | Mapping[str, float] | str | float | None
 class Format:
     """How an output writes a column.
 
-    ``style``: the mean alone, with ± half its interval, or with the interval's ends («range», «bounds»: of differences);
-    «short» is the shortest text of the number, «whole» has its thousands separated. ``percent`` multiplies by 100. ``label``: a heading of its own.
+    ``style``: the mean alone, with ± half its interval, with the interval's ends («range»; «bounds» of a difference);
+    «short» is the shortest text of the number, «whole» has its thousands separated. ``percent`` multiplies by 100.
+    ``label``: a heading of its own.
     """
 
     places: int = 3

@@ -22,9 +22,9 @@ NOTES = """\
   is scored on the same prompts: a two-way model with random effects); where a run has no scores
   of single prompts, and for win rates, Student's t over seeds. With `*`, from one seed only: new prompts, and not what
   another seed would change.
-- *verdict*: against the first row. *worse*: lower; *equal*: within {margin} of it; *undecided*: neither is shown. Over all
-  pairs of the table the chance of any wrong «worse» or «better» is 5 %, and that of any wrong «equal». One seed decides
-  nothing.
+- *verdict*: against the first row. *worse*: lower; *equal*: within {margin} of it; *undecided*: neither is shown. Over
+  all pairs of the table the chance of any wrong «worse» or «better» is 5 %, and that of any wrong «equal». One seed
+  decides nothing.
 - *to first*: target minus that of the first row, paired over seeds and prompts. The intervals hold together, for all
   pairs at once with 95 %. *p*: of no difference, with Holm's correction. With `*`, of one seed: that tells two runs
   apart, and not two objectives. A dash: the runs cannot tell. *to start*, *than start*: the same against the start
