@@ -34,6 +34,8 @@ def group_verdicts(group: Group, ranking: Sequence[str], *, margin: float) -> Ve
     start = _start_scores(group, scores)
     if group.race is not None:
         return _of_race(group, group.race, scores, start)
+    if not scores:
+        return Verdicts((), margin, LEVEL, {}, {})
     verdicts = verdicts_of(scores, margin=margin, fixed=start)
     pairs = {pair: (scores[pair[0]], scores[pair[1]]) for pair in verdicts.pairs}
     fixed = {name: (scores[name], dict.fromkeys(scores[name], start or [])) for name in verdicts.fixed}
