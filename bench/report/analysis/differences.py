@@ -35,7 +35,7 @@ def group_verdicts(group: Group, ranking: Sequence[str], *, margin: float) -> Ve
     if group.race is not None:
         return _of_race(group, group.race, scores, start)
     if not scores:
-        return Verdicts((), margin, LEVEL, {}, {})
+        return Verdicts((), margin, LEVEL, {}, {}, {})
     verdicts = verdicts_of(scores, margin=margin, fixed=start)
     pairs = {pair: (scores[pair[0]], scores[pair[1]]) for pair in verdicts.pairs}
     fixed = {name: (scores[name], dict.fromkeys(scores[name], start or [])) for name in verdicts.fixed}
@@ -80,7 +80,7 @@ def _of_race(group: Group, race: Race, scores: Mapping[str, SeedScores], start: 
             fixed |= against_fixed(
                 {arm: own for arm, own in rows.items() if own}, start, margin=margin, level=1 - look.level
             )
-    return Verdicts(tuple(scores), margin, LEVEL, pairs, fixed)
+    return Verdicts(tuple(scores), margin, LEVEL, pairs, {}, fixed)
 
 
 def _with_p(
