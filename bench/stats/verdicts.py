@@ -175,7 +175,7 @@ def _family(
     near = np.where(np.abs(differences.mean) < margin, near, 1.0)
     p_equal = [min(1.0, one / equal_share) for one in holm(near.tolist())]
     half = half_widths(differences, prior, p=alpha / count)
-    seen = detectable(differences, prior, alpha=alpha / count)
+    seen = half + half_widths(differences, prior, p=2 * (1 - POWER))  # ``detectable``
     for place, key in enumerate(testable):
         word = _word(float(differences.mean[place]), p[place], p_equal[place], alpha=alpha)
         interval = _cut(float(differences.mean[place]), float(half[place]), word, p[place], margin=margin, alpha=alpha)

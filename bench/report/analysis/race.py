@@ -13,12 +13,16 @@ FIX = "delete the evaluation folders of this protocol and run the same command a
 def replay(tests: Mapping[str, Sequence[RunRecord]], tuning: Mapping[str, object]) -> Race | None:
     """Return the race that the records of ``tests`` (objective → its chosen setting's test runs) carry.
 
-    None where the protocol's terms (``tuning``) have no «race». Seeds are taken in the order of «final_seeds»; a run
-    that ended without a score counts as ended. Raises RunError for terms that are no terms of a race.
+    None where the protocol's terms (``tuning``) have no «race». «arms» of the terms race, over the seeds of
+    «final_seeds» in their order; a run that ended without a score counts as ended. Raises RunError for terms that are
+    no terms of a race.
     """
     if "race" not in tuning:
         return None
     terms, order = _terms(tuning), seed_order(tuning)
+    arms = tuning.get("arms")
+    if isinstance(arms, list | tuple):
+        tests = {name: tests[name] for name in map(str, arms) if name in tests}
     scored = comparable(tests)
     scores = {name: scored.get(name, {}) for name in tests}
     ended = {name: {record.spec.seed for record in records} for name, records in tests.items()}

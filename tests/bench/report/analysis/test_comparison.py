@@ -60,7 +60,7 @@ def test_each_word_has_its_table():
         "dpo": shared + own * noise(1, seeds=8) + 1,
         "ipo": shared + own * noise(2, seeds=8) + 1 - 0.01,
         "kto": shared + own * noise(3, seeds=8) + 0.4,
-        "simpo": shared + own * noise(4, seeds=8) + 1 - 0.1,
+        "simpo": shared + 0.15 * noise(4, seeds=8, prompts=1) + 1 - 0.1,
     }
     start = start_records()
     start[1] = start[1].model_copy(update={"scores": {"target": list(shared.mean(axis=0))}})
@@ -69,7 +69,7 @@ def test_each_word_has_its_table():
     assert words == {"dpo": None, "ipo": "equal", "simpo": "undecided", "kto": "worse"}
     assert all(row.to_start.word == "better" for row in found.results.values())
     assert found.verdict.beats_start == ("dpo", "ipo", "simpo", "kto")
-    near = compare_group(found.group, margin=0.2)
+    near = compare_group(found.group, margin=0.4)
     assert {name: row.word for name, row in near.results.items()} == words | {"simpo": "equal"}
     assert near.verdict.is_best
     assert not found.verdict.is_best
