@@ -70,7 +70,8 @@ def summarise(tables: Sequence[Array], *, arms: int = 2) -> Differences:
         places = [place for place, table in enumerate(tables) if table.shape == shape]
         for some in (places[at : at + TOGETHER] for at in range(0, len(places), TOGETHER)):
             parts[:, some] = _parts(np.stack([tables[place] for place in some]))
-    return Differences(*parts, tables[0].shape[1], arms)
+    mean, seed, residual, prompt, seeds = parts
+    return Differences(mean, seed, residual, prompt, seeds, tables[0].shape[1], arms)
 
 
 def _parts(tables: Array) -> tuple[Array, Array, Array, Array, Array]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
+from bench.report.analysis.correction import correction_texts
 from bench.report.analysis.warnings import warnings_of
 from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
@@ -71,6 +72,7 @@ def _section(comparison: Comparison) -> str:
         flagged=FLAGGED_NOTE.format(flagged=100 * FLAGGED) if flagged else "",
     )
     notes += "".join(f"- {agreement_text(agreement)}.\n" for agreement in judges_agree(group))
+    notes += "".join(f"- {text}.\n" for text in correction_texts(group))
     return f"{head}\n{table}\n{notes}\n### What the sweeps say\n\n{_sweeps(comparison)}"
 
 

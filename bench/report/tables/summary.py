@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from bench.core.record import START
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
+from bench.report.analysis.correction import correction_texts
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting, Split, values
 from bench.report.analysis.warnings import warnings_of
@@ -105,6 +106,7 @@ def _columns(
 def _notes(group: Group) -> str:
     lines = ["± 95 % interval over seeds and prompts, with * over one seed's prompts; ★ best by validation"]
     lines += map(agreement_text, judges_agree(group))
+    lines += correction_texts(group)
     if any(is_degenerate(setting) for setting in group.settings):
         lines.append(f"⚠ more than {100 * FLAGGED:g} % of the test samples are no answers")
     return "\n".join(lines)
