@@ -202,9 +202,9 @@ def test_five_hundred_runs_take_seconds_and_megabytes(tmp_path: Path):
         folder = tmp_path / "runs" / one.key / "evals" / one.evaluation_key
         folder.mkdir(parents=True)
         (folder / "samples.jsonl.gz").write_bytes(content)
-    started = time.perf_counter()
+    started = time.process_time()
     text = page_html(analyse(records), results=tmp_path)
-    assert time.perf_counter() - started < 5  # 0.7 s on an idle machine
+    assert time.process_time() - started < 5  # 1.5 s
     assert text.count("words words") > 100
     assert len(text) < 5e6
 
