@@ -122,5 +122,5 @@ def _narrow(column: Column, entry: Entry) -> str:
     """Return a value without spaces, and of a verdict its word: the table fits a terminal of 80 columns."""
     text = column.text(entry, "terminal")
     if column.key in ("verdict", "key"):
-        return text.split(",")[0].split(" ")[0]
+        return text.split(",")[0].split()[0] if text else ""
     return text.replace(" ", "")

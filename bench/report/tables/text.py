@@ -132,7 +132,8 @@ def run_keys(setting: Setting) -> list[str]:
 def short_keys(setting: Setting) -> str:
     """Return the first run's key, cut to eight characters, and how many more runs there are, «3f9c12ab +4»."""
     keys = run_keys(setting)
-    return f"{keys[0][:SHORT]}{f' +{len(keys) - 1}' if len(keys) > 1 else ''}" if keys else NOTHING
+    more = f"\N{NO-BREAK SPACE}+{len(keys) - 1}" if len(keys) > 1 else ""
+    return f"{keys[0][:SHORT]}{more}" if keys else NOTHING
 
 
 def percent(share: Interval) -> Interval:
