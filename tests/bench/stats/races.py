@@ -176,7 +176,7 @@ def boundaries(times: Array, *, alpha: float, points: int = 1501) -> list[float]
     from scipy.optimize import brentq
     from scipy.special import ndtr, ndtri
 
-    spent = 2 * ndtr(ndtri(alpha / 2) / np.sqrt(times))
+    spent = 4 * ndtr(ndtri(alpha / 4) / np.sqrt(times))
     grid, density, before, levels = np.zeros(1), np.ones(1), 0.0, []
     for time_now, goal, gone in zip(times, spent, [0.0, *spent[:-1]], strict=True):
         step, want = np.sqrt(time_now - before), max(goal - gone, 1e-15)

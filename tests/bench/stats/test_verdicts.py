@@ -107,11 +107,11 @@ def test_nothing_gives_nothing() -> None:
 
 def test_what_could_be_seen_is_seen_in_four_tables_of_five() -> None:
     seen = []
-    for seed in range(60):
+    for seed in range(20):
         scores = _scores(dict.fromkeys("abcd", 1.0), seeds=5, deviation=0.05, seed=seed)
         seen.append(verdicts_of(scores, margin=0.1).detectable)
     size, hits = float(np.median(seen)), 0
-    for seed in range(100, 220):
+    for seed in range(100, 160):
         scores = _scores({"a": 1.0, "b": 1.0 - size, "c": 1.0, "d": 1.0}, seeds=5, deviation=0.05, seed=seed)
         hits += verdicts_of(scores, margin=0.1).pairs["a", "b"].p < 0.05
-    assert 0.68 <= hits / 120 <= 0.95
+    assert 0.63 <= hits / 60 <= 0.95
