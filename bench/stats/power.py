@@ -10,10 +10,9 @@ method is higher. Agreement with simulation: docs/statistics.md.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.stats.crossed import Array
 from bench.stats.intervals import LEVEL
@@ -22,9 +21,14 @@ from bench.stats.pairwise import Differences, half_widths
 from bench.stats.verdicts import POWER
 
 DRAWS = 96
-"""Draws that power is averaged over; 0.5 points of power (docs/statistics.md)."""
-SHARES = 6
-"""Residuals of a seed's mean at which half-widths are computed where the prompts are still open."""
+"""Draws that power is averaged over, up to ``FEW`` seeds; it is then right to half a point (docs/statistics.md)."""
+FEW = 12
+LEAST_DRAWS = 24
+"""Of many seeds, whose variances vary little."""
+HALVINGS = 30
+"""Bisections of a difference: right to one part in 10⁹."""
+TINY = 1e-300
+"""What stands for a variance of 0 in a logarithm."""
 MOST_SEEDS = 200
 """More seeds are not looked at: whoever needs them needs a larger difference."""
 GENERATOR = 0
@@ -35,7 +39,7 @@ class Variances:
     """Variances of a pair's difference (score²) by cause, as they are with one sample a prompt.
 
     ``seed``: of a seed's effect. ``prompt``: of a prompt's effect, which all seeds share. ``residual``: of the rest.
-    ``prompt_noise``, ``residual_noise``: the parts of the two that another sample of the same prompt draws anew, so that
+    ``prompt_noise``, ``residual_noise``: the parts of the two that another sample of the same prompt draws anew, so
     more samples average them out; 0 where this is unknown. Raises ValueError for a negative one or a part that exceeds
     its whole.
     """
@@ -95,33 +99,33 @@ class Family:
 
 @dataclass(frozen=True)
 class SeedPart:
-    """The seeds' part of squared half-widths, (residuals, draws), at each of some residual variances of a seed's mean.
+    """The seeds' part of squared half-widths (totals, draws), at some variances of a seed's mean (``totals``, rising).
 
-    ``residuals`` rise; between them the part is linear in the logarithm, as a share of a seed's mean's variance.
+    ``residual`` of a pair and of its family follow from these. Between totals, the part's share of the total is linear
+    in the total's logarithm.
     """
 
     seeds: int
     level: float
-    residuals: Array
+    totals: Array
     squared: Array
 
-    def at(self, residual: float, *, seed: float) -> Array:
-        """Return the squared half-widths (draws) where the residual adds ``residual`` to a seed's mean's variance."""
-        if len(self.residuals) == 1 or residual <= 0:
+    def at(self, total: float) -> Array:
+        """Return the squared half-widths (draws) where a seed's mean has the variance ``total``."""
+        if len(self.totals) == 1:
             return self.squared[0]
-        relative = self.squared / (seed + self.residuals)[:, None]
-        place = np.interp(math.log(residual), np.log(self.residuals), np.arange(len(self.residuals), dtype=np.float64))
-        low = min(int(place), len(self.residuals) - 2)
-        mixed: Array = relative[low] + (place - low) * (relative[low + 1] - relative[low])
-        return mixed * (seed + residual)
+        logs = np.log(np.maximum(self.totals, TINY))
+        place = float(np.interp(math.log(max(total, TINY)), logs, np.arange(len(logs), dtype=np.float64)))
+        low = min(int(place), len(self.totals) - 2)
+        shares = self.squared[low : low + 2] / np.maximum(self.totals[low : low + 2], TINY)[:, None]
+        mixed: Array = shares[0] + (place - low) * (shares[1] - shares[0])
+        return mixed * total
 
 
-def power(
-    difference: float, design: Design, variances: Variances, family: Family, *, level: float = LEVEL
-) -> float:
+def power(difference: float, design: Design, variances: Variances, family: Family, *, level: float = LEVEL) -> float:
     """Return the probability that a pair whose true difference is ``difference`` is called better or worse."""
     now = variances.of(design.samples)
-    part = seed_part(design.seeds, now, family, residuals=[now.residual / design.prompts], p=(1 - level) / family.pairs)
+    part = seed_part(design, now, family, p=(1 - level) / family.pairs)
     return seen(part, difference, now, design.prompts)
 
 
@@ -131,8 +135,7 @@ def equivalence_power(
     """Return the probability that a pair whose true difference is ``difference`` is called equal within ``margin``."""
     now = variances.of(design.samples)
     # two one-sided tests: half of the two-sided tail each
-    p = 2 * (1 - level) / family.pairs
-    part = seed_part(design.seeds, now, family, residuals=[now.residual / design.prompts], p=p)
+    part = seed_part(design, now, family, p=2 * (1 - level) / family.pairs)
     return called_equal(part, margin, difference, now, design.prompts)
 
 
@@ -141,18 +144,8 @@ def smallest_difference(
 ) -> float:
     """Return the smallest difference that a pair's test sees with probability ``wanted``, in the scores' unit."""
     now = variances.of(design.samples)
-    part = seed_part(design.seeds, now, family, residuals=[now.residual / design.prompts], p=(1 - level) / family.pairs)
-    error = _error(part.seeds, now, design.prompts)
-    if error == 0:
-        return 0.0
-    high = error
-    while seen(part, high, now, design.prompts) < wanted:
-        high *= 2
-    low = 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (low, middle) if seen(part, middle, now, design.prompts) >= wanted else (middle, high)
-    return high
+    part = seed_part(design, now, family, p=(1 - level) / family.pairs)
+    return smallest_seen(part, now, design.prompts, wanted=wanted)
 
 
 def seeds_needed(
@@ -209,31 +202,49 @@ def _fewest(enough: Callable[[int], bool], *, most: int) -> int | None:
     return high
 
 
-def seed_part(
-    seeds: int, variances: Variances, family: Family, *, residuals: "list[float] | Array", p: float
-) -> SeedPart:
-    """Return the seeds' part of half-widths at level 1 − ``p``, at residual variances of a seed's mean (rising)."""
-    rest = np.asarray(residuals, dtype=np.float64)
-    total = variances.seed + rest
-    own, means = _draws(seeds, total, _others(variances, family), rest)
+def seed_part(design: Design, variances: Variances, family: Family, *, p: float) -> SeedPart:
+    """Return the seeds' part of half-widths at level 1 − ``p``; ``variances``: of the samples that are taken."""
+    residuals = np.array([variances.residual / design.prompts])
+    return parts_of(design.seeds, variances.seed + residuals, residuals, other_seeds(variances, family), p=p)
+
+
+def parts_of(seeds: int, totals: Array, residuals: Array, others: Array, *, p: float) -> SeedPart:
+    """Return the seeds' part for pairs (totals) of which the residual causes ``residuals``.
+
+    ``others``: variances of a seed's effect of the arms outside the pair.
+    """
+    own, means = _draws(seeds, totals, others, residuals)
     prior = seed_prior(means)
     zeros = np.zeros_like(own)[..., None]
     differences = Differences(
         mean=zeros,
         seed=own[..., None],
-        residual=zeros + rest[:, None, None],
+        residual=zeros + residuals[:, None, None],
         prompt=zeros,
         seeds=zeros + seeds,
         # the prompts' part is added later, where their number is known
         prompts=1,
     )
-    return SeedPart(seeds, 1 - p, rest, half_widths(differences, prior, p=p)[..., 0] ** 2)
+    return SeedPart(seeds, 1 - p, totals, half_widths(differences, prior, p=p)[..., 0] ** 2)
 
 
 def seen(part: SeedPart, difference: float, variances: Variances, prompts: int) -> float:
     """Return the power for a difference at one number of prompts; ``variances`` are of the samples that are taken."""
-    half, error = _halves(part, variances, prompts), _error(part.seeds, variances, prompts)
-    return float(np.mean(_above(difference - half, error) + _above(-difference - half, error)))
+    return _power(difference, _halves(part, variances, prompts), _error(part.seeds, variances, prompts))
+
+
+def smallest_seen(part: SeedPart, variances: Variances, prompts: int, *, wanted: float = POWER) -> float:
+    """Return the smallest difference with the power ``wanted``; ``variances`` are of the samples that are taken."""
+    halves, high = _halves(part, variances, prompts), _error(part.seeds, variances, prompts)
+    error, low = high, 0.0
+    if error == 0:
+        return 0.0
+    while _power(high, halves, error) < wanted:
+        high *= 2
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _power(middle, halves, error) >= wanted else (middle, high)
+    return high
 
 
 def called_equal(part: SeedPart, margin: float, difference: float, variances: Variances, prompts: int) -> float:
@@ -244,8 +255,12 @@ def called_equal(part: SeedPart, margin: float, difference: float, variances: Va
     return float(np.mean(np.where(room > 0, inside, 0.0)))
 
 
-def _draws(seeds: int, total: Array, others: Array, rest: Array) -> tuple[Array, Array]:
-    """Return pairs' variances between seeds (residuals, draws) and all arms' means (residuals, draws, seeds, arms).
+def _power(difference: float, halves: Array, error: float) -> float:
+    return float(np.mean(_above(difference - halves, error) + _above(-difference - halves, error)))
+
+
+def _draws(seeds: int, totals: Array, others: Array, residuals: Array) -> tuple[Array, Array]:
+    """Return pairs' variances between seeds (totals, draws) and all arms' means (totals, draws, seeds, arms).
 
     The pair's variance takes the quantiles of its law. The two arms are ± half of their difference beside a common
     part, so their own variances are right as well.
@@ -253,18 +268,19 @@ def _draws(seeds: int, total: Array, others: Array, rest: Array) -> tuple[Array,
     from scipy.special import chdtri
 
     rng = np.random.default_rng(GENERATOR)
-    quantiles = _strata(DRAWS)
+    quantiles = _strata(draws_of(seeds))
     own = chdtri(seeds - 1, 1 - quantiles) / (seeds - 1)
-    normal = rng.normal(size=(DRAWS, seeds, 2 + len(others)))
+    normal = rng.normal(size=(len(quantiles), seeds, 2 + len(others)))
     gap = normal[..., 0] - normal[..., 0].mean(axis=1, keepdims=True)
     gap *= np.sqrt(own / gap.var(axis=1, ddof=1))[:, None]
     common = normal[..., 1] / 2
-    pair = np.stack([common + gap / 2, common - gap / 2], axis=-1) * np.sqrt(total)[:, None, None, None]
-    rest_of = normal[..., 2:] * np.sqrt(others + rest[:, None] / 2)[:, None, None, :]
-    return own * total[:, None], np.concatenate([pair, rest_of], axis=-1)
+    pair = np.stack([common + gap / 2, common - gap / 2], axis=-1) * np.sqrt(totals)[:, None, None, None]
+    rest_of = normal[..., 2:] * np.sqrt(others + residuals[:, None] / 2)[:, None, None, :]
+    return own * totals[:, None], np.concatenate([pair, rest_of], axis=-1)
 
 
-def _others(variances: Variances, family: Family) -> Array:
+def other_seeds(variances: Variances, family: Family) -> Array:
+    """Return the variance of a seed's effect of each arm outside the pair."""
     return np.array(family.others or (variances.seed / 2,) * (family.arms - 2), dtype=np.float64)
 
 
@@ -272,7 +288,7 @@ def _halves(part: SeedPart, variances: Variances, prompts: int) -> Array:
     """Return the half-widths (draws): the seeds' part and what the prompts' estimated variance adds."""
     from scipy.special import stdtrit
 
-    squared = part.at(variances.residual / prompts, seed=variances.seed)
+    squared = part.at(variances.seed + variances.residual / prompts)
     quantile = stdtrit(prompts - 1, (1 - part.level) / 2)
     return np.sqrt(squared + quantile**2 * _prompt_parts(part.seeds, variances, prompts))
 
@@ -280,7 +296,7 @@ def _halves(part: SeedPart, variances: Variances, prompts: int) -> Array:
 def _prompt_parts(seeds: int, variances: Variances, prompts: int) -> Array:
     """Return the estimated parts of the mean's variance that prompts cause (draws): 0 where they look like none."""
     rng = np.random.default_rng(GENERATOR + 1)
-    strata = _strata(DRAWS)
+    strata = _strata(draws_of(seeds))
     ratios = (
         _mean_square_ratio(freedom, rng.permutation(strata)) for freedom in (prompts - 1, (seeds - 1) * (prompts - 1))
     )
@@ -295,6 +311,11 @@ def _mean_square_ratio(freedom: int, quantiles: Array) -> Array:
 
     result: Array = chdtri(freedom, 1 - quantiles) / freedom
     return result
+
+
+def draws_of(seeds: int) -> int:
+    """Return how many draws power is averaged over."""
+    return max(LEAST_DRAWS, DRAWS * FEW // max(seeds, FEW))
 
 
 def _strata(count: int) -> Array:
