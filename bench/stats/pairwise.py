@@ -31,7 +31,7 @@ class Differences:
 
     ``mean``: of first − second over common seeds and prompts. ``seed``: variance of its seeds' means. ``residual``: the
     part of ``seed`` that the residual causes, so its least value. ``prompt``: the part of the mean's variance that
-    comes from prompts. ``seeds``: common ones, 2 or more. ``prompts``: of each. ``arms``: how many sides vary with the seed.
+    comes from prompts. ``seeds``: common ones, 2 or more. ``prompts``: of each. ``arms``: sides that vary with a seed.
     """
 
     mean: Array
@@ -120,11 +120,11 @@ def half_widths(differences: Differences, prior: SeedPrior, *, p: ArrayLike) -> 
     return np.sqrt(high**2 + _prompt_part(wanted, differences))
 
 
-def exceeds(differences: Differences, prior: SeedPrior, *, p: float, distance: ArrayLike) -> NDArray[np.bool_]:
+def exceeds(differences: Differences, prior: SeedPrior, *, p: ArrayLike, distance: ArrayLike) -> NDArray[np.bool_]:
     """Say which half-widths (…, pairs) at level 1 − ``p`` are below ``distance``: ``p_at`` < ``p`` without a search."""
     far = np.maximum(np.asarray(distance, dtype=np.float64), 0.0)
-    left = far**2 - _prompt_part(np.full_like(far, p), differences)
-    return (left > 0) & (_seed_tail(np.sqrt(np.maximum(left, 0.0)), differences, prior) < p)
+    left = far**2 - _prompt_part(np.asarray(p), differences)
+    return (left > 0) & (_seed_tail(np.sqrt(np.maximum(left, 0.0)), differences, prior) < np.asarray(p))
 
 
 def _seed_tail(half: Array, differences: Differences, prior: SeedPrior) -> Array:
@@ -134,13 +134,14 @@ def _seed_tail(half: Array, differences: Differences, prior: SeedPrior) -> Array
     freedom = differences.seeds - 1
     own = np.maximum(differences.seed, differences.residual)
     alone = 2 * stdtr(freedom, -_ratio(half, np.sqrt(own / differences.seeds)))
-    if prior.outlier == 1:
+    if (prior.alone == 1).all():
         return alone
     variance, total = moderate(differences.seed, freedom, prior, arms=differences.arms)
     variance = np.maximum(variance, differences.residual[..., None])
     ratio = _ratio(half[..., None], np.sqrt(variance / differences.seeds[..., None]))
     pooled = (prior.weights[..., None, :] * 2 * stdtr(total, -ratio)).sum(axis=-1)
-    return (1 - prior.outlier) * pooled + prior.outlier * alone
+    weight = prior.alone[..., None]
+    return (1 - weight) * pooled + weight * alone
 
 
 def _prompt_part(p: Array, differences: Differences) -> Array:

@@ -3,7 +3,7 @@
 At look k the arms that are still in the race are compared over their first n_k seeds, at the family-wise level that the
 look may spend; the levels of all looks add up to 5 %, so the probability of any false verdict, at whichever look the
 race ends, is 5 % at most (a union over looks: no law of t-statistics across looks is assumed). What a look said
-stands. A race is a function of the scores alone, replayed from the first look each time: it may be interrupted anywhere.
+stands. A race is a function of the scores alone, replayed from the first look each time: it may stop anywhere.
 """
 
 import math

@@ -1,14 +1,14 @@
 """Verdicts of a table of arms: for each pair better, worse, equal within a margin, or undecided.
 
 Differences are declared by Holm's method over all pairs, so the probability of even one false «better» or «worse» is
-5 % at most; so is that of one false «equal» (two one-sided tests, Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657,
-Holm over all pairs). Intervals are simultaneous over all pairs (Bonferroni), cut where a verdict says more (Strassburger
-and Bretz 2008, Stat. Med. 27, 4914), so an interval never contradicts its word.
+5 % at most; so is that of one false «equal» (two one-sided tests, Schuirmann 1987, J. Pharmacokinet. Biopharm. 15,
+657, Holm over all pairs). Intervals are simultaneous over all pairs (Bonferroni), cut where a verdict says more
+(Strassburger and Bretz 2008, Stat. Med. 27, 4914), so an interval never contradicts its word.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -123,6 +123,7 @@ def _family(
     arms: int,
 ) -> dict[Key, PairVerdict]:
     """Return the verdicts of one family, whose errors are counted together."""
+    prior = replace(prior, alone=np.where(prior.alone < 1, 1 / max(len(tables), 1), 1.0))
     testable = {key: table for key, table in tables.items() if table.shape[0] > 1}
     result = {key: _one_seed(table, level=level) for key, table in tables.items() if key not in testable}
     if not testable:
