@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.stats.crossed import Array, mean_squares
-from bench.stats.moderated import arm_variances, moderate, seed_prior
+from bench.stats.moderated import SeedPrior, arm_variances, moderate, seed_prior
 from bench.stats.power import Variances
 
 
@@ -66,6 +66,14 @@ def seed_range(typical: Variances, *, arms: int, seeds: int, prompts: int, level
     return max(float(low) - residual, 0.0), max(float(high) - residual, 0.0)
 
 
+def expected_variance(own: Array, freedom: Array, prior: SeedPrior, *, arms: int) -> Array:
+    """Return variances between seeds: the mean over all that the moderated test counts ``own`` as (``moderate``)."""
+    variances, _ = moderate(own, freedom, prior, arms=arms)
+    pooled = (prior.weights * variances).sum(axis=-1)
+    result: Array = (1 - prior.alone) * pooled + prior.alone * own
+    return result
+
+
 def _checked(tables: Array) -> tuple[int, int, int]:
     if tables.ndim != 3 or min(tables.shape) < 2:
         raise ValueError(f"components need two arms, seeds and prompts or more; got the shape {tables.shape}")
@@ -89,8 +97,4 @@ def _moderated(tables: Array) -> Array:
     """Return each arm's variance of seeds' means, the mean over what the moderated test counts it as."""
     means = tables.mean(axis=2).T
     own, freedom = arm_variances(means)
-    prior = seed_prior(means)
-    variances, _ = moderate(own, freedom, prior, arms=1)
-    pooled = (prior.weights * variances).sum(axis=-1)
-    result: Array = (1 - prior.outlier) * pooled + prior.outlier * own
-    return result
+    return expected_variance(own, freedom, seed_prior(means), arms=1)

@@ -142,3 +142,13 @@ def _floor(
             prompts = max(limits.fewest, math.ceil(needed))
             least = min(least, family.arms * seeds * costs.run(prompts, samples))
     return least
+
+
+def prompts_without_end(
+    difference: float, variances: Variances, family: Family, *, wanted: float = POWER, level: float = LEVEL
+) -> int:
+    """Return the prompts that a difference takes even with seeds without end: new prompts vary as well."""
+    from scipy.special import ndtri
+
+    quantiles = float(ndtri(1 - (1 - level) / family.pairs / 2) + ndtri(wanted))
+    return max(2, math.ceil(variances.prompt * (quantiles / difference) ** 2))

@@ -15,13 +15,13 @@ from bench.report.analysis.settings import Group
 from bench.stats.components import (
     ArmComponents,
     arm_components,
+    expected_variance,
     other_arms,
     seed_range,
     typical_pair,
 )
 from bench.stats.intervals import LEVEL
-from bench.stats.mix import Costs, Limits, Mix, cheapest_mix
-from bench.stats.moderated import SeedPrior, moderate
+from bench.stats.mix import Costs, Limits, Mix, cheapest_mix, prompts_without_end
 from bench.stats.pairwise import pair_differences, prior_of, summarise
 from bench.stats.power import (
     POWER,
@@ -62,8 +62,9 @@ class GroupPower:
     ``quartiles``: of that over all pairs; ``against_first``: by objective. ``components``: by objective, score².
     ``typical``: a typical pair's variances, ``seed_range`` the 90 % interval of its first. ``cheapest``: for the
     difference ``detect``, None where no mix within the limits sees it; ``as_now``: with the table's prompts and
-    samples; ``unlucky``: ``cheapest`` again at the upper end of ``seed_range``. ``equal``: seeds with which two arms
-    are called equal within ``detect``, by true difference as a share of it, with the prompts of ``cheapest``.
+    samples; ``unlucky``: ``cheapest`` again at the upper end of ``seed_range``. ``least_prompts``: what the difference
+    takes with seeds without end. ``equal``: seeds with which two arms are called equal within ``detect``, the true
+    difference being none or half of it, with the prompts of ``cheapest``.
     """
 
     protocol: str
@@ -88,6 +89,7 @@ class GroupPower:
     cheapest: MixCost | None
     unlucky: MixCost | None
     as_now: MixCost | None
+    least_prompts: int
     equal: Mapping[str, int | None]
 
     def as_json(self) -> dict[str, object]:
@@ -152,6 +154,7 @@ def group_power(
         cheapest=cheapest,
         unlucky=replace(plan, typical=replace(typical, seed=span[1])).cheapest(),
         as_now=plan.as_now(prompts),
+        least_prompts=prompts_without_end(wanted, typical, family),
         equal={
             name: seeds_for_equal(
                 wanted, share * wanted, typical, family, prompts=prompts if cheapest is None else cheapest.prompts
@@ -199,7 +202,7 @@ def smallest_by_pair(scores: Mapping[str, Mapping[int, Sequence[float]]]) -> dic
     """
     tables = {pair: table for pair, (table, _) in pair_differences(scores).items() if len(table) > 1}
     differences, prior = summarise(list(tables.values())), prior_of(scores)
-    totals = np.maximum(_moderated(differences.seed, differences.seeds - 1, prior), differences.residual)
+    totals = np.maximum(expected_variance(differences.seed, differences.seeds - 1, prior, arms=2), differences.residual)
     prompts, p = differences.prompts, (1 - LEVEL) / len(tables)
     others = np.median(totals - differences.residual) / 2
     result: dict[frozenset[str], float] = {}
@@ -260,13 +263,6 @@ def _arms(group: Group, objectives: Collection[str]) -> dict[str, dict[int, list
 def _test_records(group: Group, objective: str) -> Sequence[RunRecord]:
     best = group.best(objective)
     return () if best is None else best.test
-
-
-def _moderated(own: Array, freedom: Array, prior: SeedPrior) -> Array:
-    variances, _ = moderate(own, freedom, prior, arms=2)
-    pooled = (prior.weights * variances).sum(axis=-1)
-    result: Array = (1 - prior.outlier) * pooled + prior.outlier * own
-    return result
 
 
 def _quartiles(numbers: Sequence[float]) -> tuple[float, float, float]:

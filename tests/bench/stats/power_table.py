@@ -15,8 +15,8 @@ from bench.stats.power import Design, Family, Variances, equivalence_power, powe
 
 Array = NDArray[np.float64]
 SEEDS = (3, 5, 8, 12, 24)
-PROMPTS = (50, 192, 768)
-ARMS = (2, 12, 60)
+PROMPTS = {2: (50, 192, 768), 12: (50, 192, 768), 60: (192,)}
+"""By arms."""
 WANTED = (0.2, 0.5, 0.8, 0.95)
 COUNT = 10_000
 CHUNK = 1_000
@@ -108,13 +108,13 @@ def equal_row(case: str, arms: int, design: Design, *, count: int = COUNT) -> tu
 
 
 def main() -> None:
-    """Print simulated power where the formula says 20, 50, 80 and 95 %, and the largest distance of the two."""
+    """Print simulated power where the formula says 20, 50, 80 and 95 %, and the largest distances; arms as arguments."""
     worst: list[tuple[float, str]] = []
-    for arms in ARMS:
+    for arms in map(int, sys.argv[1:] or PROMPTS):
         print(f"\n| {arms} arms | " + " | ".join(f"{seeds} seeds" for seeds in SEEDS) + " |")
         print("|---" * (len(SEEDS) + 1) + "|")
         for case in CASES:
-            for prompts in PROMPTS:
+            for prompts in PROMPTS[arms]:
                 cells = []
                 for seeds in SEEDS:
                     formula, simulation = row(case, arms, Design(seeds, prompts))
