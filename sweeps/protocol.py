@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -19,6 +20,19 @@ PrunerName = Literal["none", "median", "halving"]
 Direction = Literal["maximize", "minimize"]
 
 
+class RaceSpec(BaseModel):
+    """Terms of a race over the final seeds: how many at each look (rising), the error level of each, the margin.
+
+    ``margin``: a difference of the target that does not matter; it decides when the race ends.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    looks: tuple[PositiveInt, ...] = Field(min_length=1)
+    levels: tuple[PositiveFloat, ...]
+    margin: PositiveFloat
+
+
 class TuningProtocol(BaseModel):
     """What a fair comparison fixes for every objective alike; two results compare only under one ``hash``.
 
@@ -26,7 +40,8 @@ class TuningProtocol(BaseModel):
     what is searched; "own" is each objective's main parameter. ``trials``: budget of each objective. ``seeds``: of the
     runs that select. ``final_seeds``: fresh ones, of the runs that are reported. ``target``: the validation metric to
     optimise. ``steps``: optimiser steps of a run. ``pairs``: training pairs, the same for unpaired objectives.
-    ``pruner``: what ends trials early, at the steps ``rungs``.
+    ``pruner``: what ends trials early, at the steps ``rungs``. ``race``: its terms, where objectives
+    (``arms``) race over the final seeds: then these are the ones that an arm may get, in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +59,8 @@ class TuningProtocol(BaseModel):
     pairs: PositiveInt | None
     pruner: PrunerName = "none"
     rungs: tuple[PositiveInt, ...] = ()
+    race: RaceSpec | None = None
+    arms: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _seeds_are_fresh(self) -> Self:
@@ -63,11 +80,26 @@ class TuningProtocol(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _race_has_seeds_and_arms(self) -> Self:
+        if self.race is None and not self.arms:
+            return self
+        if self.race is None or len(self.arms) < 2 or self.race.looks[-1] > len(self.final_seeds):
+            raise ValueError(
+                f"race={self.race} of arms={self.arms} over final_seeds={self.final_seeds}: give a race two arms or "
+                "more and the seeds of its last look, and no arms without a race"
+            )
+        return self
+
     @model_serializer(mode="wrap")
-    def _without_absent_pruner(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
-        # Protocols from before there were pruners keep their hashes, and their records stay comparable.
+    def _without_absent_parts(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # Protocols from before there were pruners and races keep their hashes, and their records stay comparable.
         values: dict[str, object] = handler(self)
-        return {k: v for k, v in values.items() if self.pruner != "none" or k not in ("pruner", "rungs")}
+        absent = {
+            *(("pruner", "rungs") if self.pruner == "none" else ()),
+            *(("race", "arms") if self.race is None else ()),
+        }
+        return {k: v for k, v in values.items() if k not in absent}
 
     @property
     def hash(self) -> str:

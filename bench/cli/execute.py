@@ -106,6 +106,7 @@ def open_command(request: RunRequest) -> None:
     with stoppable() as stop:
         note = partial(say, console)
         open_schedule(plan, hooks_of(plan, advance=lambda units, text: None, note=note, stop=stop), retry=None)
-        note(f"study {request.study} is open: {plan.runs} trainings; join it with")
+        most = "at most " if plan.race is not None else ""
+        note(f"study {request.study} is open: {most}{plan.runs} trainings; join it with")
         option = "" if request.storage is None else " --storage …"
         note(f"  bench worker --study {request.study} --out {request.results.absolute()}{option}")

@@ -103,7 +103,32 @@ def run(
             "--seeds",
             min=0,
             max=10_000,
-            help="Fresh seeds for the best setting, scored on test prompts. Example: --seeds 5",
+            help="Fresh seeds for the best setting, scored on test prompts; with --until the most that one gets "
+            "(default: 24). Example: --seeds 5",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            help="decided: a race. Fresh seeds go to objectives that may still be best, until the first is decided "
+            "(docs/racing.md). Example: --until decided",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            help="Of a race: differences of the target below it do not matter; default: the suite's. "
+            "Example: --until decided --margin 0.1",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="Of a race: the time that this command may work, or trainings with fresh seeds of the whole race. "
+            "Example: --until decided --budget 2h, --budget runs=120",
         ),
     ] = None,
     settings: Annotated[
@@ -195,6 +220,8 @@ def run(
         bench run --loss dpo,ipo,kto,sdpo --sweep beta --seeds 5
 
         bench run --loss all --suite exact --protocol standard
+
+        bench run --loss dpo,ipo,kto,sdpo,simpo,orpo --until decided --budget 2h
 
         bench run --loss "dpo,dpo+nll(0.2),0.8*dpo+0.2*bco_pair" --seeds 5
 

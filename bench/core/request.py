@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from bench.core.budget import Budget, read_budget
 from bench.core.data_options import DataOptions
 from bench.core.specs import STATED_POWERS, EvaluationSpec, Execution, LoraSpec, ProblemSpec, TrainSpec
 from bench.errors import UsageError, did_you_mean
@@ -26,6 +27,7 @@ from losses.grammar import split_expressions
 Model = TypeVar("Model", bound=BaseModel)
 SamplerName = Literal["grid", "tpe", "random"]
 PrunerName = Literal["none", "median", "halving"]
+UntilName = Literal["decided"]
 Text = Annotated[str, Field(min_length=1)]
 LEARNING_RATE = "lr"
 AUTO = "auto"
@@ -34,6 +36,8 @@ LARGEST = 2**53
 MOST_WORKERS = 1024
 LONGEST_STUDY = 64
 """Characters of a study's name; file systems take 255 for name, objective and hash together."""
+NAMED = {"sampler": SamplerName, "pruner": PrunerName, "until": UntilName}
+"""The fields that take one of a few names."""
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "train": TrainSpec,
     "evaluation": EvaluationSpec,
@@ -67,6 +71,10 @@ class RunRequest(BaseModel):
 
     Fields:
         data: files of preferences, in order; None for the suite's own.
+        seeds: fresh seeds of the best setting; in a race at most so many.
+        until: «decided» for a race over fresh seeds; None for as many of each objective.
+        margin: of a race: the difference of the target below which objectives count as equal; None: the suite's.
+        budget: of a race, as ``read_budget`` reads it; part of no key.
         workers: processes on this machine; None for as many as pay here.
         patience: seconds for which a storage may be away.
         lease: seconds without a heartbeat after which a worker counts as gone.
@@ -89,6 +97,9 @@ class RunRequest(BaseModel):
     protocol: Annotated[Text | None, Option(recipe=True)] = None
     trials: Annotated[int | None, Field(ge=1), Option(recipe=True)] = None
     seeds: Annotated[int | None, Field(ge=0), Option(recipe=True)] = None
+    until: Annotated[UntilName | None, Option(recipe=True)] = None
+    margin: Annotated[float | None, Option(recipe=True)] = None
+    budget: Annotated[str | None, Option(recipe=True)] = None
     settings: Annotated[tuple[str, ...], Field(validation_alias="set"), Option(recipe=True, worker=True)] = ()
     results: Annotated[Path, Field(validation_alias="out"), Option(worker=True)] = Path("results")
     study: Annotated[str | None, Option(worker=True, stored=False)] = None
@@ -136,12 +147,28 @@ class RunRequest(BaseModel):
         key = "loss_file" if "loss_file" in values else "loss_files"
         return {**values, name: losses, key: tuple(dict.fromkeys((*map(Path, values.get(key, ())), *files)))}
 
-    @field_validator("sampler", "pruner", mode="before")
+    @field_validator("sampler", "pruner", "until", mode="before")
     @classmethod
     def _known(cls, value: object, info: ValidationInfo) -> object:
-        known = get_args(SamplerName if info.field_name == "sampler" else PrunerName)
+        known = get_args(NAMED[str(info.field_name)])
         if isinstance(value, str) and value not in known:
             raise UsageError(f"unknown {info.field_name} {value!r}", fix=did_you_mean(value, known))
+        return value
+
+    @field_validator("margin")
+    @classmethod
+    def _margin(cls, value: float | None) -> float | None:
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UsageError(
+                f"--margin must be a difference of the target above 0 (got {value:g})", fix="for example --margin 0.1"
+            )
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, value: str | None) -> str | None:
+        if value is not None:
+            read_budget(value)
         return value
 
     @field_validator("patience", "lease")
@@ -167,6 +194,11 @@ class RunRequest(BaseModel):
         if value is not None:
             check_study_name(value)
         return value
+
+    @property
+    def limit(self) -> Budget:
+        """What a race may cost."""
+        return Budget() if self.budget is None else read_budget(self.budget)
 
     def changed(self, changes: Mapping[str, object]) -> "RunRequest":
         """Return the request with other values of some fields, checked as a new one."""

@@ -2,12 +2,14 @@
 
 import math
 import shutil
+import time
 
 from bench.core.record import RunRecord
-from bench.runner.hooks import EVALUATION_UNITS, hooks_of
+from bench.runner.hooks import hooks_of, units_of
 from bench.runner.messages import Span
 from bench.runner.plan import Plan
 from bench.runner.pool import run_pool
+from bench.runner.race_history import history_path
 from bench.runner.resources import (
     Workers,
     choose_workers,
@@ -17,7 +19,7 @@ from bench.runner.resources import (
     this_machine,
     workers_of,
 )
-from bench.runner.scheduler import Retry, gather, open_schedule, select, work
+from bench.runner.scheduler import Limits, Retry, gather, open_schedule, select, work
 from bench.runner.search import finished_runs
 from bench.utils.progress import Progress
 from bench.utils.stop_signals import stoppable
@@ -35,6 +37,8 @@ def compare(plan: Plan, progress: Progress, *, crew: Workers | None = None) -> t
         RunError, UsageError: what went wrong outside of trials, whose faults are among the failures.
         KeyboardInterrupt: the user asked to stop; what resuming needs is on disk.
     """
+    seconds = plan.request.limit.seconds
+    limits = Limits(deadline=None if seconds is None else time.monotonic() + seconds)
     crew = crew or workers_for(plan)
     if not plan.request.resume:
         _forget(plan)
@@ -45,13 +49,13 @@ def compare(plan: Plan, progress: Progress, *, crew: Workers | None = None) -> t
             method = start_method(cuda=cuda)
             if method == "spawn":
                 progress.note("workers are started afresh: here a fork is not safe, so each one loads model and data")
-            retry, spans = run_pool(plan, crew, progress, method=method)
+            retry, spans = run_pool(plan, crew, progress, method=method, limits=limits)
             if spans:
                 share = 1 - idle_share(spans, workers=crew.workers)
                 progress.note(f"{crew.workers} workers of {crew.threads} thread(s), at work {share:.0%} of the time")
-        hooks = hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop)
+        hooks = hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop, milestone=progress.milestone)
         agenda = open_schedule(plan, hooks, retry=retry)
-        work(agenda)
+        work(agenda, limits)
         return gather(agenda)
 
 
@@ -64,7 +68,7 @@ def workers_for(plan: Plan) -> Workers:
     return choose_workers(
         machine,
         parameters=parameters_in(plan.workspace.model),
-        runs=max(trials, len(plan.searches) * len(plan.final_seeds)),
+        runs=max(trials, len(plan.searches) * len(plan.sure_seeds)),
         processes=plan.request.processes,
         threads=threads,
     )
@@ -86,12 +90,16 @@ def _forget(plan: Plan) -> None:
                 spec = search.spec(plan.workspace, point, seed=seed)
                 for place in (f"runs/{spec.key}", f"work/{spec.key}", f"runs/{spec.pruned_key(tuning.hash)}"):
                     shutil.rmtree(results / place, ignore_errors=True)
+    history_path(results, tuning.hash).unlink(missing_ok=True)
 
 
 def plan_units(plan: Plan) -> int:
-    """Return the units of work that are left of the plan when a command begins, for its progress."""
-    steps = plan.workspace.train.steps
+    """Return the units of work that are left of the plan when a command begins, for its progress.
+
+    A race counts up to its first look; each look adds what the next one takes.
+    """
     done = 0
     for search in plan.searches if plan.request.resume else ():
-        done += sum(finished_runs(search, plan.workspace, seeds=plan.seeds, final_seeds=plan.final_seeds))
-    return max(1, plan.runs - done) * (steps + round(EVALUATION_UNITS * steps))
+        done += sum(finished_runs(search, plan.workspace, seeds=plan.seeds, final_seeds=plan.sure_seeds))
+    later = len(plan.searches) * (len(plan.final_seeds) - len(plan.sure_seeds))
+    return max(1, plan.runs - later - done) * units_of(plan.workspace.train.steps)

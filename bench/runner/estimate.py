@@ -36,7 +36,7 @@ def plan_table(plan: Plan) -> Table:
         title=f"Plan: suite {workspace.suite.name}, {workspace.data_spec.rows} {workspace.data_spec.kind}, "
         f"model {workspace.model_spec.source}",
         caption=f"time: steps at {seconds:.2g} s, measured here, + {EVALUATION_STEPS} steps' time an evaluation; "
-        "the start model's evaluation and the reference cache come on top",
+        f"the start model's evaluation and the reference cache come on top{_race_caption(plan, seconds)}",
     )
     table.columns[0].no_wrap = True
     for column in table.columns[2:]:
@@ -61,6 +61,21 @@ def plan_table(plan: Plan) -> Table:
     table.add_section()
     table.add_row("all", "", str(total[0]), str(total[1]), str(total[2]), f"{total[3]:,.0f}", *_times(plan, total[4]))
     return table
+
+
+def _race_caption(plan: Plan, seconds: float) -> str:
+    """Return what is to say of a race: the rows are the most that it can cost, and its first look comes anyway."""
+    if plan.race is None:
+        return ""
+    arms, first = len(plan.searches), len(plan.sure_seeds)
+    each = seconds * (plan.workspace.train.steps + EVALUATION_STEPS)
+    looks = ", ".join(map(str, plan.race.looks))
+    budget = "" if plan.request.budget is None else f", budget {plan.request.budget}"
+    return (
+        f"\nrace: all rows are the most, {len(plan.final_seeds)} fresh seeds each; the first look takes {first} of "
+        f"each, {arms * first} trainings, {_clock(arms * first * each)}; looks at {looks} seeds, margin {plan.race.margin:g}"
+        f"{budget}"
+    )
 
 
 def tokens_per_step(plan: Plan) -> float:

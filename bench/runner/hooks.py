@@ -11,12 +11,18 @@ EVALUATION_UNITS = 0.5
 """What an evaluation counts for in the progress, as a share of a run's steps."""
 
 
+def units_of(steps: int) -> int:
+    """Return the units of work of a training of so many steps, with its evaluation."""
+    return steps + round(EVALUATION_UNITS * steps)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
     """Callbacks of a run.
 
     ``busy`` gets the begin and the end of a piece of work, in seconds of the monotonic clock. ``place`` gets, before a
-    run, its position among all of its kind and how many these are. ``trackers`` follow each training, by name.
+    run, its position among all of its kind and how many these are. ``milestone`` gets a line that every process of a
+    command finds out, and how many trainings it added. ``trackers`` follow each training, by name.
     ``stop`` is the process's own: it is set while a training has steps to save.
     """
 
@@ -25,6 +31,7 @@ class Hooks:
     should_stop: Callable[[], bool]
     busy: Callable[[float, float], None] = lambda started, ended: None
     place: Callable[[int, int], None] = lambda position, total: None
+    milestone: Callable[[str, int], None] = lambda text, trainings: None
     trackers: tuple[str, ...] = ()
     stop: Stop = field(default_factory=Stop)
 
@@ -38,11 +45,13 @@ def hooks_of(
     orphaned: Callable[[], bool] = lambda: False,
     busy: Callable[[float, float], None] = lambda started, ended: None,
     place: Callable[[int, int], None] = lambda position, total: None,
+    milestone: Callable[[str, int], None] = lambda text, units: None,
 ) -> Hooks:
     """Return the hooks of a process that works on ``plan``.
 
     Args:
         advance: gets units of work that are done, and in a few words what is going on.
+        milestone: gets a line that every process of a command finds out, and units of work that it added.
         orphaned: says whether the process that this one works for is gone, which stops it like a user's wish.
     """
     steps = plan.workspace.train.steps
@@ -62,6 +71,7 @@ def hooks_of(
         should_stop=lambda: stop.requested or orphaned(),
         busy=busy,
         place=place,
+        milestone=lambda text, trainings: milestone(text, trainings * units_of(steps)),
         trackers=plan.request.trackers,
         stop=stop,
     )

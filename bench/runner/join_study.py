@@ -1,6 +1,7 @@
 """A worker that joins a study: its plans from the storage, and this machine's part of the work."""
 
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -49,6 +50,7 @@ def join_command(own: RunRequest, *, most: int | None, idle: float | None) -> No
         from bench.utils.files import writable
         from bench.utils.progress import Progress
 
+        began = time.monotonic()
         _check_settings(own.settings)
     for stored in _look_up(own):
         request = own.over(stored.request)
@@ -69,7 +71,7 @@ def join_command(own: RunRequest, *, most: int | None, idle: float | None) -> No
             command_log(results, "worker", arguments=sys.argv[1:], make=True),
             Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress,
         ):
-            done = join_plan(plan, crew, progress, Limits(most=most, idle=idle))
+            done = join_plan(plan, crew, progress, Limits(most=most, idle=idle, deadline=_deadline(request, began)))
         names = ", ".join(search.objective.name for search in plan.searches)
         result = "done; the `bench run` that opened it writes its leaderboard" if done else "left to the other workers"
         say(console, f"{own.study}: {names}: {result}")
@@ -89,12 +91,18 @@ def join_plan(plan: "Plan", crew: "Workers", progress: "Progress", limits: "Limi
 
     retry = [frozenset[int]() for _ in plan.searches]
     with stoppable() as stop:
-        hooks = hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop)
+        hooks = hooks_of(plan, advance=progress.advance, note=progress.note, stop=stop, milestone=progress.milestone)
         if crew.workers == 1:
             return work(open_schedule(plan, hooks, retry=retry), limits)
         cuda = this_machine().cuda and plan.workspace.execution.device != "cpu"
         run_pool(plan, crew, progress, method=start_method(cuda=cuda), retry=retry, limits=limits)
         return is_done(open_schedule(plan, hooks, retry=retry))
+
+
+def _deadline(request: RunRequest, began: float) -> float | None:
+    """Return when this worker's own time is over: a budget of time is each command's."""
+    seconds = request.limit.seconds
+    return None if seconds is None else began + seconds
 
 
 def _check_settings(settings: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Messages of a worker process to its parent: progress, notes, spans of work, opened studies, and a fatal error."""
+"""Messages of a worker process to its parent: progress, notes, spans of work, opened studies, a fatal error."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,14 @@ class Note:
     """A line for the user."""
 
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Milestone:
+    """A line that every worker finds out by itself, once for the user, and the units of work that it added."""
+
+    text: str
+    units: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,4 +54,4 @@ class Failure:
     fix: str | None
 
 
-Message = Advance | Note | Span | Opened | Failure
+Message = Advance | Note | Milestone | Span | Opened | Failure

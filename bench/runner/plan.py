@@ -9,6 +9,7 @@ from functools import cached_property
 
 from bench.core.artifacts import Note
 from bench.core.data_options import AS_IT_IS, DataOptions
+from bench.core.margins import margin_of
 from bench.core.request import LONGEST_STUDY, PrunerName, RunRequest, Settings, apply, read_settings
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, SetSpec, TrainSpec
 from bench.data.tokens import pairs_in, singles_in
@@ -19,17 +20,20 @@ from bench.runner.keys import terms_of
 from bench.runner.prepare import open_workspace
 from bench.runner.search import Search, axes_of, make_search, stage_settings
 from bench.runner.workspace import Workspace
+from bench.stats.race import RaceTerms, race_terms
 from bench.suites.inputs import UserInputs
 from bench.suites.settings import Preset, Suite, get_suite
 from losses import Objective, Requires, Singles, get, names, register_file
 from losses.grammar import EXPRESSIONS, ExpressionError
-from sweeps.protocol import TuningProtocol
+from sweeps.protocol import RaceSpec, TuningProtocol
 from sweeps.pruning import rungs_of
 from sweeps.search import Axis
 
 ALL = "all"
 FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
+RACE_SEEDS = 24
+"""The most fresh seeds that an arm of a race gets without ``--seeds``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,7 @@ class Draft:
         suite: with the problem whose dials were set.
         preset: the name of the protocol.
         terms: those of the protocol.
-        trials, finals: of each objective, after ``--trials`` and ``--seeds``.
+        trials, finals: of each objective, after ``--trials`` and ``--seeds``; in a race at most so many finals.
     """
 
     request: RunRequest
@@ -89,6 +93,7 @@ def draft_plan(request: RunRequest) -> Draft:
         problem = apply(problem, settings.sections["problem"], section="problem")
     _check_pruner(request.pruner, train, execution)
     preset, terms = suite.preset(request.protocol)
+    _check_race(request, objectives, terms)
     return Draft(
         request=request.changed({"processes": execution.processes}),  # --set goes before --processes
         objectives=objectives,
@@ -101,9 +106,48 @@ def draft_plan(request: RunRequest) -> Draft:
         preset=preset,
         terms=terms,
         trials=request.trials or terms.trials,
-        finals=terms.final_seeds if request.seeds is None else request.seeds,
+        finals=_finals(request, terms),
         axes=axes_of(request.sweep, terms.axes if request.protocol is not None else ()),
     )
+
+
+def _finals(request: RunRequest, terms: Preset) -> int:
+    """Return the fresh seeds of each objective, in a race the most that it may get."""
+    if request.seeds is not None:
+        return request.seeds
+    return terms.final_seeds if request.until is None else RACE_SEEDS
+
+
+def _check_race(request: RunRequest, objectives: Sequence[Objective], terms: Preset) -> None:
+    """Refuse options of a race without one, and a race that nobody can run."""
+    if request.until is None:
+        for option, value in (("margin", request.margin), ("budget", request.budget)):
+            if value is not None:
+                raise UsageError(f"--{option} {value} is of a race, and there is none", fix="add --until decided")
+        return
+    arms = {objective.name for objective in objectives}
+    if len(arms) < 2:
+        raise UsageError(
+            f"--until decided: {', '.join(arms)} has nothing to race against",
+            fix="name two objectives or more, as in --loss dpo,ipo; or leave out --until for the same number of seeds",
+        )
+    if request.seeds is None and terms.final_seeds == 0:
+        raise UsageError(
+            "--until decided races over fresh seeds, and this protocol has none", fix=f"--seeds {RACE_SEEDS}"
+        )
+    if request.seeds is not None and request.seeds < 2:
+        raise UsageError(
+            f"--until decided needs two fresh seeds or more (got --seeds {request.seeds})",
+            fix=f"--seeds {RACE_SEEDS}, the most that an objective may get; or leave it out",
+        )
+    first = race_terms(_finals(request, terms), 1.0).looks[0] * len(arms)
+    runs = request.limit.runs
+    if runs is not None and runs < first:
+        raise UsageError(
+            f"--budget runs={runs}: the first look of the race takes {first} trainings, {first // len(arms)} of each "
+            f"of {len(arms)} objectives",
+            fix=f"--budget runs={first} or more, or fewer objectives",
+        )
 
 
 def searches_of(draft: Draft, *, sets: Sequence[SetSpec]) -> tuple[Search, ...]:
@@ -186,10 +230,11 @@ class Plan:
     trials: int
     seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
+    race: RaceTerms | None = None
 
     @property
     def runs(self) -> int:
-        """How many trainings the plan has, finished ones included."""
+        """How many trainings the plan has, finished ones included; with a race it is the most."""
         tried = sum(len(search.points) for search in self.searches) * len(self.seeds)
         return tried + len(self.searches) * len(self.final_seeds)
 
@@ -210,7 +255,21 @@ class Plan:
             pairs=len(self.workspace.data.rows),
             pruner=self.request.pruner,
             rungs=rungs_of(self.request.pruner, steps=self.workspace.train.steps),
+            race=None
+            if self.race is None
+            else RaceSpec(looks=self.race.looks, levels=self.race.levels, margin=self.race.margin),
+            arms=() if self.race is None else self.arms,
         )
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The objectives by name, in the same order whatever order they were named in."""
+        return tuple(sorted({search.objective.name for search in self.searches}))
+
+    @property
+    def sure_seeds(self) -> tuple[int, ...]:
+        """The fresh seeds that every objective gets: in a race those of the first look, else all."""
+        return self.final_seeds if self.race is None else self.final_seeds[: self.race.looks[0]]
 
     def study_name(self, search: Search) -> str:
         """Return the name of a search's study: what is searched, and a hash of the rest. Equal commands join it."""
@@ -260,16 +319,27 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
     searches = searches_of(draft, sets=workspace.data_spec.sets)
     # Explicit values of a sweep are all tried, whatever the budget of a protocol.
     trials = max((search.trials for search in searches), default=draft.trials)
+    as_preset = trials == terms.trials and (
+        draft.finals == terms.final_seeds or (request.until is not None and request.seeds is None)
+    )
     return Plan(
         request=request,
         workspace=workspace,
         searches=searches,
-        preset=draft.preset if (trials, draft.finals) == (terms.trials, terms.final_seeds) else "custom",
+        preset=draft.preset if as_preset else "custom",
         axes=draft.axes,
         trials=trials,
         seeds=tuple(range(terms.seeds)),
         final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + draft.finals)),
+        race=None if request.until is None else _race_terms(draft, workspace),
     )
+
+
+def _race_terms(draft: Draft, workspace: Workspace) -> RaceTerms:
+    margin = draft.request.margin
+    if margin is None:
+        margin = margin_of(workspace.suite.name, target=workspace.evaluation.target)
+    return race_terms(draft.finals, margin)
 
 
 def _with_tasks(workspace: Workspace, *, suite: Suite, requested: bool | None, note: Note) -> Workspace:

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from bench.errors import RunError, UsageError
-from bench.runner.messages import Advance, Failure, Message, Note, Opened, Span
+from bench.runner.messages import Advance, Failure, Message, Milestone, Note, Opened, Span
 from bench.runner.plan import Plan
 from bench.runner.reference import open_rows
 from bench.runner.resources import StartMethod, Workers
@@ -140,6 +140,8 @@ def _receive(fleet: _Fleet, message: Message) -> None:
             fleet.progress.advance(message.units, message.text)
         case Note():
             fleet.progress.note(message.text)
+        case Milestone():
+            fleet.progress.milestone(message.text, message.units)
         case Span():
             fleet.spans.append(message)
             fleet.deaths = 0

@@ -1,16 +1,20 @@
 """The order of a worker's tasks: a free setting of any search, else a seed of any final, else a pause."""
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from pathlib import Path
 
 from bench.core.manifest import is_complete
 from bench.core.record import START, RunRecord
-from bench.core.specs import RunSpec
+from bench.core.results import read_record
 from bench.runner.hooks import Hooks
 from bench.runner.keys import evaluation_key, start_spec
+from bench.runner.piece import Piece
 from bench.runner.plan import Plan
+from bench.runner.race import Racing, advance, end_text, look_text, open_racing
+from bench.runner.race_history import history_path, record_history
 from bench.runner.run import try_run
 from bench.runner.search import Search
 from bench.runner.storage import posts_storage, shared_storage, storage_faults
@@ -22,13 +26,18 @@ from sweeps.worker import Sweep, settled, take
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits after which a worker stops early: ``most`` settings and finals, or ``idle`` seconds of wait."""
+    """Limits after which a worker stops early: ``most`` settings and finals, or ``idle`` seconds of wait.
+
+    ``deadline``: the moment of the monotonic clock, one for all processes of a machine, at which the work has to be
+    over: what would not be finished by then is not begun.
+    """
 
     most: int | None = None
     idle: float | None = None
+    deadline: float | None = None
 
     def share(self, place: int, *, workers: int) -> "Limits":
-        """Return the limits of one of several processes: its part of ``most``, and the same ``idle``."""
+        """Return the limits of one of several processes: its part of ``most``, and the rest as it is."""
         if self.most is None:
             return self
         return replace(self, most=self.most // workers + (place < self.most % workers))
@@ -37,29 +46,20 @@ class Limits:
 NO_LIMITS = Limits()
 
 PAUSE_SECONDS = 0.2
+RECENT = 8
+"""Pieces of work whose mean duration tells whether the next one fits into the time that is left."""
 
 Retry = Sequence[frozenset[int]]
 """For each search, the failed trials of earlier commands that this one tries again."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A run to be brought to its record, and the split that the record is about."""
-
-    spec: RunSpec
-    split: str
-
-    @cached_property
-    def name(self) -> tuple[str, str]:
-        """What tells two pieces apart."""
-        return self.spec.key, self.split
 
 
 @dataclass(kw_only=True)
 class Schedule:
     """A plan as one process sees it. What settled once, or was found on disk once, is not looked up again.
 
-    By the place of a search in the plan: ``results``, the runs that it ``tried``, its ``finals``.
+    By the place of a search in the plan: ``results``, the runs that it ``tried``, its ``finals``. ``racing``: the race
+    over these, once every search has chosen. ``folders``: of the records in ``present``, by their pieces' names.
+    ``positions``: of the race's pieces, in the look that they are for, and how many that one has.
     """
 
     plan: Plan
@@ -68,7 +68,10 @@ class Schedule:
     results: dict[int, list[TrialResult]] = field(default_factory=dict)
     tried: dict[int, list[Piece]] = field(default_factory=dict)
     finals: dict[int, list[Piece]] = field(default_factory=dict)
-    present: set[tuple[str, str]] = field(default_factory=set)
+    folders: dict[tuple[str, str], Path] = field(default_factory=dict)
+    racing: Racing | None = None
+    positions: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    out_of_time: bool = False
 
     @property
     def retry(self) -> Retry:
@@ -99,16 +102,22 @@ def work(agenda: Schedule, limits: Limits = NO_LIMITS) -> bool:
         RunError: the storage was away for longer than the request has patience.
     """
     done, last = 0, time.monotonic()
+    durations: deque[float] = deque(maxlen=RECENT)
     while limits.most is None or done < limits.most:
         if agenda.hooks.should_stop():
             raise KeyboardInterrupt
         started = time.monotonic()
+        if limits.deadline is not None and started + _usual_seconds(agenda, durations) > limits.deadline:
+            agenda.out_of_time = not is_done(agenda)
+            return not agenda.out_of_time
         with storage_faults():
             did = _next_piece(agenda)
         if did:
             last = time.monotonic()
             agenda.hooks.busy(started, last)
-            done += did != START
+            if did != START:
+                done += 1
+                durations.append(last - started)
         elif is_done(agenda):
             return True
         elif limits.idle is not None and time.monotonic() - last > limits.idle:
@@ -116,6 +125,13 @@ def work(agenda: Schedule, limits: Limits = NO_LIMITS) -> bool:
         else:
             time.sleep(PAUSE_SECONDS)
     return is_done(agenda)
+
+
+def _usual_seconds(agenda: Schedule, durations: Collection[float]) -> float:
+    """Return what a piece of work takes: the mean of the last ones, else of the race's trainings; 0 where none was."""
+    racing = agenda.racing
+    known = durations or [each for rows in racing.seconds.values() for each in rows.values()] if racing else durations
+    return sum(known) / max(1, len(known))
 
 
 def is_done(agenda: Schedule) -> bool:
@@ -126,21 +142,46 @@ def is_done(agenda: Schedule) -> bool:
 
 
 def gather(agenda: Schedule) -> tuple[list[RunRecord], list[str]]:
-    """Return the records of a finished agenda in the plan's order, and a line for each setting that failed."""
+    """Return the records of an agenda in the plan's order, and a line for each setting that failed.
+
+    It is finished, or its time was over; then those records are left out that are not there.
+    """
     plan = agenda.plan
-    start = start_spec(plan.workspace)
-    records = [_record(agenda, Piece(start, split)) for split in splits_of(plan)]
+    assert is_done(agenda) or agenda.out_of_time
+    pieces, _ = _open_pieces(agenda)
+    wanted = {piece.name for piece in pieces}
+    records = [_record(agenda, piece) for piece in pieces if piece.spec.objective == START and _there(agenda, piece)]
     failures: list[str] = []
-    assert is_done(agenda)
     for place, search in enumerate(plan.searches):
-        records += [_record(agenda, piece) for piece in (*agenda.tried[place], *agenda.finals[place])]
-        failed = failures_of(search, agenda.results[place])
+        finals = [piece for piece in agenda.finals.get(place, ()) if piece.name in wanted]
+        pieces = [*agenda.tried.get(place, ()), *finals]
+        records += [_record(agenda, piece) for piece in pieces if _there(agenda, piece)]
+        failed = failures_of(search, agenda.results.get(place, ()))
         for line in failed:
             agenda.hooks.note(line)
-        if plan.final_seeds and not agenda.finals[place]:
+        if plan.final_seeds and place in agenda.finals and not agenda.finals[place]:
             agenda.hooks.note(f"{search.objective.name}: no setting completed, so there is none to retrain")
         failures += failed
+    if (ending := _end(agenda)) is not None:
+        agenda.hooks.note(ending)
     return records, failures
+
+
+def _there(agenda: Schedule, piece: Piece) -> bool:
+    return not agenda.out_of_time or _is_present(agenda, piece)
+
+
+def _end(agenda: Schedule) -> str | None:
+    """Return how the race ended, or how far the budget carried it; None where the plan has no race."""
+    if agenda.racing is not None:
+        return end_text(agenda.racing, out_of_time=agenda.out_of_time)
+    if not agenda.out_of_time:
+        return None
+    settled_ones, searches = len(agenda.results), len(agenda.plan.searches)
+    return (
+        f"budget spent before the race: {settled_ones} of {searches} objectives have tried all their settings; "
+        "the same command goes on"
+    )
 
 
 def select(records: Sequence[RunRecord]) -> RunRecord | None:
@@ -188,8 +229,38 @@ def _open_pieces(agenda: Schedule) -> tuple[list[Piece], bool]:
             # A settled search lacks a record only where somebody removed it.
             pieces, everything = [*pieces, *agenda.tried.get(place, ())], False
         else:
-            pieces += agenda.finals[place]
-    return pieces, everything
+            pieces += agenda.finals[place][: len(agenda.plan.sure_seeds)]
+    if agenda.plan.race is None or not everything:
+        return pieces, everything
+    racing = _replayed(agenda)
+    return [*(piece for piece in pieces if piece.spec.objective == START), *racing.open], racing.is_over
+
+
+def _replayed(agenda: Schedule) -> Racing:
+    """Return the race as far as records are there; what is new in it goes to the user and into its history."""
+    plan = agenda.plan
+    racing, first = agenda.racing, agenda.racing is None
+    if racing is None:
+        # One objective may stand in a plan twice; its trainings are the same.
+        finals = {search.objective.name: agenda.finals[place] for place, search in enumerate(plan.searches)}
+        racing = agenda.racing = open_racing(plan, finals)
+    was = racing.race
+    new = advance(racing, is_present=lambda piece: _is_present(agenda, piece), read=lambda piece: _read(agenda, piece))
+    if racing.race is was and not first:
+        return racing
+    for stage in racing.stages[1:]:
+        agenda.positions |= {piece.name: (place, len(stage)) for place, piece in enumerate(stage)}
+    path = history_path(plan.workspace.results, plan.protocol.hash)
+    record_history(path, racing, protocol=plan.protocol.hash, folder_of=agenda.folders)
+    count = len(racing.race.looks) - len(new)
+    for number, (_, missing) in enumerate(new, count + 1):
+        agenda.hooks.milestone(look_text(racing.race, number), missing)
+    return racing
+
+
+def _read(agenda: Schedule, piece: Piece) -> RunRecord:
+    """Return a record that is there. Raises RunError where it is damaged."""
+    return read_record(agenda.folders[piece.name])
 
 
 def _choose_finals(agenda: Schedule, place: int) -> bool:
@@ -221,8 +292,10 @@ def _record(agenda: Schedule, piece: Piece) -> RunRecord:
 
 def _bring(agenda: Schedule, piece: Piece, *, wait: bool) -> RunRecord | None:
     plan = agenda.plan
-    if piece.split == "test" and piece.spec.objective != START:
-        searches, seeds = [search.objective.name for search in plan.searches], plan.final_seeds
+    if piece.name in agenda.positions:
+        agenda.hooks.place(*agenda.positions[piece.name])
+    elif piece.split == "test" and piece.spec.objective != START:
+        searches, seeds = [search.objective.name for search in plan.searches], plan.sure_seeds
         position = searches.index(piece.spec.objective) * len(seeds) + seeds.index(piece.spec.seed)
         agenda.hooks.place(position, len(searches) * len(seeds))
     # Whatever the pruner would say now, the study has its result.
@@ -240,15 +313,16 @@ def _bring(agenda: Schedule, piece: Piece, *, wait: bool) -> RunRecord | None:
 
 
 def _is_present(agenda: Schedule, piece: Piece) -> bool:
-    if piece.name not in agenda.present:
+    if piece.name not in agenda.folders:
         plan = agenda.plan
         evaluation = plan.workspace.evaluation.model_copy(update={"split": piece.split})
         place = f"evals/{evaluation_key(evaluation, plan.protocol)}"
         pruned = [piece.spec.pruned_key(plan.protocol.hash)] if may_be_pruned(plan, piece.spec, piece.split) else []
         runs = plan.workspace.results / "runs"
-        if any(is_complete(runs / key / place) for key in (piece.spec.key, *pruned)):
-            agenda.present.add(piece.name)
-    return piece.name in agenda.present
+        folders = (runs / key / place for key in (piece.spec.key, *pruned))
+        if (folder := next(filter(is_complete, folders), None)) is not None:
+            agenda.folders[piece.name] = folder
+    return piece.name in agenda.folders
 
 
 def _tried(plan: Plan, search: Search, results: Sequence[TrialResult]) -> list[Piece]:

@@ -13,7 +13,7 @@ from bench.core.request import RunRequest
 from bench.errors import BenchError, UsageError
 from bench.models.matmul import take_route
 from bench.runner.hooks import Hooks, hooks_of
-from bench.runner.messages import Advance, Failure, Note, Opened, Span
+from bench.runner.messages import Advance, Failure, Milestone, Note, Opened, Span
 from bench.runner.plan import Plan, make_plan
 from bench.runner.reference import open_rows
 from bench.runner.resources import Workers
@@ -123,6 +123,7 @@ def _hooks(plan: Plan, order: Order, pipe: Connection, stop: Stop) -> Hooks:
         orphaned=lambda: os.getppid() != order.parent,
         busy=busy,
         place=place,
+        milestone=lambda text, units: pipe.send(Milestone(text=text, units=units)),
     )
 
 

@@ -21,8 +21,8 @@ Scores = Mapping[int, Sequence[float]]
 """Seed → scores over the prompts."""
 SMALLEST = 1e-12
 """Smaller p-values are given as 0: the tails of no model are known so far out."""
-HALVINGS = 60
-"""Bisections of a half-width: it is right to one part in 10¹⁵ of the interval that it is searched in."""
+HALVINGS = 40
+"""Bisections of a half-width: it is right to one part in 10¹² of the interval that it is searched in."""
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,27 @@
 """A race over fresh seeds: looks at growing numbers of them, arms dropped once they are worse, an end once decided.
 
 At look k the arms that are still in the race are compared over their first n_k seeds, at the family-wise level that the
-look may spend; the levels of all looks add up to 5 %, so the probability of any false verdict, at whichever look the
-race ends, is 5 % at most (a union over looks: no law of t-statistics across looks is assumed). What a look said
-stands. A race is a function of the scores alone, replayed from the first look each time: it may stop anywhere.
+look may spend; the levels of all looks add up to 5 %, so the probability of any false «worse», at whichever look the
+race ends, is 5 % at most, and so is that of any false «equal» (a union over looks: no law of t-statistics across looks
+is assumed). An arm is worse than the first by the level of all pairs that are in the race, and equal to it where both
+are within the margin of the best arm (``best``). An arm that is worse stays so. A race is a function of the scores
+alone, replayed from the first look each time: it may stop anywhere.
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
-from bench.stats.intervals import bare
-from bench.stats.pairwise import Scores
-from bench.stats.verdicts import PairVerdict, Word, verdicts_of
+from bench.stats.best import with_best
+from bench.stats.crossed import Array
+from bench.stats.intervals import Interval, bare
+from bench.stats.moderated import SeedPrior
+from bench.stats.pairwise import Scores, half_widths, p_values, pair_differences, prior_of, summarise
+from bench.stats.verdicts import Pair, PairVerdict, Word, detectable
 
 End = Literal["decided", "out of seeds"]
 UNKNOWN = PairVerdict(bare(math.nan), math.nan, math.nan, "undecided", math.nan)
@@ -36,6 +42,16 @@ class RaceTerms:
             raise ValueError(f"looks rise from 2 seeds on, with a level each; got {self.looks} and {self.levels}")
         if not (all(level > 0 for level in self.levels) and sum(self.levels) <= 0.05 + 1e-12 and self.margin > 0):
             raise ValueError(f"levels and margin are above 0, levels add up to 0.05 at most; got {self}")
+
+
+LOOKS = (3, 5, 8, 12, 16, 20, 24)
+"""Seeds at the looks of a race without other terms."""
+
+
+def race_terms(most: int, margin: float) -> RaceTerms:
+    """Return the default terms of a race over at most ``most`` seeds, 2 or more: the last look is at all of them."""
+    looks = (*(seeds for seeds in LOOKS if seeds < most), most)
+    return RaceTerms(looks, (0.05 / len(looks),) * len(looks), margin)
 
 
 @dataclass(frozen=True)
@@ -110,9 +126,44 @@ def run_race(
 
 def _look(scores: Mapping[str, Scores], seeds: int, *, level: float, margin: float) -> Look:
     means = {arm: float(np.mean([np.mean(row) for row in rows.values()])) for arm, rows in scores.items() if rows}
-    ranked = sorted(scores, key=lambda arm: -means.get(arm, -np.inf))
-    verdicts = verdicts_of({arm: scores[arm] for arm in ranked}, margin=margin, level=1 - level)
-    pairs = {arm: verdicts.between(arm, ranked[0]) for arm in ranked[1:]}
-    against = {arm: verdict or UNKNOWN for arm, verdict in pairs.items()}
-    dropped = tuple(arm for arm, verdict in against.items() if verdict.word == "worse")
-    return Look(seeds, level, tuple(ranked), against, dropped)
+    arms = tuple(sorted(scores, key=lambda arm: -means.get(arm, -math.inf)))
+    verdicts = {} if len(arms) < 2 else _against_first({arm: scores[arm] for arm in arms}, level=level, margin=margin)
+    against = {arm: verdicts.get(arm, UNKNOWN) for arm in arms[1:]}
+    return Look(seeds, level, arms, against, tuple(arm for arm, one in against.items() if one.word == "worse"))
+
+
+def _against_first(scores: Mapping[str, Scores], *, level: float, margin: float) -> dict[str, PairVerdict]:
+    """Return each arm's verdict against the first of ``scores``; an arm without two seeds in common has none."""
+    first = next(iter(scores))
+    prior, tables = prior_of(scores), pair_differences(scores)
+    pairs = {pair: table for pair, (table, _) in tables.items() if first in pair and len(table) > 1}
+    if not pairs:
+        return {}
+    near = _near_best(scores, {pair: table for pair, (table, _) in tables.items()}, prior, alpha=level, margin=margin)
+    count = len(scores) * (len(scores) - 1) // 2
+    # the first is chosen by the same data, so each of its pairs stands for all pairs
+    differences = summarise([-table for table in pairs.values()])
+    family = replace(prior, alone=np.where(prior.alone < 1, 1 / count, 1.0))
+    p = np.minimum(1.0, count * p_values(differences, family))
+    half = half_widths(differences, family, p=level / count)
+    seen = detectable(differences, family, alpha=level / count)
+    verdicts = {}
+    for place, (_, arm) in enumerate(pairs):
+        mean, far, seeds = (float(column[place]) for column in (differences.mean, half, differences.seeds))
+        word: Word = "equal" if near >= {first, arm} else "worse" if p[place] < level and mean < 0 else "undecided"
+        low, high = (max(mean - far, -margin), min(mean + far, margin)) if word == "equal" else (mean - far, mean + far)
+        gap = Interval(mean, low, high, "crossed", int(seeds))
+        verdicts[arm] = PairVerdict(gap, float(p[place]), math.nan, word, float(seen[place]))
+    return verdicts
+
+
+def _near_best(
+    scores: Mapping[str, Scores], tables: Mapping[Pair, Array], prior: SeedPrior, *, alpha: float, margin: float
+) -> set[str]:
+    """Return the arms shown to be within ``margin`` of the best; none unless all pairs have two common seeds."""
+    pairs = list(combinations(scores, 2))
+    if any(pair not in tables or len(tables[pair]) < 2 for pair in pairs):
+        return set()
+    differences = summarise([tables[pair] for pair in pairs])
+    _, near = with_best(differences, prior, arms=len(scores), alpha=alpha, margin=margin)
+    return {arm for arm, is_near in zip(scores, near, strict=True) if is_near}

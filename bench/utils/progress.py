@@ -27,6 +27,7 @@ class Progress:
         self._total = total
         self._done = 0
         self._quiet = quiet
+        self._milestones: set[str] = set()
         self._started = self._noted = time.monotonic()
         columns = (
             TextColumn("{task.description}"),
@@ -70,6 +71,13 @@ class Progress:
         self._total -= units
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, total=self._total)
+
+    def milestone(self, text: str, units: int) -> None:
+        """Print a line that several processes report, once, and count the units of work that it added."""
+        if text not in self._milestones:
+            self._milestones.add(text)
+            self.skip(-units)
+            self.note(text)
 
     def note(self, text: str) -> None:
         """Print one line above the bar, and log it."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.runner.race_history import RaceHistory, read_histories
 from bench.runner.status.studies import Study, read_studies
 from bench.runner.status.trainings import Training, read_trainings
 
@@ -31,6 +32,7 @@ class Overview:
     folder: str
     time: str
     studies: tuple[Study, ...]
+    races: tuple[RaceHistory, ...]
     workers: tuple[Worker, ...]
     trainings: tuple[Training, ...]
     seconds_left: float | None
@@ -59,6 +61,7 @@ def overview(results: Path, *, storage: str | None = None, study: str | None = N
         folder=str(results),
         time=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         studies=tuple(studies),
+        races=read_histories(results),
         workers=tuple(workers),
         trainings=tuple(trainings),
         seconds_left=left,
@@ -100,8 +103,14 @@ def time_left(
         done = sum(min(each, now - one.since) for one in study.running if not one.stale and one.since is not None)
         left += each * missing - done
         seeds = len(study.protocol.get("seeds") or [0])
-        finals += each / seeds * len(study.protocol.get("final_seeds") or [])
+        finals += each / seeds * _sure_seeds(study)
     return left / workers, finals / workers
+
+
+def _sure_seeds(study: Study) -> int:
+    """Return how many fresh seeds follow a study's trials: in a race those of its first look."""
+    race = study.protocol.get("race")
+    return race["looks"][0] if race else len(study.protocol.get("final_seeds") or [])
 
 
 def _workers(studies: Sequence[Study], trainings: Sequence[Training], *, now: float) -> list[Worker]:

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bench.runner.race_history import RaceHistory
 from bench.runner.status.overview import Overview, Worker
 from bench.runner.status.studies import SETTLED, Failure, Study
 from bench.runner.status.trainings import Training
@@ -22,6 +23,7 @@ def render_status(overview: Overview, *, verbose: bool = False) -> RenderableTyp
     """Return an overview as tables: studies, workers, unfinished trainings, what failed, what is damaged."""
     parts: list[RenderableType] = [Text(_head(overview), style="bold")]
     parts += _studies(overview.studies)
+    parts += [Text(line) for race in overview.races for line in _race(race)]
     parts += _workers(overview.workers)
     parts += _trainings(overview.trainings)
     parts.append(Text(_left(overview)))
@@ -84,6 +86,25 @@ def _studies(studies: Sequence[Study]) -> list[RenderableType]:
             ]
         )
     return [_table(("study", "protocol", "settled", "settings", "best so far"), rows)]
+
+
+def _race(race: RaceHistory) -> list[str]:
+    """Return a line on a race as a whole, and one on each look."""
+    racing, looks = race["racing"], race["looks"]
+    runs = sum(look["trainings"] for look in looks)
+    state = f"{len(looks)} of at most {len(race['looks_at'])} looks, {runs} trainings, margin {race['margin']:g}"
+    if race["end"] is not None:
+        state += f": {race['end']}, {len(racing)} of {len(race['arms'])} arms left"
+    else:
+        state += f": {len(racing)} of {len(race['arms'])} arms in the race, next look at {race['needs']} seeds"
+    lines = [f"race of protocol {race['protocol']}: {state}"]
+    for look in looks:
+        words = [look["words"][arm] for arm in look["words"] if arm not in look["dropped"]]
+        counts = [f"{words.count(word)} {word}" for word in ("equal", "undecided") if word in words]
+        dropped = [f"{', '.join(look['dropped'])} dropped"] if look["dropped"] else []
+        result = "; ".join([f"{look['first']} first", *dropped, *counts])
+        lines.append(f"  look {look['look']}, {look['seeds']} seeds, {look['time'][:16].replace('T', ' ')}: {result}")
+    return lines
 
 
 def _workers(workers: Sequence[Worker]) -> list[RenderableType]:

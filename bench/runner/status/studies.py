@@ -25,6 +25,12 @@ _RESULTS = ("completed", "pruned", "diverged")
 JOURNAL = "journal.log"
 
 
+class StoredRace(TypedDict):
+    """The terms of a race that are used of a stored protocol."""
+
+    looks: list[int]
+
+
 class StoredProtocol(TypedDict, total=False):
     """What is used of the tuning protocol that a study stores; empty for a study without one."""
 
@@ -35,6 +41,7 @@ class StoredProtocol(TypedDict, total=False):
     trials: int
     seeds: list[int]
     final_seeds: list[int]
+    race: StoredRace
 
 
 class StoredTerms(TypedDict, total=False):
