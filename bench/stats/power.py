@@ -20,11 +20,9 @@ from bench.stats.moderated import seed_prior
 from bench.stats.pairwise import Differences, half_widths
 from bench.stats.verdicts import POWER
 
-DRAWS = 96
-"""Draws that power is averaged over, up to ``FEW`` seeds; it is then right to half a point (docs/statistics.md)."""
-FEW = 12
-LEAST_DRAWS = 24
-"""Of many seeds, whose variances vary little."""
+SEED_DRAWS, FEWEST_DRAWS, MOST_DRAWS = 1152, 24, 384
+"""Draws that power is averaged over, times seeds, and their bounds: variances of few seeds vary most. Power is right to
+a point then (docs/statistics.md)."""
 HALVINGS = 30
 """Bisections of a difference: right to one part in 10⁹."""
 TINY = 1e-300
@@ -315,7 +313,7 @@ def _mean_square_ratio(freedom: int, quantiles: Array) -> Array:
 
 def draws_of(seeds: int) -> int:
     """Return how many draws power is averaged over."""
-    return max(LEAST_DRAWS, DRAWS * FEW // max(seeds, FEW))
+    return min(MOST_DRAWS, max(FEWEST_DRAWS, SEED_DRAWS // seeds))
 
 
 def _strata(count: int) -> Array:
