@@ -1,7 +1,7 @@
 """Variances by cause of arms on common seeds and prompts: each arm's own, the typical pair's, and how sure they are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,13 +15,16 @@ class ArmComponents:
     """Variances (score²) of one arm by cause, after what seeds and prompts add to all arms; a pair's are their sum.
 
     ``seed``, ``prompt``, ``residual``: unbiased, 0 where the estimate is negative. ``moderated``: ``seed`` as all arms
-    together say it (``moderated``).
+    together say it (``moderated``). ``prompt_noise``, ``residual_noise``: what one sample of a prompt adds to the
+    prompts' and the residual variance, 0 where no prompt has several.
     """
 
     seed: float
     prompt: float
     residual: float
     moderated: float
+    prompt_noise: float = 0.0
+    residual_noise: float = 0.0
 
 
 def arm_components(tables: Array) -> list[ArmComponents]:
@@ -39,14 +42,41 @@ def arm_components(tables: Array) -> list[ArmComponents]:
     return [ArmComponents(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
-def typical_pair(components: Sequence[ArmComponents]) -> Variances:
-    """Return the variances of a typical pair: twice the arms' median variance between seeds, and means of the others.
+def with_noise(components: Sequence[ArmComponents], samples: Array) -> list[ArmComponents]:
+    """Return components with what sampling adds, from the single samples (samples, arms, seeds, prompts), two or more.
+
+    A sample's noise is the same for all arms and seeds, so part of what it does to a prompt's score is shared by an
+    arm's seeds: that part is the prompts', the rest the residual's.
+    """
+    count, _, seeds, prompts = samples.shape
+    if count < 2:
+        raise ValueError(f"sampling noise needs two samples of a prompt or more; got the shape {samples.shape}")
+    own = samples - samples.mean(axis=1, keepdims=True)
+    own = own - own.mean(axis=0)
+    shared = own.mean(axis=2, keepdims=True)
+    rest = np.square(own - shared).sum(axis=(0, 2, 3)) / ((count - 1) * (seeds - 1) * prompts)
+    between = seeds * np.square(shared).sum(axis=(0, 2, 3)) / ((count - 1) * prompts)
+    rest, between = _own(rest), _own(between)
+    noise = np.maximum(between - rest, 0.0) / seeds
+    return [
+        replace(one, prompt_noise=float(of_prompt), residual_noise=max(float(of_rest), 0.0))
+        for one, of_prompt, of_rest in zip(components, noise, rest, strict=True)
+    ]
+
+
+def typical_pair(components: Sequence[ArmComponents], *, samples: int = 1) -> Variances:
+    """Return a typical pair's variances, one sample a prompt: twice the arms' median variance between seeds, and means.
 
     One arm with a large variance between seeds would decide a mean; the others are alike, and unbiased as means.
+    ``samples``: of each prompt, as the components were measured.
     """
     seed = float(np.median([one.moderated for one in components]))
-    prompt, residual = (float(np.mean([getattr(c, name) for c in components])) for name in ("prompt", "residual"))
-    return Variances(2 * seed, 2 * prompt, 2 * residual)
+    names = ("prompt", "residual", "prompt_noise", "residual_noise")
+    prompt, residual, *noise = (2 * float(np.mean([getattr(one, name) for one in components])) for name in names)
+    # an estimate of noise may exceed that of the whole
+    of_prompt, of_residual = min(noise[0], prompt * samples), min(noise[1], residual * samples)
+    more = 1 - 1 / samples
+    return Variances(2 * seed, prompt + more * of_prompt, residual + more * of_residual, of_prompt, of_residual)
 
 
 def other_arms(components: Sequence[ArmComponents]) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from bench.stats.components import (
     other_arms,
     seed_range,
     typical_pair,
+    with_noise,
 )
 from bench.stats.intervals import LEVEL
 from bench.stats.mix import Costs, Limits, Mix, cheapest_mix, prompts_without_end
@@ -38,6 +39,8 @@ from bench.stats.power import (
 Array = NDArray[np.float64]
 MORE_PROMPTS = 4
 """Times the table's prompts that a search tries at most where nobody says how many there are."""
+MOST_SAMPLES = 8
+"""Samples of a prompt that a search tries at most, where records tell what sampling adds."""
 SPREAD = 6
 """Variances of pairs at which half-widths are computed; those of the other pairs are interpolated."""
 
@@ -58,13 +61,13 @@ class MixCost:
 class GroupPower:
     """The power of one group's table.
 
-    ``unit``: «J» or «points». ``smallest``: the difference that a typical pair's test sees with 80 % power.
-    ``quartiles``: of that over all pairs; ``against_first``: by objective. ``components``: by objective, score².
-    ``typical``: a typical pair's variances, ``seed_range`` the 90 % interval of its first. ``cheapest``: for the
-    difference ``detect``, None where no mix within the limits sees it; ``as_now``: with the table's prompts and
-    samples; ``unlucky``: ``cheapest`` again at the upper end of ``seed_range``. ``least_prompts``: what the difference
-    takes with seeds without end. ``equal``: seeds with which two arms are called equal within ``detect``, the true
-    difference being none or half of it, with the prompts of ``cheapest``.
+    ``unit``: «J» or «points». ``samples``: completions of each prompt. ``smallest``: the difference that a typical
+    pair's test sees with 80 % power; ``quartiles``: of that over all pairs; ``against_first``: by objective.
+    ``components``: by objective, score². ``typical``: a typical pair's variances, ``seed_range`` the 90 % interval of
+    its first. ``cheapest``: for the difference ``detect``, None where no mix within the limits sees it; ``as_now``: at
+    the table's prompts and samples; ``unlucky``: ``cheapest`` again at the upper end of ``seed_range``.
+    ``least_prompts``: what the difference takes with seeds without end. ``equal``: seeds with which two arms are called
+    equal within ``detect``, the true difference being none or half of it, with the prompts of ``cheapest``.
     """
 
     protocol: str
@@ -120,14 +123,16 @@ def group_power(
             "objectives share: nothing tells how much seeds matter",
             fix="a pilot of two seeds tells it: the same `bench run` with --seeds 2",
         )
-    components = arm_components(tables)
+    components, samples = _components(group, list(scores), common, tables)
     arms, seeds, prompts = tables.shape
-    typical = typical_pair(components)
+    typical = typical_pair(components, samples=samples)
     family = Family(arms, other_arms(components))
     wanted = detect if detect is not None else margin_of(group.suite, target=group.target)
     costs, whole = run_costs([record for name in scores for record in _test_records(group, name)], group.records)
-    plan = _Plan(typical, family, costs, Limits(most_prompts or MORE_PROMPTS * prompts), wanted, seeds)
-    span = seed_range(typical, arms=arms, seeds=seeds, prompts=prompts)
+    most_samples = max(samples, MOST_SAMPLES) if typical.residual_noise > 0 else samples
+    limits = Limits(most_prompts or MORE_PROMPTS * prompts, samples=most_samples)
+    plan = _Plan(typical, family, costs, limits, wanted, seeds)
+    span = seed_range(typical.of(samples), arms=arms, seeds=seeds, prompts=prompts)
     cheapest = plan.cheapest()
     ranked = sorted(scores, key=lambda name: -float(np.mean([np.mean(row) for row in scores[name].values()])))
     pairs = smallest_by_pair(scores)
@@ -139,8 +144,8 @@ def group_power(
         arms=tuple(scores),
         seeds=seeds,
         prompts=prompts,
-        samples=1,
-        smallest=smallest_difference(Design(seeds, prompts), typical, family),
+        samples=samples,
+        smallest=smallest_difference(Design(seeds, prompts, samples), typical, family),
         quartiles=_quartiles(list(pairs.values())),
         first=ranked[0],
         against_first={name: pairs[frozenset((ranked[0], name))] for name in ranked[1:]},
@@ -153,11 +158,16 @@ def group_power(
         detect=wanted,
         cheapest=cheapest,
         unlucky=replace(plan, typical=replace(typical, seed=span[1])).cheapest(),
-        as_now=plan.as_now(prompts),
+        as_now=plan.as_now(prompts, samples),
         least_prompts=prompts_without_end(wanted, typical, family),
         equal={
             name: seeds_for_equal(
-                wanted, share * wanted, typical, family, prompts=prompts if cheapest is None else cheapest.prompts
+                wanted,
+                share * wanted,
+                typical,
+                family,
+                prompts=prompts if cheapest is None else cheapest.prompts,
+                samples=samples if cheapest is None else cheapest.samples,
             )
             for name, share in (("none", 0.0), ("half", 0.5))
         },
@@ -177,11 +187,12 @@ class _Plan:
         mix = cheapest_mix(self.detect, self.typical, self.family, self.costs, self.limits)
         return None if mix is None else self._cost(mix)
 
-    def as_now(self, prompts: int) -> MixCost | None:
-        seeds = seeds_needed(self.detect, self.typical, self.family, prompts=prompts)
+    def as_now(self, prompts: int, samples: int) -> MixCost | None:
+        seeds = seeds_needed(self.detect, self.typical, self.family, prompts=prompts, samples=samples)
         if seeds is None:
             return None
-        return self._cost(Mix(Design(seeds, prompts), self.family.arms * seeds * self.costs.run(prompts, 1)))
+        seconds = self.family.arms * seeds * self.costs.run(prompts, samples)
+        return self._cost(Mix(Design(seeds, prompts, samples), seconds))
 
     def _cost(self, mix: Mix) -> MixCost:
         arms, design = self.family.arms, mix.design
@@ -228,15 +239,33 @@ def run_costs(records: Sequence[RunRecord], all_records: Sequence[RunRecord]) ->
     whole, which makes prompts look dearer than they are.
     """
     training = float(np.mean([record.cost.train_seconds * (record.cost.devices or 1) for record in records]))
-    by_prompt = [record.cost.evaluate_seconds / record.evaluation.prompts for record in records]
-    plain = [r.cost.evaluate_seconds / r.evaluation.prompts for r in all_records if not r.evaluation.lm_eval]
+    by_prompt = [_by_sample(record) for record in records]
+    plain = [_by_sample(record) for record in all_records if not record.evaluation.lm_eval]
     if not any(record.evaluation.lm_eval for record in records):
         return Costs(training, 0.0, float(np.mean(by_prompt))), False
     if not plain:
         return Costs(training, 0.0, float(np.mean(by_prompt))), True
     sample = min(float(np.mean(plain)), float(np.mean(by_prompt)))
-    prompts = float(np.mean([record.evaluation.prompts for record in records]))
-    return Costs(training, (float(np.mean(by_prompt)) - sample) * prompts, sample), False
+    samples = float(np.mean([record.evaluation.prompts * record.evaluation.samples for record in records]))
+    return Costs(training, (float(np.mean(by_prompt)) - sample) * samples, sample), False
+
+
+def _by_sample(record: RunRecord) -> float:
+    return record.cost.evaluate_seconds / (record.evaluation.prompts * record.evaluation.samples)
+
+
+def _components(
+    group: Group, names: Sequence[str], seeds: Sequence[int], tables: Array
+) -> tuple[list[ArmComponents], int]:
+    """Return the arms' components, with sampling noise where every run has the same several samples, and how many."""
+    components = arm_components(tables)
+    counts = {record.evaluation.samples for name in names for record in _test_records(group, name)}
+    if counts == {1} or len(counts) != 1:
+        return components, 1
+    (samples,) = counts
+    each = (seed_scores(group, name=f"target_sample_{number}") for number in range(1, samples + 1))
+    single = np.array([[[scores[name][seed] for seed in seeds] for name in names] for scores in each])
+    return with_noise(components, single), samples
 
 
 def _arms(group: Group, objectives: Collection[str]) -> dict[str, dict[int, list[float]]]:

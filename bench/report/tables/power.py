@@ -53,7 +53,7 @@ def power_csv(powers: Sequence[GroupPower]) -> str:
 
 def _objectives(power: GroupPower) -> "Table":
     title = (
-        f"{power.suite}: {len(power.arms)} objectives × {power.seeds} seeds × {power.prompts} prompts\n"
+        f"{power.suite}: {len(power.arms)} objectives × {power.seeds} seeds × {power.prompts} prompts{_times(power)}\n"
         f"{power.preset or 'protocol'} {power.protocol[:12]}"
     )
     table = _table(title)
@@ -117,6 +117,10 @@ def _notes(power: GroupPower) -> str:
         )
     if power.cheapest is not None and power.cheapest.prompts > power.prompts:
         lines.append("more prompts need no new trainings: --set evaluation.prompts=N scores the same runs again")
+    if not power.typical.residual_noise:
+        lines.append(
+            "what more samples of a prompt save is not known from one: --set evaluation.samples=2 in a pilot tells it"
+        )
     equal = ", ".join(
         f"{_seeds(power.equal[key])} where the true difference is {words}"
         for key, words in (("none", "0"), ("half", f"{power.detect / 2:g}"))
@@ -128,6 +132,10 @@ def _notes(power: GroupPower) -> str:
     if power.whole_evaluations:
         cost += " (tasks counted in: no evaluation here is without them)"
     return "\n".join([*lines, cost])
+
+
+def _times(power: GroupPower) -> str:
+    return "" if power.samples == 1 else f" × {power.samples} samples"
 
 
 def _seeds(count: int | None) -> str:

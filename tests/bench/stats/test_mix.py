@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from bench.stats.components import arm_components, other_arms, seed_range, typical_pair
+from bench.stats.components import arm_components, other_arms, seed_range, typical_pair, with_noise
 from bench.stats.mix import Costs, Limits, cheapest_mix, prompts_without_end
 from bench.stats.power import Design, Family, Variances, power
 
@@ -68,6 +68,25 @@ def test_components_are_those_of_the_scores_on_average():
     assert mean[:, 0] == pytest.approx(seed, rel=0.15)
     assert mean[:, 1] == pytest.approx(prompt, rel=0.15)
     assert mean[:, 2] == pytest.approx(residual, rel=0.05)
+
+
+def test_samples_tell_what_more_of_them_save():
+    rng, arms, seeds, prompts = np.random.default_rng(5), 3, 20, 300
+    whole = tables(rng, [0.1] * arms, [0.2] * arms, [0.5] * arms, seeds=seeds, prompts=prompts)
+    shared = 0.6 * rng.normal(size=(4, arms, 1, prompts))  # noise that an arm's seeds have in common
+    common = 3 * rng.normal(size=(4, 1, 1, prompts))  # and that all arms have, which no difference sees
+    single = whole + common + shared + 0.9 * rng.normal(size=(4, arms, seeds, prompts))
+    components = with_noise(arm_components(single.mean(axis=0)), single)
+    assert [one.prompt_noise for one in components] == pytest.approx([0.36] * arms, rel=0.15)
+    assert [one.residual_noise for one in components] == pytest.approx([0.81] * arms, rel=0.1)
+    four = typical_pair(components, samples=4)
+    assert four.prompt == pytest.approx(2 * (0.2 + 0.36), rel=0.15)
+    assert four.residual == pytest.approx(2 * (0.5 + 0.81), rel=0.1)
+    one = typical_pair(arm_components(single[0]))
+    assert four.of(4).residual == pytest.approx(2 * (0.5 + 0.81 / 4), rel=0.1)
+    assert four.residual == pytest.approx(one.residual, rel=0.05)
+    with pytest.raises(ValueError, match="two samples"):
+        with_noise(components, single[:1])
 
 
 def test_two_arms_share_their_differences_variance():
