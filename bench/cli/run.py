@@ -104,7 +104,7 @@ def run(
             min=0,
             max=10_000,
             help="Fresh seeds for the best setting, scored on test prompts; with --until the most that one gets "
-            "(default: 24). Example: --seeds 5",
+            "(default: 32). Example: --seeds 5",
         ),
     ] = None,
     until: Annotated[

@@ -32,7 +32,7 @@ from sweeps.search import Axis
 ALL = "all"
 FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
-RACE_SEEDS = 24
+RACE_SEEDS = 32
 """The most fresh seeds that an arm of a race gets without ``--seeds``."""
 
 
