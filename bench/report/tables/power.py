@@ -66,17 +66,17 @@ def _objectives(power: GroupPower) -> "Table":
         smallest = power.against_first.get(name)
         table.add_row(
             name,
-            NOTHING if smallest is None else f"{smallest:.2g}",
+            NOTHING if smallest is None else _number(smallest),
             *(f"{math.sqrt(each):.2f}" for each in (one.seed, one.prompt, one.residual)),
         )
     return table
 
 
 def _seen_text(power: GroupPower) -> str:
-    low, middle, high = power.quartiles
+    low, middle, high = map(_number, power.quartiles)
     return (
-        f"Differences of ≥ {middle:.2g} {power.unit} could be seen (half of the pairs; quartiles {low:.2g} and "
-        f"{high:.2g}): with {POWER:.0%} power, all pairs as one family.\n"
+        f"Differences of ≥ {middle} {power.unit} could be seen (half of the pairs; quartiles {low} and "
+        f"{high}): with {POWER:.0%} power, all pairs as one family.\n"
         "seeds, prompts, residual: standard deviations of an objective's scores by cause, after what all share."
     )
 
@@ -132,6 +132,10 @@ def _notes(power: GroupPower) -> str:
     if power.whole_evaluations:
         cost += " (tasks counted in: no evaluation here is without them)"
     return "\n".join([*lines, cost])
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def _times(power: GroupPower) -> str:
