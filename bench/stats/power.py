@@ -10,15 +10,16 @@ method is higher. Agreement with simulation: docs/statistics.md.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.stats.best import level_with_best
 from bench.stats.crossed import Array
 from bench.stats.intervals import LEVEL
 from bench.stats.moderated import seed_prior
 from bench.stats.pairwise import Differences, half_widths
-from bench.stats.verdicts import POWER
+from bench.stats.verdicts import BEST_SHARE, POWER
 
 SEED_DRAWS, FEWEST_DRAWS, MOST_DRAWS = 1152, 24, 384
 """Draws that power is averaged over, times seeds, and their bounds: variances of few seeds vary most. Power is right to
@@ -130,10 +131,14 @@ def power(difference: float, design: Design, variances: Variances, family: Famil
 def equivalence_power(
     margin: float, difference: float, design: Design, variances: Variances, family: Family, *, level: float = LEVEL
 ) -> float:
-    """Return the probability that a pair whose true difference is ``difference`` is called equal within ``margin``."""
+    """Return the probability that a pair whose true difference is ``difference`` is called equal within ``margin``.
+
+    The pair is the best two arms, so the test is that of comparisons with the best (``best``); others lie lower. With
+    more arms that may be the best it is less probable, and elsewhere in the table too.
+    """
     now = variances.of(design.samples)
-    # two one-sided tests: half of the two-sided tail each
-    part = seed_part(design, now, family, p=2 * (1 - level) / family.pairs)
+    p = float(level_with_best(BEST_SHARE * (1 - level), family.arms))
+    part = seed_part(design, now, family, p=p, comparisons=family.arms - 1)
     return called_equal(part, margin, difference, now, design.prompts)
 
 
@@ -200,19 +205,27 @@ def _fewest(enough: Callable[[int], bool], *, most: int) -> int | None:
     return high
 
 
-def seed_part(design: Design, variances: Variances, family: Family, *, p: float) -> SeedPart:
+def seed_part(
+    design: Design, variances: Variances, family: Family, *, p: float, comparisons: int | None = None
+) -> SeedPart:
     """Return the seeds' part of half-widths at level 1 − ``p``; ``variances``: of the samples that are taken."""
     residuals = np.array([variances.residual / design.prompts])
-    return parts_of(design.seeds, variances.seed + residuals, residuals, other_seeds(variances, family), p=p)
+    totals, others = variances.seed + residuals, other_seeds(variances, family)
+    return parts_of(design.seeds, totals, residuals, others, p=p, comparisons=comparisons)
 
 
-def parts_of(seeds: int, totals: Array, residuals: Array, others: Array, *, p: float) -> SeedPart:
+def parts_of(
+    seeds: int, totals: Array, residuals: Array, others: Array, *, p: float, comparisons: int | None = None
+) -> SeedPart:
     """Return the seeds' part for pairs (totals) of which the residual causes ``residuals``.
 
-    ``others``: variances of a seed's effect of the arms outside the pair.
+    ``others``: variances of a seed's effect of the arms outside the pair. ``comparisons``: of the family; None: all
+    pairs of the arms.
     """
     own, means = _draws(seeds, totals, others, residuals)
     prior = seed_prior(means)
+    if comparisons is not None:
+        prior = replace(prior, alone=np.where(prior.alone < 1, 1 / comparisons, 1.0))
     zeros = np.zeros_like(own)[..., None]
     differences = Differences(
         mean=zeros,

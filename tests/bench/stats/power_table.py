@@ -2,16 +2,18 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.stats.best import level_with_best
 from bench.stats.intervals import LEVEL
 from bench.stats.moderated import seed_prior
 from bench.stats.pairwise import Differences, exceeds
 from bench.stats.power import Design, Family, Variances, equivalence_power, power, smallest_difference
+from bench.stats.verdicts import BEST_SHARE
 
 Array = NDArray[np.float64]
 SEEDS = (3, 5, 8, 12, 24)
@@ -63,14 +65,16 @@ def simulated(
     now, family = case.variances.of(design.samples), case.family(arms)
     near = np.zeros(0) if near is None else near
     hits, equal, left = np.zeros(len(differences)), np.zeros(len(near)), count
-    p = (1 - LEVEL) / family.pairs
+    p, p_equal = (1 - LEVEL) / family.pairs, level_with_best(BEST_SHARE * (1 - LEVEL), arms)
     while left:
         many = min(left, CHUNK)
         table, prior, noise = _tables(rng, now, design, family, many)
+        with_best = replace(prior, alone=np.where(prior.alone < 1, 1 / (arms - 1), 1.0))
         for place, gap in enumerate(differences):
             hits[place] += exceeds(table, prior, p=p, distance=np.abs(gap + noise)[:, None]).sum()
         for place, gap in enumerate(near):
-            equal[place] += exceeds(table, prior, p=2 * p, distance=margin - np.abs(gap + noise)[:, None]).sum()
+            distance = margin - np.abs(gap + noise)[:, None]
+            equal[place] += exceeds(table, with_best, p=float(p_equal), distance=distance).sum()
         left -= many
     return hits / count, equal / count
 
