@@ -18,6 +18,7 @@ import bench.cli.worker
 import bench.cli.launch
 import bench.cli.status
 import bench.cli.evaluate
+import bench.cli.judges
 import bench.cli.inspect
 import bench.cli.export
 import bench.cli.catalogue

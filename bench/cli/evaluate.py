@@ -98,6 +98,17 @@ def evaluate(
             "Example: --judge api:llama@http://localhost:8000/v1",
         ),
     ] = None,
+    strong: Annotated[
+        str | None,
+        typer.Option(
+            "--strong",
+            help="A judge that is asked about a random part only, and corrects the first --judge by it. "
+            "Example: --judge lm:judge-model --strong api:big@https://HOST/v1",
+        ),
+    ] = None,
+    strong_share: Annotated[
+        float, typer.Option("--strong-share", help="Share of the questions for --strong. Example: --strong-share 0.1")
+    ] = 0.2,
     outputs: Annotated[
         list[Path] | None,
         typer.Option("--outputs", help="Models' answers to judge, JSON or JSON lines. Example: --outputs mine.json"),
@@ -172,6 +183,8 @@ def evaluate(
         bench evaluate run:3f9c --judge lm:judge-model --judge reward:reward-model --baseline start.json
 
         bench evaluate --judge api:llama@http://localhost:8000/v1 --outputs mine.json --baseline start.json --out judged
+
+        bench evaluate --judge lm:judge-model --strong gpt.toml --outputs mine.json --baseline start.json --out judged
     """
     from bench.cli.evaluate_command import evaluate_command
     from bench.cli.evaluate_options import Evaluation
@@ -194,6 +207,8 @@ def evaluate(
             gamed=gamed,
             join=join,
             judges=tuple(judge or ()),
+            strong=strong,
+            strong_share=strong_share,
             outputs=tuple(outputs or ()),
             baseline=baseline,
             questions=questions,

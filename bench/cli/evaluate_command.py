@@ -10,6 +10,11 @@ def evaluate_command(request: Evaluation) -> None:
     """``bench evaluate``. Raises UsageError: nothing to do, or options that do not go together."""
     if request.join not in JOINS:
         raise UsageError(f"--join: unknown way {request.join!r}", fix=did_you_mean(request.join, JOINS))
+    if request.strong is not None and (not request.judges or request.mt_bench):
+        raise UsageError(
+            "--strong corrects a judge that compares answers, and there is none",
+            fix="--judge CHEAP --strong STRONG; for stored judgements: bench judges correct CHEAP.csv STRONG.csv",
+        )
     kinds = {"--tasks": request.tasks is not None, "--judgements": request.judgements, "--judge": request.judges}
     chosen = [name for name, value in kinds.items() if value]
     if len(chosen) != 1:

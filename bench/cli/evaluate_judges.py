@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bench.cli.evaluate_judgements import length_control_of, tell_win_rates
 from bench.cli.evaluate_options import Evaluation
+from bench.cli.judges_correct import tell_corrected
 from bench.errors import UsageError
 from bench.evaluate.judges.annotate import (
     Annotation,
@@ -22,10 +23,13 @@ from bench.evaluate.judges.annotate import (
     to_ask,
     uncached,
 )
-from bench.evaluate.judges.answers import Answers, PairedAnswers, pair_answers, read_answers
+from bench.evaluate.judges.answers import Answers, PairedAnswers, pair_answers, read_answers, some_of
 from bench.evaluate.judges.base import AnswerPair, Cost, Judge, Verdict
 from bench.evaluate.judges.checks import notes_on_answers, notes_on_length
+from bench.evaluate.judges.correction import corrected_rates
 from bench.evaluate.judges.factory import judges_of, tell_cost
+from bench.evaluate.judges.judgements import Judgements
+from bench.evaluate.judges.random_part import random_part
 from bench.utils.console import say
 from bench.utils.files import write_text_whole
 
@@ -42,42 +46,67 @@ TOKENS = 512
 def evaluate_judges(request: Evaluation) -> None:
     """Print what asking costs, ask, and write annotations.json and the table of win rates into ``request.destination``.
 
+    With ``request.strong``, corrected.csv too: the first judge's rates corrected by the strong one's of a random part.
+
     Raises:
         UsageError: files, judges or options that cannot be used, or a cost above ``max_cost``.
         RunError: a judge cannot be asked any more, or nothing can be written.
     """
     console = Console()
     control = length_control_of(request.difficulty, request.gamed)
-    judges = judges_of(request.judges)
+    judges = judges_of([*request.judges, *([request.strong] if request.strong is not None else [])])
     pairs, notes = _pairs(request)
+    assignments = _assignments(judges, pairs, request)
     notes += [
         note
-        for judge in judges
-        for each in pairs
+        for judge, each in assignments
         for note in notes_on_length(judge, [pair for _, _, pair in _queries(judge, each, request)])
     ]
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)
     tell_cost(
-        [(judge, _costs(judge, pairs, request)) for judge in judges],
+        [(judge, _costs(judge, [each for of, each in assignments if of is judge], request)) for judge in judges],
         console=console,
         max_cost=request.max_cost,
     )
     if request.dry_run:
         return
-    annotated = [(judge, each, _judged(judge, each, request, console=console)) for judge in judges for each in pairs]
+    annotated = [(judge, each, _judged(judge, each, request, console=console)) for judge, each in assignments]
     _write(annotated, request.folder / "annotations.json", console=console)
+    strong = judges[-1] if request.strong is not None else None
     tell_win_rates(
-        [
-            judgements_of(made, judge=judge.name, model=each.model, baseline=each.baseline)
-            for judge, each, made in annotated
-        ],
+        [_judgements(each) for each in annotated if each[0] is not strong],
         control=control,
         by_index=request.join == "index",
         lengths_alone=control is None,
         out=request.destination,
     )
+    if strong is not None:
+        cheap, dear = ([_judgements(each) for each in annotated if each[0] is judge] for judge in (judges[0], strong))
+        tell_corrected(*corrected_rates(cheap, dear), path=request.folder / "corrected.csv")
     _tell_judges(judges, annotated, console=console)
+
+
+def _assignments(
+    judges: Sequence[Judge], pairs: Sequence[PairedAnswers], request: Evaluation
+) -> list[tuple[Judge, PairedAnswers]]:
+    """Return which judge is asked about what: all of it, the last one about a random part where it is the strong one.
+
+    Raises:
+        UsageError: a share that is none.
+    """
+    everything = judges if request.strong is None else judges[:-1]
+    assignments = [(judge, each) for judge in everything for each in pairs]
+    if request.strong is None:
+        return assignments
+    parts = [random_part(each.instructions, share=request.strong_share, seed=request.seed) for each in pairs]
+    drawn = [(judges[-1], some_of(each, part.nonzero()[0])) for each, part in zip(pairs, parts, strict=True)]
+    return assignments + drawn
+
+
+def _judgements(annotated: tuple[Judge, PairedAnswers, list[Annotation]]) -> Judgements:
+    judge, each, made = annotated
+    return judgements_of(made, judge=judge.name, model=each.model, baseline=each.baseline)
 
 
 def _judged(judge: Judge, each: PairedAnswers, request: Evaluation, *, console: Console) -> list[Annotation]:
@@ -149,9 +178,9 @@ def _write(annotated: Sequence[tuple[Judge, PairedAnswers, list[Annotation]]], p
     ]
     write_text_whole(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
     say(console, f"  {path}")
-    for _, each, _ in annotated:
-        if each.left_out:
-            console.print(f"  {each.model}: {each.left_out} answers have no partner and were left out")
+    for model, left_out in dict.fromkeys((each.model, each.left_out) for _, each, _ in annotated):
+        if left_out:
+            console.print(f"  {model}: {left_out} answers have no partner and were left out")
 
 
 def _tell_judges(

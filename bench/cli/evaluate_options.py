@@ -24,6 +24,8 @@ class Evaluation:
     gamed: Path | None = None
     join: str = "position"
     judges: tuple[str, ...] = ()
+    strong: str | None = None
+    strong_share: float = 0.2
     outputs: tuple[Path, ...] = ()
     baseline: Path | None = None
     questions: Path | None = None

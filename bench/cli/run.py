@@ -68,6 +68,14 @@ def run(
             "as in bench evaluate. Example: --judge fitted --judge lm:./judge",
         ),
     ] = None,
+    strong: Annotated[
+        str | None,
+        typer.Option(
+            "--strong",
+            help="Suite chat: a judge that is asked about a random fifth of the test prompts "
+            "(--set strong_share=0.2), and corrects the first judge's win rate. Example: --strong gpt.toml",
+        ),
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(

@@ -93,6 +93,7 @@ class RunRequest(BaseModel):
     chat_template: Annotated[Text | None, Option(recipe=True)] = None
     data: Annotated[tuple[Path, ...] | None, Option(recipe=True, worker=True)] = None
     judges: Annotated[tuple[Text, ...], Field(validation_alias="judge"), Option(recipe=True)] = ()
+    strong: Annotated[Text | None, Option(recipe=True)] = None
     prompts: Annotated[Path | None, Option(recipe=True)] = None
     protocol: Annotated[Text | None, Option(recipe=True)] = None
     trials: Annotated[int | None, Field(ge=1), Option(recipe=True)] = None

@@ -159,7 +159,8 @@ class EvaluationSpec(Spec):
     later: ClassVar[frozenset[str]] = frozenset(
         {
             *("lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against", "ends"),
-            *("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "lm_eval_texts", "samples"),
+            *("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "lm_eval_texts"),
+            *("strong", "strong_share", "samples"),
         }
     )
 
@@ -197,6 +198,12 @@ class EvaluationSpec(Spec):
         ),
     ] = "reward"
     judges: Annotated[tuple[JudgedBy, ...], Field(description="the first one chooses, all report on test prompts")] = ()
+    strong: Annotated[
+        JudgedBy | None, Field(description="asked about a random part of the test prompts; corrects the first judge")
+    ] = None
+    strong_share: Annotated[float, Field(gt=0, le=1, description="share of the test prompts for the strong judge")] = (
+        0.2
+    )
     content: Annotated[
         str | None, Field(description="SHA-256 of prompts and held-out rows that are the user's own; none: the suite's")
     ] = None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.core.record import Metric, judge_task
+from bench.core.record import JUDGE, Metric, judge_task
 from bench.core.samples import SampleRow, Samples, spoken
 from bench.core.specs import EvaluationSpec
 from bench.data.collate import longest_of
@@ -19,6 +19,7 @@ from bench.data.tokens import Encoded, pairs_in
 from bench.evaluate.gold_reward import Gold
 from bench.evaluate.judges.alpaca_eval import judge_metrics, win_rate
 from bench.evaluate.judges.base import AnswerPair, Judge
+from bench.evaluate.judges.corrected_samples import corrected_samples
 from bench.evaluate.judges.win_rate import held_out_accuracy, judge_samples, with_rewards
 from bench.evaluate.metrics.generation import by_sample, generation_metrics, per_prompt
 from bench.evaluate.metrics.kl import sequence_kl
@@ -61,13 +62,15 @@ class Yardstick:
 class JudgeInputs:
     """Judges and their inputs: each prompt's words, and the held-out pairs (preferred answer first).
 
-    The first judge chooses, so validation uses no other; ``verdicts`` is the folder of verdicts.
+    The first judge chooses, so validation uses no other; ``verdicts`` is the folder of verdicts. ``strong`` sees a part
+    of the test prompts and is corrected by the first judge.
     """
 
     judges: Sequence[Judge]
     instructions: Sequence[str]
     held_out: Sequence[AnswerPair]
     verdicts: Path
+    strong: Judge | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,14 @@ def _run_judges(
             metrics += held_out_accuracy(
                 judge, inputs.held_out, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts
             )
+    if inputs.strong is not None and spec.split == "test":
+        task = judge_task(inputs.strong.name, names)
+        corrected = corrected_samples(
+            inputs.strong, inputs.judges[0], rows, yardstick.baseline, preferences=preferences[JUDGE],
+            share=spec.strong_share, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts,
+        )  # fmt: skip
+        metrics += corrected.metrics
+        preferences[task] = corrected.preferences
     return with_rewards(inputs.judges[0], rows), metrics, target, preferences
 
 

@@ -305,6 +305,7 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
             data=request.data or (),
             options=draft.options,
             judges=request.judges,
+            strong=request.strong,
             prompts=request.prompts,
         ),
         results=request.results,

@@ -155,11 +155,11 @@ def _absolute(field: str, value: object) -> object:
         return value
     if field == "settings":
         return _absolute_setting(value)
-    if field == "judges":
+    if field in ("judges", "strong"):
         kind, colon, path = value.partition(":")
         if colon and Path(path).exists():
             return f"{kind}:{Path(path).absolute()}"
-    if field in ("model", "judges", "chat_template") and Path(value).exists():
+    if field in ("model", "judges", "strong", "chat_template") and Path(value).exists():
         return str(Path(value).absolute())
     return value
 

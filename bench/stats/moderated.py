@@ -47,7 +47,7 @@ def seed_prior(means: Array) -> SeedPrior:
     variance, freedom = arm_variances(means)
     usable = freedom > 0
     arms = np.maximum(usable.sum(axis=-1), 2)
-    largest = np.max(np.where(usable, variance, 0.0), axis=-1, keepdims=True)
+    largest = np.max(np.where(usable, variance, 0.0), axis=-1, keepdims=True, initial=0.0)
     clipped = np.maximum(variance, LEAST * np.where(largest > 0, largest, 1.0))
     logs = np.where(usable, np.log(clipped), 0.0)
     centre = logs.sum(axis=-1, keepdims=True) / arms[..., None]
@@ -65,14 +65,15 @@ def arm_variances(means: Array) -> tuple[Array, Array]:
     present = np.isfinite(means)
     counts = present.sum(axis=-2)
     rest = np.where(present, means, 0.0)
-    seed_arms = np.maximum(present.sum(axis=-1, keepdims=True), 1)
+    # of two arms, or of one at a seed, nothing would be left of their own
+    several = (counts > 0).sum(axis=-1)[..., None, None] > 2
+    seed_arms = np.where(several, np.maximum(present.sum(axis=-1, keepdims=True), 1), 1)
     for _ in range(1 if present.all() else SWEEPS):
         rest = np.where(present, rest - rest.sum(axis=-2, keepdims=True) / np.maximum(counts, 1)[..., None, :], 0.0)
-        # of two arms nothing would be left of their own
-        shared = np.where(seed_arms > 2, rest.sum(axis=-1, keepdims=True) / seed_arms, 0.0)
+        shared = np.where(seed_arms > 1, rest.sum(axis=-1, keepdims=True) / seed_arms, 0.0)
         rest = np.where(present, rest - shared, 0.0)
     # of a squared residual, (arms − 1) / arms is the arm's own where arms vary alike
-    share = (rest**2 * np.where(seed_arms > 2, seed_arms / np.maximum(seed_arms - 1, 1), 1.0)).sum(axis=-2)
+    share = (rest**2 * np.where(seed_arms > 1, seed_arms / np.maximum(seed_arms - 1, 1), 1.0)).sum(axis=-2)
     freedom = np.maximum(counts - 1, 0)
     return share / np.maximum(freedom, 1), freedom.astype(np.float64)
 

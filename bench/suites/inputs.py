@@ -22,8 +22,9 @@ FRACTIONS = (0.8, 0.1, 0.1)
 class UserInputs:
     """Model, data and judges as the user named them. None and empty: the suite's own.
 
-    ``options``: how ``data`` are read and which rows are left out. ``judges`` compare answers, and ``prompts`` is a
-    file of instructions to report on; both are for suites without a reward of their own.
+    ``options``: how ``data`` are read and which rows are left out. ``judges`` compare answers, ``strong``
+    corrects the first of them, and ``prompts`` is a file of instructions to report on; all are for suites without a
+    reward of their own.
     """
 
     model: str | None = None
@@ -31,6 +32,7 @@ class UserInputs:
     data: tuple[Path, ...] = ()
     options: DataOptions = AS_IT_IS
     judges: tuple[str, ...] = ()
+    strong: str | None = None
     prompts: Path | None = None
 
     def as_turns(self, tokenizer: PreTrainedTokenizerBase) -> UserInputs:

@@ -171,8 +171,9 @@ def check_context(start: StartModel) -> None:
 
 def refuse_judging(suite: Suite, inputs: UserInputs, evaluation: EvaluationSpec) -> None:
     """Raise UsageError for judges, prompts or a target, which a suite with a reward of its own has no use for."""
-    if inputs.judges or inputs.prompts is not None:
-        option = f"--judge {inputs.judges[0]}" if inputs.judges else f"--prompts {inputs.prompts}"
+    named = {"--judge": next(iter(inputs.judges), None), "--strong": inputs.strong, "--prompts": inputs.prompts}
+    option = next((f"{name} {value}" for name, value in named.items() if value is not None), None)
+    if option is not None:
         raise UsageError(f"{option}: suite {suite.name} has its own reward and prompts", fix="--suite chat")
     if evaluation.target != "reward":
         raise UsageError(

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.evaluate.judges.judgements import Array, Judgements
 from bench.stats.concordance import kendall, kendall_interval, same_side
+from bench.stats.verdict_agreement import VerdictAgreement, verdict_agreement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +33,14 @@ class Agreement:
 
 def agreements(judgements: Sequence[Judgements]) -> list[Agreement]:
     """Return the agreement of each two judges, in the order given."""
-    judges: dict[str, dict[str, Judgements]] = {}
-    for each in judgements:
-        judges.setdefault(each.judge, {})[each.model] = each
+    judges = _by_judge(judgements)
     return [_of_two(a, b, judges[a], judges[b]) for a, b in itertools.combinations(judges, 2)]
 
 
 def _of_two(first: str, second: str, mine: dict[str, Judgements], theirs: dict[str, Judgements]) -> Agreement:
     models = sorted(mine.keys() & theirs.keys())
     ours, others = (np.array([_rate(judged[name]) for name in models]) for judged in (mine, theirs))
-    tables = _shared(models, mine, theirs)
+    tables = shared_tables(models, mine, theirs)
     low, high = (math.nan, math.nan) if tables is None else kendall_interval(*tables)
     same, shared = (math.nan, 0) if tables is None else same_side(*tables)
     return Agreement(
@@ -60,18 +59,52 @@ def _rate(judgements: Judgements) -> float:
     return float(judgements.preferences[judgements.judged].mean()) if judgements.judged.any() else math.nan
 
 
-def _shared(
-    models: Sequence[str], mine: dict[str, Judgements], theirs: dict[str, Judgements]
+def shared_tables(
+    models: Sequence[str], mine: Mapping[str, Judgements], theirs: Mapping[str, Judgements]
 ) -> tuple[Array, Array] | None:
     """Return both judges' preferences ``[models, questions]``, NaN where one is absent; None where unknown."""
-    keys = _questions([side[name] for side in (mine, theirs) for name in models])
-    if not models or keys is None:
+    joined = joined_table([side[name] for side in (mine, theirs) for name in models])
+    return None if joined is None else (joined[1][: len(models)], joined[1][len(models) :])
+
+
+def joined_table(judged: Sequence[Judgements]) -> tuple[list[Hashable], Array] | None:
+    """Return all questions and the preferences ``[judgements, questions]``, NaN where one lacks a question.
+
+    None where it is unknown which question is which, or nothing was judged.
+    """
+    keys = _questions(judged)
+    if not judged or keys is None:
         return None
     columns = {key: column for column, key in enumerate(dict.fromkeys(key for row in keys for key in row))}
-    tables = np.full((2 * len(models), len(columns)), np.nan)
-    for row, (side, name) in enumerate((side, name) for side in (mine, theirs) for name in models):
-        tables[row, [columns[key] for key in keys[row]]] = side[name].preferences
-    return tables[: len(models)], tables[len(models) :]
+    table = np.full((len(judged), len(columns)), np.nan)
+    for row, each in enumerate(judged):
+        table[row, [columns[key] for key in keys[row]]] = each.preferences
+    return list(columns), table
+
+
+def verdict_agreements(judgements: Sequence[Judgements]) -> list[tuple[str, str, VerdictAgreement]]:
+    """Return how far each two judges agree pair by pair, over all models that both judged.
+
+    Pairs count once each model and question, as if they were drawn independently. Judges whose questions cannot be
+    matched, or who share none, are left out.
+    """
+    judges = _by_judge(judgements)
+    agreed = []
+    for one, other in itertools.combinations(judges, 2):
+        models = sorted(judges[one].keys() & judges[other].keys())
+        tables = [shared_tables([name], judges[one], judges[other]) for name in models]
+        known = [table for table in tables if table is not None]
+        if known:
+            first, second = (np.concatenate([table[side].ravel() for table in known]) for side in (0, 1))
+            agreed.append((one, other, verdict_agreement(first, second)))
+    return [(one, other, result) for one, other, result in agreed if result.n]
+
+
+def _by_judge(judgements: Sequence[Judgements]) -> dict[str, dict[str, Judgements]]:
+    judges: dict[str, dict[str, Judgements]] = {}
+    for each in judgements:
+        judges.setdefault(each.judge, {})[each.model] = each
+    return judges
 
 
 def _questions(judged: Sequence[Judgements]) -> list[Sequence[Hashable]] | None:

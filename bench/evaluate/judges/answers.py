@@ -3,8 +3,8 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,18 @@ def pair_answers(answers: Answers, baseline: Answers) -> PairedAnswers:
         outputs=tuple(answers.outputs[mine] for mine, _ in both),
         references=tuple(baseline.outputs[theirs] for _, theirs in both),
         left_out=len(answers.outputs) + len(baseline.outputs) - 2 * len(both),
+    )
+
+
+def some_of(pairs: PairedAnswers, rows: Iterable[int]) -> PairedAnswers:
+    """Return the questions of these rows."""
+    rows = [int(row) for row in rows]
+    return replace(
+        pairs,
+        index=tuple(pairs.index[row] for row in rows),
+        instructions=tuple(pairs.instructions[row] for row in rows),
+        outputs=tuple(pairs.outputs[row] for row in rows),
+        references=tuple(pairs.references[row] for row in rows),
     )
 
 

@@ -55,7 +55,7 @@ def read_judgements(path: Path) -> list[Judgements]:
     Raises:
         UsageError: the file cannot be read, lacks a column, or says two different things of one question.
     """
-    table = _table(path)
+    table = judgement_table(path)
     if "preference" not in table or not {"model", "generator_2"} & set(table):
         raise UsageError(
             f"judgements {path}: needs the columns preference, and generator_2 or model; has {', '.join(table)}",
@@ -180,7 +180,8 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def _table(path: Path) -> "DataFrame":
+def judgement_table(path: Path) -> "DataFrame":
+    """Return a file's rows and columns as they are. Raises UsageError: it cannot be read."""
     import pandas as pd
 
     text = text_of(path, called=f"judgements {path}", forms=FORMS)

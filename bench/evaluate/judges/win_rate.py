@@ -73,7 +73,7 @@ def judge_samples(
         missing += mean_metrics({"by_words_share": (words, False)}, task=task, split=split)
     if not known:
         raise RunError(
-            f"judge {judge.name} gave no verdict on any of {len(rows)} answers, e.g. {_example(made)}",
+            f"judge {judge.name} gave no verdict on any of {len(rows)} answers{example_of(made)}",
             fix="look at what it said, and take another judge with --judge",
         )
     rates, preferences, target = _rates([made[index] for index in known], task=task, split=split)
@@ -86,9 +86,10 @@ def _by_words(one: Annotation) -> bool:
     return any(verdict.outcome == "judged" and verdict.mass is None for verdict in one.verdicts.values())
 
 
-def _example(made: Sequence[Annotation]) -> str:
-    first = next(verdict for one in made for verdict in one.verdicts.values())
-    return f"{first.outcome}: {first.text[:80]!r}"
+def example_of(made: Sequence[Annotation]) -> str:
+    """Return «, e.g. …» with what a judge said instead of its first missing verdict; nothing where none is missing."""
+    first = next((v for one in made for v in one.verdicts.values() if v.first_better is None), None)
+    return "" if first is None else f", e.g. {first.outcome}: {first.text[:80]!r}"
 
 
 def _rates(

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.analysis import Analysis, analyse_folder
 from bench.report.analysis.comparison import Comparison, score_interval
+from bench.report.analysis.correction import correction_texts
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting, Split, values
 from bench.report.page.cells import PageColumn, page_columns
@@ -139,7 +140,7 @@ def _section(comparison: Comparison, *, position: int, pictures: list[Picture]) 
         target=target_formula(group) if is_rate(group) else "",
         reward=reward_label(group),
         no_gain=no_gain_text(group),
-        agreements=[agreement_text(agreement) for agreement in judges_agree(group)],
+        agreements=[*map(agreement_text, judges_agree(group)), *correction_texts(group)],
         pictures=pictures,
         runs=len({record.key for record in records}),
         statuses=sorted({record.status for record in records}),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
+from bench.report.analysis.correction import correction_texts
 from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.gain import no_gain_text
@@ -65,6 +66,7 @@ def _section(comparison: Comparison) -> str:
     gained_nothing = no_gain_text(group)
     notes += f"- **N{gained_nothing[1:]}.**\n" if gained_nothing else ""
     notes += "".join(f"- {agreement_text(agreement)}.\n" for agreement in judges_agree(group))
+    notes += "".join(f"- {text}.\n" for text in correction_texts(group))
     return f"{head}\n{table}\n{notes}\n### What the sweeps say\n\n{_sweeps(comparison)}"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from bench.core.record import START
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
+from bench.report.analysis.correction import correction_texts
 from bench.report.analysis.settings import Group, Setting, Split, plotted_split
 from bench.report.tables.column import Column, Entry
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
@@ -70,6 +71,7 @@ def _caption(group: Group) -> str:
     warning = no_gain_text(group)
     lines += [warning] if warning else []
     lines += map(agreement_text, judges_agree(group))
+    lines += correction_texts(group)
     if any(is_degenerate(setting) for setting in group.settings):
         lines.append(f"⚠ more than {100 * FLAGGED:g} % of the test samples are no answers")
     return "\n".join(lines)

@@ -35,7 +35,7 @@ def missing_of(draft: Draft) -> tuple[Missing, ...]:
     paths = [*(request.data or ()), draft.options.validation, draft.options.test]
     for path in filter(None, paths):
         missing += _data(path, draft.options.config)
-    for name in request.judges:
+    for name in (*request.judges, *([] if request.strong is None else [request.strong])):
         missing += _judge(name)
     if request.prompts is not None and not request.prompts.is_file():
         missing.append(Missing(what="prompts", name=str(request.prompts), fetched=False))

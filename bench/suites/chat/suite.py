@@ -28,6 +28,10 @@ def check_request(suite: Suite, inputs: UserInputs, *, train: TrainSpec, evaluat
     refuse_samples(
         suite, evaluation, reason="judges one answer a prompt", fix="more prompts: --set evaluation.prompts=…"
     )
+    if inputs.strong is None and "strong_share" in evaluation.model_dump():
+        raise UsageError(
+            f"evaluation.strong_share={evaluation.strong_share:g}: there is no strong judge", fix="--strong JUDGE"
+        )
 
 
 def start_model(suite: Suite, *, results: Path, note: Note) -> None:
@@ -55,22 +59,25 @@ def load(
     prompts = evaluation_prompts(parts, tokenizer, prompts=inputs.prompts, embeddings=start.embeddings)
     note_overlap(parts, prompts, note=note)
     rows, names = parts.split.parts["train"], inputs.judges or suite.judges
-    judges = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name)
+    names = (*names, *([] if inputs.strong is None else [inputs.strong]))
+    every = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name)
     judged_by = tuple(
         JudgedBy(source=escape_unprintable(name), name=judge.name, identity=judge.identity)
-        for name, judge in zip(names, judges, strict=True)
+        for name, judge in zip(names, every, strict=True)
     )
+    judges, strong = (every, None) if inputs.strong is None else (every[:-1], every[-1])
     trained_by = f"suite {suite.name}" if evaluation.lm_eval and inputs.options.form != "text" else None
     decided = {
         # Plain text is what evaluations were before there was a choice, and has their key.
         "apply_chat_template": decide_template(evaluation.apply_chat_template, tokenizer, trained_by=trained_by)
         or None,
-        "judges": judged_by,
+        "judges": judged_by[: len(judges)],
+        "strong": None if strong is None else judged_by[-1],
         "content": content_of(parts, prompts),
         "target": target_of(evaluation.target, judges),
     }
     first = {split: each.first(evaluation.prompts) for split, each in prompts.items()}
-    check_judges(judges, tuple(first.values()), tokens=evaluation.tokens, tokenizer=tokenizer)
+    check_judges(every, tuple(first.values()), tokens=evaluation.tokens, tokenizer=tokenizer)
     return SuiteData(
         data=rows,
         data_spec=data_spec_of(parts.split, source=inputs.data_source),
@@ -80,7 +87,11 @@ def load(
         evaluator=SamplingEvaluator(
             judge_inputs={
                 split: JudgeInputs(
-                    judges=judges, instructions=each.instructions, held_out=each.held_out, verdicts=results / VERDICTS
+                    judges=judges,
+                    instructions=each.instructions,
+                    held_out=each.held_out,
+                    verdicts=results / VERDICTS,
+                    strong=strong,
                 )
                 for split, each in first.items()
             }

@@ -56,6 +56,7 @@ def test_every_option_of_run_reaches_the_request(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.cli.execute.run_command", lambda request, dry_run: requests.append(request))
     options = {
         **{"loss": "dpo", "sweep": "beta", "suite": "exact", "model": "m", "data": "d.jsonl", "judge": "start"},
+        **{"strong": "gold"},
         **{"prompts": "p.json", "chat-template": "own", "protocol": "quick", "trials": 3, "seeds": 2, "set": "lr=1e-4"},
         **{"out": tmp_path, "study": "night", "storage": "s.db", "patience": 7, "lease": 8, "sampler": "tpe"},
         **{"workers": 2, "pruner": "median", "processes": 2, "loss-file": "l.py", "tracker": "tensorboard"},

@@ -84,6 +84,8 @@ def test_fields_that_came_later_are_neither_hashed_nor_written_at_their_default(
         lm_eval_limit=0.5,
         target="win_rate",
         judges=(judge,),
+        strong=judge,
+        strong_share=0.5,
         content="0" * 64,
         against="m" * 64,
         apply_chat_template=True,

@@ -222,7 +222,8 @@ def worst(results: dict[Cell, Rates], *, tables: int) -> str:
 
     cell = max(results, key=lambda one: results[one].error)
     allowed = 100 * binom.ppf(0.95 ** (1 / len(results)), tables, 0.05) / tables
-    return f"largest error {results[cell].error:.2f} % ({cell}); at 5 % chance gives {allowed:.2f} % in one of {len(results)} cells"
+    largest = f"largest error {results[cell].error:.2f} % ({cell})"
+    return f"{largest}; of {len(results)} cells at 5 %, chance takes one to {allowed:.2f} % in one grid of twenty"
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ SIDE = (SCENARIOS[0], SCENARIOS[2], SCENARIOS[7])
 
 @dataclass(frozen=True)
 class Outcome:
-    """Means over races: trainings, seconds; per cent of races with a false word, of arms undecided, of true intervals."""
+    """Means over races: trainings, seconds; % of races with a false word, of arms undecided, of races all covered."""
 
     trainings: float
     seconds: float
@@ -176,12 +176,12 @@ def boundaries(times: Array, *, alpha: float, points: int = 1501) -> list[float]
     from scipy.optimize import brentq
     from scipy.special import ndtr, ndtri
 
-    spent = 2 * ndtr(ndtri(alpha / 2) / np.sqrt(times))
+    spent = 4 * ndtr(ndtri(alpha / 4) / np.sqrt(times))
     grid, density, before, levels = np.zeros(1), np.ones(1), 0.0, []
     for time_now, goal, gone in zip(times, spent, [0.0, *spent[:-1]], strict=True):
         step, want = np.sqrt(time_now - before), max(goal - gone, 1e-15)
 
-        def excess(bound: float, *, grid=grid, density=density, step=step, want=want) -> float:  # type: ignore[no-untyped-def]
+        def excess(bound: float, *, grid=grid, density=density, step=step, want=want) -> float:  # type: ignore
             tails = ndtr((-bound - grid) / step) + ndtr((grid - bound) / step)
             return float((density * tails).sum()) - want
 
