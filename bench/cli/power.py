@@ -76,8 +76,8 @@ def power(
 
     for one in powers:
         Console().print(power_table(one))
-    for error in refusals:
-        say(Console(), f"left out: {error.problem}", style="yellow")
+    for refusal in refusals:
+        say(Console(), f"left out: {refusal.problem}", style="yellow")
 
 
 def _prompts_there(group: "Group") -> int | None:

@@ -9,7 +9,6 @@ from bench.stats.crossed import Array
 from bench.stats.intervals import LEVEL
 from bench.stats.power import (
     MOST_SEEDS,
-    POWER,
     Design,
     Family,
     SeedPart,
@@ -18,6 +17,7 @@ from bench.stats.power import (
     parts_of,
     seen,
 )
+from bench.stats.verdicts import POWER
 
 GRID = 4
 """Residual variances at which a search computes half-widths; between them they are interpolated."""

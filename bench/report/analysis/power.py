@@ -25,7 +25,6 @@ from bench.stats.intervals import LEVEL
 from bench.stats.mix import Costs, Limits, Mix, cheapest_mix, prompts_without_end
 from bench.stats.pairwise import pair_differences, prior_of, summarise
 from bench.stats.power import (
-    POWER,
     Design,
     Family,
     Variances,
@@ -297,6 +296,3 @@ def _test_records(group: Group, objective: str) -> Sequence[RunRecord]:
 def _quartiles(numbers: Sequence[float]) -> tuple[float, float, float]:
     low, middle, high = np.quantile([one for one in numbers if math.isfinite(one)], [0.25, 0.5, 0.75])
     return float(low), float(middle), float(high)
-
-
-__all__ = ["POWER", "GroupPower", "MixCost", "group_power", "run_costs", "smallest_by_pair"]

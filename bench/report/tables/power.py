@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.report.analysis.power import GroupPower, MixCost
 from bench.report.tables.text import NOTHING
-from bench.stats.power import MOST_SEEDS, POWER
+from bench.stats.power import MOST_SEEDS
+from bench.stats.verdicts import POWER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
