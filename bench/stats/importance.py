@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.ensemble import RandomForestRegressor
 
+LOGARITHMIC = 5.0
+"""The factor between a parameter's largest and smallest value from which on its scale is logarithmic."""
 TREES = 64
 """Trees of the forest, each at most as many splits deep; both are Optuna's defaults."""
 
@@ -20,11 +22,11 @@ def importances(points: Sequence[Mapping[str, float]], targets: Sequence[float],
     prediction over the box is split; shares are scaled to a sum of 1. Forest and shares are those of Optuna's
     ``FanovaImportanceEvaluator``, which sums over all leaves for each split where this sorts the leaves once. Optuna's
     default, PED-ANOVA, asks what tells the best tenth of the trials from the others: of a sweep's dozen trials that is
-    one. Every parameter is on a linear scale, as in Optuna, so large values weigh more than a logarithmic sweep gives
-    them. A target of NaN, a trial that diverged, counts as the worst that was reached.
-    A parameter that was not varied has 0, and all have where nothing can be told: fewer than two finite targets, or
-    all the same. ``seed`` seeds the forest. Raises ValueError where points differ in their parameters, or a target is
-    missing.
+    one. A parameter above 0 that was varied by a factor of ``LOGARITHMIC`` or more is on a logarithmic scale, as sweeps
+    draw it; on a linear one the largest values alone would decide. A target of NaN, a trial that diverged, counts as
+    the worst that was reached. A parameter that was not varied has 0, and all have where nothing can be told: fewer
+    than two finite targets, or all the same. ``seed`` seeds the forest. Raises ValueError where points differ in their
+    parameters, or a target is missing.
     """
     if len(points) != len(targets) or any(point.keys() != points[0].keys() for point in points):
         raise ValueError(
@@ -39,8 +41,15 @@ def importances(points: Sequence[Mapping[str, float]], targets: Sequence[float],
         return nothing
     if len(varied) == 1:
         return dict.fromkeys(varied, 1.0) | {name: 0.0 for name in names if name not in varied}
-    shares = _fanova([{name: point[name] for name in varied} for point in points], filled, seed=seed)
+    scales = {name: _scaled([point[name] for point in points]) for name in varied}
+    shares = _fanova([{name: scales[name][row] for name in varied} for row in range(len(points))], filled, seed=seed)
     return dict(sorted((nothing | shares).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    """Return one parameter's values on the scale on which its box is even."""
+    logarithmic = min(values) > 0 and max(values) >= LOGARITHMIC * min(values)
+    return [math.log(value) for value in values] if logarithmic else list(values)
 
 
 def _fanova(points: Sequence[dict[str, float]], targets: Sequence[float], *, seed: int) -> dict[str, float]:

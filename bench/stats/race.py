@@ -109,7 +109,8 @@ def run_race(
 
     ``order``: the seeds in the order in which all arms take them. ``ended``: the seeds of which an arm's run ended,
     with a score or without one (it diverged); None: those that have scores. An arm is compared on the seeds that it
-    has in common with each other arm.
+    has in common with each other arm; one that lacks scores for more than half of a look's seeds leaves the race there,
+    undecided.
     """
     ended = ended or {arm: rows.keys() for arm, rows in scores.items()}
     arms: tuple[str, ...] = tuple(scores)
@@ -123,7 +124,9 @@ def run_race(
         rows = {arm: {seed: scores[arm][seed] for seed in order[:seeds] if seed in scores[arm]} for arm in arms}
         look = _look(rows, seeds, level=level, margin=terms.margin)
         looks.append(look)
-        arms = tuple(arm for arm in arms if arm not in look.dropped)
+        # an arm most of whose runs have no scores (they diverged) would be undecided to the end
+        scored = {arm for arm in arms if 2 * len(rows[arm]) >= seeds}
+        arms = tuple(arm for arm in arms if arm not in look.dropped and arm in scored)
         if all(verdict.word == "equal" for arm, verdict in look.against_first.items() if arm in arms):
             return Race(terms, tuple(looks), arms, None, "decided")
     return Race(terms, tuple(looks), arms, None, "out of seeds")

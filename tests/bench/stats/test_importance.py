@@ -44,9 +44,20 @@ def test_shares_are_those_of_optunas_fanova(trials, names):
     rng = np.random.default_rng(trials)
     names = names.split()
     # a grid on some axes, so that the forest meets ties, and draws on the others
-    points = [{n: float(rng.choice([0.01, 0.1, 1.0, 10.0, rng.uniform()])) for n in names} for _ in range(trials)]
-    targets = [math.log(p[names[0]]) * p[names[1]] + rng.normal() for p in points]
+    points = [{n: float(rng.choice([-2.0, -1.0, 0.0, 1.0, rng.uniform()])) for n in names} for _ in range(trials)]
+    targets = [p[names[0]] * 10 ** p[names[1]] + rng.normal() for p in points]
     assert importances(points, targets, seed=7) == pytest.approx(optunas(points, targets, seed=7), abs=1e-12)
+
+
+def test_a_parameter_varied_by_factors_is_on_a_logarithmic_scale():
+    points = sweep()
+    targets = [math.log(p["beta"]) * math.log(p["lr"]) for p in points]
+    logs = [{"lr": math.log(p["lr"]), "beta": math.log(p["beta"])} for p in points]
+    shares = importances(points, targets, seed=3)
+    assert {name: shares[name] for name in ("lr", "beta")} == pytest.approx(optunas(logs, targets, seed=3), abs=1e-12)
+    # on a linear scale the upper tenth of the learning rates fills nine tenths of the box
+    low = [1.0 if p["lr"] < 3e-6 else 0.0 for p in points]
+    assert importances(points, low, seed=3)["lr"] > 0.6
 
 
 def test_trees_of_one_value_have_no_share():

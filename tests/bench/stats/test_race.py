@@ -74,6 +74,16 @@ def test_a_run_that_ended_without_scores_does_not_hold_the_race_up() -> None:
     assert race.end is not None
 
 
+def test_an_arm_whose_runs_diverge_leaves_the_race_undecided() -> None:
+    scores = _scores(MEANS)
+    ended = {arm: set(rows) for arm, rows in scores.items()}
+    scores["low"] = {ORDER[0]: scores["low"][ORDER[0]]}
+    race = run_race(scores, TERMS, order=ORDER, ended=ended)
+    assert "low" not in race.arms
+    assert race.words["low"] == "undecided"
+    assert race.end == "decided"
+
+
 def test_a_race_without_enough_seeds_ends_undecided() -> None:
     race = _race(_scores({"a": 1.0, "b": 0.9}, deviation=0.5))
     assert race.end == "out of seeds"
