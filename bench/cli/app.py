@@ -52,3 +52,10 @@ Columns = Annotated[
         help="Which columns of --data are ours. Example: --columns prompt=question,chosen=good,rejected=bad",
     ),
 ]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        "--margin",
+        help="Differences below it do not matter, in the target's unit; default: the suite's. Example: --margin 0.05",
+    ),
+]

@@ -24,7 +24,8 @@ import bench.cli.export
 import bench.cli.catalogue
 import bench.cli.recipes
 import bench.cli.data
-import bench.cli.reports  # noqa: F401
+import bench.cli.reports
+import bench.cli.power  # noqa: F401
 # isort: on
 
 

@@ -52,6 +52,7 @@ def run_command(request: RunRequest, *, dry_run: bool) -> None:
 
 def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with loading():
+        from bench.cli.closing import closing_lines
         from bench.core.outputs import remember
         from bench.report.analysis.analysis import analyse, analyse_folder
         from bench.report.analysis.costs import write_costs
@@ -67,21 +68,24 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     with Progress(console, total=plan_units(plan), threaded=crew.workers == 1) as progress:
         records, failures = compare(plan, progress, crew=crew)
     analysis = analyse_folder(request.results)
-    own = {(record.key, record.evaluation_key) for record in records}
-    # a folder of several studies has a leaderboard of all, and the summary is of this one
-    alone = own == {(record.key, record.evaluation_key) for record in analysis.records}
-    summarised = analysis if alone else analyse(records)
     tables = write_leaderboard(request.results, analysis=analysis)
     figures = write_figures(request.results, analysis=analysis)
     images = [path for path in figures if path.suffix == ".png"]
-    console.print(summary_table(summarised.comparisons))
-    for pruning in summarised.pruning:
+    # the folder's table ranks all of them; this command's come last, where people look
+    own = {(record.key, record.evaluation_key) for record in records}
+    mine = [bool(own & {(r.key, r.evaluation_key) for r in one.group.records}) for one in analysis.comparisons]
+    for shown in (False, True):
+        chosen = [one for one, is_mine in zip(analysis.comparisons, mine, strict=True) if is_mine is shown]
+        console.print(summary_table(chosen, others=shown))
+    for pruning in analyse(records).pruning:
         say(console, pruning_text(pruning))
     page = write_page(request.results, analysis=analysis)
     costs = write_costs(request.results, analysis.costs)
     remember(request.results, (*tables.written, costs, *figures, page))
     for path in (*tables.written, costs, *images, page):
         say(console, f"  {path}")
+    for line in closing_lines(analysis, request.results):
+        say(console, for_terminal(line))
     if failures:
         raise RunError(
             f"{len(failures)} of {sum(search.trials for search in plan.searches)} settings failed; {failures[0]}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.app import Out, app
+from bench.cli.app import Margin, Out, app
 from bench.errors import RunError, UsageError, did_you_mean
 from bench.utils.console import say
 from bench.utils.event_log import command_log
@@ -31,13 +31,15 @@ def leaderboard(
     formats: Annotated[
         str, typer.Option("--format", help="csv, md, tex, comma-separated. Example: --format csv,tex")
     ] = "csv,md,tex",
+    margin: Margin = None,
 ) -> None:
-    """Make the leaderboard again, from the records alone: CSV with every trial, Markdown, LaTeX.
+    """Make the leaderboard again, from the records alone: CSV with every trial, Markdown, LaTeX, and the verdict.
 
     Examples:  bench leaderboard --out results · bench leaderboard --protocol standard --format tex
     """
     from rich.console import Console
 
+    from bench.cli.closing import closing_lines
     from bench.core.outputs import remember
     from bench.report.analysis.costs import write_costs
     from bench.report.tables.leaderboard import check_formats, write_leaderboard
@@ -47,12 +49,14 @@ def leaderboard(
         kinds = [name.strip() for name in formats.split(",")]
         # options are checked first: a folder of many records takes seconds
         check_formats(kinds)
-        analysis = _analysis(out, protocol=protocol)
+        analysis = _analysis(out, protocol=protocol, margin=margin)
         paths = write_leaderboard(out, analysis=analysis, formats=kinds)
         remember(out, paths.written)
         Console().print(summary_table(analysis.comparisons))
         costs = [write_costs(out, analysis.costs)] if "md" in kinds else []
         _print_paths([*paths.written, *costs])
+        for line in closing_lines(analysis, out):
+            say(Console(), for_terminal(line))
 
 
 @app.command()
@@ -69,6 +73,7 @@ def figures(
         int | None,
         typer.Option("--columns", help="Width: 1 column or 2; default: what each needs. Example: --columns 1"),
     ] = None,
+    margin: Margin = None,
 ) -> None:
     """Draw the figures again, from the records alone, each with its plotted numbers as CSV.
 
@@ -85,19 +90,20 @@ def figures(
         # options are checked first: a folder of many records takes seconds
         style_of(style, columns=columns)
         kinds = formats_of(formats)
-        written = write_figures(out, analysis=_analysis(out), style=style, formats=kinds, columns=columns)
+        analysis = _analysis(out, margin=margin)
+        written = write_figures(out, analysis=analysis, style=style, formats=kinds, columns=columns)
         remember(out, written)
         _print_paths(written)
 
 
 @app.command()
-def page(out: Out = Path("results")) -> None:
+def page(out: Out = Path("results"), margin: Margin = None) -> None:
     """Make the page again, from the records alone: report.html, all in one file.  Example: bench page --out results"""
     from bench.core.outputs import remember
     from bench.report.page.render import write_page
 
     with command_log(out, "page", arguments=sys.argv[1:]):
-        written = write_page(out, analysis=_analysis(out))
+        written = write_page(out, analysis=_analysis(out, margin=margin))
         remember(out, [written])
         _print_paths([written])
 
@@ -109,6 +115,7 @@ def publish(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="Only this one, by preset or hash. Example: --protocol standard")
     ] = None,
+    margin: Margin = None,
 ) -> None:
     """Put all records into one file, with the tables, figures and page that are made from it.
 
@@ -129,7 +136,7 @@ def publish(
         source = _analysis(out, protocol=protocol)
         writable(to)
         written = [write_bundle([record for group in source.groups for record in group.records], to)]
-        analysis = _analysis(to)
+        analysis = _analysis(to, margin=margin)
         # every trial as a row of its own is large, and made again by `bench leaderboard`
         written += write_leaderboard(to, analysis=analysis, tidy=False).written
         written += write_figures(to, analysis=analysis, formats=("pdf", "png"))
@@ -227,10 +234,12 @@ def _list_known() -> None:
     Console().print(table)
 
 
-def _analysis(results: Path, *, protocol: str | None = None) -> "Analysis":
+def _analysis(results: Path, *, protocol: str | None = None, margin: float | None = None) -> "Analysis":
     from bench.report.analysis.analysis import analyse_folder
+    from bench.report.analysis.comparison import check_margin
 
-    analysis = analyse_folder(results, protocol=protocol)
+    check_margin(margin)
+    analysis = analyse_folder(results, protocol=protocol, margin=margin)
     if not analysis.records:
         raise UsageError(
             f"no finished run in {results}", fix="bench run --loss ipo --sweep beta, or name the folder: --out"

@@ -10,14 +10,15 @@ MARGINS = {
     "sentiment": 0.2,
     # likewise: √2 · 0.031, the median of 61, and a twentieth of what the best gain
     "exact": 0.05,
-    # points of length-controlled win rate: the published tables' rerun noise is 1 to 1.5 points for each of two models
-    "chat": 3.0,
 }
 DEFAULT_REWARD_MARGIN = 0.1
 DEFAULT_RATE_MARGIN = 3.0
-"""Points, for a target that is a win rate."""
+"""Points, for a target that is a win rate: published tables' rerun noise is 1 to 1.5 points for each of two models."""
 
 
 def margin_of(suite: str, *, target: str) -> float:
-    """Return the margin of a suite; of an unknown one, that of its kind of target (``reward`` or ``win_rate``)."""
-    return MARGINS.get(suite, DEFAULT_RATE_MARGIN if target == "win_rate" else DEFAULT_REWARD_MARGIN)
+    """Return the margin of a suite's reward; of a win rate, and of another suite, that of the kind of target.
+
+    ``target``: ``reward`` or ``win_rate``. Suite ``chat`` has either, by its judge.
+    """
+    return DEFAULT_RATE_MARGIN if target == "win_rate" else MARGINS.get(suite, DEFAULT_REWARD_MARGIN)

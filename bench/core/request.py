@@ -56,11 +56,13 @@ class Option:
         recipe: a recipe may set it.
         worker: ``bench worker`` may set it, because it is a path on this machine or says how this machine computes.
         stored: the study stores it for the workers that join; False for what each machine has of its own.
+        later: it came when there were stored studies: at its default it is left out, so that these stay as they were.
     """
 
     recipe: bool = False
     worker: bool = False
     stored: bool = True
+    later: bool = False
 
 
 class RunRequest(BaseModel):
@@ -93,14 +95,14 @@ class RunRequest(BaseModel):
     chat_template: Annotated[Text | None, Option(recipe=True)] = None
     data: Annotated[tuple[Path, ...] | None, Option(recipe=True, worker=True)] = None
     judges: Annotated[tuple[Text, ...], Field(validation_alias="judge"), Option(recipe=True)] = ()
-    strong: Annotated[Text | None, Option(recipe=True)] = None
+    strong: Annotated[Text | None, Option(recipe=True, later=True)] = None
     prompts: Annotated[Path | None, Option(recipe=True)] = None
     protocol: Annotated[Text | None, Option(recipe=True)] = None
     trials: Annotated[int | None, Field(ge=1), Option(recipe=True)] = None
     seeds: Annotated[int | None, Field(ge=0), Option(recipe=True)] = None
-    until: Annotated[UntilName | None, Option(recipe=True)] = None
-    margin: Annotated[float | None, Option(recipe=True)] = None
-    budget: Annotated[str | None, Option(recipe=True)] = None
+    until: Annotated[UntilName | None, Option(recipe=True, later=True)] = None
+    margin: Annotated[float | None, Option(recipe=True, later=True)] = None
+    budget: Annotated[str | None, Option(recipe=True, later=True)] = None
     settings: Annotated[tuple[str, ...], Field(validation_alias="set"), Option(recipe=True, worker=True)] = ()
     results: Annotated[Path, Field(validation_alias="out"), Option(worker=True)] = Path("results")
     study: Annotated[str | None, Option(worker=True, stored=False)] = None
@@ -216,12 +218,16 @@ class RunRequest(BaseModel):
 
     def stored(self) -> dict[str, object]:
         """Return the fields that a study stores, by name."""
-        return {name: getattr(self, name) for name in fields_where(stored=True)}
+        values = {name: getattr(self, name) for name in fields_where(stored=True)}
+        later = fields_where(later=True)
+        return {k: v for k, v in values.items() if k not in later or v != type(self).model_fields[k].default}
 
 
-def fields_where(*, recipe: bool | None = None, worker: bool | None = None, stored: bool | None = None) -> list[str]:
+def fields_where(
+    *, recipe: bool | None = None, worker: bool | None = None, stored: bool | None = None, later: bool | None = None
+) -> list[str]:
     """Return the fields of ``RunRequest`` whose ``Option`` has these values; None: whichever."""
-    wanted = {"recipe": recipe, "worker": worker, "stored": stored}
+    wanted = {"recipe": recipe, "worker": worker, "stored": stored, "later": later}
     return [
         name
         for name, option in _options()

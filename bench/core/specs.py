@@ -160,12 +160,13 @@ class EvaluationSpec(Spec):
         {
             *("lm_eval_fewshot", "lm_eval_limit", "target", "judges", "content", "against", "ends"),
             *("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "lm_eval_texts"),
-            *("strong", "strong_share"),
+            *("strong", "strong_share", "samples"),
         }
     )
 
     split: Literal["validation", "test"]
     prompts: Annotated[int, Field(gt=0, description="prompts that completions are sampled for")]
+    samples: Annotated[int, Field(ge=1, le=64, description="completions of each prompt; a score is their mean")] = 1
     tokens: Annotated[int, Field(gt=0, description="longest sampled completion, tokens")]
     temperature: Annotated[float, Field(gt=0)] = 1.0
     seed: Annotated[int, Field(ge=0, description="of the sampler: the same for every run, so differences are paired")]

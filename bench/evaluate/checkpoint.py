@@ -21,7 +21,7 @@ from bench.evaluate.judges.alpaca_eval import judge_metrics, win_rate
 from bench.evaluate.judges.base import AnswerPair, Judge
 from bench.evaluate.judges.corrected_samples import corrected_samples
 from bench.evaluate.judges.win_rate import held_out_accuracy, judge_samples, with_rewards
-from bench.evaluate.metrics.generation import generation_metrics, per_prompt
+from bench.evaluate.metrics.generation import by_sample, generation_metrics, per_prompt
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.metrics.preference import preference_metrics
 from bench.evaluate.sampling import sample_with_states
@@ -75,8 +75,8 @@ class JudgeInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), one sample a
-    prompt, and what tasks of lm-eval gave; their metrics are among ``metrics``."""
+    """What was measured: metrics, the per-prompt values that some are means of (in the prompts' order), the samples (of
+    all prompts the first, then the second, …), and what tasks of lm-eval gave; their metrics are among ``metrics``."""
 
     metrics: tuple[Metric, ...] = ()
     scores: Mapping[str, list[float]] = field(default_factory=dict)
@@ -98,7 +98,7 @@ def evaluate_checkpoint(
     target = None
     if yardstick.judge_inputs is not None:
         rows, judging, target, preferred = _run_judges(rows, yardstick, yardstick.judge_inputs, spec=spec)
-    metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target))
+    metrics = list(generation_metrics(rows, split=spec.split, beta0=spec.beta0, target=target, samples=spec.samples))
     if yardstick.held_out is not None and yardstick.reference is not None:
         metrics += preference(model, yardstick, spec=spec, reward=reward)
     tasks = TasksOutcome()
@@ -106,17 +106,8 @@ def evaluate_checkpoint(
         tasks = run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
         metrics += tasks.metrics
     if yardstick.judge_inputs is None and spec.judge and yardstick.baseline is not None:
-        metrics += judge_metrics(
-            win_rate(
-                instructions=[row.prompt for row in rows],
-                outputs=[row.text for row in rows],
-                references=[row.text for row in yardstick.baseline],
-                output_scores=_gold(rows),
-                reference_scores=_gold(yardstick.baseline),
-            ),
-            split=spec.split,
-        )
-    scores = per_prompt(rows, beta0=spec.beta0, target=target) | preferred
+        metrics += _win_rates(rows, yardstick.baseline, spec=spec)
+    scores = per_prompt(rows, beta0=spec.beta0, target=target, samples=spec.samples) | preferred
     return EvaluationResult(
         metrics=(*metrics, *judging),
         scores={name: values.tolist() for name, values in scores.items()},
@@ -159,12 +150,47 @@ def _run_judges(
     return with_rewards(inputs.judges[0], rows), metrics, target, preferences
 
 
+def _win_rates(rows: Sequence[SampleRow], baseline: Sequence[SampleRow], *, spec: EvaluationSpec) -> list[Metric]:
+    """Return alpaca-eval's rates over the start model's samples; the mean of those of each sample of the prompts.
+
+    The standard error is that of one sample a prompt, which is an upper bound for more.
+    """
+    each = [
+        judge_metrics(
+            win_rate(
+                instructions=[row.prompt for row in own],
+                outputs=[row.text for row in own],
+                references=[row.text for row in theirs],
+                output_scores=_gold(own),
+                reference_scores=_gold(theirs),
+            ),
+            split=spec.split,
+        )
+        for own, theirs in zip(by_sample(rows, spec.samples), by_sample(baseline, spec.samples), strict=True)
+    ]
+    return list(each[0]) if len(each) == 1 else [_mean_metric(same) for same in zip(*each, strict=True)]
+
+
+def _mean_metric(metrics: Sequence[Metric]) -> Metric:
+    errors = [metric.stderr for metric in metrics if metric.stderr is not None]
+    error = float(np.mean(errors)) if len(errors) == len(metrics) else None
+    mean = float(np.mean([metric.value for metric in metrics]))
+    return metrics[0].model_copy(update={"value": mean, "stderr": error})
+
+
 def _gold(rows: Sequence[SampleRow]) -> list[float]:
     return [float("nan") if row.gold is None else row.gold for row in rows]
 
 
 def sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec) -> list[SampleRow]:
-    """Sample one completion a prompt (the same noise for every model), score it, and measure KL to the start model."""
+    """Sample completions (the same noise for every model), score them, and measure KL to the start model.
+
+    The first completion of every prompt, then the second of every prompt, …: ``spec.samples`` of each.
+    """
+    return [row for index in range(spec.samples) for row in _sample_rows(model, yardstick, spec=spec, index=index)]
+
+
+def _sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, index: int) -> list[SampleRow]:
     eos = yardstick.tokenizer.eos_token_id
     samples, states = sample_with_states(
         model,
@@ -173,6 +199,7 @@ def sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: Evaluatio
         temperature=spec.temperature,
         seed=spec.seed,
         end_ids=frozenset([eos] if spec.ends is None else spec.ends),
+        index=index,
     )
     # The start model's own KL is zero to the last bit only where both sides are computed in one way.
     states = None if model is yardstick.start else states

@@ -78,11 +78,16 @@ def sample_with_states(
     end_ids: frozenset[int],
     batch: int = 256,
     keep: bool = True,
+    index: int = 0,
 ) -> tuple[Samples, "Tensor | None"]:
     """Sample as ``sample``; return also the states that tokens were drawn from, ``[completion tokens, hidden]``.
 
     They save whoever needs the model's logits again all but its head. None without ``keep``, where they would take
     more than ``STATES_KEPT`` bytes, and for a model whose logits are more than its output embedding of a state.
+
+    Args:
+        index: which completion of each prompt, from 0 on. Its noise follows that of the earlier ones in one stream, so
+            the first is the same however many there are.
     """
     import torch
 
@@ -93,7 +98,9 @@ def sample_with_states(
 
     _check_prompts(model, prompts, max_tokens=max_tokens)
     # Drawn on the CPU, so that the noise is the same on every device.
-    noise = torch.rand((len(prompts), max_tokens), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(index + 1):
+        noise = torch.rand((len(prompts), max_tokens), generator=generator, dtype=torch.float64)
     lengths = [len(prompt) for prompt in prompts]
     way = decoding_way(model, longest=max(lengths, default=1) + max_tokens)
     keep = (

@@ -37,7 +37,7 @@ def export(source: str, to: Path, *, results: Path, kind: Kind, dtype: str, note
             or a full disk.
     """
     if not source.startswith(RUN):
-        raise UsageError(f"bench export takes a run (got {source!r})", fix="bench export run:KEY --to FOLDER")
+        raise UsageError(f"bench export takes a run (got {source!r})", fix="bench export best --to FOLDER, or run:KEY")
     if dtype not in DTYPES:
         raise UsageError(f"--dtype must be {' or '.join(DTYPES)} (got {dtype!r})", fix=f"--dtype {DTYPES[0]}")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):

@@ -73,8 +73,8 @@ def _race_caption(plan: Plan, seconds: float) -> str:
     budget = "" if plan.request.budget is None else f", budget {plan.request.budget}"
     return (
         f"\nrace: all rows are the most, {len(plan.final_seeds)} fresh seeds each; the first look takes {first} of "
-        f"each, {arms * first} trainings, {_clock(arms * first * each)}; looks at {looks} seeds, margin {plan.race.margin:g}"
-        f"{budget}"
+        f"each, {arms * first} trainings, {_clock(arms * first * each)}; looks at {looks} seeds, margin "
+        f"{plan.race.margin:g}{budget}"
     )
 
 

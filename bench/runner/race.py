@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core.record import RunRecord
-from bench.report.analysis.comparison import scores_of
+from bench.report.analysis.prompt_scores import scores_of
 from bench.runner.piece import Piece
 from bench.runner.plan import Plan
 from bench.stats.race import Look, Race, RaceTerms, run_race

@@ -14,7 +14,7 @@ from bench.runner.keys import evaluation_key, start_spec
 from bench.runner.piece import Piece
 from bench.runner.plan import Plan
 from bench.runner.race import Racing, advance, end_text, look_text, open_racing
-from bench.runner.race_history import history_path, record_history
+from bench.runner.race_history import history_path, write_history
 from bench.runner.run import try_run
 from bench.runner.search import Search
 from bench.runner.storage import posts_storage, shared_storage, storage_faults
@@ -251,7 +251,7 @@ def _replayed(agenda: Schedule) -> Racing:
     for stage in racing.stages[1:]:
         agenda.positions |= {piece.name: (place, len(stage)) for place, piece in enumerate(stage)}
     path = history_path(plan.workspace.results, plan.protocol.hash)
-    record_history(path, racing, protocol=plan.protocol.hash, folder_of=agenda.folders)
+    write_history(path, racing, protocol=plan.protocol.hash, folder_of=agenda.folders)
     count = len(racing.race.looks) - len(new)
     for number, (_, missing) in enumerate(new, count + 1):
         agenda.hooks.milestone(look_text(racing.race, number), missing)

@@ -7,7 +7,7 @@ The squared half-width is the sum of the two parts' own squared ones (Howe 1974,
 Measured family-wise error: docs/statistics.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -21,8 +21,13 @@ Scores = Mapping[int, Sequence[float]]
 """Seed → scores over the prompts."""
 SMALLEST = 1e-12
 """Smaller p-values are given as 0: the tails of no model are known so far out."""
-HALVINGS = 40
-"""Bisections of a half-width: it is right to one part in 10¹² of the interval that it is searched in."""
+STEPS = 150
+NEAR = 1e-12
+"""A search ends when all brackets are this narrow, as a share of their place; at most so many steps."""
+LOWEST = 1e-300
+"""The smallest tail that enters a logarithm."""
+TOGETHER = 256
+"""Tables of a shape that are summed up at once: more would not fit a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +51,38 @@ class Differences:
 def pair_differences(scores: Mapping[str, Scores]) -> dict[tuple[str, str], tuple[Array, list[int]]]:
     """Return each pair's table of differences, first − second, and their common seeds; pairs without any are out."""
     tables = {}
+    arrays = {arm: {seed: as_table(row) for seed, row in rows.items()} for arm, rows in scores.items()}
     for first, second in combinations(scores, 2):
         seeds = sorted(scores[first].keys() & scores[second].keys())
         if seeds:
-            rows = [np.subtract(scores[first][seed], scores[second][seed]) for seed in seeds]
-            tables[first, second] = as_table(rows), seeds
+            rows = [arrays[first][seed] - arrays[second][seed] for seed in seeds]
+            tables[first, second] = np.concatenate(rows), seeds
     return tables
 
 
 def summarise(tables: Sequence[Array], *, arms: int = 2) -> Differences:
     """Return the differences of tables (seeds × prompts each) of two seeds or more. Raises ValueError for one seed."""
-    parts = [_parts(table) for table in tables]
-    mean, seed, residual, prompt, seeds = (np.array(column, dtype=np.float64) for column in zip(*parts, strict=True))
+    if not all(table.shape[0] > 1 for table in tables):
+        shape = next(table.shape for table in tables if table.shape[0] < 2)
+        raise ValueError(f"differences of two seeds or more are needed; got a table of the shape {shape}")
+    parts = np.empty((5, len(tables)))
+    for shape in {table.shape for table in tables}:
+        places = [place for place, table in enumerate(tables) if table.shape == shape]
+        for some in (places[at : at + TOGETHER] for at in range(0, len(places), TOGETHER)):
+            parts[:, some] = _parts(np.stack([tables[place] for place in some]))
+    mean, seed, residual, prompt, seeds = parts
     return Differences(mean, seed, residual, prompt, seeds, tables[0].shape[1], arms)
 
 
-def _parts(table: Array) -> tuple[float, float, float, float, int]:
-    seeds, prompts = table.shape
-    if seeds < 2:
-        raise ValueError(f"differences of two seeds or more are needed; got a table of the shape {table.shape}")
+def _parts(tables: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Return mean, variances by seed, residual and prompt, and seeds of ``tables`` (pairs, seeds, prompts)."""
+    pairs, seeds, prompts = tables.shape
+    mean, count = tables.mean(axis=(1, 2)), np.full(pairs, float(seeds))
     if prompts == 1:
-        return float(table.mean()), float(table.var(ddof=1)), 0.0, 0.0, seeds
-    squares = mean_squares(table)
-    residual = float(squares.residual)
-    prompt = max(float(squares.prompt) - residual, 0.0) / (seeds * prompts)
-    return float(table.mean()), float(squares.seed) / prompts, residual / prompts, prompt, seeds
+        return mean, tables.var(axis=(1, 2), ddof=1), np.zeros(pairs), np.zeros(pairs), count
+    squares = mean_squares(tables)
+    prompt = np.maximum(squares.prompt - squares.residual, 0.0) / (seeds * prompts)
+    return mean, squares.seed / prompts, squares.residual / prompts, prompt, count
 
 
 def prior_of(scores: Mapping[str, Scores]) -> SeedPrior:
@@ -94,15 +106,15 @@ def p_values(differences: Differences, prior: SeedPrior, *, against: ArrayLike =
 
 def p_at(differences: Differences, prior: SeedPrior, *, distance: ArrayLike) -> Array:
     """Return the level (…, pairs) at which a half-width is ``distance``; 1 for none, 0 below 1e-12."""
-    far = np.maximum(np.asarray(distance, dtype=np.float64), 0.0)
-    # the seeds' part q and the prompts' part fall together as p grows: one search over q
-    low, high = np.zeros_like(far), far.copy()
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        p = _seed_tail(middle, differences, prior)
-        wider = middle**2 + _prompt_part(p, differences) > far**2
-        low, high = np.where(wider, low, middle), np.where(wider, middle, high)
-    p = _seed_tail((low + high) / 2, differences, prior)
+    far = np.maximum(np.broadcast_to(np.asarray(distance, dtype=np.float64), differences.mean.shape), 0.0)
+
+    def excess(part: Array) -> Array:
+        p = _seed_tail(part, differences, prior)
+        # far tails of few prompts are huge, and a secant to them hardly moves
+        return np.minimum(part**2 + _prompt_part(p, differences) - far**2, far**2)
+
+    # the seeds' part and the prompts' part fall together as p grows: one search over the seeds' part
+    p = _seed_tail(_root(excess, np.zeros_like(far), far), differences, prior)
     return np.where(far == 0, 1.0, np.where(p <= SMALLEST, 0.0, p))
 
 
@@ -113,11 +125,40 @@ def half_widths(differences: Differences, prior: SeedPrior, *, p: ArrayLike) -> 
     high = np.sqrt(np.maximum(differences.seed, differences.residual) + prior.scales.max() * differences.arms)
     while (short := _seed_tail(high, differences, prior) > wanted).any():
         high = np.where(short, 2 * high, high)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        short = _seed_tail(middle, differences, prior) > wanted
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return np.sqrt(high**2 + _prompt_part(wanted, differences))
+    log_p = np.log(wanted)
+
+    def excess(half: Array) -> Array:
+        # the logarithm of a tail is all but linear in the half-width
+        return log_p - np.log(np.maximum(_seed_tail(half, differences, prior), LOWEST))
+
+    return np.sqrt(_root(excess, low, high) ** 2 + _prompt_part(wanted, differences))
+
+
+def _root(excess: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """Return where ``excess``, which rises, is 0 (…) between ``low``, where it is not above 0, and ``high``.
+
+    Regula falsi with the Illinois rule (Dowell and Jarratt 1971, BIT 11, 168), and a bisection of brackets that three
+    steps have not halved.
+    """
+    at_low, at_high = excess(low), excess(high)
+    low = np.where(at_high == 0, high, low)
+    before, was_above = high - low, np.full(low.shape, np.nan)
+    for step in range(STEPS):
+        width, rise = high - low, at_high - at_low
+        share = np.divide(-at_low, rise, out=np.full_like(low, 0.5), where=np.isfinite(rise) & (rise > 0))
+        slow = (step % 3 == 2) & (width > before / 2)
+        middle = low + np.where((share > 0) & (share < 1) & ~slow, share, 0.5) * width
+        value = excess(middle)
+        above = value >= 0
+        # an end that stays twice counts for half, so that both ends move
+        stays = np.where(above == was_above, 0.5, 1.0)
+        at_low, at_high = np.where(above, at_low * stays, value), np.where(above, value, at_high * stays)
+        low, high = np.where(above & (value != 0), low, middle), np.where(above, middle, high)
+        before = width if step % 3 == 2 else before
+        was_above = above.astype(np.float64)
+        if (high - low <= NEAR * high).all():
+            break
+    return (low + high) / 2
 
 
 def exceeds(differences: Differences, prior: SeedPrior, *, p: ArrayLike, distance: ArrayLike) -> NDArray[np.bool_]:

@@ -118,12 +118,18 @@ def verdicts_of(
     pairs = _family(tables, prior, **terms, arms=2, equal_share=1 - BEST_SHARE)
     near = {arm for arm, short in shortfall.items() if short < margin}
     pairs = {pair: _equal(one, margin) if near >= set(pair) else one for pair, one in pairs.items()}
-    against = {}
-    if fixed is not None:
-        against = {
-            arm: np.array([np.subtract(row, fixed) for _, row in sorted(rows.items())]) for arm, rows in scores.items()
-        }
-    return Verdicts(tuple(scores), margin, level, pairs, shortfall, _family(against, prior, **terms, arms=1))
+    against = {} if fixed is None else against_fixed(scores, fixed, margin=margin, level=level)
+    return Verdicts(tuple(scores), margin, level, pairs, shortfall, against)
+
+
+def against_fixed(
+    scores: Mapping[str, Scores], fixed: Sequence[float], *, margin: float, level: float = LEVEL
+) -> dict[str, PairVerdict]:
+    """Return the verdict on each arm − ``fixed``, the scores of what has no seeds over the same prompts: one family."""
+    tables = {
+        arm: np.array([np.subtract(row, fixed) for _, row in sorted(rows.items())]) for arm, rows in scores.items()
+    }
+    return _family(tables, prior_of(scores), margin=margin, level=level, arms=1)
 
 
 def _shortfalls(
@@ -169,7 +175,7 @@ def _family(
     near = np.where(np.abs(differences.mean) < margin, near, 1.0)
     p_equal = [min(1.0, one / equal_share) for one in holm(near.tolist())]
     half = half_widths(differences, prior, p=alpha / count)
-    seen = detectable(differences, prior, alpha=alpha / count)
+    seen = half + half_widths(differences, prior, p=2 * (1 - POWER))  # ``detectable``
     for place, key in enumerate(testable):
         word = _word(float(differences.mean[place]), p[place], p_equal[place], alpha=alpha)
         interval = _cut(float(differences.mean[place]), float(half[place]), word, p[place], margin=margin, alpha=alpha)

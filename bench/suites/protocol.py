@@ -182,6 +182,12 @@ def refuse_judging(suite: Suite, inputs: UserInputs, evaluation: EvaluationSpec)
         )
 
 
+def refuse_samples(suite: Suite, evaluation: EvaluationSpec, *, reason: str, fix: str) -> None:
+    """Raise UsageError for several samples of a prompt, where they would be nothing or are not known to be right."""
+    if evaluation.samples > 1:
+        raise UsageError(f"evaluation.samples={evaluation.samples}: suite {suite.name} {reason}", fix=fix)
+
+
 def data_spec_of(split: Split, *, source: str) -> DataSpec:
     """Return the identity of the data in three parts. Raises UsageError where no training row is left."""
     rows = split.parts["train"]

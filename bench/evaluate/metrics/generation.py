@@ -116,35 +116,77 @@ the prompt, are one token throughout, or are another prompt's completion word fo
 """
 
 
-def per_prompt(rows: Sequence[SampleRow], *, beta0: float, target: Array | None = None) -> dict[str, Array]:
-    """Return the stored values of each prompt's sample by metric, in the prompts' order. Unknown metrics are left out.
+def by_sample(rows: Sequence[SampleRow], samples: int) -> list[Sequence[SampleRow]]:
+    """Return the first sample of every prompt, the second of every prompt, …
+
+    Raises:
+        ValueError: rows that are not so many samples of each prompt.
+    """
+    prompts, left = divmod(len(rows), samples)
+    if left:
+        raise ValueError(f"{len(rows)} rows are not {samples} samples of each prompt")
+    return [rows[first : first + prompts] for first in range(0, len(rows), prompts)] if prompts else []
+
+
+def target_of_sample(number: int) -> str:
+    """Return the name under which a record keeps the targets of the prompts' samples of one number, from 1 on."""
+    return f"target_sample_{number}"
+
+
+def per_prompt(
+    rows: Sequence[SampleRow], *, beta0: float, target: Array | None = None, samples: int = 1
+) -> dict[str, Array]:
+    """Return the stored values of each prompt by metric, in the prompts' order. Unknown metrics are left out.
+
+    A value is the mean over a prompt's samples; of several, each one's target is returned too (``target_of_sample``),
+    since their differences tell what still more samples would save.
 
     Args:
         target: each prompt's part of what is maximised; None: it is J = gold − β₀·KL.
+        samples: of each prompt, in the order of ``by_sample``.
     """
-    samples = SampleSet(rows=rows, beta0=beta0, target=target)
-    scores = {metric.name: metric.values(samples) for metric in PROMPT_METRICS if metric.stored}
-    return {name: values for name, values in scores.items() if values is not None}
+    sets = [SampleSet(rows=part, beta0=beta0, target=target) for part in by_sample(rows, samples)]
+    scores = {metric.name: _mean(metric, sets) for metric in PROMPT_METRICS if metric.stored}
+    known = {name: values for name, values in scores.items() if values is not None}
+    if samples > 1 and "target" in known:
+        targets = ((number, _target(one)) for number, one in enumerate(sets, 1))
+        known |= {target_of_sample(number): values for number, values in targets if values is not None}
+    return known
+
+
+def _mean(metric: PromptMetric, sets: Sequence[SampleSet]) -> Array | None:
+    """Return a metric's mean over the samples of each prompt, None where one is unknown."""
+    values = [metric.values(one) for one in sets]
+    known = [each for each in values if each is not None]
+    if len(known) != len(values) or not known:
+        return None
+    mean: Array = known[0] if len(known) == 1 else np.mean(known, axis=0)
+    return mean
 
 
 def generation_metrics(
-    rows: Sequence[SampleRow], *, beta0: float, split: str, target: Array | None = None
+    rows: Sequence[SampleRow], *, beta0: float, split: str, target: Array | None = None, samples: int = 1
 ) -> tuple[Metric, ...]:
     """Return the metrics of task "generation".
 
     The target's standard error is taken per prompt, so that it has the covariance of reward and KL. A standard error is
-    the standard deviation over prompts ÷ √n.
+    the standard deviation over prompts ÷ √n. Of several samples a prompt, all is the mean of what each one gives alone,
+    so that shares and diversity mean the same with any number.
 
     Raises:
         ValueError: there are no rows.
     """
-    samples = SampleSet(rows=rows, beta0=beta0, target=target)
+    parts = by_sample(rows, samples)
+    if not parts:
+        raise ValueError("no completions: nothing was measured")
+    sets = [SampleSet(rows=part, beta0=beta0, target=target) for part in parts]
     measured: Measured = {
         metric.name: (values, metric.higher_is_better)
         for metric in PROMPT_METRICS
-        if (values := metric.values(samples)) is not None
+        if (values := _mean(metric, sets)) is not None
     }
+    diverse = [diversity([row.completion_ids for row in part]) for part in parts]
     return mean_metrics(measured, task=TASK, split=split) + tuple(
-        Metric(task=TASK, split=split, name=name, value=value, n=len(rows))
-        for name, value in diversity([row.completion_ids for row in rows]).items()
+        Metric(task=TASK, split=split, name=name, value=float(np.mean([d[name] for d in diverse])), n=len(parts[0]))
+        for name in diverse[0]
     )

@@ -19,15 +19,17 @@ class Analysis:
     """Records and what follows from them; tables, figures, page and costs are made from it.
 
     ``groups``: the records that may be compared with each other, each of one protocol, suite, model and data set.
+    ``margin``: differences below it do not matter; None: that of each group's suite.
     """
 
     records: tuple[RunRecord, ...]
     groups: tuple[Group, ...]
+    margin: float | None = None
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """The comparison of each group."""
-        return tuple(compare_group(group) for group in self.groups)
+        return tuple(compare_group(group, margin=self.margin) for group in self.groups)
 
     @cached_property
     def costs(self) -> tuple[CostRow, ...]:
@@ -40,16 +42,17 @@ class Analysis:
         return tuple(pruning_of(self.records))
 
 
-def analyse(records: Iterable[RunRecord], *, protocol: str | None = None) -> Analysis:
+def analyse(records: Iterable[RunRecord], *, protocol: str | None = None, margin: float | None = None) -> Analysis:
     """Return the analysis of ``records``, equal for equal records in any order.
 
-    ``protocol`` keeps the groups of one protocol (see ``choose_groups``); costs stay those of all records. Raises
-    UsageError for an unknown protocol, RunError where one run was evaluated twice under one protocol.
+    ``protocol`` keeps the groups of one protocol (see ``choose_groups``); costs stay those of all records. ``margin``:
+    of the words, in the target's unit (see ``compare_group``). Raises UsageError for an unknown protocol, RunError
+    where one run was evaluated twice under one protocol.
     """
     kept = tuple(records)
-    return Analysis(kept, tuple(choose_groups(kept, protocol=protocol)))
+    return Analysis(kept, tuple(choose_groups(kept, protocol=protocol)), margin)
 
 
-def analyse_folder(results: Path, *, protocol: str | None = None) -> Analysis:
+def analyse_folder(results: Path, *, protocol: str | None = None, margin: float | None = None) -> Analysis:
     """Load, check and group the records under ``results``. Raises RunError for a damaged record."""
-    return analyse(load_records(results), protocol=protocol)
+    return analyse(load_records(results), protocol=protocol, margin=margin)

@@ -1,36 +1,37 @@
-"""Comparison of the objectives of a group: paired tests of their best settings, and statistics of their sweeps."""
+"""Comparison of the objectives of a group: verdicts on their best settings, and statistics of their sweeps."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.record import RunRecord
-from bench.errors import RunError, UsageError, did_you_mean
+from bench.errors import UsageError, did_you_mean
+from bench.report.analysis.differences import against_first, group_margin, group_verdicts
+from bench.report.analysis.prompt_scores import one_size, scores_of
+from bench.report.analysis.race import out_at
 from bench.report.analysis.ranking import ranks
-from bench.report.analysis.settings import Group, Setting, by_seed, interval, values
+from bench.report.analysis.settings import Group, Setting, interval, values
 from bench.report.analysis.tasks import TaskComparison, compare_tasks
+from bench.report.analysis.verdict import Standing, Verdict, verdict_of
 from bench.stats.budget import Sensitivity, hypervolume, reward_at_kl, sensitivity
-from bench.stats.compact_letters import compact_letters
 from bench.stats.crossed import Components, crossed_interval, variance_components
 from bench.stats.importance import importances
-from bench.stats.intervals import LEVEL, Interval, bare, mean_interval
-from bench.stats.paired import PairedTest, holm, paired_tests, probability_of_improvement, student_p
+from bench.stats.intervals import Interval, bare
+from bench.stats.paired import probability_of_improvement
+from bench.stats.race import UNKNOWN
+from bench.stats.verdicts import PairVerdict, Verdicts, Word
 
 BASELINE = "dpo"
 SEED = 1952
 NONE = bare(math.nan)
-UNTESTED = PairedTest(NONE, math.nan)
 ROUND = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """KL budgets, nats, of which a group's three largest are reported."""
 
 Scores = dict[int, list[float]]
-
-NamePair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class ObjectiveResult:
     """The result of one objective; NaN and None where its runs do not suffice.
 
     ``mean``, ``iqm``: test target of its best setting. ``improvement``: probability that it beats the baseline on a
-    prompt. ``to_first``: its test target minus the first row's, paired, with Holm's p over all pairs. ``letters``: rows
-    that share one do not differ significantly. ``sensitivity``, ``hypervolume``, ``reward_at_kl``, ``importances``: of
-    its sweep, on validation prompts; ``swept`` are its settings.
+    prompt. ``to_first``, ``to_start``: its test target minus the first row's, and minus the start model's, with their
+    words; in a race minus the first of the last look that it was in, and ``out_at`` the seeds at which it was dropped.
+    ``sensitivity``, ``hypervolume``, ``reward_at_kl``, ``importances``: of its sweep, on validation prompts; ``swept``
+    are its settings.
     """
 
     objective: str
@@ -48,13 +50,19 @@ class ObjectiveResult:
     mean: Interval
     iqm: Interval
     improvement: Interval
-    to_first: PairedTest
-    letters: str
+    to_first: PairVerdict
+    to_start: PairVerdict
+    out_at: int | None
     components: Components | None
     sensitivity: Sensitivity
     hypervolume: float
     reward_at_kl: tuple[float, ...]
     swept: tuple[Setting, ...]
+
+    @property
+    def word(self) -> Word | None:
+        """Its word against the first row; None for the first row, and without a test score."""
+        return self.to_first.word if self.rank is not None and self.rank > 1 else None
 
     @cached_property
     def importances(self) -> dict[str, float]:
@@ -65,12 +73,18 @@ class ObjectiveResult:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A group's results by objective, best first; the baseline of their improvements; KL budgets, nats."""
+    """A group's results by objective, best first, and what they say together.
+
+    ``baseline``: of the improvements. ``budgets``: KL, nats. ``verdicts``: on each pair, and against the start model.
+    ``verdict``: the answer in a sentence.
+    """
 
     group: Group
     results: dict[str, ObjectiveResult]
     baseline: str | None
     budgets: tuple[float, float, float]
+    verdicts: Verdicts
+    verdict: Verdict
 
     def result(self, setting: Setting) -> ObjectiveResult | None:
         """Return the result of the setting's objective where validation chose that setting, else None."""
@@ -88,25 +102,27 @@ class Comparison:
         return compare_tasks(self.group, order=list(self.results))
 
 
-def compare_group(group: Group, *, baseline: str | None = None) -> Comparison:
+def compare_group(group: Group, *, baseline: str | None = None, margin: float | None = None) -> Comparison:
     """Return the comparison of the objectives of ``group``, equal for equal records.
 
-    ``baseline``: the objective that the others' probability of improvement is over; dpo where it was tested, else the
-    first row. Differences are paired over the seeds that both objectives have and their prompts; without scores of
-    prompts, over seeds alone. Raises UsageError for a baseline that has no test score.
+    Differences are paired over the seeds that both objectives have and their prompts; without scores of prompts, over
+    seeds alone. Raises UsageError for a baseline that has no test score, and for a margin that is not above 0.
+
+    Args:
+        baseline: the objective that the others' probability of improvement is over; by default dpo, else the first row.
+        margin: differences below it do not matter, in the target's unit; by default that of the suite.
     """
+    check_margin(margin)
     ranking = ranks(group)
     scores = seed_scores(group)
     chosen = _baseline(baseline, list(ranking))
-    tests = _tests(group, list(ranking), scores)
-    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
-    different = {frozenset(pair) for pair, p in adjusted.items() if p < 1 - LEVEL}
-    letters = compact_letters(list(ranking), different) if tests else {}
+    verdicts = group_verdicts(group, list(ranking), margin=group_margin(group, margin))
+    to_first = against_first(group, verdicts, next(iter(ranking), ""))
+    dropped = {} if group.race is None else out_at(group.race)
     budgets, at_start = kl_budgets(group), _reward_at_start(group)
 
     def result(name: str) -> ObjectiveResult:
         best = group.best(name)
-        pair = (next(iter(ranking), name), name)
         table = list(scores.get(name, {}).values())
         swept = group.by_objective[name]
         points = [(validation(one, "kl"), validation(one, "gold_reward")) for one in swept]
@@ -116,8 +132,9 @@ def compare_group(group: Group, *, baseline: str | None = None) -> Comparison:
             mean=score_interval(best.test) if best else NONE,
             iqm=crossed_interval(table, statistic="iqm") if table else NONE,
             improvement=_improvement(name, chosen, scores),
-            to_first=_turned(tests[pair], p=adjusted[pair]) if pair in tests else UNTESTED,
-            letters=letters.get(name, ""),
+            to_first=to_first.get(name, UNKNOWN),
+            to_start=verdicts.fixed.get(name, UNKNOWN),
+            out_at=dropped.get(name),
             components=variance_components(table) if table else None,
             sensitivity=sensitivity([validation(one, "target") for one in swept]),
             hypervolume=hypervolume(points, kl_max=budgets[-1], reward_min=at_start),
@@ -126,7 +143,33 @@ def compare_group(group: Group, *, baseline: str | None = None) -> Comparison:
         )
 
     untested = [name for name in group.objectives if name not in ranking]
-    return Comparison(group, {name: result(name) for name in [*ranking, *untested]}, chosen, budgets)
+    results = {name: result(name) for name in [*ranking, *untested]}
+    standings = [_standing(group, results[name], started=name in verdicts.fixed) for name in ranking]
+    verdict = verdict_of(standings, verdicts, rate=group.target == "win_rate")
+    return Comparison(group, results, chosen, budgets, verdicts, verdict)
+
+
+def check_margin(margin: float | None) -> None:
+    """Raise UsageError for a margin that is not above 0."""
+    if margin is not None and not 0 < margin < math.inf:
+        raise UsageError(f"--margin must be above 0 (got {margin:g})", fix="--margin 0.1, in the target's unit")
+
+
+def _standing(group: Group, result: ObjectiveResult, *, started: bool) -> Standing:
+    best = group.best(result.objective)
+    assert best is not None  # it has a test score
+    runs = [record for record in best.test if record.status == "completed"]
+    seconds = math.fsum(record.cost.train_seconds + record.cost.evaluate_seconds for record in runs) / len(runs)
+    kl = interval(best.test, "kl").mean
+    return Standing(
+        result.objective,
+        result.mean.mean,
+        len(runs),
+        result.to_first,
+        result.to_start if started else None,
+        kl,
+        seconds,
+    )
 
 
 def score_interval(records: Sequence[RunRecord], *, name: str = "target") -> Interval:
@@ -171,37 +214,6 @@ def _improvement(name: str, baseline: str | None, scores: dict[str, Scores]) -> 
     return probability_of_improvement([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else NONE
 
 
-def _tests(group: Group, names: list[str], scores: dict[str, Scores]) -> dict[NamePair, PairedTest]:
-    """Return the test of each pair, the higher rank first; pairs without a p-value are left out."""
-    targets = {name: by_seed(best.test, "target") for name in names if (best := group.best(name)) is not None}
-    scored: dict[NamePair, tuple[list[list[float]], list[list[float]]]] = {}
-    tests: dict[NamePair, PairedTest] = {}
-    for pair in combinations(names, 2):
-        first, second = (scores.get(name, {}) for name in pair)
-        seeds = sorted(first.keys() & second.keys())
-        if seeds:
-            scored[pair] = ([first[seed] for seed in seeds], [second[seed] for seed in seeds])
-        else:
-            tests[pair] = _seed_test(targets[pair[0]], targets[pair[1]])
-    tests |= zip(scored, paired_tests(list(scored.values())), strict=True)
-    return {pair: tests[pair] for pair in combinations(names, 2) if not math.isnan(tests[pair].p)}
-
-
-def _seed_test(first: dict[int, float], second: dict[int, float]) -> PairedTest:
-    """Return Student's paired test over common seeds, for scores of which the prompts are not known."""
-    gaps = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
-    gap_mean = mean_interval(gaps)
-    if len(gaps) < 2:
-        return PairedTest(gap_mean, math.nan)
-    error = math.sqrt(math.fsum((gap - gap_mean.mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
-    return PairedTest(gap_mean, float(student_p(gap_mean.mean, error, freedom=len(gaps) - 1)))
-
-
-def _turned(test: PairedTest, *, p: float) -> PairedTest:
-    gap = test.difference
-    return PairedTest(Interval(-gap.mean, -gap.high, -gap.low, gap.source, gap.n), p)
-
-
 def _reward_at_start(group: Group) -> float:
     """Return the start model's reward, above which a frontier counts; without one, the lowest that a setting has."""
     start = validation(group.start, "gold_reward") if group.start is not None else math.nan
@@ -244,16 +256,5 @@ def seed_scores(group: Group, *, name: str = "target") -> dict[str, dict[int, li
         rows = scores_of(best.test, name=name) if best is not None else {}
         if rows:
             scores[objective] = rows
-    sizes = sorted({len(row) for rows in scores.values() for row in rows.values()})
-    if len(sizes) > 1:
-        raise RunError(
-            f"runs of protocol {group.protocol} were scored on {' and '.join(map(str, sizes))} test prompts",
-            fix="score them on the same prompts: `bench run` with the same suite and data",
-        )
+    one_size(scores, protocol=group.protocol)
     return scores
-
-
-def scores_of(records: Sequence[RunRecord], *, name: str) -> dict[int, list[float]]:
-    """Return seed → scores ``name`` over the prompts, of the completed records that have finite ones for each."""
-    scores = ((record.spec.seed, record.scores.get(name)) for record in records if record.status == "completed")
-    return {seed: row for seed, row in scores if row and all(map(math.isfinite, row))}

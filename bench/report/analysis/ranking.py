@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.core.record import RunRecord
 from bench.errors import UsageError
+from bench.report.analysis.race import out_at
 from bench.report.analysis.settings import Group, Setting, group_records, interval, values
 
 SHORTEST = 4
@@ -12,11 +13,16 @@ SHORTEST = 4
 
 
 def ranked(group: Group) -> list[Setting]:
-    """Return the settings as they are shown: best ones and the start model by test target, then the others."""
+    """Return the settings as they are shown: best ones and the start model by test target, then the others.
+
+    After a race, those that it dropped follow those that it did not, the last dropped first: a few lucky seeds of what
+    was dropped count for less than many of what was not.
+    """
     first = [setting for setting in group.settings if setting.best]
     first += [group.start] if group.start is not None else []
     rest = [setting for setting in group.settings if not setting.best]
-    return sorted(first, key=_by_score) + rest
+    dropped = {} if group.race is None else out_at(group.race)
+    return sorted(first, key=lambda setting: (-dropped.get(setting.objective, math.inf), _by_score(setting))) + rest
 
 
 def ranks(group: Group) -> dict[str, int]:

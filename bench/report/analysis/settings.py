@@ -11,7 +11,9 @@ from typing import Literal
 from bench.core.record import START, Metric, RunRecord
 from bench.core.results import record_order
 from bench.errors import RunError
+from bench.report.analysis.race import replay
 from bench.stats.intervals import Interval, mean_interval
+from bench.stats.race import Race
 
 Split = Literal["validation", "test"]
 Leaf = str | float | None
@@ -115,6 +117,11 @@ class Group:
     def objectives(self) -> tuple[str, ...]:
         """The names of the objectives, sorted."""
         return tuple(self.by_objective)
+
+    @cached_property
+    def race(self) -> Race | None:
+        """The race of the objectives as far as their records carry it, None where the protocol was none."""
+        return replay({name: one.test for name in self.objectives if (one := self.best(name)) is not None}, self.tuning)
 
     def best(self, objective: str) -> Setting | None:
         """Return the setting of ``objective`` that validation chose, None where validation chose none."""

@@ -1,21 +1,19 @@
-"""The figures of objectives against each other: how often one wins over another, and which do not differ."""
+"""The figures of objectives against each other: how often one wins over another, and their mean ranks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.report.analysis.comparison import matched
-from bench.report.analysis.settings import Group
-from bench.report.figures.colours import Look, best_first, looks
+from bench.report.analysis.comparison import Comparison, matched
+from bench.report.figures.decision import MARKS, WORDS, legend_of_words
 from bench.report.figures.saving import Drawing, Row
-from bench.report.figures.style import GREY, LETTER, Columns, Style, new_figure
-from bench.stats.intervals import LEVEL
-from bench.stats.paired import holm, paired_tests, probability_of_improvement
+from bench.report.figures.style import LETTER, Columns, Style, new_figure
+from bench.stats.paired import probability_of_improvement
 from bench.stats.ranks import average_ranks
+from bench.stats.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,41 +22,36 @@ if TYPE_CHECKING:
 FEW = 8
 """Objectives that one column holds."""
 
-Pair = tuple[str, str]
-
 
 @dataclass(frozen=True)
 class Versus:
-    """Objective → test targets (seeds, prompts), best mean first; each pair's p and Holm's p over all pairs.
-
-    A pair names the better objective first.
-    """
+    """Objective → test targets (seeds, prompts), best mean first; verdicts on pairs, and words against the first."""
 
     scores: dict[str, NDArray[np.float64]]
-    p: dict[Pair, float]
-    adjusted: dict[Pair, float]
+    verdicts: Verdicts
+    words: Mapping[str, str]
 
     def differ(self, one: str, other: str) -> bool:
-        """Return whether the test tells two objectives apart once it is corrected for all pairs."""
-        p = self.adjusted.get((one, other), self.adjusted.get((other, one), 1.0))
-        return p < 1 - LEVEL
+        """Return whether one of two objectives is shown to be better."""
+        verdict = self.verdicts.between(one, other)
+        return verdict is not None and verdict.word in ("better", "worse")
 
 
-CELL, LINE, LANE = 0.23, 0.15, 0.055
-"""Side of a matrix's cell; height of a name, and of a bar with its distance to the next: inches of paper."""
+CELL, LINE, KEY = 0.23, 0.15, 0.2
+"""Side of a matrix's cell; height of a name, and of the legend: inches of paper."""
 
 
-def comparisons(group: Group, style: Style) -> Iterator[Drawing]:
-    """Draw win matrix and mean ranks of the best settings on test, from one set of paired tests."""
-    tests = versus(group)
+def comparisons(comparison: Comparison, style: Style) -> Iterator[Drawing]:
+    """Draw win matrix and mean ranks of the best settings on test, with the verdicts of the comparison."""
+    tests = versus(comparison)
     if len(tests.scores) >= 2:
         yield _win_matrix(tests, style)
-    if len(tests.scores) >= 3 and tests.p:
-        yield _critical_difference(tests, looks(best_first(group)), style)
+    if len(tests.scores) >= 3:
+        yield _mean_ranks(tests, style)
 
 
 def _win_matrix(tests: Versus, style: Style) -> Drawing:
-    """Draw the probability that the row beats the column on a prompt, in per cent; * where the mean targets differ."""
+    """Draw the probability that the row beats the column on a prompt, in per cent; * where one mean is shown better."""
     columns: Columns = 1 if len(tests.scores) <= FEW else 2
     names = list(tests.scores)
     most = next(
@@ -71,7 +64,7 @@ def _win_matrix(tests: Versus, style: Style) -> Drawing:
     axes = figure.subplots()
     _draw_cells(axes, names, rows)
     part = "" if len(names) == len(tests.scores) else f"\nthe best {len(names)} of {len(tests.scores)}"
-    axes.set_xlabel(f"* targets differ: paired test, Holm, p < 0.05{part}", fontsize="small")
+    axes.set_xlabel(f"* one target is better, 5 % over all pairs{part}", fontsize="small")
     return Drawing("win-matrix", figure, rows)
 
 
@@ -87,10 +80,10 @@ def _length(names: Sequence[str], style: Style) -> float:
 
 def _win_row(one: str, other: str, tests: Versus) -> Row:
     won = probability_of_improvement(tests.scores[one], tests.scores[other])
-    pair = (one, other) if (one, other) in tests.p else (other, one)
-    p, adjusted = tests.p.get(pair, np.nan), tests.adjusted.get(pair, np.nan)
-    numbers = {"improvement": won.mean, "low": won.low, "high": won.high, "p": p, "p_holm": adjusted}
-    return {"objective": one, "against": other, **numbers, "differs": tests.differ(one, other)}
+    verdict = tests.verdicts.between(one, other)
+    said = {"p": np.nan, "word": ""} if verdict is None else {"p": verdict.p, "word": verdict.word}
+    numbers = {"improvement": won.mean, "low": won.low, "high": won.high}
+    return {"objective": one, "against": other, **numbers, **said, "differs": tests.differ(one, other)}
 
 
 def _draw_cells(axes: "Axes", names: Sequence[str], rows: Sequence[Row]) -> None:
@@ -121,48 +114,37 @@ def _draw_cells(axes: "Axes", names: Sequence[str], rows: Sequence[Row]) -> None
     bar.set_label("P(row beats column)")
 
 
-def _critical_difference(tests: Versus, look: dict[str, Look], style: Style) -> Drawing:
-    """Draw the mean rank over prompts of each objective; a bar joins neighbours that no test tells apart."""
+def _mean_ranks(tests: Versus, style: Style) -> Drawing:
+    """Draw the mean rank over prompts of each objective, in the colour and marker of its word against the first row."""
     ranks = average_ranks({name: scores.mean(axis=0) for name, scores in tests.scores.items()})
     names = sorted(ranks, key=lambda name: (ranks[name], name))
-    runs = indistinct_runs(names, tests)
-    lanes = _lanes(runs)
     half = -(-len(names) // 2)
-    bars = max(lanes, default=-1) + 1
     wide = len(names) > FEW or max(map(len, names)) > 10
-    height = 0.65 + LANE * bars + LINE * half
-    figure = new_figure(style, height=height, columns=2 if wide else 1)
+    figure = new_figure(style, height=0.62 + KEY + LINE * half, columns=2 if wide else 1)
     figure.set_layout_engine("none")
-    _draw_ranks(figure, names, ranks, list(zip(runs, lanes, strict=True)), look, style)
+    _draw_ranks(figure, names, ranks, tests.words, style)
     rows = [
         {
             "objective": name,
             "mean_rank": ranks[name],
             "prompts": tests.scores[name].shape[1],
             "seeds": tests.scores[name].shape[0],
-            "bars": " ".join(str(at + 1) for at, (first, last) in enumerate(runs) if first <= index <= last),
+            "word": tests.words[name],
         }
-        for index, name in enumerate(names)
+        for name in names
     ]
-    return Drawing("critical-difference", figure, rows)
+    return Drawing("mean-ranks", figure, rows)
 
 
 def _draw_ranks(
-    figure: "Figure",
-    names: Sequence[str],
-    ranks: Mapping[str, float],
-    bars: "Sequence[tuple[tuple[int, int], int]]",
-    look: Mapping[str, Look],
-    style: Style,
+    figure: "Figure", names: Sequence[str], ranks: Mapping[str, float], words: Mapping[str, str], style: Style
 ) -> None:
-    """Draw the axis at the top, bars below it (run, lane), and an elbow from each mean rank to its name at a side."""
-    from matplotlib import rcParams
+    """Draw the axis at the top, an elbow from each mean rank to its name at a side, and the words' legend below."""
     from matplotlib.ticker import MaxNLocator
 
     em, width, height = style.font / 72, figure.get_figwidth(), figure.get_figheight()
     half = -(-len(names) // 2)
-    depth = max((lane for _, lane in bars), default=-1) + 1
-    line = (height - (0.62 + LANE * depth) * style.scale) / (half + 0.2)
+    line = (height - (0.62 + KEY) * style.scale) / (half + 0.2)
     letters = max(map(len, names)) + 7
     size = min(style.font, line * 72 / 1.15, 0.36 * width * 72 / (letters * LETTER))
     side = letters * LETTER * size / 72 + 0.3 * em
@@ -178,23 +160,21 @@ def _draw_ranks(
     axes.spines["top"].set_visible(True)
     axes.grid(False)
     axes.yaxis.set_visible(False)
-    for (first, last), lane in bars:
-        y = (0.12 + LANE * (lane + 0.5)) * style.scale
-        ends = [ranks[names[first]] - 0.25 * room, ranks[names[last]] + 0.25 * room]
-        axes.plot(ends, [y, y], color="black", linewidth=2.2 * rcParams["lines.linewidth"], solid_capstyle="butt")
     for index, name in enumerate(names):
         row = index if index < half else len(names) - 1 - index
-        y = (0.12 + LANE * depth) * style.scale + (row + 0.6) * line
-        _draw_elbow(axes, name, ranks[name], y=y, left=index < half, look=look[name], size=size)
+        y = 0.12 * style.scale + (row + 0.6) * line
+        _draw_elbow(axes, name, ranks[name], y=y, left=index < half, word=words[name], size=size)
+    handles, labels = legend_of_words(list(words.values()))
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), borderaxespad=0.1)
 
 
-def _draw_elbow(axes: "Axes", name: str, rank: float, *, y: float, left: bool, look: Look, size: float) -> None:
+def _draw_elbow(axes: "Axes", name: str, rank: float, *, y: float, left: bool, word: str, size: float) -> None:
     from matplotlib import rcParams
 
     edge = axes.get_xlim()[0 if left else 1]
-    ink = look.color if look.named else GREY
+    ink = WORDS[word]
     axes.plot([rank, rank, edge], [0, y, y], color=ink, linewidth=0.6 * rcParams["lines.linewidth"], clip_on=False)
-    axes.plot([rank], [0], look.marker, color=ink, clip_on=False, zorder=4)
+    axes.plot([rank], [0], MARKS[word], color=ink, clip_on=False, zorder=4)
     axes.annotate(
         f"{name}  {rank:.2f}" if left else f"{rank:.2f}  {name}",
         (edge, y),
@@ -208,40 +188,9 @@ def _draw_elbow(axes: "Axes", name: str, rank: float, *, y: float, left: bool, l
     )
 
 
-def _lanes(runs: Sequence[tuple[int, int]]) -> list[int]:
-    """Return a lane for each run (in the order of their starts), so that runs in one lane do not touch."""
-    ends: list[int] = []
-    lanes = []
-    for first, last in runs:
-        lane = next((at for at, end in enumerate(ends) if end < first), len(ends))
-        ends[lane : lane + 1] = [last]
-        lanes.append(lane)
-    return lanes
-
-
-def versus(group: Group) -> Versus:
-    """Return the paired tests of each pair of objectives, over the test seeds that all have and their prompts."""
-    targets = matched(group)
-    scores = {name: targets[name] for name in sorted(targets, key=lambda name: (-float(targets[name].mean()), name))}
-    pairs = list(combinations(scores, 2))
-    tests = paired_tests([(scores[first], scores[second]) for first, second in pairs])
-    ps = {pair: test.p for pair, test in zip(pairs, tests, strict=True) if np.isfinite(test.p)}
-    return Versus(scores, ps, dict(zip(ps, holm(list(ps.values())), strict=True)))
-
-
-def indistinct_runs(ordered: Sequence[str], tests: Versus) -> list[tuple[int, int]]:
-    """Return the longest runs (first, last) of two or more neighbours in ``ordered`` no two of which differ.
-
-    A run ends before the first objective that differs from any in it, so no bar joins two that differ; two that do not
-    differ have no bar where one between them differs from either.
-    """
-    runs: list[tuple[int, int]] = []
-    for first in range(len(ordered)):
-        last = first
-        while last + 1 < len(ordered) and not any(
-            tests.differ(ordered[at], ordered[last + 1]) for at in range(first, last + 1)
-        ):
-            last += 1
-        if last > first and (not runs or last > runs[-1][1]):
-            runs.append((first, last))
-    return runs
+def versus(comparison: Comparison) -> Versus:
+    """Return what is drawn: scores over the test seeds that all objectives have, and the comparison's own verdicts."""
+    targets = matched(comparison.group)
+    ordered = sorted(targets, key=lambda name: (-float(targets[name].mean()), name))
+    words = {name: comparison.results[name].word or "first" for name in ordered}
+    return Versus({name: targets[name] for name in ordered}, comparison.verdicts, words)

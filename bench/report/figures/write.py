@@ -9,8 +9,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from bench.report.analysis.analysis import Analysis, analyse_folder
+from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.settings import Group
 from bench.report.figures.curves import training_curves
+from bench.report.figures.decision import decision, race_history
 from bench.report.figures.frontier import reward_kl_frontier
 from bench.report.figures.matrix import comparisons
 from bench.report.figures.panels import logp_shift, score_vs_parameter
@@ -23,7 +25,13 @@ from bench.utils.cores import available_cores
 from bench.utils.files import naming_disk_errors, write_text_whole
 
 Draw = Callable[[Group, Style], Iterator[Drawing]]
+DrawVerdict = Callable[[Comparison, Style], Iterator[Drawing]]
 Job = Callable[[], list[Path]]
+VERDICTS: dict[DrawVerdict, tuple[str, ...]] = {
+    decision: ("decision",),
+    race_history: ("race",),
+    comparisons: ("win-matrix", "mean-ranks"),
+}
 FIGURES: dict[Draw, tuple[str, ...]] = {
     score_vs_parameter: ("score-vs-",),
     reward_kl_frontier: ("reward-kl-frontier",),
@@ -32,11 +40,12 @@ FIGURES: dict[Draw, tuple[str, ...]] = {
     logp_shift: ("logp-shift",),
     alignment_tax: ("alignment-tax",),
     best_of_n: ("best-of-n",),
-    comparisons: ("win-matrix", "critical-difference"),
     variance: ("variance",),
 }
 """What draws figures, and how their names begin: a figure of several pages has «-2», … at the end."""
-NAMES = tuple(name for names in FIGURES.values() for name in names)
+NAMES = tuple(name for names in (*VERDICTS.values(), *FIGURES.values()) for name in names)
+FORMER = ("critical-difference",)
+"""Figures of earlier versions: they are removed like other earlier figures."""
 
 
 def write_figures(
@@ -62,13 +71,14 @@ def write_figures(
         UsageError: an unknown style, or another number of columns.
     """
     look = style_of(style, columns=columns)
-    groups = (analysis or analyse_folder(results)).groups
+    compared = (analysis or analyse_folder(results)).comparisons
     root = results / "figures"
-    jobs = [
-        partial(_write, draw, group, root / figure_folder(group, index, len(groups)), style=look, formats=formats)
-        for index, group in enumerate(groups)
-        for draw in FIGURES
-    ]
+    jobs: list[Job] = []
+    for index, comparison in enumerate(compared):
+        folder = root / figure_folder(comparison.group, index, len(compared))
+        drawn = [partial(draw, comparison, look) for draw in VERDICTS]
+        drawn += [partial(draw, comparison.group, look) for draw in FIGURES]
+        jobs += [partial(_write, draw, folder, style=look, formats=formats) for draw in drawn]
     written = _run(jobs, processes=_processes() if processes is None else processes)
     with naming_disk_errors(root, "remove an earlier figure from"):
         for path in set(_earlier(root)) - set(written):
@@ -76,12 +86,12 @@ def write_figures(
     return sorted(written)
 
 
-def _write(draw: Draw, group: Group, folder: Path, *, style: Style, formats: Sequence[str]) -> list[Path]:
+def _write(draw: Callable[[], Iterator[Drawing]], folder: Path, *, style: Style, formats: Sequence[str]) -> list[Path]:
     from pandas import DataFrame
 
     written = []
     with house(style):
-        for drawing in draw(group, style):
+        for drawing in draw():
             written += save(drawing.figure, folder / drawing.name, formats=formats)
             written.append(folder / f"{drawing.name}.csv")
             write_text_whole(written[-1], csv_text(DataFrame(drawing.rows)))
@@ -126,7 +136,7 @@ def _earlier(root: Path) -> list[Path]:
     with naming_disk_errors(root, "read"):
         folders = [root, *(path for path in sorted(root.glob("[0-9]*-*")) if path.is_dir())]
         paths = [path for folder in folders for kind in (*FORMATS, "csv") for path in folder.glob(f"*.{kind}")]
-        return [path for path in paths if any(_is_of(path.stem, name) for name in NAMES)]
+        return [path for path in paths if any(_is_of(path.stem, name) for name in (*NAMES, *FORMER))]
 
 
 def _is_of(stem: str, name: str) -> bool:

@@ -12,7 +12,7 @@ from bench.report.tables.columns import output_columns
 from bench.report.tables.format import Format, Value
 from bench.report.tables.text import NOTHING
 from bench.stats.intervals import Interval
-from bench.stats.paired import PairedTest
+from bench.stats.verdicts import PairVerdict
 
 WIDE, EDGE = 90, 4
 """Width of a drawn interval and the margin at its ends, in its own units."""
@@ -97,14 +97,14 @@ def _cell(column: Column, entry: Entry, value: Value, scale: tuple[float, float]
     key = _key(value, column.shows["page"])
     if key is None:
         return Cell()
-    text, _, half = column.text(entry, "page").partition(" ± ")
+    text, sign, rest = column.text(entry, "page").partition(" [" if column.shows["page"].style == "bounds" else " ± ")
     plot = _plot(value, scale) if isinstance(value, Interval) and scale is not None else None
-    return Cell(text, f"± {half}" if half else "", key=key, plot=plot)
+    return Cell(text, f"{sign}{rest}".strip(), key=key, plot=plot)
 
 
 def _key(value: Value, format: Format) -> str | float | None:
     """Return what a cell is sorted by: six digits of a number, or the text; None where there is no value."""
-    number = value.mean if isinstance(value, Interval) else value.p if isinstance(value, PairedTest) else value
+    number = value.mean if isinstance(value, Interval) else value.p if isinstance(value, PairVerdict) else value
     if isinstance(number, str):
         return number or None
     if not isinstance(number, float | int) or math.isnan(number):

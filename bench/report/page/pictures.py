@@ -9,6 +9,11 @@ from bench.report.figures.write import figure_folder
 from bench.utils.files import naming_disk_errors
 
 CAPTIONS = {
+    "decision": (
+        "What is decided",
+        "Target minus that of the first row, with intervals that hold together for all pairs; grey band: the margin",
+    ),
+    "race": ("The race", "What each look said of each objective, against the first of that look"),
     "score-vs-": ("Score and parameter", "Target J and gold reward over a swept parameter, a panel for each objective"),
     "reward-kl-frontier": ("Reward and KL", "Gold reward against KL from the start model, a point for each setting"),
     "best-of-n": ("What trials buy", "Expected best validation target of n trials"),
@@ -16,7 +21,7 @@ CAPTIONS = {
         "Wins in pairs",
         "Probability that the row's objective scores higher on a prompt",
     ),
-    "critical-difference": ("Mean ranks", "Mean rank over prompts; bars join objectives that do not differ"),
+    "mean-ranks": ("Mean ranks", "Mean rank over prompts; colour and mark: the verdict against the first row"),
     "training-curves": ("Training", "Loss, reward accuracy and margin over the training steps, for each objective"),
     "logp-shift": ("Log-probabilities", "Change of the log-probability of chosen and rejected completions"),
     "length-vs-reward": ("Length", "Gold reward against the length of completions"),

@@ -13,13 +13,13 @@ from bench.report.analysis.comparison import Comparison, score_interval
 from bench.report.analysis.correction import correction_texts
 from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting, Split, values
+from bench.report.analysis.warnings import warnings_of
 from bench.report.page.cells import PageColumn, page_columns
 from bench.report.page.pictures import Picture, pictures
-from bench.report.page.rows import PageRow, Verdict, page_rows, verdict
+from bench.report.page.rows import PageRow, page_rows
 from bench.report.page.runs import Pool, group_data
 from bench.report.page.tasks import TasksPart, tasks_part
-from bench.report.tables.gain import no_gain_text
-from bench.report.tables.text import is_rate, number, reward_label, setting_text, target_formula
+from bench.report.tables.text import is_rate, number, reward_label, setting_text, target_formula, target_short
 from bench.utils.files import write_text_whole
 
 PAGE = "report.html"
@@ -49,9 +49,10 @@ class Section:
     group: Group
     columns: list[PageColumn]
     rows: list[PageRow]
-    verdict: Verdict | None
+    verdict: str
     first_text: str
-    no_gain: str | None
+    margin: str
+    warnings: list[str]
     terms: list[tuple[str, str]]
     target: str
     reward: str
@@ -136,12 +137,15 @@ def _section(comparison: Comparison, *, position: int, pictures: list[Picture]) 
         group=group,
         columns=page_columns(comparison),
         rows=page_rows(comparison, number=position),
-        verdict=verdict(comparison),
-        first_text="" if first is None else f"{setting_text(first, group)}, {interval_text(first)}",
+        verdict=comparison.verdict.full_text,
+        first_text=""
+        if first is None
+        else f"{first.objective}: {setting_text(first, group)}, {interval_text(first, group)}",
+        margin=f"{comparison.verdict.margin:g}",
+        warnings=warnings_of(comparison),
         terms=_terms(group.tuning),
         target=target_formula(group) if is_rate(group) else "",
         reward=reward_label(group),
-        no_gain=no_gain_text(group),
         agreements=[*map(agreement_text, judges_agree(group)), *correction_texts(group)],
         tasks=tasks_part(comparison.tasks),
         pictures=pictures,
@@ -151,10 +155,11 @@ def _section(comparison: Comparison, *, position: int, pictures: list[Picture]) 
     )
 
 
-def interval_text(setting: Setting) -> str:
+def interval_text(setting: Setting, group: Group) -> str:
     """Return «J = 0.312 ± 0.020 over 3 seeds» of the test prompts."""
     seeds = len(values(setting.test, "target"))
-    return f"J = {number(score_interval(setting.test))} over {seeds} seed{'' if seeds == 1 else 's'}"
+    plural = "" if seeds == 1 else "s"
+    return f"{target_short(group)} = {number(score_interval(setting.test))} over {seeds} seed{plural}"
 
 
 def _terms(tuning: Mapping[str, object]) -> list[tuple[str, str]]:

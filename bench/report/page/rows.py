@@ -1,7 +1,6 @@
-"""Rows of the page's leaderboard: marks, names in links and warnings of each setting, and the verdict."""
+"""Rows of the page's leaderboard: marks, names in links and warnings of each setting."""
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 from bench.core.record import START
@@ -11,7 +10,6 @@ from bench.report.analysis.settings import Setting, interval, values
 from bench.report.figures.colours import best_first, colour_of, looks
 from bench.report.figures.style import GREY
 from bench.report.tables.columns import DEGENERATE, FLAGGED, STATUSES
-from bench.stats.intervals import LEVEL
 
 MARKS = {
     "o": "M6 1.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9z",
@@ -43,16 +41,6 @@ class PageRow:
     start: bool
     statuses: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The first row, and the other objectives: tied with it, significantly below it, or not yet comparable."""
-
-    first: Setting
-    ties: tuple[str, ...]
-    below: tuple[str, ...]
-    unknown: tuple[str, ...]
 
 
 def page_rows(comparison: Comparison, *, number: int) -> list[PageRow]:
@@ -92,19 +80,3 @@ def degenerate_notes(setting: Setting) -> tuple[str, ...]:
     records = setting.test if values(setting.test, "empty_share", task="generation") else setting.validation
     shares = {text: interval(records, name, task="generation").mean for name, text in DEGENERATE.items()}
     return tuple(f"{100 * share:.0f} % {text}" for text, share in shares.items() if share > FLAGGED)
-
-
-def verdict(comparison: Comparison) -> Verdict | None:
-    """Return the first row on test prompts and how the others differ from it; None where nothing was tested."""
-    first = comparison.first
-    if first is None:
-        return None
-    below = [result for result in comparison.results.values() if result.rank is not None and result.rank > 1]
-    # one seed tells two runs apart, not two objectives
-    ps = {r.objective: math.nan if r.to_first.difference.source == "prompts" else r.to_first.p for r in below}
-    return Verdict(
-        first=first,
-        ties=tuple(name for name, p in ps.items() if p >= 1 - LEVEL),
-        below=tuple(name for name, p in ps.items() if p < 1 - LEVEL),
-        unknown=tuple(name for name, p in ps.items() if math.isnan(p)),
-    )

@@ -11,9 +11,10 @@ from bench.report.tables.column import Column, Entry, Getter, Heading, Output, n
 from bench.report.tables.format import Format, Value
 from bench.report.tables.tasks import tested_columns
 from bench.report.tables.text import (
-    letters_text,
     reward_label,
+    run_keys,
     setting_text,
+    short_keys,
     target_label,
     target_short,
     troubles,
@@ -171,34 +172,7 @@ def _target_columns() -> list[Column]:
             plot=True,
         ),
         Column("iqm", "IQM", _result(lambda result: result.iqm), csv="analysis", bounds=True),
-        Column(
-            "letters",
-            "ties",
-            _result(lambda result: result.letters),
-            csv="analysis",
-            shows={"markdown": Format(), "latex": Format(), "page": Format()},
-            abbreviate=letters_text,
-            numeric=False,
-            about="rows with a common letter do not differ significantly",
-        ),
-        Column(
-            "target_minus_first",
-            "to first",
-            _result(lambda result: result.to_first.difference),
-            csv="analysis",
-            bounds=True,
-            shows={"markdown": spread, "page": spread},
-            about="target minus the first row's, paired",
-            falling=True,
-        ),
-        Column(
-            "p_to_first",
-            "p",
-            _result(lambda result: result.to_first),
-            csv="analysis",
-            shows={"markdown": Format(), "latex": Format(), "page": Format()},
-            about="of no difference to the first row, after Holm's correction",
-        ),
+        *_verdict_columns(),
         Column(
             "improvement_over",
             "baseline",
@@ -219,6 +193,63 @@ def _target_columns() -> list[Column]:
     ]
 
 
+def _verdict_columns() -> list[Column]:
+    """Return what the comparison says of each objective against the first row, and against the start model."""
+    bounds = Format(style="bounds")
+    return [
+        Column(
+            "verdict",
+            "verdict",
+            _result(_verdict_text),
+            csv="analysis",
+            shows={"markdown": Format(), "latex": Format(), "page": Format(), "terminal": Format()},
+            numeric=False,
+            about=lambda comparison: f"against the first row; equal: within {comparison.verdict.margin:g}",
+        ),
+        Column(
+            "to_first",
+            "to first",
+            _result(lambda result: result.to_first.difference),
+            csv="analysis",
+            bounds=True,
+            shows={"markdown": bounds, "page": bounds},
+            about="target minus the first row's, paired; intervals hold together for all pairs",
+            falling=True,
+        ),
+        Column(
+            "p_to_first",
+            "p",
+            _result(lambda result: result.to_first),
+            csv="analysis",
+            shows={"markdown": Format(), "latex": Format(), "page": Format(), "terminal": Format()},
+            about="of no difference to the first row, after Holm's correction",
+        ),
+        Column("p_equal", "p of a difference", _result(lambda result: result.to_first.p_equal), csv="analysis"),
+        Column("detectable", "detectable", _result(lambda result: result.to_first.detectable), csv="analysis"),
+        Column(
+            "to_start",
+            "to start",
+            _result(lambda result: result.to_start.difference),
+            csv="analysis",
+            bounds=True,
+            shows={"markdown": bounds, "page": bounds},
+            about="target minus the start model's, paired; intervals hold together for all objectives",
+            falling=True,
+        ),
+        Column("p_to_start", "p to start", _result(lambda result: result.to_start), csv="analysis"),
+        Column(
+            "start_verdict",
+            "than start",
+            _result(_start_text),
+            csv="analysis",
+            shows={"markdown": Format(), "page": Format()},
+            numeric=False,
+            about="against the start model",
+        ),
+        Column("out_at", "out at", _result(lambda result: result.out_at), csv="analysis"),
+    ]
+
+
 def _score_columns(*, judged: bool) -> list[Column]:
     """Return what was measured besides the target: scores, win rates, preferences, samples, training."""
     spread, one = Format(style="spread"), Format(1, "spread")
@@ -229,7 +260,7 @@ def _score_columns(*, judged: bool) -> list[Column]:
             _score("gold_reward"),
             csv="scores",
             bounds=True,
-            shows=_everywhere(spread, terminal=Format(2, "spread", label="gold reward")),
+            shows=_everywhere(spread, terminal=Format(2, label="gold reward")),
             falling=True,
         ),
         Column(
@@ -352,8 +383,18 @@ def _run_columns() -> list[Column]:
             shows={"markdown": Format(), "page": Format(label="ended badly")},
             by_split="both",
         ),
+        Column("runs", "runs", lambda entry: " ".join(run_keys(entry.setting)), csv="runs"),
         Column(
-            "runs",
+            "key",
+            "run",
+            lambda entry: short_keys(entry.setting),
+            shows={"markdown": Format(), "page": Format(), "terminal": Format()},
+            numeric=False,
+            by_split="both",
+            about="key of its first run, and how many more there are",
+        ),
+        Column(
+            "run_count",
             "runs",
             lambda entry: len({record.key for record in entry.setting.every_record}),
             shows={"page": Format()},
@@ -413,6 +454,19 @@ def _field_columns(groups: Sequence[Group]) -> list[Column]:
     """Return the training fields that differ within a group."""
     names = sorted({name for group in groups for name in group.differing})
     return [Column(name, name, _field(name), csv="fields") for name in names]
+
+
+def _verdict_text(result: ObjectiveResult) -> str | None:
+    """Return «first» or the word against it, with the seeds at which a race dropped the objective."""
+    if result.rank is None:
+        return None
+    word = result.word or "first"
+    return word if result.out_at is None else f"{word}, out at {result.out_at} seeds"
+
+
+def _start_text(result: ObjectiveResult) -> str | None:
+    known = result.rank is not None and not math.isnan(result.to_start.difference.mean)
+    return result.to_start.word if known else None
 
 
 def _everywhere(format: Format, *, terminal: Format) -> dict[Output, Format]:

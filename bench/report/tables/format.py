@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.report.tables.text import NOTHING, number, p_text, percent
+from bench.report.tables.text import NOTHING, bounds_text, number, p_text, percent
 from bench.stats.intervals import Interval, bare
-from bench.stats.paired import PairedTest
+from bench.stats.verdicts import PairVerdict
 
-Value = Interval | PairedTest | Mapping[str, float] | str | float | None
+Value = Interval | PairVerdict | Mapping[str, float] | str | float | None
 """What a column holds in a row; None where it has no value, NaN where nothing was measured."""
 
 
@@ -17,12 +17,13 @@ Value = Interval | PairedTest | Mapping[str, float] | str | float | None
 class Format:
     """How an output writes a column.
 
-    ``style``: the mean alone, with ± half its interval, or with the interval's ends; «short» is the shortest text of
-    the number, «whole» has its thousands separated. ``percent`` multiplies by 100. ``label``: a heading of its own.
+    ``style``: the mean alone, with ± half its interval, with the interval's ends («range»; «bounds» of a difference);
+    «short» is the shortest text of the number, «whole» has its thousands separated. ``percent`` multiplies by 100.
+    ``label``: a heading of its own.
     """
 
     places: int = 3
-    style: Literal["mean", "spread", "range", "short", "whole"] = "mean"
+    style: Literal["mean", "spread", "range", "bounds", "short", "whole"] = "mean"
     percent: bool = False
     label: str | None = None
 
@@ -34,8 +35,8 @@ def value_text(value: Value, format: Format) -> str:
             return ""
         case str():
             return value
-        case PairedTest():
-            return p_text(value)
+        case PairVerdict():
+            return p_text(value.p, value.difference)
         case Interval():
             return _interval_text(percent(value) if format.percent else value, format)
         case bool() | int():
@@ -48,6 +49,8 @@ def value_text(value: Value, format: Format) -> str:
 
 
 def _interval_text(value: Interval, format: Format) -> str:
+    if format.style == "bounds":
+        return bounds_text(value, places=format.places)
     text = number(value, places=format.places, spread=format.style == "spread")
     bounded = format.style == "range" and text != NOTHING
     # the ends of such an interval need not be at equal distances from the mean

@@ -90,7 +90,9 @@ def _group(comparison: Comparison, number: int) -> str:
     label = "tab:leaderboard" if number == 1 else f"tab:leaderboard-{number}"
     tables = []
     for first in range(0, len(rows), ROWS):
-        caption, name = (_caption(group, rows), label) if first == 0 else ("(continued)", None)
+        caption, name = (
+            (_caption(group, rows, margin=comparison.verdict.margin), label) if first == 0 else ("(continued)", None)
+        )
         tables.append(_table(columns, slice(first, first + ROWS), caption=caption, label=name))
     return "".join(tables)
 
@@ -202,7 +204,7 @@ def _target(group: Group) -> str:
     return rf"$J = \mathrm{{E}}[r] - {group.beta0:g}\,\mathrm{{KL}}$ with gold reward $r$"
 
 
-def _caption(group: Group, rows: Sequence[Entry]) -> str:
+def _caption(group: Group, rows: Sequence[Entry], *, margin: float) -> str:
     starred = any(score_interval(entry.setting.test).source == "prompts" for entry in rows)
     flagged = any(is_degenerate(entry.setting) for entry in rows)
     parts = [
@@ -211,8 +213,8 @@ def _caption(group: Group, rows: Sequence[Entry]) -> str:
         r"KL to the start model in nats per completion.",
         r"$\pm$: half of the 95\,\% interval, for new seeds and prompts"
         + (r" ($^*$: one seed, for new prompts alone)." if starred else "."),
-        r"Objectives that share a letter are not told apart (paired tests, Holm's correction over all pairs, 5\,\%); "
-        r"$p$: against the first, corrected. Bold: the highest mean.",
+        rf"Verdict and $p$: against the first; equal: within {margin:g}. Over all pairs the chance of any wrong "
+        r"``worse'', and that of any wrong ``equal'', is 5\,\%. Bold: the highest mean.",
         rf"$^\ddagger$: more than {FLAGGED * 100:g}\,\% of the samples are no answers." if flagged else "",
         rf"Protocol \texttt{{{escape(group.protocol)}}}: {escape(', '.join(terms(group.tuning)) or 'terms unknown')}.",
     ]

@@ -16,7 +16,7 @@ from bench.report.analysis.settings import Group, Setting
 from bench.report.tables.column import Column, Entry, entries, names_in_csv
 from bench.report.tables.columns import csv_columns, csv_names
 from bench.stats.intervals import Interval
-from bench.stats.paired import PairedTest
+from bench.stats.verdicts import PairVerdict
 from bench.utils.files import write_text_whole
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _csv_row(entry: Entry, columns: Sequence[Column]) -> dict[str, Cell]:
     row: dict[str, Cell] = {}
     for column in columns:
         value = column.value(entry)
-        if isinstance(value, PairedTest):
+        if isinstance(value, PairVerdict):
             row[column.key] = value.p
         elif isinstance(value, Interval):
             numbers = (value.mean, value.low, value.high)

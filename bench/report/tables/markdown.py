@@ -1,13 +1,14 @@
 """Leaderboard in Markdown: a section for each group, with the terms of its protocol."""
 
+import re
 from collections.abc import Sequence
 
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.correction import correction_texts
+from bench.report.analysis.warnings import warnings_of
 from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
-from bench.report.tables.gain import no_gain_text
 from bench.report.tables.tasks import tasks_markdown
 from bench.report.tables.text import target_meaning, terms_text
 
@@ -23,11 +24,14 @@ NOTES = """\
   is scored on the same prompts: a two-way model with random effects); where a run has no scores
   of single prompts, and for win rates, Student's t over seeds. With `*`, from one seed only: new prompts, and not what
   another seed would change.
-- *ties*: objectives that share a letter are not told apart. Each pair was tested on its common seeds and prompts
-  (paired), and Holm's correction over all pairs keeps the chance of any wrong difference in the table at 5 %.
-- *to first*: target minus that of the first row, paired, with the 95 % interval of this difference alone; *p*: of no
-  difference, with Holm's correction. With `*`, of one seed: that tells two runs apart, and not yet two objectives. A
-  dash: the runs cannot tell.
+- *verdict*: against the first row. *worse*: lower; *equal*: within {margin} of it; *undecided*: neither is shown. Over
+  all pairs of the table the chance of any wrong «worse» or «better» is 5 %, and that of any wrong «equal». One seed
+  decides nothing.
+- *to first*: target minus that of the first row, paired over seeds and prompts. The intervals hold together, for all
+  pairs at once with 95 %. *p*: of no difference, with Holm's correction. With `*`, of one seed: that tells two runs
+  apart, and not two objectives. A dash: the runs cannot tell. *to start*, *than start*: the same against the start
+  model, a family of its own.
+- *run*: the key of the row's first run, for `bench export run:KEY`, and how many more there are.
 - *beats {baseline}*: probability that a sample of this row has a higher target than one of {baseline} on the same
   prompt (equal counts half), with its 95 % interval for new seeds and prompts.
 - Rows without a test target were tried on validation prompts alone. Runs that diverged, were pruned or failed stay in
@@ -55,6 +59,9 @@ def leaderboard_markdown(comparisons: Sequence[Comparison]) -> str:
 def _section(comparison: Comparison) -> str:
     group = comparison.group
     head = f"## {group.suite} (version {group.suite_version})\n\n"
+    # what the records cost varies by machine, and this file does not
+    head += f"**{_prose(comparison.verdict.text)}**\n\n"
+    head += "".join(f"- {_prose(warning)}\n" for warning in warnings_of(comparison)) + "\n"
     head += f"Start model {_code(group.model)}, data {_code(group.data)}.\n\n"
     head += f"Protocol `{group.protocol}`: {terms_text(group.tuning)}.\n"
     table = _table(output_columns(group, "markdown"), comparison, entries(comparison), output="markdown")
@@ -62,10 +69,9 @@ def _section(comparison: Comparison) -> str:
     notes = NOTES.format(
         target=target_meaning(group),
         baseline=comparison.baseline or "the baseline",
+        margin=f"{comparison.verdict.margin:g}",
         flagged=FLAGGED_NOTE.format(flagged=100 * FLAGGED) if flagged else "",
     )
-    gained_nothing = no_gain_text(group)
-    notes += f"- **N{gained_nothing[1:]}.**\n" if gained_nothing else ""
     notes += "".join(f"- {agreement_text(agreement)}.\n" for agreement in judges_agree(group))
     notes += "".join(f"- {text}.\n" for text in correction_texts(group))
     notes += tasks_markdown(comparison.tasks)
@@ -98,3 +104,8 @@ def _cell(column: Column, entry: Entry, output: Output) -> str:
 def _code(name: str) -> str:
     """Return a name as a code span, in which nothing is markup: a backtick, which would end it, is an apostrophe."""
     return f"`{' '.join(name.split()).replace('`', chr(39))}`"
+
+
+def _prose(text: str) -> str:
+    """Return a sentence as Markdown: signs of markup in names of objectives are signs."""
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", text).replace("<", "&lt;")

@@ -1,16 +1,17 @@
-"""Summary at the end of a run: a table that fits a terminal of 80 columns."""
+"""Summary at the end of a command: the best settings first, the others beneath, and the verdict, in 80 columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.record import START
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.correction import correction_texts
-from bench.report.analysis.settings import Group, Setting, Split, plotted_split
+from bench.report.analysis.ranking import ranked
+from bench.report.analysis.settings import Group, Setting, Split, values
+from bench.report.analysis.warnings import warnings_of
 from bench.report.tables.column import Column, Entry
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
-from bench.report.tables.gain import no_gain_text
 from bench.report.tables.tasks import tax_text
 from bench.report.tables.text import NOTHING, setting_text, target_formula, terms_text
 
@@ -18,65 +19,94 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+ASIDE = ("gold_reward", "win_rate", "blimp")
+"""Columns of tested settings that make room for names, the first one first."""
+WIDE, NAMES = 80, 26
+"""Characters of a terminal's line, and of it for names where other columns can make room."""
+OTHERS = 24
+"""Settings beneath the best ones that are shown; the files have all of them."""
 
-def summary_table(comparisons: Iterable[Comparison]) -> "RenderableType":
-    """Return a table for each group, the start model on top, the best setting of an objective with ★.
 
-    Numbers are of the test prompts where all settings have them, else of the validation prompts, as the title says.
-    Where only the best ones were tested, a column more has their test target.
+def summary_table(comparisons: Iterable[Comparison], *, others: bool = True) -> "RenderableType":
+    """Return each group's tables and its verdict: tested settings and the start model by test target, then the others.
+
+    ``others`` off leaves out the settings that were not tested where there are tested ones.
     """
     from rich.console import Group as Together
 
-    return Together(*map(_summary, comparisons))
+    return Together(*(part for comparison in comparisons for part in _summary(comparison, others=others)))
 
 
-def _summary(comparison: Comparison) -> "Table":
+def verdict_lines(comparison: Comparison) -> list[str]:
+    """Return the verdict's sentence, with what a seed costs, and a line for each warning that holds."""
+    return [comparison.verdict.full_text, *(f"⚠ {warning}" for warning in warnings_of(comparison))]
+
+
+def _summary(comparison: Comparison, *, others: bool) -> "list[RenderableType]":
+    from rich.text import Text
+
+    group = comparison.group
+    rows = ranked(group)
+    tested = [setting for setting in rows if values(setting.test, "target")]
+    trained = [setting for setting in tested if setting.objective != START]
+    rest = [setting for setting in rows if not any(setting is one for one in tested)]
+    parts: list[RenderableType] = [Text(f"{group.suite}: {terms_text(group.tuning)}", style="bold", justify="center")]
+    formula = f"target = {target_formula(group)}"
+    if trained:
+        parts.append(_table(comparison, tested, "test", title=f"test prompts, {formula}"))
+    if not trained or (others and rest):
+        shown = rest if trained else rows
+        title = "other settings, validation prompts" if trained else f"validation prompts, {formula}"
+        parts.append(_table(comparison, shown[:OTHERS] if trained else shown, "validation", title=title))
+        if trained and len(shown) > OTHERS:
+            parts.append(Text(f"and {len(shown) - OTHERS} other settings: leaderboard.md", style="dim"))
+    parts.append(Text(_notes(comparison), style="dim"))
+    first, *warnings = verdict_lines(comparison)
+    parts += [Text(f"\n{first}", style="bold"), *(Text(line) for line in warnings), Text("")]
+    return parts
+
+
+def _table(comparison: Comparison, settings: Sequence[Setting], split: Split, *, title: str) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    group = comparison.group
-    split = plotted_split(group)
-    title = f"{group.suite}: {split} prompts, target = {target_formula(group)}\n{terms_text(group.tuning)}"
-    table = Table(
-        title=title,
-        title_style="bold",
-        caption=_caption(comparison),
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    settings = [*([group.start] if group.start else []), *group.settings]
-    names = [_name(setting, group) for setting in settings]
+    table = Table(title=title, title_style="", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", justify="left", no_wrap=True, overflow="fold")
     table.add_column("objective, setting", justify="left", overflow="fold")
+    names = [_name(one, comparison.group) for one in settings]
     cells = [["★" if setting.best else "" for setting in settings], names]
-    for heading, column, column_split in _columns(comparison, split):
-        texts = [_narrow(column, Entry(comparison, setting, None, column_split)) for setting in settings]
-        if any(text != NOTHING for text in texts):
-            table.add_column(heading, justify="right", no_wrap=True, overflow="fold")
-            cells.append(texts)
+    for column, heading, texts in _columns(comparison, settings, split, names=max(map(len, names))):
+        table.add_column(heading, justify="right" if column.numeric else "left", no_wrap=True, overflow="fold")
+        cells.append(texts)
     for setting, row in zip(settings, zip(*cells, strict=True), strict=True):
         table.add_row(*row, style="bold" if setting.best else "dim" if setting.objective == START else None)
     return table
 
 
-def _columns(comparison: Comparison, split: Split) -> list[tuple[str, Column, Split]]:
-    """Return the columns of numbers, each with its heading and the prompts that it is of."""
-    columns: list[tuple[str, Column, Split]] = []
+def _columns(
+    comparison: Comparison, settings: Sequence[Setting], split: Split, *, names: int
+) -> list[tuple[Column, str, list[str]]]:
+    """Return the columns that have a value, each with its heading and its texts, as many as leave room for names."""
+    made = []
     for column in output_columns(comparison.group, "terminal"):
-        # a word in each line: the columns of numbers are narrow
-        heading = "\n".join([*column.heading(comparison, "terminal", unit=False).split(), *column.unit.split()])
-        columns.append((heading, column, split))
-    if split == "validation" and any(setting.test for setting in comparison.group.settings):
-        columns += [("test\ntarget", column, "test") for _, column, _ in columns if column.key == "target"]
-    return columns
+        entries = (
+            Entry(comparison, one, comparison.result(one) if split == "test" else None, split) for one in settings
+        )
+        texts = [_narrow(column, entry) for entry in entries]
+        if any(text not in ("", NOTHING) for text in texts):
+            # a word in each line: the columns of numbers are narrow
+            heading = "\n".join([*column.heading(comparison, "terminal", unit=False).split(), *column.unit.split()])
+            made.append((column, heading, texts))
+    for key in ASIDE:
+        width = sum(max(map(len, (*heading.split("\n"), *texts))) + 1 for _, heading, texts in made)
+        if width + min(names, NAMES) + 3 > WIDE:
+            made = [each for each in made if each[0].key != key]
+    return made
 
 
-def _caption(comparison: Comparison) -> str:
+def _notes(comparison: Comparison) -> str:
     group = comparison.group
     lines = ["± 95 % interval over seeds and prompts, with * over one seed's prompts; ★ best by validation"]
-    warning = no_gain_text(group)
-    lines += [warning] if warning else []
     tax = tax_text(comparison.tasks)
     lines += [tax] if tax else []
     lines += map(agreement_text, judges_agree(group))
@@ -93,5 +123,8 @@ def _name(setting: Setting, group: Group) -> str:
 
 
 def _narrow(column: Column, entry: Entry) -> str:
-    """Return the number without spaces: the table fits a terminal of 80 columns."""
-    return column.text(entry, "terminal").replace(" ", "")
+    """Return a value without spaces, and of a verdict its word: the table fits a terminal of 80 columns."""
+    text = column.text(entry, "terminal")
+    if column.key in ("verdict", "key"):
+        return text.split(",")[0].split()[0] if text else ""
+    return text.replace(" ", "")

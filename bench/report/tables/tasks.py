@@ -7,7 +7,6 @@ from bench.report.tables.column import Column, Entry, Getter
 from bench.report.tables.format import Value
 from bench.report.tables.text import number, p_text, percent
 from bench.stats.intervals import Interval
-from bench.stats.paired import PairedTest
 
 HEADINGS = ("objective", "task", "start", "now", "difference", "p", "could see", "documents", "clusters")
 LISTED = 12
@@ -68,7 +67,7 @@ def _could(tests: Sequence[TaskTest]) -> str:
 
 
 def _p(test: TaskTest) -> str:
-    text = p_text(PairedTest(test.difference, test.p))
+    text = p_text(test.p, test.difference)
     return text if text.startswith("<") else f"= {text}"
 
 
@@ -87,7 +86,7 @@ def task_rows(tests: Sequence[TaskTest]) -> list[tuple[str, ...]]:
             f"{100 * test.means[1]:.1f}",
             f"{100 * test.means[0]:.1f}",
             points_text(test),
-            p_text(PairedTest(test.difference, test.p)),
+            p_text(test.p, test.difference),
             f"{100 * test.smallest:.1f}",
             f"{test.documents:,}",
             "" if test.clustered_by is None else f"{test.clusters:,} by {test.clustered_by}",
@@ -140,9 +139,7 @@ def tested_columns(task: str, name: str, label: str) -> Iterator[Column]:
         csv="tasks",
         bounds=True,
     )
-    yield Column(
-        f"{task}_{name}_p", f"{label}, p", _tested(task, name, lambda t: PairedTest(t.difference, t.p)), csv="tasks"
-    )
+    yield Column(f"{task}_{name}_p", f"{label}, p", _tested(task, name, lambda t: t.p), csv="tasks")
     yield Column(
         f"{task}_{name}_could_see", f"{label}, could see", _tested(task, name, lambda t: t.smallest), csv="tasks"
     )

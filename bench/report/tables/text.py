@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 from bench.report.analysis.settings import Group, Setting
 from bench.stats.intervals import Interval
-from bench.stats.paired import PairedTest
 
 NOTHING = "–"
 """The text where nothing was measured."""
+SHORT = 8
+"""Characters of a run's key in tables for people; commands take a key by its beginning."""
 
 
 def is_rate(group: Group) -> bool:
@@ -104,17 +105,34 @@ def number(value: Interval, *, places: int = 3, spread: bool = True) -> str:
     return f"{text} ± {value.half:.{places}f}{'*' if value.source == 'prompts' else ''}"
 
 
-def letters_text(letters: str) -> str:
-    """Return the letters of ties, of more than eight the first five and their number: the CSV has them all."""
-    return letters if len(letters) <= 8 else f"{letters[:5]}… ({len(letters)})"
+def bounds_text(value: Interval, *, places: int = 3) -> str:
+    """Return «−0.214 [−0.420, −0.008]», for an interval whose ends need not be as far from the mean as each other."""
+    text = number(value, places=places, spread=False)
+    if math.isnan(value.half):
+        return text
+    low, high = (f"{end:z.{places}f}".replace("-", "−") for end in (value.low, value.high))
+    return f"{text} [{low}, {high}]{'*' if value.source == 'prompts' else ''}"
 
 
-def p_text(test: PairedTest) -> str:
+def p_text(p: float, difference: Interval) -> str:
     """Return «0.034», «< 0.001», with * where one seed was compared, or a dash where there was no test."""
-    if math.isnan(test.p):
+    if math.isnan(p):
         return NOTHING
-    star = "*" if test.difference.source == "prompts" else ""
-    return f"< 0.001{star}" if test.p < 0.001 else f"{test.p:.3f}{star}"
+    star = "*" if difference.source == "prompts" else ""
+    return f"< 0.001{star}" if p < 0.001 else f"{p:.3f}{star}"
+
+
+def run_keys(setting: Setting) -> list[str]:
+    """Return the keys of a setting's runs, the completed ones on test prompts first, each once."""
+    completed = [record for record in setting.test if record.status == "completed"]
+    return list(dict.fromkeys(record.key for record in (*completed, *setting.test, *setting.validation)))
+
+
+def short_keys(setting: Setting) -> str:
+    """Return the first run's key, cut to eight characters, and how many more runs there are, «3f9c12ab +4»."""
+    keys = run_keys(setting)
+    more = f"\N{NO-BREAK SPACE}+{len(keys) - 1}" if len(keys) > 1 else ""
+    return f"{keys[0][:SHORT]}{more}" if keys else NOTHING
 
 
 def percent(share: Interval) -> Interval:

@@ -144,6 +144,6 @@ def _row(search: Search, draft: Draft, estimate: Estimate) -> Row:
 def _evaluation(draft: Draft, estimate: Estimate) -> float:
     """Return the PFLOP of one evaluation: answers that are sampled and scored, and held-out pairs, without judges."""
     evaluation = draft.evaluation
-    answers = SCORED * evaluation.prompts * (estimate.prompt + evaluation.tokens)
+    answers = SCORED * evaluation.prompts * evaluation.samples * (estimate.prompt + evaluation.tokens)
     held_out = evaluation.pairs * (estimate.prompt + 2 * estimate.answer)
     return FORWARD * estimate.parameters * (answers + held_out) / PETA

@@ -90,20 +90,19 @@ def _studies(studies: Sequence[Study]) -> list[RenderableType]:
 
 def _race(race: RaceHistory) -> list[str]:
     """Return a line on a race as a whole, and one on each look."""
-    racing, looks = race["racing"], race["looks"]
-    runs = sum(look["trainings"] for look in looks)
-    state = f"{len(looks)} of at most {len(race['looks_at'])} looks, {runs} trainings, margin {race['margin']:g}"
-    if race["end"] is not None:
-        state += f": {race['end']}, {len(racing)} of {len(race['arms'])} arms left"
+    racing, looks = len(race.racing), len(race.looks)
+    state = f"{looks} of at most {len(race.looks_at)} looks, {race.trainings} trainings, margin {race.margin:g}"
+    if race.end is not None:
+        state += f": {race.end}, {racing} of {len(race.arms)} arms left"
     else:
-        state += f": {len(racing)} of {len(race['arms'])} arms in the race, next look at {race['needs']} seeds"
-    lines = [f"race of protocol {race['protocol']}: {state}"]
-    for look in looks:
-        words = [look["words"][arm] for arm in look["words"] if arm not in look["dropped"]]
+        state += f": {racing} of {len(race.arms)} arms in the race, next look at {race.needs} seeds"
+    lines = [f"race of protocol {race.protocol}: {state}"]
+    for look in race.looks:
+        words = [word for arm, word in look.words.items() if arm not in look.dropped]
         counts = [f"{words.count(word)} {word}" for word in ("equal", "undecided") if word in words]
-        dropped = [f"{', '.join(look['dropped'])} dropped"] if look["dropped"] else []
-        result = "; ".join([f"{look['first']} first", *dropped, *counts])
-        lines.append(f"  look {look['look']}, {look['seeds']} seeds, {look['time'][:16].replace('T', ' ')}: {result}")
+        dropped = [f"{', '.join(look.dropped)} dropped"] if look.dropped else []
+        result = "; ".join([f"{look.first} first", *dropped, *counts])
+        lines.append(f"  look {look.look}, {look.seeds} seeds, {look.time[:16].replace('T', ' ')}: {result}")
     return lines
 
 

@@ -12,7 +12,7 @@ from bench.evaluate.tasks.prompts import decide_template
 from bench.suites.chat.held_out import content_of, evaluation_prompts, note_overlap
 from bench.suites.chat.judges import check_judges, make_judges, target_of
 from bench.suites.inputs import UserInputs
-from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of
+from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, check_context, data_spec_of, refuse_samples
 from bench.suites.sampling import SamplingEvaluator
 from bench.suites.settings import Suite
 
@@ -25,6 +25,9 @@ def check_request(suite: Suite, inputs: UserInputs, *, train: TrainSpec, evaluat
         raise UsageError(f"suite {suite.name} has no model of its own", fix="--model FOLDER")
     if not inputs.data:
         raise UsageError(f"suite {suite.name} has no preferences of its own", fix="--data FILE")
+    refuse_samples(
+        suite, evaluation, reason="judges one answer a prompt", fix="more prompts: --set evaluation.prompts=…"
+    )
     if inputs.strong is None and "strong_share" in evaluation.model_dump():
         raise UsageError(
             f"evaluation.strong_share={evaluation.strong_share:g}: there is no strong judge", fix="--strong JUDGE"

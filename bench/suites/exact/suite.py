@@ -12,13 +12,14 @@ from bench.suites.exact.labels import encode_problem
 from bench.suites.exact.problem import make_problem
 from bench.suites.exact.start_model import write_start_model
 from bench.suites.inputs import UserInputs
-from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, refuse_judging
+from bench.suites.protocol import EVALUATION_SPLITS, StartModel, SuiteData, refuse_judging, refuse_samples
 from bench.suites.settings import Suite
 
 
 def check_request(suite: Suite, inputs: UserInputs, *, train: TrainSpec, evaluation: EvaluationSpec) -> None:
     """Raise UsageError for any input: the suite makes everything itself. Raise it for LoRA: a table has no layers."""
     refuse_judging(suite, inputs, evaluation)
+    refuse_samples(suite, evaluation, reason="scores every completion, and samples none", fix="leave it out")
     data = inputs.data[0] if inputs.data else None
     for option, value in (("--model", inputs.model), ("--data", data), ("--chat-template", inputs.chat_template)):
         if value is not None:

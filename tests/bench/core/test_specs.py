@@ -93,6 +93,7 @@ def test_fields_that_came_later_are_neither_hashed_nor_written_at_their_default(
         fewshot_as_multiturn=False,
         lm_eval_texts=2,
         ends=(1, 2),
+        samples=4,
     )
     assert not EvaluationSpec.later & plain.model_dump().keys()
     assert EvaluationSpec.later <= named.model_dump().keys()

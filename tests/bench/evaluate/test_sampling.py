@@ -10,7 +10,7 @@ from transformers.cache_utils import DynamicLayer
 
 from bench.errors import UsageError
 from bench.evaluate.decoding import GOING, RoomyLayer, invert_cdf, takes_padding
-from bench.evaluate.sampling import batches, sample
+from bench.evaluate.sampling import batches, sample, sample_with_states
 
 EOS = 0
 PROMPTS = [[0, 5], [3], [0, 1, 2, 3], [7, 8], [4], [0, 5], [9, 9, 9], [11]]
@@ -33,6 +33,20 @@ def test_each_token_inverts_the_cdf_of_an_uncached_forward_pass_at_its_own_unifo
                 logits = model(torch.tensor([list(prompt + completion[:step])])).logits[0, -1].double()
             cdf = (logits / temperature).softmax(-1).cumsum(-1)
             assert token == int((cdf <= uniform[row, step]).sum())
+
+
+def test_more_samples_of_a_prompt_have_noise_of_their_own_and_leave_the_first_as_it_was(policy):
+    def one(index):
+        drawn, _ = sample_with_states(
+            policy, PROMPTS, max_tokens=12, temperature=1.0, seed=4, end_ids=frozenset({EOS}), index=index
+        )
+        return drawn
+
+    first, second, third = map(one, range(3))
+    assert first == draw(policy, seed=4)
+    assert len({drawn.completions for drawn in (first, second, third)}) == 3
+    # the stream goes on: 2 samples of these prompts are 1 sample of the prompts twice over
+    assert draw(policy, PROMPTS * 2, seed=4).completions == (*first.completions, *second.completions)
 
 
 @pytest.mark.parametrize(

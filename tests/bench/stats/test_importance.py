@@ -96,7 +96,7 @@ def test_importances_say_nothing_on_the_terminal(capfd):
 
 
 def test_the_statistics_load_neither_torch_nor_optuna():
-    modules = "budget crossed importance intervals compact_letters paired ranks"
+    modules = "budget crossed importance intervals moderated paired pairwise race verdicts ranks"
     code = f"import sys\nfor name in '{modules}'.split(): __import__('bench.stats.' + name)\n"
     code += "print([name for name in ('torch', 'optuna', 'scipy', 'pandas') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -123,6 +123,11 @@ def test_rewards_choose_where_the_first_judge_gives_them_and_wins_where_it_only_
         make_plan(request(tmp_path, data, "evaluation.target=reward", judges=("start",), model=model))
 
 
+def test_several_samples_of_a_prompt_are_refused_since_judges_see_one_answer(tmp_path, data):
+    with pytest.raises(UsageError, match=r"evaluation\.samples=2: suite chat judges one answer"):
+        make_plan(request(tmp_path, data, "evaluation.samples=2"))
+
+
 def test_a_judge_whose_context_is_too_short_is_refused_before_anything_trains(tmp_path, data):
     with pytest.raises(UsageError, match=r"judge start: the longest prompt takes \d+ .* its context has 256"):
         make_plan(request(tmp_path, data, judges=("start",)))

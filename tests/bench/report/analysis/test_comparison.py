@@ -10,6 +10,7 @@ from bench.errors import UsageError
 from bench.report.analysis.comparison import compare_group, kl_budgets
 from bench.report.analysis.settings import group_records
 from bench.stats.paired import paired_test
+from bench.stats.verdicts import verdicts_of
 from tests.bench.report.conftest import record, run_spec, start_records, study
 
 
@@ -39,20 +40,65 @@ def test_a_large_common_part_of_the_prompts_hides_no_difference():
     assert rows["ipo"].mean.half > 1
     assert rows["ipo"].to_first.difference.high < 0
     assert rows["ipo"].to_first.p < 0.01
-    assert rows["dpo"].letters == "a"
-    assert rows["ipo"].letters == rows["kto"].letters == "b"
+    assert [rows[name].word for name in ("dpo", "ipo", "kto")] == [None, "worse", "worse"]
 
 
-def test_the_p_of_a_row_is_the_paired_tests_times_the_number_of_pairs_at_least():
+def test_the_words_and_intervals_of_a_row_are_those_of_the_tables_verdicts():
     tables = {"dpo": noise(1) + 0.5, "ipo": noise(2) + 0.3, "kto": noise(3)}
-    rows = compare_group(group_of([r for name, t in tables.items() for r in scored(name, t)])).results
-    alone = {name: paired_test(tables["dpo"], tables[name]) for name in ("ipo", "kto")}
-    for name, test in alone.items():
-        assert rows[name].to_first.difference.mean == pytest.approx(-test.difference.mean)
-        assert rows[name].to_first.difference.low == pytest.approx(-test.difference.high)
-        assert test.p <= rows[name].to_first.p <= min(1.0, 3 * test.p) + 1e-12
-    smallest = min(alone.values(), key=lambda test: test.p)
-    assert rows["kto"].to_first.p == pytest.approx(min(1.0, 3 * smallest.p))
+    group = group_of([r for name, t in tables.items() for r in scored(name, t)])
+    rows = compare_group(group, margin=0.2).results
+    truth = verdicts_of({n: dict(enumerate(map(list, t), 1)) for n, t in tables.items()}, margin=0.2)
+    for name in ("ipo", "kto"):
+        assert rows[name].to_first == truth.pairs["dpo", name].turned
+        assert rows[name].to_first.difference.mean == pytest.approx(float((tables[name] - tables["dpo"]).mean()))
+        assert math.isnan(rows[name].to_start.p)  # there is no start model here
+
+
+def test_each_word_has_its_table():
+    shared, own = noise(0, seeds=8), 0.05
+    tables = {
+        "dpo": shared + own * noise(1, seeds=8) + 1,
+        "ipo": shared + own * noise(2, seeds=8) + 1 - 0.01,
+        "kto": shared + own * noise(3, seeds=8) + 0.4,
+        "simpo": shared + 0.15 * noise(4, seeds=8, prompts=1) + 1 - 0.1,
+    }
+    start = start_records()
+    start[1] = start[1].model_copy(update={"scores": {"target": list(shared.mean(axis=0))}})
+    found = compare_group(group_of([*start, *(r for n, t in tables.items() for r in scored(n, t))]), margin=0.1)
+    words = {name: row.word for name, row in found.results.items()}
+    assert words == {"dpo": None, "ipo": "equal", "simpo": "undecided", "kto": "worse"}
+    assert all(row.to_start.word == "better" for row in found.results.values())
+    assert found.verdict.beats_start == ("dpo", "ipo", "simpo", "kto")
+    near = compare_group(found.group, margin=0.4)
+    assert {name: row.word for name, row in near.results.items()} == words | {"simpo": "equal"}
+    assert near.verdict.is_best
+    assert not found.verdict.is_best
+
+
+def test_one_seed_has_a_p_of_its_prompts_and_no_word():
+    tables = {"dpo": noise(1, seeds=1) + 2, "ipo": noise(2, seeds=1), "kto": noise(3, seeds=1)}
+    start = start_records()
+    start[1] = start[1].model_copy(update={"scores": {"target": [-3.0] * 60}})
+    rows = compare_group(group_of([*start, *(r for n, t in tables.items() for r in scored(n, t))])).results
+    alone = paired_test(tables["ipo"], tables["dpo"])
+    assert alone.p <= rows["ipo"].to_first.p <= 3 * alone.p
+    assert rows["ipo"].to_first.difference.source == "prompts"
+    assert {row.to_first.word for row in rows.values()} == {row.to_start.word for row in rows.values()} == {"undecided"}
+    assert rows["dpo"].to_start.p < 1e-6
+
+
+def test_a_start_model_scored_on_other_prompts_is_not_compared_with():
+    start = start_records()
+    start[1] = start[1].model_copy(update={"scores": {"target": [0.0] * 59}})
+    found = compare_group(group_of([*start, *scored("dpo", noise(1))]))
+    assert found.verdict.to_start is None
+    assert "not known" in found.verdict.text
+
+
+def test_a_margin_that_is_not_above_zero_is_refused(full_study):
+    for margin in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(UsageError, match="--margin must be above 0"):
+            compare_group(group_of(full_study), margin=margin)
 
 
 def test_pairs_are_tested_on_the_seeds_that_both_have():
@@ -74,7 +120,7 @@ def test_without_scores_of_prompts_the_seeds_are_paired():
     rows = compare_group(group_of(plain("dpo", (1.0, 2.0, 3.0)) + plain("ipo", (0.8, 1.9, 2.7)))).results
     # gaps −0.2, −0.1, −0.3: t = 0.2 / (0.1 / √3) = 2 √3 with 2 degrees of freedom, p = 1 − √(12 / 14)
     assert rows["ipo"].to_first.p == pytest.approx(1 - math.sqrt(12 / 14))
-    assert rows["ipo"].to_first.difference.source == "seeds"
+    assert rows["ipo"].to_first.difference.n == 3
     assert math.isnan(rows["ipo"].iqm.mean)
     assert rows["ipo"].components is None
 
@@ -133,7 +179,7 @@ def test_sixty_objectives_take_seconds():
     rows = compare_group(group).results
     assert time.perf_counter() - began < 20
     assert len(rows) == 60
-    assert all(row.letters for row in rows.values())
+    assert [row.rank for row in rows.values()] == list(range(1, 61))
 
 
 def test_objectives_that_were_not_tested_stand_last_without_a_test_number():
@@ -141,7 +187,7 @@ def test_objectives_that_were_not_tested_stand_last_without_a_test_number():
     found = compare_group(group_of(untested))
     assert list(found.results) == ["ipo", "dpo"]
     row = found.results["dpo"]
-    assert (row.rank, row.letters) == (None, "")
+    assert (row.rank, row.word) == (None, None)
     assert math.isnan(row.mean.mean)
     assert math.isnan(row.to_first.p)
     assert row.sensitivity.n == 5

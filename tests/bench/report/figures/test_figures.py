@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from bench.core.record import START
 from bench.errors import RunError, UsageError
+from bench.report.analysis.comparison import compare_group
 from bench.report.analysis.settings import group_records
 from bench.report.figures.curves import smooth, training_curves
 from bench.report.figures.frontier import pareto, reward_kl_frontier
 from bench.report.figures.panels import logp_shift, score_vs_parameter
 from bench.report.figures.saving import FORMATS, formats_of
 from bench.report.figures.style import house, log_ticks, style_of
-from bench.report.figures.write import FIGURES, NAMES, write_figures
+from bench.report.figures.write import FIGURES, NAMES, VERDICTS, write_figures
 from bench.utils.cores import available_cores
 from tests.bench.report.conftest import record, run_spec, start_records, study, write_records
 
@@ -29,6 +30,8 @@ def every_figure(group, *, style):
     with house(style):
         for draw_one in FIGURES:
             yield from draw_one(group, style)
+        for draw_one in VERDICTS:
+            yield from draw_one(compare_group(group), style)
 
 
 def drawn(figure) -> np.ndarray:
@@ -146,7 +149,9 @@ def test_the_written_numbers_are_the_plotted_ones(tmp_path):
     (group,) = group_records(records)
     write_figures(write_records(tmp_path, records), formats=("svg",))
     found = list(every_figure(group, style=PAPER))
-    assert {one.name for one in found} == {"score-vs-beta", *(name for name in NAMES if not name.endswith("-"))}
+    assert {one.name for one in found} == {"score-vs-beta", *(name for name in NAMES if not name.endswith("-"))} - {
+        "race"
+    }
     for one in found:
         written = pd.read_csv(tmp_path / "figures" / f"{one.name}.csv")
         expected = pd.DataFrame(one.rows)
@@ -160,7 +165,7 @@ def test_equal_records_give_equal_bytes_and_all_kinds_of_file(tmp_path):
     first = write_figures(write_records(tmp_path / "a", records))
     second = write_figures(write_records(tmp_path / "b", reversed(records)))
     names = {path.stem for path in first}
-    assert names == {"score-vs-beta", *NAMES} - {"score-vs-", "critical-difference"}
+    assert names == {"score-vs-beta", *NAMES} - {"score-vs-", "mean-ranks", "race"}
     assert [p.name for p in first] == sorted(f"{n}.{k}" for n in names for k in (*FORMATS, "csv"))
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, second, strict=True))
     pdf, svg = (tmp_path / "a" / "figures" / f"score-vs-beta.{kind}" for kind in ("pdf", "svg"))
@@ -230,10 +235,12 @@ def test_protocols_are_drawn_apart_and_earlier_figures_do_not_stay(tmp_path):
     mine = [tmp_path / "figures" / name for name in ("mine.png", "variance-of-mine.png")]
     for path in mine:
         path.write_text("a figure of the user's")
+    former = tmp_path / "figures" / "critical-difference.svg"
+    former.write_text("a figure of an earlier version")
     alone = write_figures(tmp_path, formats=("svg",))
     write_records(tmp_path, [record(run_spec(seed=1), protocol="q" * 16)])
     both = write_figures(tmp_path, formats=("svg",))
-    assert not any(path.exists() for path in alone)
+    assert not any(path.exists() for path in (*alone, former))
     assert {path.parent.name for path in both} == {"1-sentiment-pppppppp", "2-sentiment-qqqqqqqq"}
     assert all(path.exists() for path in mine)
 

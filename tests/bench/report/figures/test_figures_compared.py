@@ -4,17 +4,17 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from bench.report.analysis.comparison import compare_group
 from bench.report.analysis.settings import group_records
-from bench.report.figures.matrix import Versus, comparisons, indistinct_runs
+from bench.report.figures.decision import WORDS, decision, race_history
+from bench.report.figures.matrix import comparisons
 from bench.report.figures.panels import score_vs_parameter
 from bench.report.figures.saving import save
 from bench.report.figures.scatter import alignment_tax, length_vs_reward
 from bench.report.figures.style import house, style_of
 from bench.report.figures.trials import best_of_n, variance
-from bench.report.figures.write import FIGURES
+from bench.report.figures.write import FIGURES, VERDICTS
 from tests.bench.report.conftest import record, run_spec, start_records, study
 
 PAPER = style_of("paper")
@@ -23,7 +23,7 @@ PAPER = style_of("paper")
 def draw(plot, records, *, style=PAPER):
     (group,) = group_records(records)
     with house(style):
-        return {one.name: one for one in plot(group, style)}
+        return {one.name: one for one in plot(compare_group(group) if plot in VERDICTS else group, style)}
 
 
 def scored(objective: str, tables):
@@ -55,41 +55,56 @@ def test_the_better_of_two_is_starred_where_the_corrected_test_tells_them_apart(
     assert sorted(text for text in texts if text.endswith("*")) == ["0*", "0*", "100*", "100*"]
 
 
-def test_mean_ranks_are_over_prompts_and_a_bar_joins_those_that_do_not_differ():
+def test_mean_ranks_are_over_prompts_and_show_the_words_of_the_table():
     best = [[9, 9, 1, 9], [9, 9, 1, 9.1]]
     second = [[8, 8, 8, 8], [8, 8, 8, 8.1]]
     third = [[7, 7.5, 7, 7], [7, 7.5, 7, 7.1]]
     records = scored("dpo", best) + scored("ipo", second) + scored("kto", third)
-    rows = {row["objective"]: row for row in draw(comparisons, records)["critical-difference"].rows}
+    rows = {row["objective"]: row for row in draw(comparisons, records)["mean-ranks"].rows}
     # prompts 1, 2, 4: dpo, ipo, kto; prompt 3: ipo, kto, dpo
     assert [rows[name]["mean_rank"] for name in ("dpo", "ipo", "kto")] == [1.5, 1.75, 2.75]
     assert (rows["dpo"]["prompts"], rows["dpo"]["seeds"]) == (4, 2)
-    # dpo falls so far on the one prompt that it differs from neither; ipo beats kto on each prompt by about as much
-    assert [rows[name]["bars"] for name in ("dpo", "ipo", "kto")] == ["1", "1", ""]
 
 
-def told_apart(names, different) -> Versus:
-    adjusted = {pair: 0.01 if pair in different else 1.0 for pair in combinations(names, 2)}
-    return Versus({}, adjusted, adjusted)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_figure_and_the_table_have_one_word_for_an_objective(seed):
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(5, 40))
+    gaps = {"dpo": 1.0, "ipo": 1.0, "kto": 0.9, "simpo": 0.2, "orpo": -1.0}
+    records = [r for name, gap in gaps.items() for r in scored(name, shared + gap + 0.2 * rng.normal(size=(5, 40)))]
+    (group,) = group_records(records)
+    words = {name: row.word or "first" for name, row in compare_group(group).results.items()}
+    assert "worse" in words.values()
+    first = next(iter(words))
+    assert {row["objective"]: row["word"] for row in draw(decision, records)["decision"].rows} == words
+    found = draw(comparisons, records)
+    assert {row["objective"]: row["word"] for row in found["mean-ranks"].rows} == words
+    starred = {row["objective"] for row in found["win-matrix"].rows if row["against"] == first and row["differs"]}
+    assert starred == {name for name, word in words.items() if word == "worse"}
 
 
-def test_bars_are_the_longest_runs_without_a_difference():
-    assert indistinct_runs("abcd", told_apart("abcd", {("a", "d"), ("b", "d")})) == [(0, 2), (2, 3)]
-    assert indistinct_runs("abc", told_apart("abc", {("a", "b"), ("a", "c"), ("b", "c")})) == []
-    assert indistinct_runs("abc", told_apart("abc", set())) == [(0, 2)]
-
-
-@given(st.sets(st.sampled_from(list(combinations("abcdef", 2)))))
-def test_no_bar_joins_a_difference_and_none_lies_in_another(different):
-    found = told_apart("abcdef", different)
-    runs = indistinct_runs("abcdef", found)
-    for first, last in runs:
-        assert not any(
-            found.differ("abcdef"[one], "abcdef"[two]) for one, two in combinations(range(first, last + 1), 2)
-        )
-    assert not any(a[0] <= b[0] and b[1] <= a[1] for a in runs for b in runs if a != b)
-    joined = {(at, at + 1) for first, last in runs for at in range(first, last)}
-    assert joined == {(at, at + 1) for at in range(5) if not found.differ("abcdef"[at], "abcdef"[at + 1])}
+def test_the_decision_is_drawn_as_its_numbers_say():
+    noise = np.random.default_rng(0).normal(size=(4, 30))
+    records = [
+        *start_records(),
+        *scored("dpo", noise + 1),
+        *scored("ipo", noise[::-1] + 0.9),
+        *scored("kto", noise - 9),
+    ]
+    start = next(r for r in records if r.spec.objective == "start" and r.evaluation.split == "test")
+    records[records.index(start)] = start.model_copy(update={"scores": {"target": [0.0] * 30}})
+    found = draw(decision, records)["decision"]
+    assert [row["objective"] for row in found.rows] == ["dpo", "ipo", "kto", "start model"]
+    axes = found.figure.axes[0]
+    left, _ = axes.get_xlim()
+    marks = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    for at, (row, mark) in enumerate(zip(found.rows, marks, strict=True)):
+        assert mark.get_ydata()[0] == at
+        assert mark.get_color() == WORDS[row["word"]]
+        assert mark.get_xdata()[0] == max(row["difference"], left)
+    assert marks[2].get_marker() == "<"  # kto ran away: an arrow at the edge, so that the others are not pressed flat
+    assert draw(decision, scored("dpo", noise)) == {}
+    assert draw(race_history, records) == {}
 
 
 def test_the_best_of_n_is_the_mean_over_all_choices_of_n_trials():
@@ -143,7 +158,7 @@ def test_each_task_of_lm_eval_has_a_panel_and_without_one_there_is_no_figure():
 def test_no_two_texts_overlap_and_none_leaves_the_figure(name, columns, count, tmp_path):
     style = style_of(name, columns=columns)
     records = study([f"objective_{at}" for at in range(count)], final_seeds=2)
-    plots = FIGURES if count < 5 else (score_vs_parameter, comparisons, variance)
+    plots = (*FIGURES, *VERDICTS) if count < 5 else (score_vs_parameter, comparisons, decision, variance)
     for plot in plots:
         for one in draw(plot, records, style=style).values():
             with house(style):

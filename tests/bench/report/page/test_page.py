@@ -169,15 +169,16 @@ def test_degenerate_completions_and_bad_ends_are_flagged(hostile: Path):
     assert sum('<span class="tag bad">diverged' in part for part in text.split("<tr ")) == 1
 
 
-def test_the_first_line_says_who_ties_and_who_cannot_be_told(tmp_path: Path):
+def test_the_first_line_is_the_verdict(tmp_path: Path):
     few = study(("dpo", "ipo"), final_seeds=1)
     text = page_html(analyse(few), results=tmp_path)
-    assert "is not known: there are not two common seeds" in text
+    assert "ipo is undecided: one seed decides nothing" in text
     wide = [record(run_spec("dpo", seed=s), split="test", target=1 + s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec("kto", seed=s), split="test", target=s / 100) for s in (7, 8, 9)]
     wide += [record(run_spec(name), target=0.5) for name in ("dpo", "kto")]
     text = page_html(analyse([*start_records(), *wide]), results=tmp_path)
-    assert "Lower (p &lt; 0.05): kto" in text
+    assert "<strong>dpo is best, better than the start model by" in text
+    assert "kto is worse by 1.00" in text
 
 
 def test_a_page_without_runs_says_so(tmp_path: Path):
@@ -201,9 +202,9 @@ def test_five_hundred_runs_take_seconds_and_megabytes(tmp_path: Path):
         folder = tmp_path / "runs" / one.key / "evals" / one.evaluation_key
         folder.mkdir(parents=True)
         (folder / "samples.jsonl.gz").write_bytes(content)
-    started = time.perf_counter()
+    started = time.process_time()
     text = page_html(analyse(records), results=tmp_path)
-    assert time.perf_counter() - started < 5  # 0.7 s on an idle machine
+    assert time.process_time() - started < 5  # 1.5 s
     assert text.count("words words") > 100
     assert len(text) < 5e6
 

@@ -66,15 +66,15 @@ def test_long_tables_of_two_protocols_compile_and_no_label_is_given_twice(tmp_pa
     assert not re.findall(r"Overfull \\hbox.*|LaTeX Warning: .*", log)
 
 
-def test_the_first_row_alone_is_bold_and_ties_are_letters(full_study):
+def test_the_first_row_alone_is_bold_and_each_has_its_word(full_study):
     rows = [line for line in latex(full_study).splitlines() if line.endswith(r"\\")][1:]
     assert [line.startswith(r"\bfseries dpo") for line in rows] == [True, False, False, False, False]
     assert [line.count(r"\bfseries") for line in rows] == [2, 0, 0, 0, 0]
     (group,) = group_records(full_study)
-    letters = {name: row.letters for name, row in compare_group(group).results.items()}
+    words = {name: row.word or "first" for name, row in compare_group(group).results.items()}
     for line in rows[:4]:
         cells = [cell.strip().removeprefix(r"\bfseries ") for cell in line.split("&")]
-        assert cells[3] == letters[cells[0]]
+        assert cells[3] == words[cells[0]]
 
 
 def test_an_uncertainty_stands_in_the_last_places_of_its_number():

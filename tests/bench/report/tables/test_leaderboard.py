@@ -1,5 +1,6 @@
 """The leaderboard: chosen on validation, ranked within one protocol, equal bytes from equal records."""
 
+import html
 import io
 import math
 import random
@@ -70,7 +71,7 @@ def test_two_protocols_are_never_ranked_together(full_study):
         assert sorted(own["rank"].dropna()) == list(range(1, size + 1))
         assert (own.index.max() - own.index.min() + 1) == len(own)
     assert leaderboard_markdown(compared([*full_study, *other])).count("\n## ") == 2
-    assert rendered([*full_study, *other]).count("sentiment: validation prompts") == 2
+    assert rendered([*full_study, *other]).count("sentiment: preset quick") == 2
 
 
 @pytest.mark.parametrize("part", ["model", "data"])
@@ -108,15 +109,17 @@ def test_the_start_model_has_a_row_and_no_rank():
 @pytest.mark.parametrize(("target", "warned"), [(-0.5, True), (0.0, True), (0.01, False)])
 def test_training_that_gained_nothing_is_told_in_table_terminal_and_page(target, warned, tmp_path):
     records = [*start_records(), record(run_spec(), target=target), record(run_spec(), split="test", target=target)]
-    told = "o objective exceeds the start model (J = 0.000)"
+    told = "No objective's mean exceeds the start model's"
     assert (told in leaderboard_markdown(compared(records))) is warned
-    assert (told in rendered(records, width=160)) is warned
-    assert (told in page_html(analyse(records), results=tmp_path)) is warned
+    assert (told in " ".join(rendered(records).split())) is warned
+    assert (told in html.unescape(page_html(analyse(records), results=tmp_path))) is warned
 
 
 def test_what_was_not_tested_gained_neither_something_nor_nothing():
     records = [*start_records(), record(run_spec(), target=-0.5)]
-    assert "exceeds the start model" not in leaderboard_markdown(compared(records))
+    text = leaderboard_markdown(compared(records))
+    assert "exceeds the start model" not in text
+    assert "No objective has a test score yet" in text
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -180,9 +183,10 @@ def test_differences_are_paired_by_seed():
         return [record(run_spec(name)), *own]
 
     table = leaderboard([*runs("dpo", 0.5), *runs("ipo", 0.4)]).set_index("objective")
-    assert math.isnan(table.target_minus_first["dpo"])
-    assert table.target_minus_first["ipo"] == pytest.approx(-0.102)
-    assert table.target_minus_first_high["ipo"] < 0
+    assert math.isnan(table.to_first["dpo"])
+    assert table.to_first["ipo"] == pytest.approx(-0.102)
+    assert table.to_first_high["ipo"] < 0
+    assert list(table.verdict[["dpo", "ipo"]]) == ["first", "worse"]
     assert table.target_low["dpo"] < table.target_high["ipo"]
 
 
@@ -218,10 +222,12 @@ def test_the_summary_fits_eighty_columns_and_marks_the_best(full_study):
     assert all(len(line) <= 80 for line in lines)
     assert sum(line.startswith("★") for line in lines) == 4
     assert not any("…" in line for line in lines)
-    starred = next(line for line in lines if line.startswith("★  dpo"))
-    assert "beta=0.1 " in starred
-    shown = [line for line in lines if "beta=" in line or "untrained" in line]
-    assert "start" in shown[0]
+    at = next(index for index, line in enumerate(lines) if line.startswith("★  dpo"))
+    assert "beta=0.1 " in lines[at] + lines[at + 1]
+    assert at == next(index for index, line in enumerate(lines) if line.startswith("★"))
+    beneath = next(index for index, line in enumerate(lines) if "other settings" in line)
+    assert all(index < beneath for index, line in enumerate(lines) if line.startswith("★") or "untrained" in line)
+    assert sum("beta=" in line for line in lines[beneath:]) == 16
 
 
 def test_the_summary_leaves_out_what_was_not_measured():
@@ -230,7 +236,7 @@ def test_the_summary_leaves_out_what_was_not_measured():
         for one in study(("dpo",), final_seeds=0)
     ]
     assert "BLiMP" in rendered(study(("dpo",)))
-    assert not {"BLiMP", "wins", "test"} & set(rendered(plain).split())
+    assert not {"BLiMP", "wins", "verdict"} & set(rendered(plain).split())
     assert "KL" in rendered(plain)
 
 

@@ -89,6 +89,8 @@ def test_a_dial_makes_another_problem_and_so_another_group(tmp_path):
     [
         ({"model": "folder"}, "--model folder: suite exact makes"),
         ({"settings": ("lora=true",)}, "no layer for LoRA"),
+        ({"settings": ("evaluation.samples=4",)}, "evaluation.samples=4: suite exact scores every completion"),
+        ({"settings": ("evaluation.samples=0",)}, "evaluation.samples=0"),
         ({"settings": ("problem.flips=0.7",)}, "problem.flips=0.7"),
         ({"settings": ("problem.flip=0.1",)}, "did you mean 'problem.flips'"),
         ({"suite": "sentiment", "settings": ("problem.flips=0.1",)}, "suite sentiment has no problem"),
