@@ -10,7 +10,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from bench.evaluate.tasks.score import ScoredCheckpoint, write_scores
+from bench.evaluate.tasks.scored_checkpoint import ScoredCheckpoint, write_scores
 from bench.evaluate.tasks.scored_documents import write_documents
 from bench.report.analysis.tasks import TaskComparison, TaskTest, against_first
 from bench.report.tables.tasks import HEADINGS, between_texts, loss_text, task_rows

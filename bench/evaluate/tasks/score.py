@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -10,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.core.task_outcomes import TaskOutcomes
 from bench.errors import UsageError
 from bench.evaluate.tasks.prompts import PLAIN, Prompting, decide_template, reason_of
-from bench.evaluate.tasks.scored_documents import DocumentRow, write_documents
+from bench.evaluate.tasks.scored_checkpoint import ScoredCheckpoint, TaskScore, write_scores
+from bench.evaluate.tasks.scored_documents import write_documents
 from bench.utils.console import say
 from bench.utils.process import quiet_libraries
 
@@ -34,26 +33,6 @@ CHAT = "chat"
 """The suite that trains by the model's chat template."""
 
 
-class TaskScore(TypedDict):
-    """One number of lm-eval, as ``FILE`` stores it.
-
-    ``n``: documents scored, of the ``of`` that there are. ``differs``: what sets the task apart from lm-eval's.
-    """
-
-    task: str
-    version: str
-    n_shot: int | None
-    split: str | None
-    filter: str
-    metric: str
-    value: float
-    stderr: float | None
-    n: int
-    of: int | None
-    higher_is_better: bool | None
-    differs: str | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
     """Which tasks checkpoints are scored by, and how; the options mean what they mean to `lm_eval`."""
@@ -66,17 +45,6 @@ class TaskOptions:
     data: Path | None
     results: Path
     prompting: Prompting
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredCheckpoint:
-    """What tasks gave a checkpoint: how it was scored, its numbers, its documents, and outcomes for paired tests."""
-
-    settings: Mapping[str, object]
-    rows: Sequence[TaskScore]
-    documents: Mapping[str, Sequence[DocumentRow]]
-    outcomes: Mapping[str, TaskOutcomes]
-    uncompared: Sequence[str]
 
 
 def evaluate_tasks(
@@ -215,14 +183,6 @@ def _template_of_training(checkpoint: str, *, results: Path) -> str | None:
         return None
     spec = read_run(find_run(checkpoint.removeprefix(RUN), results))
     return f"suite {CHAT}" if spec.suite == CHAT and "form=text" not in spec.data.source else None
-
-
-def write_scores(path: Path, content: Mapping[str, object]) -> None:
-    """Write what was measured, and what it was measured with, as JSON."""
-    from bench.utils.environment import environment
-    from bench.utils.files import write_text_whole
-
-    write_text_whole(path, json.dumps({**content, "environment": environment()}, indent=1, ensure_ascii=False) + "\n")
 
 
 def score(
