@@ -74,9 +74,9 @@ def _do(plan: "Plan", crew: "Workers", console: Console) -> None:
     # the folder's table ranks all of them; this command's come last, where people look
     own = {(record.key, record.evaluation_key) for record in records}
     mine = [bool(own & {(r.key, r.evaluation_key) for r in one.group.records}) for one in analysis.comparisons]
-    for shown in (False, True):
-        chosen = [one for one, is_mine in zip(analysis.comparisons, mine, strict=True) if is_mine is shown]
-        console.print(summary_table(chosen, others=shown))
+    for last in (False, True):
+        chosen = [one for one, is_mine in zip(analysis.comparisons, mine, strict=True) if is_mine is last]
+        console.print(summary_table(chosen, others=last))
     for pruning in analyse(records).pruning:
         say(console, pruning_text(pruning))
     page = write_page(request.results, analysis=analysis)

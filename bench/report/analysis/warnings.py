@@ -42,12 +42,12 @@ def edges(comparison: Comparison) -> list[str]:
     Objectives that tried the same values stand together, and the sentence has the ``--sweep`` that goes on there.
     """
     group = comparison.group
-    found: dict[Edge, list[str]] = defaultdict(list)
+    named: dict[Edge, list[str]] = defaultdict(list)
     for name in comparison.results:
         best = group.best(name)
         for edge in _edges(group, best) if best is not None else ():
-            found[edge].append(name)
-    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+            named[edge].append(name)
+    ordered = sorted(named.items(), key=lambda item: -len(item[1]))
     sentences = [_edge_text(edge, names, group) for edge, names in ordered[:MOST]]
     left = [f"{name} ({parameter})" for (parameter, _, _), names in ordered[MOST:] for name in names]
     return [*sentences, *([f"Best at an edge as well: {listed(left)}."] if left else [])]

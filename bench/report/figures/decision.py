@@ -36,21 +36,21 @@ def decision(comparison: Comparison, style: Style) -> Iterator[Drawing]:
     if len(rows) < 2:
         return
     most = int((style.tallest / style.scale - 1.1) / LINE)
-    shown = rows if len(rows) <= most else [*rows[: most - 1], rows[-1]]
-    columns: Columns = 1 if max(len(_label(row)) for row in shown) <= 16 else 2
-    figure = new_figure(style, height=0.75 + LINE * len(shown), columns=columns)
+    kept = rows if len(rows) <= most else [*rows[: most - 1], rows[-1]]
+    columns: Columns = 1 if max(len(_label(row)) for row in kept) <= 16 else 2
+    figure = new_figure(style, height=0.75 + LINE * len(kept), columns=columns)
     axes = figure.subplots()
-    _draw(axes, shown, margin=comparison.verdict.margin)
-    axes.set_yticks(range(len(shown)), [_label(row) for row in shown])
-    axes.set_ylim(len(shown) - 0.4, -0.6)
-    for label, row in zip(axes.get_yticklabels(), shown, strict=True):
+    _draw(axes, kept, margin=comparison.verdict.margin)
+    axes.set_yticks(range(len(kept)), [_label(row) for row in kept])
+    axes.set_ylim(len(kept) - 0.4, -0.6)
+    for label, row in zip(axes.get_yticklabels(), kept, strict=True):
         label.set_color(_color(row))
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    part = "" if len(shown) == len(rows) else f",\nthe best {len(shown) - 1} of {len(rows) - 1}"
+    part = "" if len(kept) == len(rows) else f",\nthe best {len(kept) - 1} of {len(rows) - 1}"
     unit = " [points]" if is_rate(comparison.group) else ""
     axes.set_xlabel(f"test {target_short(comparison.group)} minus that of {rows[0]['objective']}{unit}{part}")
-    legend(figure, style, *legend_of_words([row["word"] for row in shown]))
+    legend(figure, style, *legend_of_words([row["word"] for row in kept]))
     yield Drawing("decision", figure, rows)
 
 

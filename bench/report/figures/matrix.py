@@ -81,9 +81,9 @@ def _length(names: Sequence[str], style: Style) -> float:
 def _win_row(one: str, other: str, tests: Versus) -> Row:
     won = probability_of_improvement(tests.scores[one], tests.scores[other])
     verdict = tests.verdicts.between(one, other)
-    said = {"p": np.nan, "word": ""} if verdict is None else {"p": verdict.p, "word": verdict.word}
+    word = {"p": np.nan, "word": ""} if verdict is None else {"p": verdict.p, "word": verdict.word}
     numbers = {"improvement": won.mean, "low": won.low, "high": won.high}
-    return {"objective": one, "against": other, **numbers, **said, "differs": tests.differ(one, other)}
+    return {"objective": one, "against": other, **numbers, **word, "differs": tests.differ(one, other)}
 
 
 def _draw_cells(axes: "Axes", names: Sequence[str], rows: Sequence[Row]) -> None:

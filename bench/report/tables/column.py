@@ -82,6 +82,11 @@ class Column:
         return self.abbreviate(text) if self.abbreviate else text
 
 
+def of_result(get: Callable[[ObjectiveResult], Value]) -> Getter:
+    """Return a getter of a number of the objective's result."""
+    return lambda entry: None if entry.result is None else get(entry.result)
+
+
 def names_in_csv(column: Column) -> list[str]:
     """Return a column's names in the CSV."""
     return [f"{column.key}{end}" for end in (("", "_low", "_high") if column.bounds else ("",))]

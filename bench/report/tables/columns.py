@@ -7,7 +7,7 @@ from bench.core.task_outcomes import SHARES
 from bench.report.analysis.comparison import ObjectiveResult, score_interval
 from bench.report.analysis.costs import total_cost
 from bench.report.analysis.settings import Group, Setting, interval, values
-from bench.report.tables.column import Column, Entry, Getter, Heading, Output, names_in_csv
+from bench.report.tables.column import Column, Entry, Getter, Heading, Output, names_in_csv, of_result
 from bench.report.tables.format import Format, Value
 from bench.report.tables.tasks import tested_columns
 from bench.report.tables.text import (
@@ -19,6 +19,7 @@ from bench.report.tables.text import (
     target_short,
     troubles,
 )
+from bench.report.tables.verdict_columns import verdict_columns
 from bench.stats.intervals import Interval
 
 SECTIONS = ("setting", "choice", "validation", "test", "scores", "analysis", "sweep", "runs", "fields", "tasks")
@@ -89,11 +90,6 @@ def _validation(name: str) -> Getter:
     return lambda entry: interval(entry.setting.validation, name)
 
 
-def _result(get: Callable[[ObjectiveResult], Value]) -> Getter:
-    """Return a getter of a number of the objective's result."""
-    return lambda entry: None if entry.result is None else get(entry.result)
-
-
 def _of_group(get: Callable[[Group], Value]) -> Getter:
     return lambda entry: get(entry.group)
 
@@ -118,7 +114,7 @@ def _setting_columns(*, several_rates: bool) -> list[Column]:
         Column(
             "rank",
             "rank",
-            _result(lambda result: result.rank),
+            of_result(lambda result: result.rank),
             csv="choice",
             shows={"markdown": Format(), "page": Format(label="#")},
             by_split="both",
@@ -171,8 +167,8 @@ def _target_columns() -> list[Column]:
             falling=True,
             plot=True,
         ),
-        Column("iqm", "IQM", _result(lambda result: result.iqm), csv="analysis", bounds=True),
-        *_verdict_columns(),
+        Column("iqm", "IQM", of_result(lambda result: result.iqm), csv="analysis", bounds=True),
+        *verdict_columns(),
         Column(
             "improvement_over",
             "baseline",
@@ -182,7 +178,7 @@ def _target_columns() -> list[Column]:
         Column(
             "improvement",
             lambda comparison: f"beats {comparison.baseline or 'baseline'}",
-            _result(lambda result: result.improvement),
+            of_result(lambda result: result.improvement),
             unit="%",
             csv="analysis",
             bounds=True,
@@ -190,63 +186,6 @@ def _target_columns() -> list[Column]:
             about=lambda comparison: f"on a prompt, over {comparison.baseline}",
             falling=True,
         ),
-    ]
-
-
-def _verdict_columns() -> list[Column]:
-    """Return what the comparison says of each objective against the first row, and against the start model."""
-    bounds = Format(style="bounds")
-    return [
-        Column(
-            "verdict",
-            "verdict",
-            _result(_verdict_text),
-            csv="analysis",
-            shows={"markdown": Format(), "latex": Format(), "page": Format(), "terminal": Format()},
-            numeric=False,
-            about=lambda comparison: f"against the first row; equal: within {comparison.verdict.margin:g}",
-        ),
-        Column(
-            "to_first",
-            "to first",
-            _result(lambda result: result.to_first.difference),
-            csv="analysis",
-            bounds=True,
-            shows={"markdown": bounds, "page": bounds},
-            about="target minus the first row's, paired; intervals hold together for all pairs",
-            falling=True,
-        ),
-        Column(
-            "p_to_first",
-            "p",
-            _result(lambda result: result.to_first),
-            csv="analysis",
-            shows={"markdown": Format(), "latex": Format(), "page": Format(), "terminal": Format()},
-            about="of no difference to the first row, after Holm's correction",
-        ),
-        Column("p_equal", "p of a difference", _result(lambda result: result.to_first.p_equal), csv="analysis"),
-        Column("detectable", "detectable", _result(lambda result: result.to_first.detectable), csv="analysis"),
-        Column(
-            "to_start",
-            "to start",
-            _result(lambda result: result.to_start.difference),
-            csv="analysis",
-            bounds=True,
-            shows={"markdown": bounds, "page": bounds},
-            about="target minus the start model's, paired; intervals hold together for all objectives",
-            falling=True,
-        ),
-        Column("p_to_start", "p to start", _result(lambda result: result.to_start), csv="analysis"),
-        Column(
-            "start_verdict",
-            "than start",
-            _result(_start_text),
-            csv="analysis",
-            shows={"markdown": Format(), "page": Format()},
-            numeric=False,
-            about="against the start model",
-        ),
-        Column("out_at", "out at", _result(lambda result: result.out_at), csv="analysis"),
     ]
 
 
@@ -427,9 +366,9 @@ def _sweep_columns() -> list[Column]:
         "prompt": lambda result: result.components.prompt if result.components else None,
     }
     return [
-        Column("settings", "settings", _result(lambda result: result.sensitivity.n), shows=shows),
+        Column("settings", "settings", of_result(lambda result: result.sensitivity.n), shows=shows),
         *(
-            Column(f"sensitivity_{n}", _target_of(n), _result(get), csv="sweep", shows=shows)
+            Column(f"sensitivity_{n}", _target_of(n), of_result(get), csv="sweep", shows=shows)
             for n, get in spread.items()
         ),
         *(Column(f"kl_budget_{size}", f"{size} budget", _budget(i), csv="sweep") for i, size in enumerate(SIZES)),
@@ -437,16 +376,19 @@ def _sweep_columns() -> list[Column]:
             Column(f"reward_at_kl_{size}", _budget_label(i), _reward_within(i), csv="sweep", shows=shows)
             for i, size in enumerate(SIZES)
         ),
-        Column("hypervolume", "area", _result(lambda result: result.hypervolume), csv="sweep", shows=shows),
+        Column("hypervolume", "area", of_result(lambda result: result.hypervolume), csv="sweep", shows=shows),
         Column(
             "importances",
             "what mattered",
-            _result(lambda result: result.importances),
+            of_result(lambda result: result.importances),
             csv="sweep",
             shows=shows,
             numeric=False,
         ),
-        *(Column(f"variance_{name}", f"variance by {name}", _result(get), csv="sweep") for name, get in parts.items()),
+        *(
+            Column(f"variance_{name}", f"variance by {name}", of_result(get), csv="sweep")
+            for name, get in parts.items()
+        ),
     ]
 
 
@@ -454,19 +396,6 @@ def _field_columns(groups: Sequence[Group]) -> list[Column]:
     """Return the training fields that differ within a group."""
     names = sorted({name for group in groups for name in group.differing})
     return [Column(name, name, _field(name), csv="fields") for name in names]
-
-
-def _verdict_text(result: ObjectiveResult) -> str | None:
-    """Return «first» or the word against it, with the seeds at which a race dropped the objective."""
-    if result.rank is None:
-        return None
-    word = result.word or "first"
-    return word if result.out_at is None else f"{word}, out at {result.out_at} seeds"
-
-
-def _start_text(result: ObjectiveResult) -> str | None:
-    known = result.rank is not None and not math.isnan(result.to_start.difference.mean)
-    return result.to_start.word if known else None
 
 
 def _everywhere(format: Format, *, terminal: Format) -> dict[Output, Format]:
@@ -495,7 +424,7 @@ def _budget_label(index: int) -> Heading:
 
 
 def _reward_within(index: int) -> Getter:
-    return _result(lambda result: result.reward_at_kl[index])
+    return of_result(lambda result: result.reward_at_kl[index])
 
 
 def _other_values(entry: Entry) -> str | None:

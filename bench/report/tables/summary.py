@@ -55,11 +55,11 @@ def _summary(comparison: Comparison, *, others: bool) -> "list[RenderableType]":
     if trained:
         parts.append(_table(comparison, tested, "test", title=f"test prompts, {formula}"))
     if not trained or (others and rest):
-        shown = rest if trained else rows
+        untested = rest if trained else rows
         title = "other settings, validation prompts" if trained else f"validation prompts, {formula}"
-        parts.append(_table(comparison, shown[:OTHERS] if trained else shown, "validation", title=title))
-        if trained and len(shown) > OTHERS:
-            parts.append(Text(f"and {len(shown) - OTHERS} other settings: leaderboard.md", style="dim"))
+        parts.append(_table(comparison, untested[:OTHERS] if trained else untested, "validation", title=title))
+        if trained and len(untested) > OTHERS:
+            parts.append(Text(f"and {len(untested) - OTHERS} other settings: leaderboard.md", style="dim"))
     parts.append(Text(_notes(comparison), style="dim"))
     first, *warnings = verdict_lines(comparison)
     parts += [Text(f"\n{first}", style="bold"), *(Text(line) for line in warnings), Text("")]
