@@ -205,6 +205,7 @@ def test_a_budget_of_runs_ends_before_the_look_that_it_does_not_reach_and_a_larg
     assert finals(tmp_path) == finals(raced[0])
 
 
+@pytest.mark.slow
 def test_a_budget_of_time_stops_before_the_next_training_and_the_same_command_goes_on(raced, loss_file, tmp_path):
     for _ in range(30):
         before = sum(map(len, finals(tmp_path).values())) if tmp_path.exists() else 0

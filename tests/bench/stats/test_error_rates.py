@@ -19,11 +19,16 @@ LARGEST = 6.7
 @pytest.mark.parametrize(
     "cell",
     [
-        Cell(3, 12, "equal", "normal"),
         Cell(3, 12, "one large", "normal"),
-        Cell(5, 12, "unlike", "heavy"),
         Cell(3, 3, "half large", "normal"),
-        Cell(24, 12, "half large", "normal"),
+        *(
+            pytest.param(cell, marks=pytest.mark.slow)
+            for cell in (
+                Cell(3, 12, "equal", "normal"),
+                Cell(5, 12, "unlike", "heavy"),
+                Cell(24, 12, "half large", "normal"),
+            )
+        ),
     ],
     ids=str,
 )
@@ -47,7 +52,11 @@ def test_other_arms_give_five_seeds_power() -> None:
     assert moderated > own + 0.3
 
 
-@pytest.mark.parametrize("scenario", [SCENARIOS[2], SCENARIOS[4], SCENARIOS[5]], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "scenario",
+    [SCENARIOS[5], *(pytest.param(one, marks=pytest.mark.slow) for one in (SCENARIOS[2], SCENARIOS[4]))],
+    ids=lambda one: one.name,
+)
 def test_a_race_is_wrong_in_one_of_twenty_at_most(scenario: races.Scenario) -> None:
     terms = RaceTerms((3, 6, 12), (0.005, 0.015, 0.03), races.MARGIN)
     outcome = simulate(scenario, "race", terms, races=500)

@@ -13,7 +13,7 @@ NOISY = Variances(0.05, 0.3, 2.0, prompt_noise=0.25, residual_noise=1.6)
 
 
 @pytest.mark.parametrize("costs", [Costs(40, 0, 0.05), Costs(1, 0, 0.05), Costs(10, 5, 1.0)], ids=str)
-@pytest.mark.parametrize("arms", [2, 5])
+@pytest.mark.parametrize("arms", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_the_mix_is_the_cheapest_of_all_designs(costs, arms):
     limits, family = Limits(prompts=60, samples=3, seeds=20), Family(arms)
     mix = cheapest_mix(0.9, NOISY, family, costs, limits)

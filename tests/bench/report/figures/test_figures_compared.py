@@ -153,8 +153,17 @@ def test_each_task_of_lm_eval_has_a_panel_and_without_one_there_is_no_figure():
     assert draw(alignment_tax, bare) == {}
 
 
-@pytest.mark.parametrize(("name", "columns"), [("paper", None), ("paper", 1), ("slides", None)])
-@pytest.mark.parametrize("count", [3, 30])
+@pytest.mark.parametrize(
+    ("name", "columns", "count"),
+    [
+        ("paper", None, 30),
+        ("paper", 1, 3),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("paper", None, 3), ("paper", 1, 30), ("slides", None, 3), ("slides", None, 30))
+        ),
+    ],
+)
 def test_no_two_texts_overlap_and_none_leaves_the_figure(name, columns, count, tmp_path):
     style = style_of(name, columns=columns)
     records = study([f"objective_{at}" for at in range(count)], final_seeds=2)
