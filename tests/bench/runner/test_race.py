@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from bench.runner.status.overview import overview
 from bench.runner.status.show import render_status
 from bench.stats.race import RaceTerms, race_terms, run_race
 from bench.utils.progress import Progress
+from losses.objective import REGISTERED
 from sweeps.protocol import TuningProtocol
 from tests.bench.real_sweeps import in_session, wait_for
 
@@ -50,10 +52,12 @@ SEEDS = 5
 
 
 @pytest.fixture(scope="module")
-def loss_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def loss_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("loss") / "reversed_dpo.py"
     path.write_text(REVERSED)
-    return path
+    yield path
+    # fixtures of the module register it before the registry of a test is noted
+    REGISTERED.pop("reversed_dpo", None)
 
 
 def request(out: Path, file: Path, **changes: object) -> RunRequest:
