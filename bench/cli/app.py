@@ -52,6 +52,17 @@ Columns = Annotated[
         help="Which columns of --data are ours. Example: --columns prompt=question,chosen=good,rejected=bad",
     ),
 ]
+Questions = Annotated[
+    Path | None,
+    typer.Option("--questions", help="Instructions of answers that only number them. Example: --questions set.jsonl"),
+]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="Verdicts to use again; default: in --out. Example: --cache ~/verdicts")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what judges would cost and stop. Example: --dry-run")]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", help="Ask nothing if it may cost more. Example: --max-cost 20")
+]
 Margin = Annotated[
     float | None,
     typer.Option(

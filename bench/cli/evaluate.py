@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import app
+from bench.cli.app import Cache, DryRun, MaxCost, Questions, app
 from bench.evaluate.judges.registry import FORMS
 
 
@@ -119,12 +119,7 @@ def evaluate(
     baseline: Annotated[
         Path | None, typer.Option("--baseline", help="The answers to compare with. Example: --baseline start.json")
     ] = None,
-    questions: Annotated[
-        Path | None,
-        typer.Option(
-            "--questions", help="Instructions of answers that only number them. Example: --questions set.jsonl"
-        ),
-    ] = None,
+    questions: Questions = None,
     mt_bench: Annotated[
         bool,
         typer.Option(
@@ -157,16 +152,9 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of answers and of the orders. Example: --seed 1")] = 0,
-    cache: Annotated[
-        Path | None,
-        typer.Option("--cache", help="Verdicts to use again; default: in --out. Example: --cache ~/verdicts"),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what judges would cost and stop. Example: --dry-run")
-    ] = False,
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Ask nothing if it may cost more. Example: --max-cost 20")
-    ] = None,
+    cache: Cache = None,
+    dry_run: DryRun = False,
+    max_cost: MaxCost = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="What is written: the table (.csv) or a folder. Example: --out table.csv"),

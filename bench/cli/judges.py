@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import app
+from bench.cli.app import Cache, DryRun, MaxCost, Questions, app
 from bench.evaluate.judges.registry import FORMS
 
 judges_app = typer.Typer(
@@ -17,13 +17,6 @@ Seed = Annotated[int, typer.Option("--seed", help="Of the random part and of the
 Judge = Annotated[
     list[str] | None,
     typer.Option("--judge", help=f"{FORMS}. Example: --judge api:llama@http://localhost:8000/v1"),
-]
-Cache = Annotated[
-    Path | None, typer.Option("--cache", help="Verdicts to use again; default: in --out. Example: --cache ~/verdicts")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what judges would cost and stop. Example: --dry-run")]
-MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", help="Ask nothing if it may cost more. Example: --max-cost 20")
 ]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for tables and verdicts. Example: --out judged")]
 
@@ -90,12 +83,7 @@ def retest(
         Path, typer.Option("--baseline", help="The answers to compare with. Example: --baseline start.json")
     ],
     judge: Judge = None,
-    questions: Annotated[
-        Path | None,
-        typer.Option(
-            "--questions", help="Instructions of answers that only number them. Example: --questions set.jsonl"
-        ),
-    ] = None,
+    questions: Questions = None,
     share: Annotated[
         float, typer.Option("--share", help="Share of the questions, drawn at random. Example: --share 0.2")
     ] = 1.0,

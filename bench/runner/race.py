@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core.record import RunRecord
-from bench.report.analysis.prompt_scores import scores_of
+from bench.report.analysis.race import replay
 from bench.runner.piece import Piece
 from bench.runner.plan import Plan
-from bench.stats.race import Look, Race, RaceTerms, run_race
+from bench.stats.race import Look, Race
 
-TARGET = "target"
 MOST_NAMES = 6
 """As many arms are named in a line; of more the number stands."""
 
@@ -25,22 +24,24 @@ class Racing:
     Fields:
         pieces: by arm, its trainings in the order of the seeds; the arms are those that have chosen a setting.
         race: as far as the records carry it.
+        tuning: the protocol's terms, as records hold them.
         most: trainings with fresh seeds that the budget allows; None: as many as it takes.
-        scores: by arm and seed, over the test prompts.
-        ended: by arm, the seeds whose record was read, with scores or without (it diverged).
-        seconds: by arm and seed, what training and evaluation took.
+        records: by arm and seed, those that were read; one that diverged has no scores.
         spent: whether the next look takes more trainings than the budget allows.
     """
 
-    terms: RaceTerms
     order: tuple[int, ...]
     pieces: Mapping[str, Sequence[Piece]]
     race: Race
+    tuning: Mapping[str, object]
     most: int | None
-    scores: dict[str, dict[int, list[float]]]
-    ended: dict[str, set[int]]
-    seconds: dict[str, dict[int, float]]
+    records: dict[str, dict[int, RunRecord]]
     spent: bool = False
+
+    def seconds(self, arm: str, seed: int) -> float:
+        """Return what a training took with its evaluation; 0 before its record was read."""
+        record = self.records[arm].get(seed)
+        return 0.0 if record is None else record.cost.train_seconds + record.cost.evaluate_seconds
 
     @property
     def stages(self) -> list[list[Piece]]:
@@ -76,14 +77,12 @@ def open_racing(plan: Plan, finals: Mapping[str, Sequence[Piece]]) -> Racing:
     assert plan.race is not None
     pieces = {arm: finals[arm] for arm in plan.arms if finals[arm]}
     return Racing(
-        terms=plan.race,
         order=plan.final_seeds,
         pieces=pieces,
         race=Race(plan.race, (), tuple(pieces), plan.race.looks[0] if pieces else None, None),
+        tuning=plan.protocol.model_dump(mode="json"),
         most=plan.request.limit.runs,
-        scores={arm: {} for arm in pieces},
-        ended={arm: set() for arm in pieces},
-        seconds={arm: {} for arm in pieces},
+        records={arm: {} for arm in pieces},
     )
 
 
@@ -102,22 +101,17 @@ def advance(
         if missing:
             break
         for arm in racing.race.arms:
-            for piece in racing.pieces[arm][: racing.race.needs]:
-                if piece.spec.seed not in racing.ended[arm]:
-                    _take_in(racing, arm, read(piece))
+            known = racing.records[arm]
+            wanted = racing.pieces[arm][: racing.race.needs]
+            known |= {piece.spec.seed: read(piece) for piece in wanted if piece.spec.seed not in known}
         before = len(racing.race.looks)
-        racing.race = run_race(racing.scores, racing.terms, order=racing.order, ended=racing.ended)
+        replayed = replay({arm: list(known.values()) for arm, known in racing.records.items()}, racing.tuning)
+        assert replayed is not None  # these are the terms of a race
+        racing.race = replayed
         after = [piece for piece in racing.stages[-1] if not is_present(piece)] if racing.race.needs else []
         new += [(look, len(after)) for look in racing.race.looks[before:]]
     racing.spent = _is_spent(racing, is_present)
     return new
-
-
-def _take_in(racing: Racing, arm: str, record: RunRecord) -> None:
-    seed = record.spec.seed
-    racing.ended[arm].add(seed)
-    racing.scores[arm] |= scores_of([record], name=TARGET)
-    racing.seconds[arm][seed] = record.cost.train_seconds + record.cost.evaluate_seconds
 
 
 def _is_spent(racing: Racing, is_present: Callable[[Piece], bool]) -> bool:

@@ -112,7 +112,7 @@ def _history(
             words={arm: verdict.word for arm, verdict in look.against_first.items()},
             dropped=look.dropped,
             trainings=len(stage),
-            seconds=round(sum(_seconds(racing, piece) for piece in stage), 3),
+            seconds=round(sum(racing.seconds(piece.spec.objective, piece.spec.seed) for piece in stage), 3),
         )
         # A copied folder has the copy's times: what was written at the look stands.
         if number <= len(earlier) and replace(earlier[number - 1], time=made.time) == made:
@@ -130,10 +130,6 @@ def _history(
         needs=race.needs,
         end=race.end,
     )
-
-
-def _seconds(racing: "Racing", piece: "Piece") -> float:
-    return racing.seconds[piece.spec.objective].get(piece.spec.seed, 0.0)
 
 
 def _time(stage: "Sequence[Piece]", folder_of: Mapping[tuple[str, str], Path]) -> str:

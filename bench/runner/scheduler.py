@@ -129,8 +129,9 @@ def work(agenda: Schedule, limits: Limits = NO_LIMITS) -> bool:
 
 def _usual_seconds(agenda: Schedule, durations: Collection[float]) -> float:
     """Return what a piece of work takes: the mean of the last ones, else of the race's trainings; 0 where none was."""
-    racing = agenda.racing
-    known = durations or [each for rows in racing.seconds.values() for each in rows.values()] if racing else durations
+    known = list(durations)
+    if not known and (racing := agenda.racing) is not None:
+        known = [racing.seconds(arm, seed) for arm, records in racing.records.items() for seed in records]
     return sum(known) / max(1, len(known))
 
 

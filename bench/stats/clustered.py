@@ -15,15 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.stats.crossed import as_table
 from bench.stats.intervals import LEVEL, Interval
+from bench.stats.paired import p_by_bisection
+from bench.stats.verdicts import POWER
 
 Array = NDArray[np.float64]
-SMALLEST = 1e-12
-"""Smaller p-values are given as 0: the tails of no model are known so far out."""
-HALVINGS = 48
-"""Bisections of log p between log ``SMALLEST`` and 0."""
 CELLS = 4
 """Tests that seeds' variances are pooled over at least: of fewer, how unlike they are cannot be seen."""
-POWER = 0.8
 STEPS = 40
 """Steps to the smallest drop seen, each of which halves the distance or better."""
 WIDEST = 1.0
@@ -191,13 +188,7 @@ def clustered_tests(estimates: Sequence[Variances], *, level: float = LEVEL) -> 
         return []
     halves = half_widths(estimates, level)
     distance = np.abs([one.mean for one in estimates])
-    low, high = np.full_like(distance, math.log(SMALLEST)), np.zeros_like(distance)
-    beyond = half_widths(estimates, -np.expm1(low)) <= distance
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        wider = half_widths(estimates, -np.expm1(middle)) > distance
-        low, high = np.where(wider, middle, low), np.where(wider, high, middle)
-    ps = np.where(distance == 0, 1.0, np.where(beyond, 0.0, np.exp((low + high) / 2)))
+    ps = np.where(distance == 0, 1.0, p_by_bisection(lambda level: half_widths(estimates, level), distance))
     return [
         ClusteredTest(_interval(one, float(half)), float(p), one)
         for one, half, p in zip(estimates, halves, ps, strict=True)

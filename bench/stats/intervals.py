@@ -23,6 +23,15 @@ class Interval:
         """Half the interval's width, in the unit of the mean."""
         return (self.high - self.low) / 2
 
+    def times(self, factor: float) -> "Interval":
+        """Return the interval of ``factor`` times the mean: per cent of a share, or −1 for the opposite difference."""
+        low, high = factor * self.low, factor * self.high
+        return Interval(factor * self.mean, *((low, high) if factor >= 0 else (high, low)), self.source, self.n)
+
+    def cut(self, low: float, high: float) -> "Interval":
+        """Return the part between ``low`` and ``high``, the mean as it is."""
+        return Interval(self.mean, max(self.low, low), min(self.high, high), self.source, self.n)
+
 
 def bare(value: float) -> Interval:
     """Return a number without an interval as one, NaN where there is no number."""

@@ -13,6 +13,7 @@ from bench.stats.power import (
     Family,
     SeedPart,
     Variances,
+    fewest,
     other_seeds,
     parts_of,
     seen,
@@ -107,13 +108,9 @@ def _part(seeds: int, variances: Variances, family: Family, limits: Limits, *, p
 def _fewest_prompts(
     part: SeedPart, difference: float, variances: Variances, limits: Limits, *, wanted: float
 ) -> int | None:
-    if seen(part, difference, variances, limits.prompts) < wanted:
-        return None
-    low, high = limits.fewest - 1, limits.prompts
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if seen(part, difference, variances, middle) >= wanted else (middle, high)
-    return high
+    return fewest(
+        lambda prompts: seen(part, difference, variances, prompts) >= wanted, most=limits.prompts, least=limits.fewest
+    )
 
 
 def _floor(

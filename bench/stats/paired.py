@@ -1,13 +1,13 @@
 """Tests of one against another on the same seeds and prompts, and the correction for many of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.stats.crossed import Array, MeanSquares, as_table, crossed_interval, half_width, mean_squares
+from bench.stats.crossed import Array, as_table, crossed_interval, half_width, mean_squares
 from bench.stats.intervals import LEVEL, Interval
 
 SMALLEST = 1e-12
@@ -98,7 +98,8 @@ def _p_values(gaps: Array) -> Array:
     _, seeds, prompts = gaps.shape
     distance = np.abs(gaps.mean(axis=(1, 2)))
     if seeds > 1 and prompts > 1:
-        ps = _by_bisection(mean_squares(gaps), distance)
+        squares = mean_squares(gaps)
+        ps = p_by_bisection(lambda level: half_width(squares, level=level), distance)
     else:
         error = gaps.std(axis=(1, 2), ddof=1) / math.sqrt(seeds * prompts)
         ps = student_p(distance, error, freedom=math.inf if seeds == 1 else seeds - 1)
@@ -117,15 +118,16 @@ def student_p(distance: ArrayLike, error: ArrayLike, *, freedom: float) -> Array
     return 2 * (ndtr(-ratio) if math.isinf(freedom) else stdtr(freedom, -ratio))
 
 
-def _by_bisection(squares: MeanSquares, distance: Array) -> Array:
-    """Return the p at which the half-width of each interval is ``distance``; 0 where it is smaller at ``SMALLEST``.
+def p_by_bisection(half_width_at: Callable[[Array], Array], distance: Array) -> Array:
+    """Return the p at which each half-width is ``distance``; 0 where it is smaller at ``SMALLEST``.
 
-    The half-width has two t quantiles of different degrees of freedom in it, so no closed form. It falls as p grows.
+    ``half_width_at`` takes levels and gives half-widths, one each distance; they fall as p grows. Those that have
+    several t quantiles of different degrees of freedom in them have no closed form.
     """
     low, high = np.full_like(distance, math.log(SMALLEST)), np.zeros_like(distance)
-    too_far = half_width(squares, level=-np.expm1(low)) <= distance
+    too_far = half_width_at(-np.expm1(low)) <= distance
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        wider = half_width(squares, level=-np.expm1(middle)) > distance
+        wider = half_width_at(-np.expm1(middle)) > distance
         low, high = np.where(wider, middle, low), np.where(wider, high, middle)
     return np.where(too_far, 0.0, np.exp((low + high) / 2))

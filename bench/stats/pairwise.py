@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.stats.crossed import Array, as_table, mean_squares
 from bench.stats.moderated import SeedPrior, moderate, seed_prior
+from bench.stats.paired import SMALLEST
 
 Scores = Mapping[int, Sequence[float]]
 """Seed → scores over the prompts."""
-SMALLEST = 1e-12
-"""Smaller p-values are given as 0: the tails of no model are known so far out."""
 STEPS = 150
 NEAR = 1e-12
 """A search ends when all brackets are this narrow, as a share of their place; at most so many steps."""
@@ -60,6 +59,17 @@ def pair_differences(scores: Mapping[str, Scores]) -> dict[tuple[str, str], tupl
     return tables
 
 
+def all_differences(arms: Sequence[str], tables: Mapping[tuple[str, str], Array]) -> Differences | None:
+    """Return the differences of all pairs of ``arms``; None for one arm, or where two have fewer than two common seeds.
+
+    ``tables``: of differences by pair, in the order of ``arms``.
+    """
+    pairs = list(combinations(arms, 2))
+    if not pairs or any(pair not in tables or len(tables[pair]) < 2 for pair in pairs):
+        return None
+    return summarise([tables[pair] for pair in pairs])
+
+
 def summarise(tables: Sequence[Array], *, arms: int = 2) -> Differences:
     """Return the differences of tables (seeds × prompts each) of two seeds or more. Raises ValueError for one seed."""
     if not all(table.shape[0] > 1 for table in tables):
@@ -95,13 +105,9 @@ def prior_of(scores: Mapping[str, Scores]) -> SeedPrior:
     return seed_prior(means)
 
 
-def p_values(differences: Differences, prior: SeedPrior, *, against: ArrayLike = 0.0) -> Array:
-    """Return the two-sided p (…, pairs) of a mean that far, |mean| − ``against``, from 0; 1 where it is no farther.
-
-    It is the level at which the half-width equals that distance; 0 below 1e-12. Against 0 it is the test of «no
-    difference»; the test of equivalence takes margin − |mean| (``p_at``).
-    """
-    return p_at(differences, prior, distance=np.abs(differences.mean) - np.asarray(against, dtype=np.float64))
+def p_values(differences: Differences, prior: SeedPrior) -> Array:
+    """Return the two-sided p (…, pairs) of «no difference»: the level at which the half-width equals |mean|."""
+    return p_at(differences, prior, distance=np.abs(differences.mean))
 
 
 def p_at(differences: Differences, prior: SeedPrior, *, distance: ArrayLike) -> Array:

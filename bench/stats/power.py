@@ -163,7 +163,7 @@ def seeds_needed(
     most: int = MOST_SEEDS,
 ) -> int | None:
     """Return the fewest seeds with which a difference is seen with probability ``wanted``; None for above ``most``."""
-    return _fewest(
+    return fewest(
         lambda seeds: power(difference, Design(seeds, prompts, samples), variances, family, level=level) >= wanted,
         most=most,
     )
@@ -185,7 +185,7 @@ def seeds_for_equal(
 
     ``difference``: the true one, below the margin. None for above ``most``, or where prompts alone prevent it.
     """
-    return _fewest(
+    return fewest(
         lambda seeds: (
             equivalence_power(margin, difference, Design(seeds, prompts, samples), variances, family, level=level)
             >= wanted
@@ -194,11 +194,11 @@ def seeds_for_equal(
     )
 
 
-def _fewest(enough: Callable[[int], bool], *, most: int) -> int | None:
-    """Return the smallest number from 2 to ``most`` that is enough, None where ``most`` is not."""
+def fewest(enough: Callable[[int], bool], *, most: int, least: int = 2) -> int | None:
+    """Return the smallest number from ``least`` to ``most`` that is enough, None where ``most`` is not."""
     if not enough(most):
         return None
-    low, high = 1, most
+    low, high = least - 1, most
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

@@ -11,17 +11,24 @@ stays so. A race is a function of the scores alone, replayed from the first look
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from bench.stats.best import with_best
-from bench.stats.crossed import Array
-from bench.stats.intervals import Interval, bare
-from bench.stats.moderated import SeedPrior
-from bench.stats.pairwise import Scores, exceeds, half_widths, p_values, pair_differences, prior_of, summarise
-from bench.stats.verdicts import BEST_SHARE, Pair, PairVerdict, Word, detectable
+from bench.stats.intervals import bare
+from bench.stats.pairwise import (
+    Scores,
+    all_differences,
+    exceeds,
+    half_widths,
+    p_values,
+    pair_differences,
+    prior_of,
+    summarise,
+)
+from bench.stats.verdicts import BEST_SHARE, PairVerdict, Word, detectable, simultaneous
 
 End = Literal["decided", "out of seeds"]
 UNKNOWN = PairVerdict(bare(math.nan), math.nan, math.nan, "undecided", math.nan)
@@ -147,36 +154,25 @@ def _against_first(scores: Mapping[str, Scores], *, level: float, margin: float)
     pairs = {pair: table for pair, (table, _) in tables.items() if first in pair and len(table) > 1}
     if not pairs:
         return {}
-    near = _near_best(
-        scores, {pair: table for pair, (table, _) in tables.items()}, prior, alpha=BEST_SHARE * level, margin=margin
-    )
+    every = all_differences(list(scores), {pair: table for pair, (table, _) in tables.items()})
+    near: set[str] = set()
+    if every is not None:
+        flags = with_best(every, prior, arms=len(scores), alpha=BEST_SHARE * level, margin=margin)[1]
+        near = {arm for arm, is_near in zip(scores, flags, strict=True) if is_near}
     count = len(scores) * (len(scores) - 1) // 2
     # the first is chosen by the same data, so each of its pairs stands for all pairs
     differences = summarise([-table for table in pairs.values()])
     family = replace(prior, alone=np.where(prior.alone < 1, 1 / count, 1.0))
     p = np.minimum(1.0, count * p_values(differences, family))
     half = half_widths(differences, family, p=level / count)
-    seen = detectable(differences, family, alpha=level / count)
+    seen = detectable(half, differences, family)
     within = margin - np.abs(differences.mean)
     same = exceeds(differences, family, p=2 * (1 - BEST_SHARE) * level / count, distance=within)
     verdicts = {}
     for place, (_, arm) in enumerate(pairs):
-        mean, far, seeds = (float(column[place]) for column in (differences.mean, half, differences.seeds))
+        gap = simultaneous(differences, half, place)
         is_equal = near >= {first, arm} or bool(same[place])
-        word: Word = "equal" if is_equal else "worse" if p[place] < level and mean < 0 else "undecided"
-        low, high = (max(mean - far, -margin), min(mean + far, margin)) if word == "equal" else (mean - far, mean + far)
-        gap = Interval(mean, low, high, "crossed", int(seeds))
+        word: Word = "equal" if is_equal else "worse" if p[place] < level and gap.mean < 0 else "undecided"
+        gap = gap.cut(-margin, margin) if is_equal else gap
         verdicts[arm] = PairVerdict(gap, float(p[place]), math.nan, word, float(seen[place]))
     return verdicts
-
-
-def _near_best(
-    scores: Mapping[str, Scores], tables: Mapping[Pair, Array], prior: SeedPrior, *, alpha: float, margin: float
-) -> set[str]:
-    """Return the arms shown to be within ``margin`` of the best; none unless all pairs have two common seeds."""
-    pairs = list(combinations(scores, 2))
-    if any(pair not in tables or len(tables[pair]) < 2 for pair in pairs):
-        return set()
-    differences = summarise([tables[pair] for pair in pairs])
-    _, near = with_best(differences, prior, arms=len(scores), alpha=alpha, margin=margin)
-    return {arm for arm, is_near in zip(scores, near, strict=True) if is_near}

@@ -10,7 +10,6 @@ simultaneous over all pairs (Bonferroni), cut where a verdict says more (Strassb
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from bench.stats.paired import holm
 from bench.stats.pairwise import (
     Differences,
     Scores,
+    all_differences,
     half_widths,
     p_at,
     p_values,
@@ -59,10 +59,8 @@ class PairVerdict:
     @property
     def turned(self) -> "PairVerdict":
         """The verdict on second − first."""
-        gap = self.difference
-        turned = Interval(-gap.mean, -gap.high, -gap.low, gap.source, gap.n)
         words: dict[Word, Word] = {"better": "worse", "worse": "better"}
-        return PairVerdict(turned, self.p, self.p_equal, words.get(self.word, self.word), self.detectable)
+        return replace(self, difference=self.difference.times(-1), word=words.get(self.word, self.word))
 
 
 @dataclass(frozen=True)
@@ -136,10 +134,9 @@ def _shortfalls(
     scores: Mapping[str, Scores], tables: Mapping[Pair, Array], prior: SeedPrior, *, alpha: float
 ) -> dict[str, float]:
     """Return how far each arm may lie below the best; nothing unless all pairs have two common seeds or more."""
-    pairs = list(combinations(scores, 2))
-    if not pairs or any(pair not in tables or len(tables[pair]) < 2 for pair in pairs):
+    differences, arms = all_differences(list(scores), tables), len(scores)
+    if differences is None:
         return {}
-    differences, arms = summarise([tables[pair] for pair in pairs]), len(scores)
     candidates, _ = with_best(differences, prior, arms=arms, alpha=alpha, margin=1.0)
     short = shortfalls(differences, prior, arms=arms, alpha=alpha, candidates=candidates)
     return dict(zip(scores, short.tolist(), strict=True))
@@ -147,9 +144,7 @@ def _shortfalls(
 
 def _equal(verdict: PairVerdict, margin: float) -> PairVerdict:
     """Return the verdict on two arms that are both within the margin of the best."""
-    gap = verdict.difference
-    cut = Interval(gap.mean, max(gap.low, -margin), min(gap.high, margin), gap.source, gap.n)
-    return replace(verdict, difference=cut, word="equal")
+    return replace(verdict, difference=verdict.difference.cut(-margin, margin), word="equal")
 
 
 def _family(
@@ -175,22 +170,30 @@ def _family(
     near = np.where(np.abs(differences.mean) < margin, near, 1.0)
     p_equal = [min(1.0, one / equal_share) for one in holm(near.tolist())]
     half = half_widths(differences, prior, p=alpha / count)
-    seen = half + half_widths(differences, prior, p=2 * (1 - POWER))  # ``detectable``
+    seen = detectable(half, differences, prior)
     for place, key in enumerate(testable):
         word = _word(float(differences.mean[place]), p[place], p_equal[place], alpha=alpha)
-        interval = _cut(float(differences.mean[place]), float(half[place]), word, p[place], margin=margin, alpha=alpha)
-        seeds = int(differences.seeds[place])
-        whole = Interval(float(differences.mean[place]), *interval, "crossed", seeds)
-        result[key] = PairVerdict(whole, p[place], p_equal[place], word, float(seen[place]))
+        interval = simultaneous(differences, half, place)
+        if p[place] < alpha:
+            interval = interval.cut(0.0, math.inf) if interval.mean > 0 else interval.cut(-math.inf, 0.0)
+        if word == "equal":
+            interval = interval.cut(-margin, margin)
+        result[key] = PairVerdict(interval, p[place], p_equal[place], word, float(seen[place]))
     return {key: result[key] for key in tables}
 
 
-def detectable(differences: Differences, prior: SeedPrior, *, alpha: float, power: float = POWER) -> Array:
-    """Return the smallest differences (…, pairs) that a two-sided test at ``alpha`` sees with probability ``power``.
+def simultaneous(differences: Differences, half: Array, place: int) -> Interval:
+    """Return the interval of one of the differences, whose half-widths are ``half`` (pairs)."""
+    mean, far = float(differences.mean[place]), float(half[place])
+    return Interval(mean, mean - far, mean + far, "crossed", int(differences.seeds[place]))
 
-    The half-width at ``alpha`` and the one-sided quantile of ``power``: for a normal law this is (z_α/2 + z_power)·SE.
+
+def detectable(half: Array, differences: Differences, prior: SeedPrior) -> Array:
+    """Return the smallest differences (…, pairs) that tests with the half-widths ``half`` see with 80 % power.
+
+    The half-width and the one-sided quantile of the power: for a normal law this is (z_α/2 + z_power)·SE.
     """
-    return half_widths(differences, prior, p=alpha) + half_widths(differences, prior, p=2 * (1 - power))
+    return half + half_widths(differences, prior, p=2 * (1 - POWER))
 
 
 def _word(mean: float, p: float, p_equal: float, *, alpha: float) -> Word:
@@ -199,15 +202,6 @@ def _word(mean: float, p: float, p_equal: float, *, alpha: float) -> Word:
     if p < alpha:
         return "better" if mean > 0 else "worse"
     return "undecided"
-
-
-def _cut(mean: float, half: float, word: Word, p: float, *, margin: float, alpha: float) -> tuple[float, float]:
-    low, high = mean - half, mean + half
-    if p < alpha:
-        low, high = (max(low, 0.0), high) if mean > 0 else (low, min(high, 0.0))
-    if word == "equal":
-        low, high = max(low, -margin), min(high, margin)
-    return low, high
 
 
 def _one_seed(table: Array, *, level: float) -> PairVerdict:

@@ -12,7 +12,6 @@ from bench.errors import UsageError
 from bench.evaluate.judges.agreement import shared_tables
 from bench.evaluate.judges.csv_text import csv_text
 from bench.evaluate.judges.judgements import Array, Judgements
-from bench.stats.intervals import Interval
 from bench.stats.prediction_powered import FEWEST, corrected_difference, corrected_mean, values_needed, worth
 
 FAR = 3.5
@@ -185,7 +184,7 @@ def _row(
     needed = None if half is None else values_needed(new, half=half / 100.0)
     both = ~np.isnan(strongly) & ~np.isnan(cheaply)
     varied = both.sum() > 2 and strongly[both].std() > 0 and cheaply[both].std() > 0
-    rate, alone = (_percent(each) for each in (new.interval, new.alone))
+    rate, alone = new.interval.times(100), new.alone.times(100)
     return CorrectedRate(
         model=cheap.model,
         questions=new.size,
@@ -209,10 +208,6 @@ def _row(
     )
 
 
-def _percent(interval: Interval) -> Interval:
-    return Interval(100.0 * interval.mean, 100.0 * interval.low, 100.0 * interval.high, interval.source, interval.n)
-
-
 def _gaps(
     rows: Sequence[CorrectedRate], cheap: dict[str, Judgements], strong: dict[str, Judgements]
 ) -> list[CorrectedGap]:
@@ -226,7 +221,7 @@ def _gaps(
         if (~np.isnan(strongly).any(axis=0)).sum() < FEWEST:
             continue
         done = corrected_difference((strongly[0], cheaply[0]), (strongly[1], cheaply[1]))
-        gap = _percent(done.interval)
+        gap = done.interval.times(100)
         gaps.append(
             CorrectedGap(
                 first=names[0],

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.report.tables.text import NOTHING, bounds_text, number, p_text, percent
+from bench.report.tables.text import NOTHING, bounds_text, number, p_text
 from bench.stats.intervals import Interval, bare
 from bench.stats.verdicts import PairVerdict
 
@@ -38,7 +38,7 @@ def value_text(value: Value, format: Format) -> str:
         case PairVerdict():
             return p_text(value.p, value.difference)
         case Interval():
-            return _interval_text(percent(value) if format.percent else value, format)
+            return _interval_text(value.times(100) if format.percent else value, format)
         case bool() | int():
             return str(value)
         case float():

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from bench.report.analysis.tasks import TaskComparison, TaskTest, worst_seen
 from bench.report.tables.column import Column, Entry, Getter
 from bench.report.tables.format import Value
-from bench.report.tables.text import number, p_text, percent
-from bench.stats.intervals import Interval
+from bench.report.tables.text import number, p_text
 
 HEADINGS = ("objective", "task", "start", "now", "difference", "p", "could see", "documents", "clusters")
 LISTED = 12
@@ -73,7 +72,7 @@ def _p(test: TaskTest) -> str:
 
 def points_text(test: TaskTest) -> str:
     """Return the difference in points with its interval, and a sign."""
-    text = number(percent(test.difference), places=1)
+    text = number(test.difference.times(100), places=1)
     return text if text.startswith("−") else f"+{text}"
 
 
@@ -111,9 +110,8 @@ def between_texts(comparison: TaskComparison) -> list[str]:
 
 def _between_text(test: TaskTest) -> str:
     high, low = (test.first, test.second) if test.difference.mean > 0 else (test.second, test.first)
-    size = abs(test.difference.mean)
-    gap = Interval(size, size - test.difference.half, size + test.difference.half, test.difference.source, 1)
-    return f"{high} has {number(percent(gap), places=1)} points more than {low} on {test.task} (p {_p(test)})"
+    gap = test.difference.times(100 if high == test.first else -100)
+    return f"{high} has {number(gap, places=1)} points more than {low} on {test.task} (p {_p(test)})"
 
 
 def tasks_markdown(comparison: TaskComparison) -> str:

@@ -135,11 +135,6 @@ def short_keys(setting: Setting) -> str:
     return f"{keys[0][:SHORT]}{more}" if keys else NOTHING
 
 
-def percent(share: Interval) -> Interval:
-    """Return a share as per cent."""
-    return Interval(100 * share.mean, 100 * share.low, 100 * share.high, share.source, share.n)
-
-
 def troubles(setting: Setting) -> str:
     """Return how many of a setting's runs did not complete, «1 of 3 diverged», nothing where all did."""
     runs = {record.key: record.status for record in setting.every_record}

@@ -247,8 +247,8 @@ SCORES = {
 def racing_of(terms: RaceTerms, *, seeds: int = 8, spent: bool = False) -> Racing:
     found = run_race({arm: {s: rows[s] for s in range(seeds)} for arm, rows in SCORES.items()}, terms, order=range(8))
     return Racing(
-        terms=terms, order=tuple(range(8)), pieces={arm: list(range(8)) for arm in SCORES}, race=found, most=None,
-        scores={}, ended={}, seconds={}, spent=spent,
+        order=tuple(range(8)), pieces={arm: list(range(8)) for arm in SCORES}, race=found, tuning={}, most=None,
+        records={}, spent=spent,
     )  # fmt: skip
 
 

@@ -85,18 +85,18 @@ def draw(cell: Cell, tables: int, rng: np.random.Generator) -> tuple[Array, Diff
         effects = rng.standard_t(3, shape) / np.sqrt(3)
         prompts = PROMPT * (rng.exponential(size=(tables, PROMPTS, cell.arms)) - 1)
         noise = rng.standard_normal((tables, PROMPTS, cell.arms)) * RESIDUAL / np.sqrt(cell.seeds)
-        columns = _scatter(prompts + noise - noise.mean(axis=1, keepdims=True))
+        columns = scatter(prompts + noise - noise.mean(axis=1, keepdims=True))
         of_prompts = prompts.mean(axis=1)
     means = effects * cell.seed_deviations + rng.standard_normal(shape) * RESIDUAL / np.sqrt(PROMPTS)
     means += of_prompts[:, None] + SHARED * rng.standard_normal((tables, cell.seeds, 1))
     free = (cell.seeds - 1) * (PROMPTS - 1)
-    residual = _between(_wishart(rng, tables, cell.arms, free) * RESIDUAL**2 / free)
-    squares = cell.seeds * _between(columns) / (PROMPTS - 1)
+    residual = between(_wishart(rng, tables, cell.arms, free) * RESIDUAL**2 / free)
+    squares = cell.seeds * between(columns) / (PROMPTS - 1)
     one, other = np.triu_indices(cell.arms, 1)
     average = means.mean(axis=1)
     return means, Differences(
         mean=average[:, one] - average[:, other],
-        seed=_between(_scatter(means)) / (cell.seeds - 1),
+        seed=between(scatter(means)) / (cell.seeds - 1),
         residual=residual / PROMPTS,
         prompt=np.maximum(squares - residual, 0.0) / (cell.seeds * PROMPTS),
         seeds=np.full(len(one), cell.seeds),
@@ -104,7 +104,7 @@ def draw(cell: Cell, tables: int, rng: np.random.Generator) -> tuple[Array, Diff
     )
 
 
-def _scatter(values: Array) -> Array:
+def scatter(values: Array) -> Array:
     """Return sums of squares and products (tables, arms, arms) of (tables, n, arms) about their means."""
     centred = values - values.mean(axis=1, keepdims=True)
     return np.matmul(centred.swapaxes(1, 2), centred)
@@ -116,10 +116,10 @@ def _wishart(rng: np.random.Generator, tables: int, arms: int, freedom: int) -> 
         every = np.arange(arms)
         lower[:, every, every] = np.sqrt(rng.chisquare(freedom - every, (tables, arms)))
         return np.matmul(lower, lower.swapaxes(1, 2))
-    return _scatter(rng.standard_normal((tables, freedom + 1, arms)))
+    return scatter(rng.standard_normal((tables, freedom + 1, arms)))
 
 
-def _between(scatter: Array) -> Array:
+def between(scatter: Array) -> Array:
     """Return the sums of squares (tables, pairs) of the pairs' differences."""
     one, other = np.triu_indices(scatter.shape[-1], 1)
     own = np.diagonal(scatter, axis1=1, axis2=2)

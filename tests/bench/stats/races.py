@@ -23,7 +23,7 @@ from bench.stats.moderated import seed_prior
 from bench.stats.pairwise import Differences, exceeds
 from bench.stats.race import RaceTerms, race_terms
 from bench.stats.verdicts import BEST_SHARE
-from tests.bench.stats.familywise import PUBLISHED, RESIDUAL
+from tests.bench.stats.familywise import PUBLISHED, RESIDUAL, between, scatter
 
 Array = NDArray[np.float64]
 PROMPT = 0.15
@@ -244,14 +244,12 @@ def _words(
 def _all_pairs(table: Array, residual: float, prompt: float, prompts: int) -> Differences:
     races, seeds, arms = table.shape
     one, other = np.triu_indices(arms, 1)
-    means = np.nan_to_num(table.mean(axis=1))
-    centred = np.nan_to_num(table - table.mean(axis=1, keepdims=True))
-    products = np.matmul(centred.swapaxes(1, 2), centred) / (seeds - 1)
-    own = np.diagonal(products, axis1=1, axis2=2)
+    known = np.nan_to_num(table)
+    means = known.mean(axis=1)
     shape = (races, len(one))
     return Differences(
         mean=means[:, one] - means[:, other],
-        seed=own[:, one] + own[:, other] - 2 * products[:, one, other],
+        seed=between(scatter(known)) / (seeds - 1),
         residual=np.full(shape, residual),
         prompt=np.full(shape, prompt),
         seeds=np.full(len(one), seeds),

@@ -112,4 +112,4 @@ def test_tables_by_sufficient_statistics_are_tables_in_full() -> None:
     tables = [full[one] - full[other] for one, other in combinations(range(3), 2)]
     parts, prior = summarise(tables), familywise.seed_prior(full.mean(axis=2).T[None])
     np.testing.assert_allclose(prior.weights[0], prior_of(scores).weights, rtol=1e-9)
-    np.testing.assert_allclose(parts.seed * 3, familywise._between(familywise._scatter(full.mean(axis=2).T[None]))[0])
+    np.testing.assert_allclose(parts.seed * 3, familywise.between(familywise.scatter(full.mean(axis=2).T[None]))[0])
