@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from bench.utils.event_log import log_event
 VERSION = 2
 
 
+@lru_cache(maxsize=1 << 17)  # a step asks for the rows of its batch again and again: 40 MiB at most
 def row_digest(row: TokenRow) -> bytes:
     """Return 16 bytes that name a (prompt, completion) by its token ids and the border between them."""
     prompt, completion = row

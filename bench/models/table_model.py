@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, pad
+from torch.nn.functional import embedding
 from transformers import AutoConfig, AutoModelForCausalLM, Cache, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -16,9 +16,6 @@ def node_count(symbols: int, length: int) -> int:
 
 
 MODEL_TYPE = "lossbench_table"
-
-NEVER = -1e4
-"""Logit of context tokens: its probability is exactly zero in float32, and 0 · log 0 stays a number."""
 
 
 class TableConfig(PretrainedConfig):
@@ -63,7 +60,10 @@ class TableModel(PreTrainedModel, GenerationMixin):
         logits_to_keep: int = 0,
         return_dict: bool | None = None,
     ) -> CausalLMOutputWithPast:
-        """Return logits ``[rows, tokens, vocabulary]``; after the end token they are finite and mean nothing.
+        """Return logits ``[rows, tokens, symbols + 1]``; after the end token they are finite and mean nothing.
+
+        Context tokens have no logit, though the tokenizer has them: no completion contains one, and with a column for
+        each the time of a step grew by the square of the contexts.
 
         Args:
             input_ids: a context token and then symbols, int64 ``[rows, tokens]``; padding stands on the right, so no
@@ -85,9 +85,7 @@ class TableModel(PreTrainedModel, GenerationMixin):
             )
         keep = min(logits_to_keep or fed, fed)
         rows = embedding(self._table_rows(input_ids)[:, -keep:], self.table.flatten(0, 1))
-        return CausalLMOutputWithPast(
-            logits=pad(rows, (0, self.config.contexts), value=NEVER), past_key_values=past_key_values
-        )
+        return CausalLMOutputWithPast(logits=rows, past_key_values=past_key_values)
 
     def _table_rows(self, input_ids: Tensor) -> Tensor:
         """Return the flat table's row at each position ``[rows, tokens]``: context and number of the prefix so far."""

@@ -84,7 +84,11 @@ def draft_plan(request: RunRequest) -> Draft:
     known = sorted({name for objective in objectives for name in objective.params})
     settings = read_settings(request.settings, params=known)
     suite = get_suite(request.suite)
-    execution = apply(Execution(processes=request.processes), settings.sections["execution"], section="execution")
+    execution = apply(
+        suite.execution.model_copy(update={"processes": request.processes}),
+        settings.sections["execution"],
+        section="execution",
+    )
     train = _train(suite, settings, processes=execution.processes)
     problem = suite.problem
     if settings.sections["problem"]:

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from bench.core.assets import SUITES
 from bench.core.manifest import first_fault
-from bench.core.specs import EvaluationSpec, ProblemSpec, Spec, TrainSpec
+from bench.core.specs import EvaluationSpec, Execution, ProblemSpec, Spec, TrainSpec
 from bench.errors import RunError, UsageError, did_you_mean
 
 
@@ -35,6 +35,9 @@ class Suite(Spec):
     presets: Annotated[dict[str, Preset], Field(min_length=1, description="the first one is the default")]
     train: TrainSpec
     evaluation: EvaluationSpec
+    execution: Annotated[Execution, Field(description="where the user says nothing")] = (
+        Execution()
+    )
     problem: ProblemSpec | None = None
     judges: Annotated[tuple[str, ...], Field(description="judges, where the user names none")] = ()
 

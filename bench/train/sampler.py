@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import TypeVar
 
@@ -91,7 +92,7 @@ def batch_indices(*, rows: int, batch: int, step: int, seed: int) -> list[int]:
     """Return the rows of the global batch of ``step`` (0-based), always exactly ``batch`` of them.
 
     Epochs are permutations, each seeded by (seed, epoch), one after another: a batch runs over the border of two, so no
-    row is dropped, and it may then hold a row twice. Costs one permutation of ``rows`` a call.
+    row is dropped, and it may then hold a row twice.
 
     Raises UsageError for no rows, no batch, a negative step or a seed outside 0 to 2³² - 1.
     """
@@ -145,5 +146,6 @@ def micro_batches(items: Sequence[Item], size: int) -> list[list[Item]]:
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
+@lru_cache(maxsize=4)  # a step needs the epoch of the step before, at a border its neighbour
 def _permutation(rows: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch]))).permutation(rows)

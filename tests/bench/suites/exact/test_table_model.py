@@ -55,19 +55,16 @@ def test_the_harness_reads_the_log_probs_of_the_table(symbols, length):
     np.testing.assert_array_equal(scores.mask.sum(1).view(expected.shape), np.tile(problem.lengths, (4, 1)))
 
 
-def test_context_tokens_have_probability_zero_and_no_measure_over_the_vocabulary_is_nan():
+def test_logits_are_those_of_the_end_and_the_symbols_and_measures_over_them_do_not_depend_on_the_contexts():
     problem = small()
     model, other = start_model(problem), moved(start_model(problem))
     rows = collate_rows(rows_of(problem), 0)
     logits, far = (completion_logits(each, rows, way="padded, own head") for each in (model, other))
-    assert logits.shape[1] == problem.vocabulary == model.config.vocab_size
-    p = logits.softmax(dim=-1)
-    assert (p[:, 3:] == 0).all()
+    assert logits.shape[1] == 3 == problem.spec.symbols + 1
     assert torch.isfinite(token_kl(logits, far)).all()
     assert torch.isfinite(log_collision(logits)).all()
-    assert torch.isfinite(relative_entropy(logits)).all()
-    by_hand = -(p[:, :3] * p[:, :3].log()).sum(-1) / math.log(problem.vocabulary)
-    torch.testing.assert_close(relative_entropy(logits), by_hand)
+    p = logits.softmax(dim=-1)
+    torch.testing.assert_close(relative_entropy(logits), -(p * p.log()).sum(-1) / math.log(3))
 
 
 def test_what_follows_the_end_is_finite_and_padding_changes_nothing():
