@@ -4,9 +4,12 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.architecture.hops import ROOT
 
 
+@pytest.mark.slow
 def test_beta_is_checked_once_and_carried_by_thirty_functions():
     done = subprocess.run(
         [sys.executable, "-m", "tests.architecture.hops"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -68,12 +68,14 @@ def test_the_command_fails_where_the_losses_are_not_equal(tmp_path, capsys):
     assert not json.loads(out.read_text(encoding="utf-8"))["rows"][0]["equal"]
 
 
+@pytest.mark.slow
 def test_each_side_alone_tells_its_memory():
     found = measured(Side(size="tiny", objective="dpo", side="ours-fp32", steps=2))
     assert len(found["seconds"]) == 2
     assert 50e6 < found["peak_bytes"] < 5e9
 
 
+@pytest.mark.slow
 def test_steps_needs_nothing_that_a_gpu_machine_may_lack():
     blocked = f"import sys; sys.modules.update(dict.fromkeys({MISSING_ON_GPU_MACHINES!r}))"
     imported = "import tests.benchmarks.steps, tests.benchmarks.ours, tests.benchmarks.theirs, tests.benchmarks.alone"

@@ -241,6 +241,7 @@ def test_a_diverged_run_is_recorded_and_the_sweep_goes_on(tmp_path):
     assert "diverged" in (tmp_path / "leaderboard.csv").read_text()
 
 
+@pytest.mark.slow
 def test_own_pairs_unpaired_rows_and_own_loss_run(tmp_path):
     rows = [{"prompt": f"This film {i}", "chosen": " is good", "rejected": f" is bad {i}"} for i in range(40)]
     pairs = tmp_path / "pairs.jsonl"
@@ -266,6 +267,7 @@ def test_own_pairs_unpaired_rows_and_own_loss_run(tmp_path):
     refused(bench("run", "--loss", "dpo", "--data", singles, "--out", out), 2, "needs pairs")
 
 
+@pytest.mark.slow
 def test_sft_then_dpo_on_it_is_two_commands(tmp_path):
     first = bench("run", "--loss", "sft", "--out", tmp_path, *SMALL)
     assert first.returncode == 0, first.stderr[-3000:]

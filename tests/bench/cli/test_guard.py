@@ -58,6 +58,7 @@ def watched(*words: object, environment: dict[str, str] | None = None) -> subpro
     return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=given)
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled_in_a_sweep_with_judge_lora_and_lm_eval(tmp_path: Path) -> None:
     task = tmp_path / "cache"
     done = watched(
@@ -151,6 +152,7 @@ def leaky(pairs):
 '''
 
 
+@pytest.mark.slow
 def test_no_secret_reaches_an_output_a_record_a_journal_or_a_page(tmp_path: Path) -> None:
     loss = tmp_path / "leaky.py"
     loss.write_text(LEAKY)

@@ -214,6 +214,7 @@ def bench(*arguments: object, **variables: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_worker_does_what_a_study_that_was_opened_lacks(tmp_path):
     storage = f"sqlite:///{tmp_path}/studies.db"
     opened = bench("run", *STUDY, "--out", tmp_path / "results", "--open", LOSSBENCH_STORAGE=storage)

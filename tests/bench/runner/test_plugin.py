@@ -81,6 +81,7 @@ def test_the_package_is_listed_and_what_is_broken_in_it_is_told_and_stops_nothin
     assert any("two objectives are named 'dpo'" in line and "a-package-with-losses" in line for line in told)
 
 
+@pytest.mark.slow
 def test_it_runs_to_the_leaderboard(python: Path, tmp_path: Path) -> None:
     settings = [part for setting in SHORT for part in ("--set", setting)]
     done = bench(python, "run", "--loss", "smooth_hinge,dpo", "--seeds", "0", "--out", str(tmp_path), *settings)

@@ -177,6 +177,7 @@ def test_equal_records_give_equal_bytes_and_all_kinds_of_file(tmp_path):
     assert b"<dc:date" not in svg.read_bytes()
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_bytes(tmp_path):
     records = study(("dpo", "ipo"), final_seeds=2)
     alone = write_figures(write_records(tmp_path / "a", records), processes=1)

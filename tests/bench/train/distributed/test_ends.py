@@ -108,6 +108,7 @@ def test_ranks_that_are_stopped_save_within_ten_seconds_and_one_process_goes_on(
     assert close(losses(whole), losses(sharded))
 
 
+@pytest.mark.slow
 def test_ranks_that_find_the_file_that_asks_for_a_stop_save_their_last_step(tmp_path):
     given = job_of(tmp_path, DDP, steps=LONG)
     with running(given) as (agent, ranks):
