@@ -35,9 +35,7 @@ class Suite(Spec):
     presets: Annotated[dict[str, Preset], Field(min_length=1, description="the first one is the default")]
     train: TrainSpec
     evaluation: EvaluationSpec
-    execution: Annotated[Execution, Field(description="where the user says nothing")] = (
-        Execution()
-    )
+    execution: Annotated[Execution, Field(description="where the user says nothing")] = Execution()
     problem: ProblemSpec | None = None
     judges: Annotated[tuple[str, ...], Field(description="judges, where the user names none")] = ()
 
