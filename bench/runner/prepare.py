@@ -56,6 +56,10 @@ def open_workspace(
         note=note,
     )
     evaluation = loaded.evaluation
+    for name, prompts in loaded.prompts.items():
+        if len(prompts) < evaluation.prompts:
+            asked = evaluation.prompts
+            note(f"there are {len(prompts)} {name} prompts, and evaluation.prompts asks for {asked}: all are used")
     if loaded.evaluator.samples:
         evaluation = evaluation.model_copy(update={"ends": end_ids_kept(folder, tokenizer)})
     return Workspace(

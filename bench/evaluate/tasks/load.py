@@ -3,6 +3,7 @@
 import contextlib
 import random
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -192,9 +193,15 @@ def failing(tasks: Sequence[str]) -> Iterator[None]:
         raise
     except Exception as error:
         raise RunError(
-            f"lm-eval failed on {', '.join(tasks)}: {type(error).__name__}: {error}",
+            f"lm-eval failed on {', '.join(tasks)}: {type(error).__name__}: {str(error) or _line_of(error)}",
             fix="check the task's file and data; a task of lm-eval's own downloads its data from the hub",
         ) from error
+
+
+def _line_of(error: Exception) -> str:
+    """Return the line that raised an error without a message, as lm-eval's assertions do."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
 
 
 def seed_generators(seeds: Seeds) -> None:

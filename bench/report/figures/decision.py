@@ -125,14 +125,25 @@ def _draw(axes: "Axes", rows: Sequence[Row], *, margin: float) -> None:
         color = _color(row)
         if math.isfinite(row["low"]) and row["word"] != "first":
             axes.plot([row["low"], row["high"]], [at, at], color=color, linewidth=0.8 * width, zorder=2)
+            _open_ends(axes, row, at, left=left, right=right, color=color, size=0.6 * size)
         big = 2.2 if row["word"] == "first" else 1.0
         inside = row["difference"] >= left
         place, mark = (row["difference"], MARKS[row["word"]]) if inside else (left, "<")
         axes.plot([place], [at], mark, color=color, markersize=big * size, zorder=3, clip_on=inside)
 
 
+def _open_ends(axes: "Axes", row: Row, at: int, *, left: float, right: float, color: str, size: float) -> None:
+    """Draw a small arrow at each edge beyond which the row's interval goes on."""
+    for edge, mark, beyond in ((left, "<", row["low"] < left), (right, ">", row["high"] > right)):
+        if beyond:
+            axes.scatter([edge], [at], s=size**2, marker=mark, color=color, zorder=2, clip_on=False)
+
+
 def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
-    """Return the scale: every mean but of those that ran away, and of each interval as much as half the scale again."""
+    """Return the scale: every mean but of those that ran away, and of each interval as much as half the scale again.
+
+    An interval that is longer than that ends in a small arrow.
+    """
     means = [row["difference"] for row in rows]
     low, high = max(min(means), -FAR * (margin - median(means))), max([*means, margin])
     room = 0.5 * (high - low)

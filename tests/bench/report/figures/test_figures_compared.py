@@ -103,6 +103,10 @@ def test_the_decision_is_drawn_as_its_numbers_say():
         assert mark.get_color() == WORDS[row["word"]]
         assert mark.get_xdata()[0] == max(row["difference"], left)
     assert marks[2].get_marker() == "<"  # kto ran away: an arrow at the edge, so that the others are not pressed flat
+    # … and so is an end of an interval that does not fit.
+    open_ends = sum(row["low"] < left for row in found.rows)
+    assert open_ends >= 1
+    assert len(axes.collections) == open_ends
     assert draw(decision, scored("dpo", noise)) == {}
     assert draw(race_history, records) == {}
 
