@@ -41,7 +41,8 @@ class TuningProtocol(BaseModel):
     runs that select. ``final_seeds``: fresh ones, of the runs that are reported. ``target``: the validation metric to
     optimise. ``steps``: optimiser steps of a run. ``pairs``: training pairs, the same for unpaired objectives.
     ``pruner``: what ends trials early, at the steps ``rungs``. ``race``: its terms, where objectives
-    (``arms``) race over the final seeds: then these are the ones that an arm may get, in order.
+    (``arms``) race over the final seeds: then these are the ones that an arm may get, in order. ``further_seeds``: of a
+    race, the seeds that settings which may be their objective's best get before one is chosen, one after another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,13 +62,14 @@ class TuningProtocol(BaseModel):
     rungs: tuple[PositiveInt, ...] = ()
     race: RaceSpec | None = None
     arms: tuple[str, ...] = ()
+    further_seeds: tuple[int, ...] = ()
 
     @model_validator(mode="after")
     def _seeds_are_fresh(self) -> Self:
-        seeds = (*self.seeds, *self.final_seeds)
+        seeds = (*self.seeds, *self.further_seeds, *self.final_seeds)
         if len(set(seeds)) < len(seeds):
             raise ValueError(
-                f"seeds={self.seeds} and final_seeds={self.final_seeds} repeat a seed; "
+                f"seeds={(*self.seeds, *self.further_seeds)} and final_seeds={self.final_seeds} repeat a seed; "
                 "give different ones, so that no run both selects and reports"
             )
         return self
@@ -82,12 +84,12 @@ class TuningProtocol(BaseModel):
 
     @model_validator(mode="after")
     def _race_has_seeds_and_arms(self) -> Self:
-        if self.race is None and not self.arms:
+        if self.race is None and not self.arms and not self.further_seeds:
             return self
         if self.race is None or len(self.arms) < 2 or self.race.looks[-1] > len(self.final_seeds):
             raise ValueError(
                 f"race={self.race} of arms={self.arms} over final_seeds={self.final_seeds}: give a race two arms or "
-                "more and the seeds of its last look, and no arms without a race"
+                "more and the seeds of its last look, and no arms or further_seeds without a race"
             )
         return self
 
@@ -98,6 +100,7 @@ class TuningProtocol(BaseModel):
         absent = {
             *(("pruner", "rungs") if self.pruner == "none" else ()),
             *(("race", "arms") if self.race is None else ()),
+            *(("further_seeds",) if not self.further_seeds else ()),
         }
         return {k: v for k, v in values.items() if k not in absent}
 

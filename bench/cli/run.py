@@ -131,6 +131,16 @@ def run(
             "Example: --until decided --margin 0.1",
         ),
     ] = None,
+    select_seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--select-seeds",
+            min=1,
+            max=10_000,
+            help="Of a race: as many seeds at most choose between settings that may be an objective's best "
+            "(default: 3). Example: --until decided --select-seeds 1",
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(

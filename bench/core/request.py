@@ -76,6 +76,7 @@ class RunRequest(BaseModel):
         seeds: fresh seeds of the best setting; in a race at most so many.
         until: «decided» for a race over fresh seeds; None for as many of each objective.
         margin: of a race: the difference of the target below which objectives count as equal; None: the suite's.
+        select_seeds: of a race: seeds that a setting which may be the best gets on validation prompts, at most.
         budget: of a race, as ``read_budget`` reads it; part of no key.
         workers: processes on this machine; None for as many as pay here.
         patience: seconds for which a storage may be away.
@@ -102,6 +103,7 @@ class RunRequest(BaseModel):
     seeds: Annotated[int | None, Field(ge=0), Option(recipe=True)] = None
     until: Annotated[UntilName | None, Option(recipe=True, later=True)] = None
     margin: Annotated[float | None, Option(recipe=True, later=True)] = None
+    select_seeds: Annotated[int | None, Field(ge=1), Option(recipe=True, later=True)] = None
     budget: Annotated[str | None, Option(recipe=True, later=True)] = None
     settings: Annotated[tuple[str, ...], Field(validation_alias="set"), Option(recipe=True, worker=True)] = ()
     results: Annotated[Path, Field(validation_alias="out"), Option(worker=True)] = Path("results")

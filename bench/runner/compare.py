@@ -86,7 +86,7 @@ def _forget(plan: Plan) -> None:
     results, tuning = plan.workspace.results, plan.protocol
     for search in plan.searches:
         for point in search.points:
-            for seed in (*plan.seeds, *plan.final_seeds):
+            for seed in (*plan.seeds, *plan.further_seeds, *plan.final_seeds):
                 spec = search.spec(plan.workspace, point, seed=seed)
                 for place in (f"runs/{spec.key}", f"work/{spec.key}", f"runs/{spec.pruned_key(tuning.hash)}"):
                     shutil.rmtree(results / place, ignore_errors=True)
@@ -102,4 +102,5 @@ def plan_units(plan: Plan) -> int:
     for search in plan.searches if plan.request.resume else ():
         done += sum(finished_runs(search, plan.workspace, seeds=plan.seeds, final_seeds=plan.sure_seeds))
     later = len(plan.searches) * (len(plan.final_seeds) - len(plan.sure_seeds))
+    later += sum(len(search.points) for search in plan.searches) * len(plan.further_seeds)
     return max(1, plan.runs - later - done) * units_of(plan.workspace.train.steps)

@@ -43,8 +43,9 @@ def plan_table(plan: Plan) -> Table:
         column.justify, column.no_wrap = "right", True
     total = [0, 0, 0, 0.0, 0.0]
     for search in plan.searches:
-        runs = len(search.points) * len(plan.seeds) + len(plan.final_seeds)
-        done, _ = finished_runs(search, workspace, seeds=plan.seeds, final_seeds=())
+        seeds = (*plan.seeds, *plan.further_seeds)
+        runs = len(search.points) * len(seeds) + len(plan.final_seeds)
+        done, _ = finished_runs(search, workspace, seeds=seeds, final_seeds=())
         steps = (runs - done) * workspace.train.steps
         extra = 1.5 if Requires.KL_BASELINE in search.objective.requires else 1.0
         cost = seconds * extra * steps + seconds * EVALUATION_STEPS * (runs - done)
@@ -71,9 +72,11 @@ def _race_caption(plan: Plan, seconds: float) -> str:
     each = seconds * (plan.workspace.train.steps + EVALUATION_STEPS)
     looks = ", ".join(map(str, plan.race.looks))
     budget = "" if plan.request.budget is None else f", budget {plan.request.budget}"
+    further = len(plan.further_seeds)
+    choice = f" and {further} more for each setting that may be the best" if further else ""
     return (
-        f"\nrace: all rows are the most, {len(plan.final_seeds)} fresh seeds each; the first look takes {first} of "
-        f"each, {arms * first} trainings, {_clock(arms * first * each)}; looks at {looks} seeds, margin "
+        f"\nrace: all rows are the most, {len(plan.final_seeds)} fresh seeds each{choice}; the first look takes "
+        f"{first} of each, {arms * first} trainings, {_clock(arms * first * each)}; looks at {looks} seeds, margin "
         f"{plan.race.margin:g}{budget}"
     )
 

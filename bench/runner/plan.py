@@ -34,6 +34,8 @@ FINAL_SEED = 1000
 """First seed of the finals: no tuning run has trained on it."""
 RACE_SEEDS = 32
 """The most fresh seeds that an arm of a race gets without ``--seeds``."""
+SELECT_SEEDS = 3
+"""The most seeds that a setting of a race gets on validation prompts without ``--select-seeds``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,8 @@ def _finals(request: RunRequest, terms: Preset) -> int:
 def _check_race(request: RunRequest, objectives: Sequence[Objective], terms: Preset) -> None:
     """Refuse options of a race without one, and a race that nobody can run."""
     if request.until is None:
-        for option, value in (("margin", request.margin), ("budget", request.budget)):
+        of_a_race = (("margin", request.margin), ("select-seeds", request.select_seeds), ("budget", request.budget))
+        for option, value in of_a_race:
             if value is not None:
                 raise UsageError(f"--{option} {value} is of a race, and there is none", fix="add --until decided")
         return
@@ -235,11 +238,12 @@ class Plan:
     seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
     race: RaceTerms | None = None
+    further_seeds: tuple[int, ...] = ()
 
     @property
     def runs(self) -> int:
         """How many trainings the plan has, finished ones included; with a race it is the most."""
-        tried = sum(len(search.points) for search in self.searches) * len(self.seeds)
+        tried = sum(len(search.points) for search in self.searches) * len((*self.seeds, *self.further_seeds))
         return tried + len(self.searches) * len(self.final_seeds)
 
     @cached_property
@@ -263,6 +267,7 @@ class Plan:
             if self.race is None
             else RaceSpec(looks=self.race.looks, levels=self.race.levels, margin=self.race.margin),
             arms=() if self.race is None else self.arms,
+            further_seeds=self.further_seeds,
         )
 
     @property
@@ -337,6 +342,7 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
         seeds=tuple(range(terms.seeds)),
         final_seeds=tuple(range(FINAL_SEED, FINAL_SEED + draft.finals)),
         race=None if request.until is None else _race_terms(draft, workspace),
+        further_seeds=() if request.until is None else tuple(range(terms.seeds, request.select_seeds or SELECT_SEEDS)),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.core.manifest import is_complete
 from bench.core.record import START, RunRecord
 from bench.core.results import read_record
+from bench.report.analysis.selection import select_setting
 from bench.runner.hooks import Hooks
 from bench.runner.keys import evaluation_key, start_spec
 from bench.runner.piece import Piece
@@ -187,15 +188,16 @@ def _end(agenda: Schedule) -> str | None:
 
 def select(records: Sequence[RunRecord]) -> RunRecord | None:
     """Return a record of the setting with the highest mean target over its seeds; None where every setting diverged."""
+    settings = _by_setting(records)
+    place = select_setting(settings, {}).chosen
+    return None if place is None else settings[place][0]
+
+
+def _by_setting(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     settings: dict[str, list[RunRecord]] = {}
     for record in records:
         settings.setdefault(record.spec.model_copy(update={"seed": 0}).canonical(), []).append(record)
-    means: dict[str, float] = {}
-    for setting, group in settings.items():
-        targets = [metric.value for record in group if (metric := record.metric("target")) is not None]
-        if len(targets) == len(group):
-            means[setting] = sum(targets) / len(targets)
-    return settings[max(means, key=means.__getitem__)][0] if means else None
+    return list(settings.values())
 
 
 def splits_of(plan: Plan) -> tuple[str, ...]:
@@ -265,19 +267,34 @@ def _read(agenda: Schedule, piece: Piece) -> RunRecord:
 
 
 def _choose_finals(agenda: Schedule, place: int) -> bool:
-    """Select on the records of a search; False while it is not settled, or a record is not there."""
+    """Select on the records of a search; False while it is not settled, or a record is not there.
+
+    Settings that may be the best get further seeds, where the protocol has some: these are pieces that it ``tried``.
+    """
+    plan = agenda.plan
     if place not in agenda.results:
         results = settled(agenda.sweeps[place])
         if results is None:
             return False
-        agenda.results[place], agenda.tried[place] = results, _tried(agenda.plan, agenda.plan.searches[place], results)
-    if not all(_is_present(agenda, piece) for piece in agenda.tried[place]):
-        return False
-    chosen = select([_record(agenda, piece) for piece in agenda.tried[place]])
-    seeds = agenda.plan.final_seeds if chosen is not None else ()
-    specs = [chosen.spec.model_copy(update={"seed": seed}) for seed in seeds if chosen is not None]
-    agenda.finals[place] = [Piece(spec, "test") for spec in specs]
-    return True
+        agenda.results[place], agenda.tried[place] = results, _tried(plan, plan.searches[place], results)
+    tuning = plan.protocol.model_dump(mode="json")
+    while all(_is_present(agenda, piece) for piece in agenda.tried[place]):
+        settings = _by_setting([_record(agenda, piece) for piece in agenda.tried[place]])
+        selection = select_setting(settings, tuning)
+        chosen = None if selection.chosen is None else settings[selection.chosen][0].spec
+        if not selection.needs:
+            seeds = plan.final_seeds if chosen is not None else ()
+            specs = [chosen.model_copy(update={"seed": seed}) for seed in seeds if chosen is not None]
+            agenda.finals[place] = [Piece(spec, "test") for spec in specs]
+            return True
+        specs = [settings[at][0].spec.model_copy(update={"seed": selection.seed}) for at in selection.needs]
+        pieces = [Piece(spec, "validation") for spec in specs]
+        agenda.tried[place] += pieces
+        missing = sum(not _is_present(agenda, piece) for piece in pieces)
+        name, count = plan.searches[place].objective.name, len(settings)
+        text = f"{name}: {len(pieces)} of {count} settings may be the best: seed {selection.seed} for each of them"
+        agenda.hooks.milestone(text, missing)
+    return False
 
 
 def _did(agenda: Schedule, piece: Piece) -> bool:

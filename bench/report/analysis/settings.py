@@ -12,6 +12,7 @@ from bench.core.record import START, Metric, RunRecord
 from bench.core.results import record_order
 from bench.errors import RunError
 from bench.report.analysis.race import replay
+from bench.report.analysis.selection import select_setting
 from bench.stats.intervals import Interval, mean_interval
 from bench.stats.race import Race
 
@@ -174,7 +175,9 @@ def _group(members: list[RunRecord]) -> Group:
     made = [_setting(seeds) for _, seeds in sorted(settings.items())]
     trained = [setting for setting in made if setting.objective != START]
     start = next((setting for setting in made if setting.objective == START), None)
-    chosen = [_choose([s for s in trained if s.objective == name]) for name in sorted({s.objective for s in trained})]
+    tuning = _tuning(members)
+    names = sorted({setting.objective for setting in trained})
+    chosen = [_choose([one for one in trained if one.objective == name], tuning) for name in names]
     spec = members[0].spec
     return Group(
         protocol=members[0].protocol,
@@ -189,7 +192,7 @@ def _group(members: list[RunRecord]) -> Group:
         settings=tuple(setting for setting in (_mark_best(one, chosen) for one in trained) if setting.every_record),
         start=start,
         differing=_differing(trained),
-        tuning=_tuning(members),
+        tuning=tuning,
         target=members[0].evaluation.target,
         judges=tuple(judge.name for judge in members[0].evaluation.judges),
     )
@@ -249,14 +252,10 @@ def _one_each(records: list[RunRecord]) -> tuple[RunRecord, ...]:
     return tuple(record for _, record in sorted(kept.items()))
 
 
-def _choose(settings: list[Setting]) -> Setting | None:
-    """Return the best setting of one objective by its mean validation target; test records are never looked at.
-
-    A setting of which a validation run did not complete is never chosen. Ties: the first in order.
-    """
-    whole = [s for s in settings if all(record.status == "completed" for record in s.validation)]
-    scored = [(interval(setting.validation, "target").mean, setting) for setting in whole]
-    return max((pair for pair in scored if not math.isnan(pair[0])), key=lambda pair: pair[0], default=(0.0, None))[1]
+def _choose(settings: list[Setting], tuning: Mapping[str, object]) -> Setting | None:
+    """Return the setting of one objective that validation chose (see ``select_setting``)."""
+    place = select_setting([setting.validation for setting in settings], tuning).chosen
+    return None if place is None else settings[place]
 
 
 def _mark_best(setting: Setting, chosen: Sequence[Setting | None]) -> Setting:
