@@ -58,8 +58,8 @@ def open_workspace(
     evaluation = loaded.evaluation
     for name, prompts in loaded.prompts.items():
         if len(prompts) < evaluation.prompts:
-            asked = evaluation.prompts
-            note(f"there are {len(prompts)} {name} prompts, and evaluation.prompts asks for {asked}: all are used")
+            most = evaluation.prompts
+            note(f"there are {len(prompts)} {name} prompts, and evaluation.prompts asks for {most}: all are used")
     if loaded.evaluator.samples:
         evaluation = evaluation.model_copy(update={"ends": end_ids_kept(folder, tokenizer)})
     return Workspace(
