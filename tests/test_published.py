@@ -15,7 +15,7 @@ TABLES = ("leaderboard.csv", "leaderboard.md", "leaderboard.tex", "leaderboard-c
 
 
 def test_reference_results_are_published():
-    assert {"exact", "sentiment"} <= {folder.name for folder in FOLDERS}
+    assert {"exact", "sentiment", "sentiment-five"} <= {folder.name for folder in FOLDERS}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -37,7 +37,7 @@ def test_the_numbers_of_published_known_results_come_from_their_records(tmp_path
 def test_dpo_lowers_the_log_probs_of_what_was_chosen():
     """arXiv 2404.12358, 2402.13228: both sides fall, the rejected one further; on held-out pairs, over all seeds."""
     records = [r for r in load_records(PUBLISHED / "sentiment") if r.spec.objective == "dpo"]
-    assert len(records) == 10
+    assert len(records) >= 10
     for record in records:
         chosen, rejected = record.metric("chosen_shift").value, record.metric("rejected_shift").value
         assert rejected < chosen < 0
@@ -53,4 +53,8 @@ def test_published_records_are_of_one_protocol_and_nothing_is_missing(folder):
         tried = {record.spec.model_copy(update={"seed": 0}).key for record in own if record.evaluation.split != "test"}
         reported = {record.spec.seed for record in own if record.evaluation.split == "test"}
         assert len(tried) == tuning["trials"], name
-        assert reported in (set(tuning["final_seeds"]), set()), name
+        if "race" in tuning:
+            counts = tuning["race"]["looks"]
+            assert reported in [set(tuning["final_seeds"][:count]) for count in counts], name
+        else:
+            assert reported in (set(tuning["final_seeds"]), set()), name

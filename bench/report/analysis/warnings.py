@@ -67,8 +67,7 @@ def _few_seeds(verdict: Verdict, *, rate: bool) -> list[str]:
         return []
     if verdict.seeds == 1:
         return ["One seed only: intervals and p (with *) are of its prompts, and say nothing of another seed."]
-    others = (*verdict.equal, *verdict.worse, *verdict.undecided)
-    if not others or not verdict.detectable > verdict.margin:
+    if not verdict.undecided or not verdict.detectable > verdict.margin:
         return []
     seeds = math.ceil(verdict.seeds * (verdict.detectable / verdict.margin) ** 2)
     seen = amount(verdict.detectable, margin=verdict.margin)

@@ -1,6 +1,6 @@
 """What a choice between settings costs and loses, by simulation: ``python -m tests.bench.stats.choices``.
 
-The five settings of each published objective (suite sentiment) have the means that their first seed had, and the
+The five settings of each objective published with five seeds (suite sentiment) have the means that their first seed had, and the
 objective's deviation over seeds. Each choice sees the same draws; what it loses is the best mean less the chosen one's.
 """
 
@@ -20,7 +20,7 @@ MOST = 5
 
 def published() -> list[tuple[np.ndarray, float]]:
     """Return for each objective the means of its settings, and its deviation over seeds, J."""
-    (group,) = analyse_folder(ROOT / "results/published/sentiment").groups[:1]
+    (group,) = analyse_folder(ROOT / "results/published/sentiment-five").groups[:1]
     found = []
     for name, settings in group.by_objective.items():
         metrics = [one.validation[0].metric("target") for one in settings if one.validation]

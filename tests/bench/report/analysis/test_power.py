@@ -18,7 +18,7 @@ from bench.stats.power import Design, Family, Variances, smallest_difference
 from tests.bench.cli.test_cli import bench
 from tests.bench.report.conftest import evaluation, record, run_spec
 
-PUBLISHED = "results/published/sentiment"
+PUBLISHED = "results/published/sentiment-five"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from bench.report.tables.leaderboard import leaderboard
 from bench.report.tables.markdown import leaderboard_markdown
 from bench.stats.race import RaceTerms, run_race
 
-PUBLISHED = Path(__file__).parents[4] / "results" / "published" / "sentiment"
+PUBLISHED = Path(__file__).parents[4] / "results" / "published" / "sentiment-five"
 TERMS = {"looks": [3, 5], "levels": [0.045, 0.005], "margin": 0.3}
 
 
