@@ -60,7 +60,7 @@ def test_every_option_of_run_reaches_the_request(tmp_path, monkeypatch):
         **{"prompts": "p.json", "chat-template": "own", "protocol": "quick", "trials": 3, "seeds": 2, "set": "lr=1e-4"},
         **{"out": tmp_path, "study": "night", "storage": "s.db", "patience": 7, "lease": 8, "sampler": "tpe"},
         **{"workers": 2, "pruner": "median", "processes": 2, "loss-file": "l.py", "tracker": "tensorboard"},
-        **{"until": "decided", "margin": 0.1, "budget": "2h"},
+        **{"until": "decided", "margin": 0.1, "budget": "2h", "select-seeds": 2},
     }
     typed = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     assert CliRunner().invoke(app, ["run", *typed, "--no-resume"], catch_exceptions=False).exit_code == 0
