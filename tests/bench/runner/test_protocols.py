@@ -51,8 +51,8 @@ def test_the_first_preset_is_the_default_and_an_unknown_one_is_refused():
 
 
 def test_quick_and_standard_share_the_middle_learning_rate():
-    # The geometric middle of the swept range is the suite's own rate, so that runs of one serve the other. A run of exact
-    # takes a second: there standard tries four rates.
+    # The geometric middle of the swept range is the suite's own rate, so that runs of one serve the other.
+    # A run of exact takes a second: there standard tries four rates.
     for name in set(suite_names()) - {"exact"}:
         suite = get_suite(name)
         assert suite.train.learning_rate in Log(*suite.learning_rates).grid(3)
