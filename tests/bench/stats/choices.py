@@ -1,7 +1,8 @@
 """What a choice between settings costs and loses, by simulation: ``python -m tests.bench.stats.choices``.
 
 The five settings of each objective that is published with five seeds (suite sentiment) have the means that their first
-seed had, and the objective's deviation over seeds. Each choice sees the same draws; what it loses is the best mean less the chosen one's.
+seed had, and the objective's deviation over seeds. Each choice sees the same draws; what it loses is the best mean less
+the chosen one's.
 """
 
 from pathlib import Path
