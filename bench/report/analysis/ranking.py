@@ -16,13 +16,17 @@ def ranked(group: Group) -> list[Setting]:
     """Return the settings as they are shown: best ones and the start model by test target, then the others.
 
     After a race, those that it dropped follow those that it did not, the last dropped first: a few lucky seeds of what
-    was dropped count for less than many of what was not.
+    was dropped count for less than many of what was not. The start model follows the last one that is above it.
     """
-    first = [setting for setting in group.settings if setting.best]
-    first += [group.start] if group.start is not None else []
-    rest = [setting for setting in group.settings if not setting.best]
     dropped = {} if group.race is None else out_at(group.race)
-    return sorted(first, key=lambda setting: (-dropped.get(setting.objective, math.inf), _by_score(setting))) + rest
+    best = sorted(
+        (setting for setting in group.settings if setting.best),
+        key=lambda setting: (-dropped.get(setting.objective, math.inf), _by_score(setting)),
+    )
+    if group.start is not None:
+        above = [place for place, setting in enumerate(best, 1) if _by_score(setting) <= _by_score(group.start)]
+        best.insert(max(above, default=0), group.start)
+    return best + [setting for setting in group.settings if not setting.best]
 
 
 def ranks(group: Group) -> dict[str, int]:

@@ -29,13 +29,18 @@ TERMS = {
     "trials": "settings of each objective",
     "sampler": "sampler",
     "seeds": "seeds that select",
+    "further_seeds": "more seeds of those in question",
     "final_seeds": "seeds that report",
     "target": "chosen by",
     "direction": "direction",
     "steps": "optimiser steps",
     "pairs": "training pairs",
+    "arms": "in the race",
+    "race": "race",
     "terms": "hash of the terms",
 }
+SHOWN = 10
+"""As many numbers in a row are listed; of more the first and the last."""
 ESCAPES = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"})
 SCRIPTS = ("table.js", "detail.js")
 STYLES = ("page.css", "table.css", "detail.css")
@@ -169,6 +174,13 @@ def _terms(tuning: Mapping[str, object]) -> list[tuple[str, str]]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_text(each)}" for name, each in value.items())
+    if isinstance(value, float):
+        return f"{value:.3g}"
     if isinstance(value, (list, tuple)):
+        whole = all(isinstance(each, int) for each in value)
+        if whole and len(value) > SHOWN and list(value) == list(range(value[0], value[0] + len(value))):
+            return f"{value[0]} to {value[-1]}"
         return ", ".join(map(_text, value)) or "none"
     return "all" if value is None else str(value)

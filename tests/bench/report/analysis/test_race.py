@@ -10,9 +10,12 @@ from bench.core.results import load_records
 from bench.errors import RunError
 from bench.report.analysis.analysis import analyse
 from bench.report.analysis.comparison import compare_group
+from bench.report.analysis.race import out_at
+from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import group_records
 from bench.report.figures.decision import decision, race_history
 from bench.report.figures.style import house, style_of
+from bench.report.page.render import page_html
 from bench.report.tables.leaderboard import leaderboard
 from bench.report.tables.markdown import leaderboard_markdown
 from bench.stats.race import RaceTerms, run_race
@@ -62,6 +65,22 @@ def test_the_words_are_those_of_the_race_also_where_dropped_arms_have_fewer_seed
         # those that were dropped stand behind those that were not, the last dropped first
         places = [row.out_at or 99 for row in found.results.values()]
         assert places == sorted(places, reverse=True)
+
+
+def test_the_start_model_stands_behind_all_that_are_above_it_dropped_or_not(published):
+    records, _ = raced(published)
+    (group,) = group_records(records)
+    shown = [setting.objective for setting in ranked(group) if setting.best or setting is group.start]
+    assert out_at(group.race)
+    assert shown.index(START) == len(shown) - 1
+
+
+def test_the_page_tells_the_terms_of_a_race_in_words(published):
+    records, _ = raced(published)
+    many = [r.model_copy(update={"tuning": {**r.tuning, "final_seeds": list(range(1000, 1032))}}) for r in records]
+    text = page_html(analyse(many), results=PUBLISHED)
+    assert "looks: 3, 5; levels: 0.045, 0.005; margin: 0.3" in text
+    assert "1000 to 1031" in text
 
 
 def test_an_option_does_not_move_the_margin_of_a_race(published):
