@@ -39,7 +39,7 @@ TERMS = {
     "race": "race",
     "terms": "hash of the terms",
 }
-SHOWN = 10
+MOST_NUMBERS = 10
 """As many numbers in a row are listed; of more the first and the last."""
 ESCAPES = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"})
 SCRIPTS = ("table.js", "detail.js")
@@ -180,7 +180,7 @@ def _text(value: object) -> str:
         return f"{value:.3g}"
     if isinstance(value, (list, tuple)):
         whole = all(isinstance(each, int) for each in value)
-        if whole and len(value) > SHOWN and list(value) == list(range(value[0], value[0] + len(value))):
+        if whole and len(value) > MOST_NUMBERS and list(value) == list(range(value[0], value[0] + len(value))):
             return f"{value[0]} to {value[-1]}"
         return ", ".join(map(_text, value)) or "none"
     return "all" if value is None else str(value)
