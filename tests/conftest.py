@@ -1,4 +1,4 @@
-"""Parametrized names without anything that changes from process to process, and a registry that forgets.
+"""Parametrized names without anything that changes from process to process, parts of the tests, a registry that forgets.
 
 Workers that run the tests side by side must collect the same names, so bytes that are no text (a compressed file
 holds the second of its making) are named after their argument, not after their value.
@@ -7,6 +7,11 @@ holds the second of its making) are named after their argument, not after their 
 import zlib
 
 import pytest
+from hypothesis import settings
+
+# The first example of a test may load libraries, and a busy machine must not fail a test.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 def pytest_addoption(parser):
