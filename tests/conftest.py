@@ -1,4 +1,4 @@
-"""Parametrized names without anything that changes from process to process, parts of the tests, a registry that forgets.
+"""Names without anything that changes from process to process, parts of the tests, and a registry that forgets.
 
 Workers that run the tests side by side must collect the same names, so bytes that are no text (a compressed file
 holds the second of its making) are named after their argument, not after their value.
