@@ -30,12 +30,15 @@ from bench.utils.event_log import log_event
 VERSION = 2
 
 
-@lru_cache(maxsize=1 << 17)  # a step asks for the rows of its batch again and again: 40 MiB at most
 def row_digest(row: TokenRow) -> bytes:
     """Return 16 bytes that name a (prompt, completion) by its token ids and the border between them."""
     prompt, completion = row
     text = f"{','.join(map(str, prompt))}|{','.join(map(str, completion))}"
     return hashlib.sha256(text.encode()).digest()[:16]
+
+
+_digest_kept = lru_cache(maxsize=1 << 17)(row_digest)
+"""For steps, which look up the rows of their batches again and again: 40 MiB at most."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class ReferenceLogProbs:
         return flat.new_zeros(mask.shape).masked_scatter(mask, flat)
 
     def _position(self, row: TokenRow) -> int:
-        position = self.index.get(row_digest(row))
+        position = self.index.get(_digest_kept(row))
         if position is None:
             raise RunError(
                 f"the reference cache has no log-probs of the completion {row[1][:8]}… ({len(row[1])} tokens)",

@@ -19,12 +19,12 @@ from bench.runner.resources import (
     this_machine,
     workers_of,
 )
-from bench.runner.scheduler import Limits, Retry, gather, open_schedule, select, work
+from bench.runner.scheduler import Limits, Retry, gather, open_schedule, work
 from bench.runner.search import finished_runs
 from bench.utils.progress import Progress
 from bench.utils.stop_signals import stoppable
 
-__all__ = ["compare", "idle_share", "plan_units", "select", "workers_for"]
+__all__ = ["compare", "idle_share", "plan_units", "workers_for"]
 
 
 def compare(plan: Plan, progress: Progress, *, crew: Workers | None = None) -> tuple[list[RunRecord], list[str]]:

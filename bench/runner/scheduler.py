@@ -186,13 +186,6 @@ def _end(agenda: Schedule) -> str | None:
     )
 
 
-def select(records: Sequence[RunRecord]) -> RunRecord | None:
-    """Return a record of the setting with the highest mean target over its seeds; None where every setting diverged."""
-    settings = _by_setting(records)
-    place = select_setting(settings, {}).chosen
-    return None if place is None else settings[place][0]
-
-
 def _by_setting(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     settings: dict[str, list[RunRecord]] = {}
     for record in records:
@@ -277,10 +270,9 @@ def _choose_finals(agenda: Schedule, place: int) -> bool:
         if results is None:
             return False
         agenda.results[place], agenda.tried[place] = results, _tried(plan, plan.searches[place], results)
-    tuning = plan.protocol.model_dump(mode="json")
     while all(_is_present(agenda, piece) for piece in agenda.tried[place]):
         settings = _by_setting([_record(agenda, piece) for piece in agenda.tried[place]])
-        selection = select_setting(settings, tuning)
+        selection = select_setting(settings, plan.protocol.model_dump(mode="json"))
         chosen = None if selection.chosen is None else settings[selection.chosen][0].spec
         if not selection.needs:
             seeds = plan.final_seeds if chosen is not None else ()

@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bench.stats.crossed import Array
 
 
 def in_question(scores: Sequence[Array], *, margin: float) -> list[bool]:

@@ -24,7 +24,8 @@ def ranked(group: Group) -> list[Setting]:
         key=lambda setting: (-dropped.get(setting.objective, math.inf), _by_score(setting)),
     )
     if group.start is not None:
-        above = [place for place, setting in enumerate(best, 1) if _by_score(setting) <= _by_score(group.start)]
+        own = _by_score(group.start)
+        above = [place for place, setting in enumerate(best, 1) if _by_score(setting) <= own]
         best.insert(max(above, default=0), group.start)
     return best + [setting for setting in group.settings if not setting.best]
 

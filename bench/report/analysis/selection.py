@@ -8,7 +8,8 @@ import numpy as np
 
 from bench.core.record import RunRecord
 from bench.errors import RunError
-from bench.stats.selection import Array, in_question
+from bench.stats.crossed import Array
+from bench.stats.selection import in_question
 
 FURTHER = "further_seeds"
 """The protocol's term that has the seeds which settings in question get, one after another."""
@@ -44,7 +45,9 @@ def select_setting(settings: Sequence[Sequence[RunRecord]], tuning: Mapping[str,
     known = [{record.spec.seed: record for record in records} for records in settings]
     live = [place for place, records in enumerate(known) if all(_completed(records.get(seed)) for seed in seeds)]
     while live:
-        means = [_mean([known[place][seed] for seed in seeds]) if place in live else math.nan for place in _all(known)]
+        means = [math.nan] * len(known)
+        for place in live:
+            means[place] = _mean([known[place][seed] for seed in seeds])
         flags = in_question(_scores([[known[place][seed] for seed in seeds] for place in live]), margin=margin)
         kept = [place for place, flag in zip(live, flags, strict=True) if flag]
         if len(kept) == 1 or not further:
@@ -57,10 +60,6 @@ def select_setting(settings: Sequence[Sequence[RunRecord]], tuning: Mapping[str,
             return Selection(_best([math.nan if place in kept else mean for place, mean in enumerate(means)]))
         live, seeds = after, [*seeds, seed]
     return Selection(None)
-
-
-def _all(known: Sequence[object]) -> range:
-    return range(len(known))
 
 
 def _best(means: Sequence[float]) -> int | None:

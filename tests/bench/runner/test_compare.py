@@ -2,7 +2,7 @@
 
 from bench.core.record import Cost, Metric, RunRecord
 from bench.core.specs import EvaluationSpec
-from bench.runner.scheduler import select
+from bench.report.analysis.selection import select_setting
 from tests.bench.conftest import tiny_spec
 
 EVALUATION = EvaluationSpec(split="validation", prompts=8, tokens=8, seed=0, pairs=8, beta0=0.1)
@@ -22,6 +22,15 @@ def record(beta: float, seed: int, target: float | None) -> RunRecord:
         status="diverged" if target is None else "completed", tuning={}, metrics=metrics, scores={}, curves={},
         cost=COST, provenance={},
     )  # fmt: skip
+
+
+def select(records):
+    """A record of the setting that is chosen, None where none is."""
+    settings: dict[float, list] = {}
+    for each in records:
+        settings.setdefault(each.spec.params["beta"], []).append(each)
+    place = select_setting(list(settings.values()), {}).chosen
+    return None if place is None else list(settings.values())[place][0]
 
 
 def test_the_highest_mean_over_seeds_wins_not_the_luckiest_seed():
