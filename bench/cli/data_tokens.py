@@ -128,8 +128,8 @@ def count_tokens(rule: TokenRule, reading: "Reading", *, source: str) -> Counted
     preferences = preferences_in(reading, source=source)
     try:
         tokens = token_lengths(preferences, rule.start.tokenizer)
-    except UsageError as refusal:
-        return Counted(reading=reading, refusal=refusal)
+    except UsageError as error:
+        return Counted(reading=reading, refusal=error)
     reading, tokens = _within_limits(rule.options, reading, tokens, source=source)
     refusal = _equal_when_cut(rule, preferences_in(reading, source=source), tokens)
     return Counted(reading=reading, tokens=tokens, refusal=refusal)
@@ -164,6 +164,6 @@ def _equal_when_cut(
         return None
     try:
         encode(subset(preferences, long), rule.start.tokenizer, max_length=most)
-    except UsageError as refusal:
-        return refusal
+    except UsageError as error:
+        return error
     return None
