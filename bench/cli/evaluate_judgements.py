@@ -101,8 +101,11 @@ def _agreement_table(rows: Sequence[Agreement]) -> Table:
             _number(row.same),
             str(row.shared),
         )
-    if any(row.models < FEWEST for row in rows):
-        table.caption = f"Kendall τ needs {FEWEST} models: with fewer, judges with nothing in common agree by luck"
+    if any(math.isnan(row.tau) for row in rows):
+        table.caption = (
+            f"–: no order to agree on. Kendall τ needs {FEWEST} models that both judged, and not all alike: with fewer, "
+            "judges who have nothing in common agree by luck"
+        )
     return table
 
 

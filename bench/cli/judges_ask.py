@@ -196,7 +196,10 @@ def _agreement_table(results: Sequence[tuple[str, str, VerdictAgreement]]) -> Ta
             one, other, _percent(each.same), str(each.decided), _share(each.kappa), str(each.n), _share(each.tau)
         )
     if any(each.n < FEWEST for _, _, each in results):
-        table.caption = f"Kendall τ-b needs {FEWEST} pairs: with fewer, judges with nothing in common agree by luck"
+        table.caption = (
+            f"–: Kendall τ-b needs {FEWEST} pairs that both judged: with fewer, judges who have nothing in common "
+            "agree by luck"
+        )
     return table
 
 
