@@ -103,7 +103,7 @@ def _agreement_table(rows: Sequence[Agreement]) -> Table:
         )
     if any(math.isnan(row.tau) for row in rows):
         table.caption = (
-            f"–: no order to agree on. Kendall τ needs {FEWEST} models that both judged, and not all alike: with fewer, "
+            f"–: no order to agree on. Kendall τ needs {FEWEST} models that both judged, not all alike: with fewer, "
             "judges who have nothing in common agree by luck"
         )
     return table

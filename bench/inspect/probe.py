@@ -141,7 +141,8 @@ def accuracy_interval(accuracy: float, *, independent: int) -> tuple[float, floa
     square = float(ndtri(0.975)) ** 2
     centre, weight = (accuracy + square / (2 * independent)), 1 / (1 + square / independent)
     half = math.sqrt(square * (accuracy * (1 - accuracy) / independent + square / (4 * independent**2)))
-    return max(0.0, weight * (centre - half)), min(1.0, weight * (centre + half))
+    # Rounding may not put the share outside of its interval.
+    return max(0.0, min(accuracy, weight * (centre - half))), min(1.0, max(accuracy, weight * (centre + half)))
 
 
 def fit_logistic(x: Array, labels: NDArray[np.bool_], *, penalty: float) -> tuple[Array, float]:

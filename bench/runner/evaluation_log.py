@@ -66,7 +66,7 @@ def follow_evaluation(
             state.turn_to(part, now)
         left, whole = _seconds_left(state, _last.get(split, {}), done=done, total=total, now=now)
         if state.is_due("shown", SHOWN_SECONDS, now):
-            eta = "" if left is None else f" · {'ETA' if whole else f'ETA of {part}'} {clock(left)}"
+            eta = "" if left is None else f" ({'evaluation: ' if whole else ''}ETA {clock(left)})"
             show(f"{name} · evaluating {split} · {part} {done}/{total}{eta}")
         fields: dict[str, object] = {"part": part, "done": done, "total": total, "seconds_left": _rounded(left)}
         if state.is_due("written", WRITTEN_SECONDS, now):

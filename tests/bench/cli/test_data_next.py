@@ -168,8 +168,9 @@ def test_what_a_run_refuses_is_said_and_no_command_is_promised(place, tmp_path, 
     card = described(place, monkeypatch, "--model", model, *more, file=file)
     assert card["command"] is None
     assert any(advice in line for line in card["advice"])
-    told = bench("run", "--suite", "chat", "--model", model, "--data", file, "--judge", "fitted",
-                 "--loss", "kto" if file == "wanted.jsonl" else "dpo", *SHORT, "--out", tmp_path, "--dry-run")  # fmt: skip
+    loss = "kto" if file == "wanted.jsonl" else "dpo"
+    command = ("run", "--suite", "chat", "--model", model, "--data", file, "--judge", "fitted", "--loss", loss)
+    told = bench(*command, *SHORT, "--out", tmp_path, "--dry-run")
     assert told.code == 2, told.out
 
 
