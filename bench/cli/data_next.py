@@ -61,7 +61,7 @@ def next_step(described: Described, options: DataOptions, rule: "TokenRule | Non
         lines.append(f"{rows} out by data.drop_faulty=true, as below")
         options = options.model_copy(update={"drop_faulty": True})
     if rule is None:
-        told = (
+        first = (
             "name the start model, and the card counts its tokens and ends with the command that trains on these data:"
         )
         words = [
@@ -73,7 +73,7 @@ def next_step(described: Described, options: DataOptions, rule: "TokenRule | Non
             "--model",
             PLACEHOLDER,
         ]
-        return Next(lines=(*lines, told), command=shlex.join(words))
+        return Next(lines=(*lines, first), command=shlex.join(words))
     refusal = _refusal(described, rule)
     if refusal is not None:
         return Next(lines=(*lines, f"a run refuses this: {refusal.problem}", f"→ {refusal.fix}"), command=None)
