@@ -16,7 +16,7 @@ from bench.utils.progress import clock
 
 FILE = "evaluating.json"
 """Who evaluates which run since when, and how far: what ``bench status`` reads."""
-SHOWN_SECONDS, WRITTEN_SECONDS, LOGGED_SECONDS = 0.5, 2.0, 10.0
+DISPLAY_SECONDS, WRITE_SECONDS, LOG_SECONDS = 0.5, 2.0, 10.0
 """At most so often a part that goes on is shown, written into the work folder, and logged."""
 _last: dict[str, dict[str, float]] = {}
 """Seconds of each part of the last evaluation of a split in this process: what the parts to come will take."""
@@ -65,14 +65,14 @@ def follow_evaluation(
         if part != state.part:
             state.turn_to(part, now)
         left, whole = _seconds_left(state, _last.get(split, {}), done=done, total=total, now=now)
-        if state.is_due("shown", SHOWN_SECONDS, now):
+        if state.is_due("shown", DISPLAY_SECONDS, now):
             eta = "" if left is None else f" ({'evaluation: ' if whole else ''}ETA {clock(left)})"
             show(f"{name} · evaluating {split} · {part} {done}/{total}{eta}")
         fields: dict[str, object] = {"part": part, "done": done, "total": total, "seconds_left": _rounded(left)}
-        if state.is_due("written", WRITTEN_SECONDS, now):
+        if state.is_due("written", WRITE_SECONDS, now):
             with suppress(OSError, RunError):
                 write_text_whole(work / FILE, json.dumps({**about, **fields}) + "\n")
-        if state.is_due("logged", LOGGED_SECONDS, now):
+        if state.is_due("logged", LOG_SECONDS, now):
             run: dict[str, object] = {"run": spec.key, "objective": spec.objective, "seed": spec.seed, "split": split}
             log_event("evaluation_progress", {**run, **fields, "of_all_parts": whole})
 

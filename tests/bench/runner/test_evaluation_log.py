@@ -36,8 +36,8 @@ def test_an_evaluation_reports_each_part_and_status_sees_it_while_it_lasts(tmp_p
             seen.append((text, overview(results)))
 
     hooks = hooks_of(plan, advance=advance, note=lambda text: None, stop=Stop())
-    monkeypatch.setattr("bench.runner.evaluation_log.SHOWN_SECONDS", 0.0)
-    monkeypatch.setattr("bench.runner.evaluation_log.WRITTEN_SECONDS", 0.0)
+    monkeypatch.setattr("bench.runner.evaluation_log.DISPLAY_SECONDS", 0.0)
+    monkeypatch.setattr("bench.runner.evaluation_log.WRITE_SECONDS", 0.0)
     with command_log(results, "run", arguments=[], make=True):
         run(plan.workspace, start_spec(plan.workspace), "test", hooks, tuning=plan.protocol)
     parts = list(dict.fromkeys(text.split(" · ")[2].rpartition(" ")[0].split(" (")[0] for text, _ in seen))
@@ -65,7 +65,7 @@ def test_an_evaluation_reports_each_part_and_status_sees_it_while_it_lasts(tmp_p
 def test_the_eta_is_of_the_part_until_an_evaluation_told_what_the_others_take(tmp_path, monkeypatch):
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr("bench.runner.evaluation_log._last", {})
-    monkeypatch.setattr("bench.runner.evaluation_log.SHOWN_SECONDS", 0.0)
+    monkeypatch.setattr("bench.runner.evaluation_log.DISPLAY_SECONDS", 0.0)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     shown: list[str] = []
     spec = _spec(tmp_path)
