@@ -55,7 +55,8 @@ class Card:
     preferred both ways; ``reversed_scores`` pairs whose rejected answer has the higher score; ``too_long`` rows whose
     prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer. ``template_marks``:
     of chat templates, in texts. ``against`` names the file that ``contamination`` is about, of which
-    ``against_unread`` rows could not be read.
+    ``against_unread`` rows could not be read. ``token_rule`` says in words how tokens were counted; ``advice`` what to
+    know before a run, and ``command`` is the one to type, of a whole file at its last card.
     """
 
     source: str
@@ -86,6 +87,9 @@ class Card:
     contamination: Contamination | None = None
     against: str | None = None
     against_unread: int = 0
+    token_rule: str | None = None
+    advice: tuple[str, ...] = ()
+    command: str | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return everything as plain data, by the names that files of cards have."""

@@ -69,6 +69,11 @@ class ReadyTasks:
     prompting: Prompting = PLAIN
     trusted: set[str] = field(default_factory=set)
 
+    @property
+    def requests(self) -> int:
+        """Number of requests that a model answers."""
+        return sum(request.repeats for task in self.loaded["tasks"].values() for request in task.instances)
+
 
 def ready_tasks(
     tasks: Sequence[str],

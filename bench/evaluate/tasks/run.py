@@ -45,14 +45,22 @@ class TasksOutcome:
 
 
 def run_lm_eval(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: ReadyTasks, *, batch: int = 64
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: ReadyTasks,
+    *,
+    batch: int = 64,
+    progress: Callable[[int], None] | None = None,
 ) -> TasksOutcome:
     """Run tasks through ``lm_eval.evaluate`` on the model as it is in memory. Their versions: ``tasks.versions``.
+
+    Args:
+        progress: called with the number of requests that were just answered.
 
     Raises:
         RunError: lm-eval failed.
     """
-    results, notes = lm_eval_results(model, tokenizer, tasks, batch=batch)
+    results, notes = lm_eval_results(model, tokenizer, tasks, batch=batch, progress=progress)
     return outcome_of(results, notes)
 
 

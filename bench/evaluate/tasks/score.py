@@ -207,8 +207,7 @@ def score(
         # What a model is loaded with suits a backward pass; forward alone, the fused kernel is the faster one.
         model.set_attn_implementation("sdpa")
     tokenizer = load_tokenizer(folder)
-    total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
-    with Progress(console, total=total, unit="requests") as progress:
+    with Progress(console, total=ready.requests, unit="requests") as progress:
         results, notes = lm_eval_results(
             model, tokenizer, ready, batch=batch, progress=lambda count: progress.advance(count, "lm-eval")
         )
