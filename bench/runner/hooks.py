@@ -33,7 +33,6 @@ class Hooks:
     busy: Callable[[float, float], None] = lambda started, ended: None
     place: Callable[[int, int], None] = lambda position, total: None
     milestone: Callable[[str, int], None] = lambda text, trainings: None
-    doing: Callable[[str], None] = lambda text: None
     trackers: tuple[str, ...] = ()
     stop: Stop = field(default_factory=Stop)
 
@@ -75,7 +74,6 @@ def hooks_of(
         busy=busy,
         place=place,
         milestone=lambda text, trainings: milestone(text, trainings * units_of(steps)),
-        doing=lambda text: advance(0, text),
         trackers=plan.request.trackers,
         stop=stop,
     )
