@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 
+from bench.data.column_paths import NoFieldError, columns_of, joined_text, value_at
 from bench.data.row_errors import RowError, listed
 from bench.errors import UsageError
+
+LISTED = ("winner", "answers")
+"""Our names whose several columns are a list."""
 
 
 class MappedRow(Mapping[str, object]):
@@ -28,23 +32,37 @@ class MappedRow(Mapping[str, object]):
 
 
 def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, object]:
-    """Return a row with columns under our names; «input.text» names a field of an object. Raises RowError."""
+    """Return a row with columns under our names. Raises RowError.
+
+    «input.text» and «answers.0.text» are paths, and «instruction+input» two columns: their texts below each other, or,
+    for ``winner`` and ``answers``, the list of their values.
+    """
     if not columns:
         return raw
-    taken = {column for column in columns.values() if column not in columns}
-    fields = {name: value for name, value in raw.items() if name not in taken}
-    for name, column in columns.items():
-        value: object = raw
-        for part in [column] if column in raw else column.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise RowError(
-                    f"field '{column}' is missing, which --columns takes for {name} (columns found: "
-                    f"{', '.join(map(str, list(raw)[:12])) or 'none'})",
-                    fix=f"--columns {name}=NAME with the name of a column that is there",
-                )
-            value = value[part]
-        fields[name] = value
+    paths = {name: columns_of(expression, raw) for name, expression in columns.items()}
+    read = {path for each in paths.values() for path in each if path not in columns}
+    fields = {name: value for name, value in raw.items() if name not in read}
+    for name in columns:
+        values = [_value(raw, path, name) for path in paths[name]]
+        if len(values) == 1:
+            fields[name] = values[0]
+        elif name in LISTED:
+            fields[name] = [part for each in values for part in (each if isinstance(each, list) else [each])]
+        else:
+            fields[name] = joined_text(values, paths[name])
     return fields
+
+
+def _value(raw: dict[str, object], path: str, name: str) -> object:
+    try:
+        return value_at(raw, path)
+    except NoFieldError as error:
+        nested = f": {error}" if any(mark in path for mark in ".*") else ""
+        raise RowError(
+            f"field '{path}' is missing, which --columns takes for {name}{nested} (columns found: "
+            f"{listed(raw) or 'none'})",
+            fix=f"--columns {name}=NAME with the name of a column that is there",
+        ) from None
 
 
 def check_taken(columns: Mapping[str, str], taken: set[str], *, source: str, data_format: str) -> None:

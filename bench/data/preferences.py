@@ -12,9 +12,11 @@ from bench.data.files import Raw, raw_rows
 from bench.data.filters import filtered, without_duplicates
 from bench.data.hub import hub_id, hub_rows
 from bench.data.mapped_columns import MappedRow, check_taken, renamed
-from bench.data.readers.registry import Reader, reader_of, recognise
+from bench.data.readers.registry import DECIDED_BY_SCORES, Reader, named_format, reader_for, recognise
 from bench.data.row_errors import RowError, shorten
 from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text, as_object
+from bench.data.score_order import in_order
+from bench.data.selected_rows import unselected
 from bench.data.system_column import with_system
 from bench.errors import UsageError
 
@@ -102,18 +104,23 @@ def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
     dropped: Counter[str] = Counter()
     faulty = raw_count = 0
     taken: set[str] = set()
-    name, reader = options.format, None if options.format is None else reader_of(options.format)
+    name = named_format(options)
+    reader = None if name is None else reader_for(name, options)
     for shard, number, raw in _raw(path, options):
         raw_count += 1
         try:
             if isinstance(raw, RowError):
                 raise raw
+            other = unselected(as_object(raw), options.where)
+            if other is not None:
+                dropped[other] += 1
+                continue
             fields = renamed(as_object(raw), options.columns)
-            if reader is None:
+            if reader is None or name is None:
                 name = recognise(fields)
-                reader = reader_of(name)
+                reader = reader_for(name, options)
             row_fields = MappedRow(fields, taken) if options.columns else fields
-            for example in _read(row_fields, reader, options, row=number):
+            for example in _read(row_fields, reader, options, row=number, by_scores=name in DECIDED_BY_SCORES):
                 if isinstance(example, Dropped):
                     dropped[example.reason] += 1
                     continue
@@ -167,10 +174,10 @@ def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:
 
 
 def _read(
-    fields: Mapping[str, object], reader: Reader, options: DataOptions, *, row: int
+    fields: Mapping[str, object], reader: Reader, options: DataOptions, *, row: int, by_scores: bool
 ) -> list[Pair | Single | Dropped]:
     # A list, so that a row of which one pair is faulty gives none.
-    read = reader(fields, options, row)
+    read = [in_order(each, fields, options, decided_by_scores=by_scores) for each in reader(fields, options, row)]
     return [example if isinstance(example, Dropped) else with_system(example, fields, options) for example in read]
 
 

@@ -31,6 +31,7 @@ class Pair:
     """Two completions of one prompt, the first preferred. ``id`` is the row's number in its file, from 1.
 
     Prompt and completions are all text, or all messages; scores are the annotator's, higher is better, both or none.
+    ``agreement`` is the share of several annotators who preferred the chosen one, None where one decided.
     ``shard`` names the file of a folder that the row stands in.
     """
 
@@ -41,6 +42,7 @@ class Pair:
     rejected_score: float | None = None
     id: int
     shard: str = ""
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
