@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, app
+from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, Winner, app
 
-NOT_OF_A_REQUEST = ("recipe", "part", "settings", "data_format", "columns", "dry_run", "open_only", "debug")
+NOT_OF_A_REQUEST = ("recipe", "part", "settings", "data_format", "columns", "winner", "dry_run", "open_only", "debug")
 """Options that are no field of ``RunRequest`` by their own name."""
 
 
@@ -94,6 +94,7 @@ def run(
     ] = None,
     data_format: DataFormat = None,
     columns: Columns = None,
+    winner: Winner = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -262,7 +263,7 @@ def run(
     request = RunRequest.from_options(
         {
             **{name: value for name, value in options.items() if name not in NOT_OF_A_REQUEST},
-            "set": (*data_settings(data_format, columns), *(settings or ())),
+            "set": (*data_settings(data_format, columns, winner), *(settings or ())),
             "tracker": read_trackers(tracker),
         }
     )

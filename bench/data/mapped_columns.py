@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from bench.data.answer_names import refuse_unread_verdict
 from bench.data.column_paths import NoFieldError, columns_of, joined_text, value_at
 from bench.data.row_errors import RowError, listed
 from bench.errors import UsageError
@@ -39,6 +40,7 @@ def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, obj
     """
     if not columns:
         return raw
+    refuse_unread_verdict(raw, columns)
     paths = {name: columns_of(expression, raw) for name, expression in columns.items()}
     read = {path for each in paths.values() for path in each if path not in columns}
     fields = {name: value for name, value in raw.items() if name not in read}

@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.errors import did_you_mean
@@ -63,7 +63,7 @@ class Dropped:
     reason: str
 
 
-TIE = "tie"
+TIE: Final = "tie"
 """The reason where answers are equally good."""
 Scores = tuple[float, float]
 _ROLES = ("assistant", "developer", "system", "tool", "user")

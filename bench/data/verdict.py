@@ -72,10 +72,10 @@ def _one(value: object, meanings: Mapping[str, Verdict], columns: tuple[str, str
         number = number_in(value)
         if number and (verdict := known.get(NEGATIVE if number < 0 else POSITIVE)) is not None:
             return Outcome(verdict=verdict, strength=abs(number))
-    shown = ",".join(f"{key}={meaning}" for key, meaning in meanings.items())
+    entire = ",".join(f"{key}={meaning}" for key, meaning in meanings.items())
     raise RowError(
-        f"field '{name}': {shorten(value)} is not among the values of --winner {shown}",
-        fix=f"say what it means too: --winner {shown},{_key(value)}=… with first, second, tie or none (no verdict)",
+        f"field '{name}': {shorten(value)} is not among the values of --winner {entire}",
+        fix=f"say what it means too: --winner {entire},{_key(value)}=… with first, second, tie or none (no verdict)",
         kind="verdict",
     )
 

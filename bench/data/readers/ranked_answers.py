@@ -200,8 +200,9 @@ def _under_system(pair: Pair, better: tuple[str, str], worse: tuple[str, str], o
     return begun if isinstance(begun, Pair) else pair
 
 
-def _system_of(answer: Mapping[str, object], place: str) -> tuple[str, str]:
+def _system_of(value: object, place: str) -> tuple[str, str]:
     """Return the field and the text of an answer's own system text, empty where it has none. Raises RowError."""
+    answer = value if isinstance(value, dict) else {}
     name = next((key for key in _SYSTEM_KEYS if answer.get(key) is not None), _SYSTEM_KEYS[0])
     text = optional(answer, name)
     return f"{place.rpartition('.')[0]}.{name}", text if text.strip() else ""

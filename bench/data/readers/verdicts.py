@@ -112,11 +112,11 @@ def _pair(
 
 def _alike(prompt: object, better: Side, worse: Side) -> tuple[Text, Side, Side]:
     """Return prompt and answers in one form: where one of them is messages, strings become a turn."""
-    values = (prompt, better[1], worse[1])
     if isinstance(prompt, dict):
         prompt = [prompt]
-    if all(isinstance(value, str) for value in values):
+    if all(isinstance(value, str) for value in (prompt, better[1], worse[1])):
         return text_of(prompt, "prompt"), better, worse
+    question: Text
     question = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else turns(prompt, "prompt")
     return question, (better[0], _answer(*better)), (worse[0], _answer(*worse))
 
@@ -130,13 +130,13 @@ def _answer(name: str, value: object) -> object:
 def _turn_by_turn(prompt: object, better: Side, worse: Side) -> list[tuple[str, tuple[Message, ...]]] | None:
     """Return two dialogues of turns in lists of strings (or in JSON): the user's, and those of each side; else None."""
     lists = [_strings(value) for value in (prompt, better[1], worse[1])]
-    asked, *sides = lists
-    if not asked or any(not side or len(side) != len(asked) for side in sides):
+    questions, *sides = lists
+    if not questions or any(not side or len(side) != len(questions) for side in sides):
         return None
     dialogues = []
     for (name, _), side in zip((better, worse), sides, strict=True):
         messages: list[Message] = []
-        for index, (question, answer) in enumerate(zip(asked, side or (), strict=True)):
+        for index, (question, answer) in enumerate(zip(questions, side or (), strict=True)):
             for role, content in (("user", question), ("assistant", answer)):
                 if content is None:
                     where = f"prompt[{index}]" if role == "user" else f"{name}[{index}]"
