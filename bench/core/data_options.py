@@ -25,6 +25,7 @@ COLUMNS = (
     "first_score",
     "second_score",
     "answers",
+    "agreement",
 )
 VERDICTS = "verdicts"
 """The format of answers in no order, beside a verdict on them."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from bench.core.column_values import is_absent
 from bench.data.row_errors import RowError, shorten
@@ -19,7 +20,8 @@ _ONE_ANSWER = ("response", "completion", "output", "answer", "generation")
 _BY_HAND = "--winner VALUE=first,VALUE=second says what its values mean (docs/verdicts.md)"
 
 
-def counted_pair(names: Iterable[str]) -> tuple[str, str] | None:
+@lru_cache(maxsize=64)
+def counted_pair(names: tuple[str, ...]) -> tuple[str, str] | None:
     """Return two names that differ only in a letter or digit that counts, as answer_a and answer_b; None for none."""
     return next(iter(_counted_pairs(names)), None)
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bench.core.column_values import is_absent, number_in
 from bench.core.data_options import DataOptions
-from bench.data.row_errors import RowError
+from bench.data.row_errors import RowError, shorten
 from bench.data.rows import Dropped, Pair, Single
 
 AGREEMENT = "agreement"
@@ -48,10 +49,16 @@ def in_order(
 def _with_shares(pair: Pair, fields: Mapping[str, object], options: DataOptions) -> Pair:
     share = pair.agreement
     if share is None and AGREEMENT in fields:
-        value = fields[AGREEMENT]
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-            share = float(value)
-            pair = replace(pair, agreement=share)
+        share = number_in(fields[AGREEMENT])
+        if share is not None and not 0 <= share <= 1:
+            share = None
+        # A column of that name may be about something else, unless the user named it.
+        if share is None and AGREEMENT in options.columns and not is_absent(fields[AGREEMENT]):
+            raise RowError(
+                f"field '{options.columns[AGREEMENT]}': {shorten(fields[AGREEMENT])} is no share of votes",
+                fix="write a number from 0 to 1, or leave agreement out of --columns",
+            )
+        pair = replace(pair, agreement=share)
     if options.score != AGREEMENT:
         return pair
     if share is None:

@@ -10,6 +10,8 @@ from bench.core.column_values import is_absent, number_in, value_text
 from bench.core.data_options import Verdict
 from bench.data.row_errors import RowError, shorten
 
+NULL = "null"
+"""Name of a map that stands for null and blank cells."""
 NEGATIVE, POSITIVE = "negative", "positive"
 """Names of a map that stand for all numbers of one sign that it does not name."""
 # What a bare letter may stand behind where it names an answer.
@@ -62,7 +64,7 @@ def majority(votes: Sequence[Verdict]) -> Outcome:
 
 def _one(value: object, meanings: Mapping[str, Verdict], columns: tuple[str, str], name: str) -> Outcome:
     if is_absent(value):
-        return Outcome(verdict="none")
+        return Outcome(verdict=meanings.get(NULL, "none"))
     if not meanings:
         return Outcome(verdict=_self_evident(value, columns, name))
     if isinstance(value, bool | int | float | str):

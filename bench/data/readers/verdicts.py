@@ -34,7 +34,7 @@ def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[
     if raw.get("answers") is not None:
         yield from _each_two(raw, options, row)
         return
-    sides: list[Side] = [(name, required(raw, name)) for name in ("first", "second")]
+    sides: list[Side] = [(_called(options, name), required(raw, name)) for name in ("first", "second")]
     scores = _scores(raw, options)
     if "winner" in raw:
         outcome = outcome_of(raw["winner"], options.winner, _names(options), _called(options, "winner"))

@@ -139,6 +139,19 @@ def test_a_plan_is_on_the_renamed_columns_of_a_csv_file(tmp_path):
     assert {split: len(rows.rows) for split, rows in made.workspace.held_out.items()} == {"validation": 2, "test": 2}
 
 
+def test_an_objective_that_needs_scores_reads_the_share_of_the_votes(tmp_path):
+    votes = ("AAB", "BBB", "AAA", "BBA")
+    rows = [{"q": f"This film {i}", "a": ", is good", "b": ", is bad", "votes": list(votes[i % 4])} for i in range(20)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = "data.columns=prompt=q,first=a,second=b,winner=votes"
+    meaning = "data.winner=A=first,B=second"
+    with pytest.raises(UsageError, match="odpo"):
+        plan(tmp_path, tmp_path / "a.jsonl", columns, meaning, loss="odpo")
+    made, _ = plan(tmp_path, tmp_path / "a.jsonl", columns, meaning, "data.score=agreement", loss="odpo")
+    gaps = {round(pair.score_gap, 6) for pair in made.workspace.data.pairs}
+    assert gaps == {round(1 / 3, 6), 1.0}
+
+
 def test_the_objective_of_the_documentation_imitates_demonstrations(tmp_path):
     text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
     (tmp_path / "imitate.py").write_text(text.split("```python\n")[1].split("```")[0])

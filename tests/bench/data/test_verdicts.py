@@ -1,6 +1,8 @@
 """What values of a verdict mean, what several annotators decide, and what paths lead to; the rest is refused."""
 
+import csv
 import json
+import random
 
 import pytest
 
@@ -93,6 +95,7 @@ CODES = [
     ("negative=first,positive=second,1=tie", [-1, 1, 2], "AB"),
     ("negative=first,positive=second", ["negative", "positive"], "AB"),
     ("x=first,y=second,invalid=none", ["x", "invalid", None, "", "y"], "AB"),
+    ("x=first,null=second", ["x", None, "", "x"], "ABBA"),
 ]
 
 
@@ -193,6 +196,11 @@ def test_agreement_changes_no_hash_and_is_the_scores_only_where_that_is_asked(tm
     assert read_preferences(path).content_hash == bare.content_hash
     (scored,) = read_preferences(path, DataOptions(score="agreement")).rows
     assert (scored.chosen_score, scored.rejected_score) == (0.75, 0.25)
+    shares = DataOptions(columns={"agreement": "share"}, score="agreement")
+    (named,) = read_preferences(write_rows(tmp_path / "d.jsonl", [PAIR | {"share": "0.6"}]), shares).rows
+    assert named.chosen_score == 0.6
+    with pytest.raises(UsageError, match="field 'share': 60 is no share of votes"):
+        read_preferences(write_rows(tmp_path / "e.jsonl", [PAIR | {"share": 60}]), shares)
     for value in ("high", True, 7):
         read_preferences(write_rows(tmp_path / "c.jsonl", [PAIR | {"agreement": value}]))
     with pytest.raises(UsageError, match="the row has none"):
@@ -375,3 +383,40 @@ def test_chosen_and_rejected_from_columns_without_an_order_are_refused_beside_a_
 )
 def test_names_that_count_have_no_order(names, pair):
     assert counted_pair(names) == pair
+
+
+def test_errors_of_an_answer_name_its_column(tmp_path):
+    with pytest.raises(UsageError, match="row 1: field 'answer_b': '' is empty"):
+        chosen_of(tmp_path, [row("A", answer_b="")])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_codes_are_read_as_a_plain_loop_reads_them(tmp_path, seed):
+    draw = random.Random(seed)
+    codes = draw.sample([0, 1, 2, -1, "a", "B", "left", True, False, 0.5], 4)
+    meanings = draw.sample(["first", "second", "tie", "none"], 4)
+    rows = [row(draw.choice(codes), answer_a=f"a{n}", answer_b=f"b{n}") for n in range(40)]
+    by_code = {repr(code): meaning for code, meaning in zip(codes, meanings, strict=True)}
+    expected = []
+    for each in rows:
+        meaning = by_code[repr(each["vote"])]
+        if meaning == "first":
+            expected.append(each["answer_a"])
+        if meaning == "second":
+            expected.append(each["answer_b"])
+    winner = ",".join(f"{code}={meaning}" for code, meaning in zip(codes, meanings, strict=True))
+    assert chosen_of(tmp_path, rows, winner=winner) == expected
+
+
+def test_one_content_hash_in_every_container_and_order_of_columns(tmp_path):
+    rows = [row(vote, s=score, t=2.5) for vote, score in ((1, 3.0), (0, 1.5), (1, 4.0))]
+    backwards = [dict(reversed(each.items())) for each in rows]
+    options = DataOptions(columns=f"{SCORES},winner=vote", winner="1=first,0=second")
+    files = [write_rows(tmp_path / name, rows) for name in ("a.jsonl", "b.jsonl.gz", "c.json", "d.parquet")]
+    files += [write_rows(tmp_path / name, backwards) for name in ("e.jsonl", "f.parquet")]
+    with (tmp_path / "g.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, fieldnames=list(backwards[0]))
+        table.writeheader()
+        table.writerows(rows)
+    hashes = {read_preferences(path, options).content_hash for path in [*files, tmp_path / "g.csv"]}
+    assert len(hashes) == 1
