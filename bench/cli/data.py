@@ -72,6 +72,9 @@ def describe(
 
         bench data describe prefs.jsonl --model ./my-sft-model --max-length 512 --out card.html
 
+        bench data describe votes.jsonl --columns prompt=question,first=answer_a,second=answer_b,winner=vote
+        --winner A=first,B=second,tie=tie
+
         bench data describe train.jsonl test.jsonl --against alpaca_eval.jsonl
     """
     from rich.console import Console

@@ -248,6 +248,9 @@ def run(
 
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
 
+        bench run --loss dpo --data votes.jsonl --columns prompt=question,first=answer_a,second=answer_b,winner=vote
+        --winner A=first,B=second,tie=tie
+
         bench run --loss dpo,sdpo --data easy.jsonl --data hard.jsonl
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
