@@ -72,5 +72,5 @@ def refuse_unread_verdict(raw: Mapping[str, object], columns: Mapping[str, str])
             f"--columns chosen={better} takes the same one of every row",
             fix=f"--columns first={better},second={worse},winner={name}, and {_BY_HAND}; leave the column out of the "
             "file if it says something else",
-            kind="verdict",
+            kind="unread verdict",
         )

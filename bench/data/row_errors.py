@@ -8,8 +8,8 @@ _MAX_COLUMNS = 12
 class RowError(Exception):
     """What is wrong with one row, and what would be right; the reader adds the file and the row's number.
 
-    ``kind`` is "empty" (an answer without text), "equal" (two answers that are one), "reversed" (scores against the
-    order), "scores" (two that contradict each other), "verdict" (an unknown value) or "" (anything else).
+    ``kind`` is "empty" (an answer without text), "equal" (two answers that are one), words such as "reversed scores" by
+    which faults of one kind may be counted, or "" (anything else).
     """
 
     def __init__(self, problem: str, *, fix: str, kind: str = "") -> None:

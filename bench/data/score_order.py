@@ -42,7 +42,7 @@ def in_order(
         f"the scores contradict the order: the rejected answer has {low:g}, the chosen one {high:g}",
         fix="say which is right: --set data.reversed=keep (the order), swap (the scores) or drop (such rows are left "
         "out); --set data.better=lower where a lower score is better",
-        kind="reversed",
+        kind="reversed scores",
     )
 
 

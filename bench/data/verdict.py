@@ -78,7 +78,7 @@ def _one(value: object, meanings: Mapping[str, Verdict], columns: tuple[str, str
     raise RowError(
         f"field '{name}': {shorten(value)} is not among the values of --winner {entire}",
         fix=f"say what it means too: --winner {entire},{_key(value)}=… with first, second, tie or none (no verdict)",
-        kind="verdict",
+        kind="unknown verdict",
     )
 
 
@@ -107,7 +107,7 @@ def _self_evident(value: object, columns: tuple[str, str], name: str) -> Verdict
         f"field '{name}': {shorten(value)} does not say by itself which answer is better, {columns[0]} or {columns[1]}",
         fix="say what each value means, as the data set's card has it: --winner VALUE=first,VALUE=second,VALUE=tie "
         "(negative=…,positive=… for numbers by their sign)",
-        kind="verdict",
+        kind="unknown verdict",
     )
 
 

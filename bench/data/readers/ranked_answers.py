@@ -68,7 +68,7 @@ def read_alpacafarm(raw: Mapping[str, object], options: DataOptions, row: int) -
                 f"field 'preference': {shorten(value)} is neither 1 nor 2",
                 fix="write 1, 2, or 1.5 for a tie; of another code say what each value means, as its source has it: "
                 "--winner VALUE=first,VALUE=second,VALUE=tie",
-                kind="verdict",
+                kind="unknown verdict",
             )
         verdict = TIE if value == 1.5 else "first" if value < 1.5 else "second"
     if verdict in (TIE, "none"):
@@ -220,7 +220,7 @@ def _refuse_contradictions(scores: Mapping[str, Sequence[float | None] | None], 
                     f"field '{name}': its scores contradict each other: answers {i} and {j} have {a:g} and {b:g} by "
                     f"{one}, {c:g} and {d:g} by {other}",
                     fix=f"say which one decides: --set data.score={one} or --set data.score={other}",
-                    kind="scores",
+                    kind="contradicting scores",
                 )
 
 
