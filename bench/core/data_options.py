@@ -21,6 +21,9 @@ class DataOptions(BaseModel):
 
     format: Annotated[str | None, Field(description="the format's name; None: told by the columns")] = None
     columns: Annotated[Mapping[str, str], Field(description="prompt=question,chosen=good,rejected=bad")] = {}
+    ignore: Annotated[
+        tuple[str, ...], Field(description="columns that are left unread: rows are complete without them")
+    ] = ()
     form: Annotated[
         Literal["auto", "messages", "text"],
         Field(description="strings as one turn of the user and the answer; or a single turn's messages as strings"),
@@ -74,6 +77,12 @@ class DataOptions(BaseModel):
         if wrong is not None:
             raise ValueError(f"unknown field {wrong!r}; {did_you_mean(wrong, COLUMNS)}")
         return dict(value)
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _ignored(cls, value: object) -> object:
+        """Read «context,winner»."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("format")
     @classmethod

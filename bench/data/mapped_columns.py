@@ -1,21 +1,39 @@
 """Columns that a user names: rows with columns under our names, and which of these a reader takes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from bench.data.column_account import fields_inside, is_empty
 from bench.data.row_errors import RowError, listed
 from bench.errors import UsageError
 
+_ABSENT = object()
+
 
 class MappedRow(Mapping[str, object]):
-    """A row that notes the fields that are taken from it in ``taken``; asking whether there is one takes nothing."""
+    """A row that notes the fields that are taken from it in ``taken``; asking whether there is one takes nothing.
 
-    def __init__(self, fields: Mapping[str, object], taken: set[str]) -> None:
+    ``keys`` names what was read of the objects in a field, where a reader says it.
+    """
+
+    __slots__ = ("_fields", "keys", "taken")
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
         self._fields = fields
-        self._taken = taken
+        self.taken: set[str] = set()
+        self.keys: dict[str, set[str]] = {}
 
     def __getitem__(self, name: str) -> object:
-        self._taken.add(name)
-        return self._fields[name]
+        value = self._fields[name]
+        self.taken.add(name)
+        return value
+
+    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+        """Return a field's value, or the default; likewise noted."""
+        value = self._fields.get(name, _ABSENT)
+        if value is _ABSENT:
+            return default
+        self.taken.add(name)
+        return value
 
     def __contains__(self, name: object) -> bool:
         return name in self._fields
@@ -25,6 +43,17 @@ class MappedRow(Mapping[str, object]):
 
     def __len__(self) -> int:
         return len(self._fields)
+
+
+def unnoted(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a row in which one may look without taking anything."""
+    return fields._fields if isinstance(fields, MappedRow) else fields
+
+
+def note_keys(fields: Mapping[str, object], name: str, keys: Collection[str]) -> None:
+    """Note which keys of the objects in a field are read, where the row notes what is taken from it."""
+    if isinstance(fields, MappedRow):
+        fields.keys.setdefault(name, set()).update(keys)
 
 
 def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, object]:
@@ -41,13 +70,40 @@ def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, obj
                     f"field '{column}' is missing, which --columns takes for {name} (columns found: "
                     f"{', '.join(map(str, list(raw)[:12])) or 'none'})",
                     fix=f"--columns {name}=NAME with the name of a column that is there",
+                    kind=f"without '{column}'",
                 )
             value = value[part]
         fields[name] = value
     return fields
 
 
-def check_taken(columns: Mapping[str, str], taken: set[str], *, source: str, data_format: str) -> None:
+def columns_read(raw: Mapping[str, object], taken: Collection[str], columns: Mapping[str, str]) -> set[str]:
+    """Return the table's own columns that a reader took, by whichever names it took them."""
+    read = {name for name in taken if name not in columns}
+    read.update(_root(raw, column) for name, column in columns.items() if name in taken)
+    return read
+
+
+def unread_inside(raw: Mapping[str, object], row: MappedRow, columns: Mapping[str, str]) -> list[str]:
+    """Return the fields inside columns that were read which nothing read, such as ``completions[].critique``."""
+    paths: list[str] = []
+    for name in row.taken:
+        value = row._fields[name]
+        if not isinstance(value, list | dict):
+            continue
+        shown = columns.get(name, name)
+        keys = row.keys.get(name)
+        paths += fields_inside(shown, value, keys)
+        for key in keys or ():
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, dict) and isinstance(each.get(key), list):
+                    paths += fields_inside(f"{shown}{'[]' if isinstance(value, list) else ''}.{key}", each[key])
+    for root, wanted in _paths_into(raw, columns).items():
+        paths += _beside(root, raw.get(root), wanted)
+    return list(dict.fromkeys(paths))
+
+
+def check_taken(columns: Mapping[str, str], taken: Collection[str], *, source: str, data_format: str) -> None:
     """Raise UsageError for columns that were named and that the reader took from no row of ``source``."""
     passed_over = [name for name in columns if name not in taken]
     if passed_over:
@@ -57,3 +113,43 @@ def check_taken(columns: Mapping[str, str], taken: set[str], *, source: str, dat
             "would read it",
             fix="leave it out of --columns, or name the format that has it: --data-format",
         )
+
+
+def check_ignored(ignored: Collection[str], present: Collection[str], *, source: str) -> None:
+    """Raise UsageError for columns that are to be ignored and that no row of ``source`` has."""
+    absent = [name for name in ignored if name not in present]
+    if absent:
+        raise UsageError(
+            f"{source}: data.ignore names {listed(map(repr, absent))}, which no row has (columns found: "
+            f"{listed(present)})",
+            fix="name columns that are there, or leave the option out",
+        )
+
+
+def _paths_into(raw: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, list[list[str]]]:
+    """Return the paths into each column that is taken by its fields alone."""
+    paths: dict[str, list[list[str]]] = {}
+    for column in columns.values():
+        root, *rest = [column] if column in raw else column.split(".")
+        if rest and root not in columns.values():
+            paths.setdefault(root, []).append(rest)
+    return paths
+
+
+def _root(raw: Mapping[str, object], column: str) -> str:
+    return column if column in raw else column.split(".")[0]
+
+
+def _beside(path: str, value: object, wanted: list[list[str]]) -> Iterator[str]:
+    """Yield what a path into an object or a list passes by: the other fields and elements, where they are not empty."""
+    if not all(wanted):
+        return
+    parts = {str(key): part for key, part in value.items()} if isinstance(value, dict) else {}
+    if isinstance(value, list):
+        parts = {str(index): part for index, part in enumerate(value)}
+    for key, part in parts.items():
+        below = [rest[1:] for rest in wanted if rest[0] == key]
+        if below:
+            yield from _beside(f"{path}.{key}", part, below)
+        elif not is_empty(part):
+            yield f"{path}.{key}"

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
+from bench.data.column_account import is_empty
+from bench.data.column_guards import changes_a_message
+from bench.data.json_cells import object_in
 from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.errors import did_you_mean
 
@@ -96,7 +99,9 @@ def make_single(prompt: Text, answer: tuple[str, object], *, label: bool, field:
 
 
 def as_object(raw: object) -> dict[str, object]:
-    """Return a raw row, known to be an object with at least one field. Raises RowError."""
+    """Return a raw row, known to be an object, which may stand in a string as JSON. Raises RowError."""
+    if isinstance(raw, str) and (inside := object_in(raw)) is not None:
+        return inside
     if not isinstance(raw, dict):
         raise RowError(f"{shorten(raw)} is {type_name(raw)}, not an object", fix=ACCEPTED)
     return raw
@@ -152,11 +157,21 @@ def message(value: object, name: str) -> Message:
     if not isinstance(content, str):
         fix = "write the message's text as one string"
         raise RowError(f"field '{name}.content': {shorten(content)} is {type_name(content)}", fix=fix)
-    extra = sorted(key for key, each in value.items() if key not in ("role", "content") and each not in (None, [], {}))
-    if extra:
-        fix = "leave role and content only: what a template would make of the rest is not compared here"
-        raise RowError(f"field '{name}': the message also has {listed(map(repr, extra))}", fix=fix)
+    refuse_more_than_words(value, name, words=("role", "content"))
     return {"role": role, "content": encodable(content, f"{name}.content")}
+
+
+def refuse_more_than_words(value: Mapping[str, object], name: str, *, words: tuple[str, str]) -> None:
+    """Raise RowError for a message that says more than its words: tools, pictures, reasoning; others are not read."""
+    if len(value) == len(words):
+        return
+    more = [key for key, each in value.items() if key not in words and changes_a_message(key) and not is_empty(each)]
+    if more:
+        raise RowError(
+            f"field '{name}': the message also has {listed(map(repr, sorted(more)))}",
+            fix=f"leave {' and '.join(words)} only: what a template would make of the rest is not compared here",
+            kind=f"with '{min(more)}' in a message",
+        )
 
 
 def completion(value: object, name: str, prompt: Text) -> Text:
