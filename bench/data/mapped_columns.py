@@ -12,22 +12,22 @@ _ABSENT = object()
 class MappedRow(Mapping[str, object]):
     """A row that notes the fields that are taken from it in ``taken``; asking whether there is one takes nothing.
 
-    ``keys`` names what was read of the objects in a field, where a reader says it.
+    ``read_keys`` names what was read of the objects in a field, where a reader says it.
     """
 
-    __slots__ = ("_fields", "keys", "taken")
+    __slots__ = ("_fields", "read_keys", "taken")
 
     def __init__(self, fields: Mapping[str, object]) -> None:
         self._fields = fields
         self.taken: set[str] = set()
-        self.keys: dict[str, set[str]] = {}
+        self.read_keys: dict[str, set[str]] = {}
 
     def __getitem__(self, name: str) -> object:
         value = self._fields[name]
         self.taken.add(name)
         return value
 
-    def get(self, name: str, default: object = None) -> object:  # type: ignore[override]
+    def get(self, name: str, default: object = None) -> object:
         """Return a field's value, or the default; likewise noted."""
         value = self._fields.get(name, _ABSENT)
         if value is _ABSENT:
@@ -53,7 +53,7 @@ def unnoted(fields: Mapping[str, object]) -> Mapping[str, object]:
 def note_keys(fields: Mapping[str, object], name: str, keys: Collection[str]) -> None:
     """Note which keys of the objects in a field are read, where the row notes what is taken from it."""
     if isinstance(fields, MappedRow):
-        fields.keys.setdefault(name, set()).update(keys)
+        fields.read_keys.setdefault(name, set()).update(keys)
 
 
 def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, object]:
@@ -92,7 +92,7 @@ def unread_inside(raw: Mapping[str, object], row: MappedRow, columns: Mapping[st
         if not isinstance(value, list | dict):
             continue
         shown = columns.get(name, name)
-        keys = row.keys.get(name)
+        keys = row.read_keys.get(name)
         paths += fields_inside(shown, value, keys)
         for key in keys or ():
             for each in value if isinstance(value, list) else [value]:

@@ -91,7 +91,7 @@ def refuse_faulty(reading: Reading) -> None:
     if not further:
         raise UsageError(f"{where}: {fault.problem}", fix=fault.fix)
     more = f"{further} further row{'s are' if further > 1 else ' is'} faulty too"
-    kinds = by_kind(Counter(reading.fault_kinds))
+    kinds = by_kind(reading.fault_kinds)
     way_on = "no row can be read" if reading.faulty == reading.raw else "--set data.drop_faulty=true leaves them out"
     raise UsageError(f"{where}: {fault.problem} ({more})", fix=f"{fault.fix}\n  → of all rows {kinds}; {way_on}")
 

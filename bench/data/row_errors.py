@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -15,8 +15,8 @@ FAULTS_KEPT = 10
 class RowError(Exception):
     """What is wrong with one row, and what would be right; the reader adds the file and the row's number.
 
-    ``kind`` is a word or two by which faults are counted: «5 equal, 6 empty, 2 with 'tools'»; by default it follows from
-    the field that the problem names. "empty" (an answer without text) and "equal" (two answers that are one) have
+    ``kind`` is a word or two by which faults are counted: «5 equal, 6 empty, 2 with 'tools'»; by default it follows
+    from the field that the problem names. "empty" (an answer without text) and "equal" (two answers that are one) have
     options of their own.
     """
 
@@ -65,7 +65,7 @@ class Faults:
         return self.kinds.total()
 
 
-def by_kind(kinds: Counter[str]) -> str:
+def by_kind(kinds: Mapping[str, int]) -> str:
     """Return «6 empty, 5 equal», the most frequent kind first, «other» last."""
     ordered = sorted(kinds.items(), key=lambda each: (each[0] == "other", -each[1], each[0]))
     return ", ".join(f"{count} {kind}" for kind, count in ordered)

@@ -25,6 +25,12 @@ class Message(TypedDict):
     content: str
 
 
+class Cell(str):
+    """Text of a CSV file, where a number or a label has no form of its own."""
+
+    __slots__ = ()
+
+
 Text = str | tuple[Message, ...]
 Kind = Literal["pairs", "unpaired"]
 
@@ -64,6 +70,7 @@ class Dropped:
     reason: str
 
 
+_NO_SCORE = (None, Cell(""))
 TIE = "tie"
 """The reason where answers are equally good."""
 Scores = tuple[float, float]
@@ -199,6 +206,8 @@ def completion(value: object, name: str, prompt: Text) -> Text:
 def label_of(fields: Mapping[str, object]) -> bool:
     """Return the label of a row. Raises RowError for all but true and false."""
     value = required(fields, "label")
+    if isinstance(value, Cell):
+        value = {"true": True, "false": False}.get(value.strip().lower(), value)
     if isinstance(value, bool):
         return value
     fix = "write true (desirable) or false (undesirable); 0, 1 and strings are refused, since they may be scores"
@@ -208,7 +217,7 @@ def label_of(fields: Mapping[str, object]) -> bool:
 def scores_of(fields: Mapping[str, object], names: Sequence[tuple[str, str]]) -> Scores | None:
     """Return (chosen, rejected) by the first name of each that is there, or None. Raises RowError for one alone."""
     better, worse = (
-        next((name for name in side if fields.get(name) is not None), None) for side in zip(*names, strict=True)
+        next((name for name in side if fields.get(name) not in _NO_SCORE), None) for side in zip(*names, strict=True)
     )
     if better is None and worse is None:
         return None
@@ -220,6 +229,8 @@ def scores_of(fields: Mapping[str, object], names: Sequence[tuple[str, str]]) ->
 
 def score_of(value: object, name: str) -> float:
     """Return a finite number. Raises RowError."""
+    if isinstance(value, Cell):
+        value = _number_in(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RowError(f"field '{name}': {shorten(value)} is {type_name(value)}", fix="write a number")
     # An integer of more than 308 digits is beyond the floats.
@@ -228,6 +239,13 @@ def score_of(value: object, name: str) -> float:
         fix = "write a finite number, or leave both scores out"
         raise RowError(f"field '{name}': {shorten(value)} is not finite", fix=fix)
     return number
+
+
+def _number_in(cell: Cell) -> object:
+    try:
+        return float(cell)
+    except ValueError:
+        return str(cell)
 
 
 def shared_length(one: Sequence[object], two: Sequence[object]) -> int:

@@ -13,8 +13,8 @@ _ROLES = {"system": "system", "developer": "developer", "user": "user", "assista
 class Family:
     """One way of writing turns: what stands before each (with the speaker as its group), after it, and at the start.
 
-    ``roles`` maps speakers to roles. ``trimmed``: white space around a turn belongs to the marks. ``marks`` cannot stand
-    in a turn's text.
+    ``roles`` maps speakers to roles. ``trimmed``: white space around a turn belongs to the marks. ``marks`` cannot
+    stand in a turn's text.
     """
 
     name: str

@@ -32,7 +32,7 @@ def untemplated(row: PreferenceRow, form: Literal["auto", "messages", "text"]) -
         for name, text in texts.items():
             _refuse(name, text)
         return row
-    answers = {}
+    answers: dict[str, tuple[Message, ...]] = {}
     for name, text in _answers(row).items():
         words = written_answer(_single(text), dialogue.family, waiting=dialogue.waiting)
         if words is None or not words.strip():

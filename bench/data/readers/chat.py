@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from bench.core.data_options import DataOptions
 from bench.data.column_account import is_empty
 from bench.data.column_guards import changes_a_message
-from bench.data.mapped_columns import note_keys
+from bench.data.mapped_columns import note_keys, unnoted
 from bench.data.readers.answer_index import refuse_index
 from bench.data.readers.dialogues import pair_of_dialogues
 from bench.data.readers.messages import (
@@ -87,7 +87,7 @@ def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iter
     name = next((each for each in ("question", "query") if raw.get(each) is not None), "input")
     prompt = question_after(history_of(raw), string(raw, name))
     names = sides_of(raw)
-    both = names != SIDES[0] or all(raw.get(score) is not None for score in SCORES[0])
+    both = names != SIDES[0] or all(unnoted(raw).get(score) is not None for score in SCORES[0])
     scores = scores_of(raw, names_of_scores(names)) if both else None
     refuse_index(raw, (names[0], raw.get(names[0])), (names[1], raw.get(names[1])))
     sides = [(side, _one_answer(required(raw, side), side)) for side in names]

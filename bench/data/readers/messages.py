@@ -91,7 +91,7 @@ def optional(fields: Mapping[str, object], name: str) -> str:
 
 
 def line_ends(text: str) -> str:
-    """Return a dialogue in text with the line ends that its marks are known by: CR LF is one of a file, not of words."""
+    """Return a dialogue in text with the line ends that its marks are known by: CR LF is of a file, not of words."""
     return text.replace("\r\n", "\n")
 
 

@@ -65,8 +65,8 @@ def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[
         columns = sorted(name for name, value in raw.items() if value is not None)
         raise RowError(
             f"the row has fields of both formats ({listed(columns)})",
-            fix="leave either chosen and rejected, or completion and label; --set data.ignore=label passes over a label "
-            "if the pairs are right without it",
+            fix="leave either chosen and rejected, or completion and label; --set data.ignore=label passes over a "
+            "label if the pairs are right without it",
         )
     prompt = text_of(raw["prompt"], "prompt")
     if single:
