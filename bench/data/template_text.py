@@ -44,7 +44,7 @@ def _worded(human: str, assistant: str, before: str, *, sign: str = "") -> Famil
         roles={human: "user", assistant: "assistant"},
         marks=tuple(f"{sign}{space}{name}:" for name in names for space in ("", " "))
         if sign
-        else tuple(f"\n\n{name}:" for name in names),
+        else tuple(f"\n{name}:" for name in names),
     )
 
 
@@ -153,6 +153,8 @@ def _dialogue(body: str, family: Family) -> WrittenDialogue | None:
     if first is None or family.roles[first[1]] == "assistant":
         return None
     headers = list(family.header.finditer(body))
+    if family in WORD_FAMILIES and len({body[each.start() : each.start(1)] for each in headers[1:]}) > 1:
+        return None  # what stands before a turn is one thing throughout
     ends = [header.start() for header in headers[1:]] + [len(body)]
     turns: list[Message] = []
     for header, end in zip(headers, ends, strict=True):
