@@ -51,14 +51,15 @@ def with_json_cells(fields: dict[str, object]) -> dict[str, object]:
     The two answers of a pair are turned together: a single one may be a text about messages. Raises RowError for lists
     as Python prints them, which are no JSON.
     """
-    suspects = [
+    suspects: list[str] = [
         name
         for name, value in fields.items()
         if isinstance(value, str) and value[:1] in ("[", "{") and (name in _TEXTS or name in _LISTS or name == "input")
     ]
+    suspects += _ranked_text(fields) if "text" in fields else []
     if not suspects:
         return fields
-    decoded = {name: value for name in suspects if (value := _decoded(name, str(fields[name]))) is not None}
+    decoded = {name: value for name in suspects if (value := _decoded(name, fields[name])) is not None}
     for one, two in _sides(fields):
         if (one in decoded) != (two in decoded) and isinstance(fields[one], str) and isinstance(fields[two], str):
             decoded.pop(one, None)
@@ -72,6 +73,12 @@ def object_in(text: str) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
+def _ranked_text(fields: Mapping[str, object]) -> list[str]:
+    """Return text and score where both are lists: by themselves they may be anything."""
+    both = ("text", "score")
+    return list(both) if all(str(fields.get(name)).startswith("[") for name in both) else []
+
+
 def _sides(fields: Mapping[str, object]) -> list[tuple[str, str]]:
     pairs = (
         ("chosen", "rejected"),
@@ -83,8 +90,10 @@ def _sides(fields: Mapping[str, object]) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair[0] in fields and pair[1] in fields]
 
 
-def _decoded(name: str, text: str) -> object:
-    """Return messages, or a list where the column is none of texts; None: the string stays as it is."""
+def _decoded(name: str, text: object) -> object:
+    """Return messages, or a list where the column is none of texts; None: the value stays as it is."""
+    if not isinstance(text, str):
+        return None
     if text.startswith(_PRINTED):
         raise RowError(
             f"field '{name}': {shorten(text)} is a list as Python prints it, not JSON",
@@ -94,7 +103,7 @@ def _decoded(name: str, text: str) -> object:
     value = _loaded(text)
     if name == "input":
         return value if isinstance(value, dict) and "messages" in value else None
-    if name in _LISTS:
+    if name in _LISTS or name in ("text", "score"):
         return value if isinstance(value, list | dict) else None
     if isinstance(value, list):
         return value if value and all(map(_is_message, value)) else None
