@@ -140,6 +140,7 @@ def convert(
     """
     from rich.console import Console
 
+    from bench.data.column_account import listed_unread
     from bench.data.preferences import read_preferences
     from bench.utils.files import write_text_whole
 
@@ -150,6 +151,8 @@ def convert(
     reasons = ", ".join(f"{count} × {reason}" for reason, count in reading.dropped.items())
     left_out = f"; left out: {reasons}" if reasons else ""
     say(Console(), f"{out}: {len(reading.rows)} rows, {reading.kind}, from {reading.format}{left_out}")
+    if unread := reading.columns.not_read():
+        say(Console(), f"columns that are not read, nor written: {listed_unread(unread)}")
 
 
 def read_options(

@@ -47,6 +47,9 @@ class DataOptions(BaseModel):
         Field(description="what the values of winner mean: A=first,B=second,tie=tie; negative=first,positive=second"),
     ] = {}
     where: Annotated[Mapping[str, str], Field(description="rows whose column has this value alone: turn=1")] = {}
+    ignore: Annotated[
+        tuple[str, ...], Field(description="columns that are left unread: rows are complete without them")
+    ] = ()
     form: Annotated[
         Literal["auto", "messages", "text"],
         Field(description="strings as one turn of the user and the answer; or a single turn's messages as strings"),
@@ -124,6 +127,12 @@ class DataOptions(BaseModel):
         if twice is not None:
             raise ValueError(f"winner must name each value once (got {twice!r} twice, upper and lower case being one)")
         return dict(value)
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _ignored(cls, value: object) -> object:
+        """Read «context,winner»."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("format")
     @classmethod

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from bench.core.column_values import is_absent, number_in
 from bench.core.data_options import DataOptions
+from bench.data.mapped_columns import unnoted
 from bench.data.row_errors import RowError, shorten
 from bench.data.rows import Dropped, Pair, Single
 
@@ -49,16 +50,18 @@ def in_order(
 def _with_shares(pair: Pair, fields: Mapping[str, object], options: DataOptions) -> Pair:
     share = pair.agreement
     if share is None and AGREEMENT in fields:
-        share = number_in(fields[AGREEMENT])
+        stated = unnoted(fields)[AGREEMENT]
+        share = number_in(stated)
         if share is not None and not 0 <= share <= 1:
             share = None
         # A column of that name may be about something else, unless the user named it.
-        if share is None and AGREEMENT in options.columns and not is_absent(fields[AGREEMENT]):
+        if share is None and AGREEMENT in options.columns and not is_absent(stated):
             raise RowError(
-                f"field '{options.columns[AGREEMENT]}': {shorten(fields[AGREEMENT])} is no share of votes",
+                f"field '{options.columns[AGREEMENT]}': {shorten(stated)} is no share of votes",
                 fix="write a number from 0 to 1, or leave agreement out of --columns",
             )
-        pair = replace(pair, agreement=share)
+        if share is not None or AGREEMENT in options.columns:
+            pair = replace(pair, agreement=share if fields[AGREEMENT] is not None else None)
     if options.score != AGREEMENT:
         return pair
     if share is None:

@@ -6,9 +6,11 @@ from itertools import combinations
 
 from bench.core.column_values import number_in
 from bench.core.data_options import DataOptions
+from bench.data.mapped_columns import note_keys, unnoted
+from bench.data.readers.answer_index import refuse_index
 from bench.data.readers.chat import instructed
 from bench.data.readers.dialogues import answer_of, prompt_of
-from bench.data.readers.messages import ASSISTANT, HUMAN, optional, prompt_end, refuse_more_than_strings
+from bench.data.readers.messages import ASSISTANT, HUMAN, line_ends, optional, prompt_end
 from bench.data.readers.plain import names_of_scores, sides_of
 from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.data.rows import (
@@ -29,7 +31,7 @@ from bench.data.verdict import outcome_of
 
 Scored = tuple[str, object, float]
 """An answer's field, its value, its score; higher is better."""
-_ANSWERS = ("completions", "responses", "generations", "answers", "output")
+_ANSWERS = ("completions", "responses", "generations", "answers", "candidates", "output")
 _SCORES = ("scores", "ratings", "rating", "score")
 _TEXT_KEYS = ("response", "text", "completion", "content", "output", "answer")
 _SCORE_KEYS = ("overall_score", "score", "rating", "reward", "rank")
@@ -37,12 +39,17 @@ _FURTHER_KEYS = (*_SCORE_KEYS, "fine-grained_score")
 _SYSTEM_KEYS = ("custom_system_prompt", "system_prompt")
 _PROMPTS = ("prompt", "instruction", "input", "question", "query", "context")
 EQUAL, UNSCORED, UNDECIDED = "answers are equal", "fewer than two scores", "no preference"
+NO_SCORE = "answer without a score"
+"""The reason for which an answer is no part of a pair, though others of its row are."""
 
 
-def read_alpaca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
+def read_alpaca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Dropped]:
     """Yield the pair; ``input`` stands below the instruction, and ``output`` is passed over."""
-    refuse_more_than_strings(raw)
+    if raw.get("status") == TIE:
+        yield Dropped(reason=TIE)
+        return
     names = sides_of(raw)
+    refuse_index(raw, (names[0], raw.get(names[0])), (names[1], raw.get(names[1])))
     chosen, rejected = ((name, string(raw, name)) for name in names)
     scores = scores_of(raw, names_of_scores(names))
     yield make_pair(instructed(raw), chosen, rejected, scores=scores, field="instruction", row=row)
@@ -94,7 +101,7 @@ def read_saferlhf(raw: Mapping[str, object], options: DataOptions, row: int) -> 
 
 def read_ranked_text(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Dropped]:
     """Yield the pairs of dialogues in text that begin alike."""
-    texts = [_plain(each, f"text[{index}]") for index, each in enumerate(_list(raw, "text"))]
+    texts = [line_ends(_plain(each, f"text[{index}]")) for index, each in enumerate(_list(raw, "text"))]
     numbers = _numbers(raw, "score", count=len(texts), of="text")
     place = prompt_end(texts, ("text[0]", f"text[{len(texts) - 1}]"))
     prompt = prompt_of(texts[0][:place], "text[0]", options)
@@ -115,10 +122,13 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     """Yield the pairs of scored answers, which are objects with a score each, or strings beside a list of numbers."""
     field = next((name for name in _PROMPTS if raw.get(name) is not None), "prompt")
     prompt: Text = instructed(raw) if field == "instruction" else text_of(required(raw, field), field)
+    if isinstance(prompt, str) and _asks(line_ends(prompt)):
+        prompt = line_ends(prompt)
     spoken = isinstance(prompt, str) and options.form != "text" and _asks(prompt)
     if spoken:
         prompt = prompt_of(str(prompt).rstrip(), field, options)
-    name = next((name for name in _ANSWERS if raw.get(name) is not None), "completions")
+    names = [name for name in _ANSWERS if unnoted(raw).get(name) is not None]
+    name = next((name for name in names if isinstance(unnoted(raw)[name], list)), next(iter(names), "completions"))
     if raw.get(name) == []:
         yield Dropped(reason=UNSCORED)
         return
@@ -126,6 +136,7 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     systems: dict[str, tuple[str, str]] = {}
     if all(isinstance(each, dict) for each in answers):
         scored = [_scored_object(each, f"{name}[{index}]", options) for index, each in enumerate(answers)]
+        note_keys(raw, name, _keys_read(answers, options))
         if options.score is None:
             _refuse_contradictions({key: _numbers_of(answers, key) for key in _FURTHER_KEYS}, name)
         if options.answer_system == "read":
@@ -144,6 +155,8 @@ def read_scored(raw: Mapping[str, object], options: DataOptions, row: int) -> It
         for place, value, number in scored
         if number is not None
     ]
+    if len(known) > 1:
+        yield from (Dropped(reason=NO_SCORE) for _ in range(len(scored) - len(known)))
     yield from _paired(prompt, known, options, systems=systems, field=field, row=row)
 
 
@@ -158,7 +171,7 @@ def is_scored(raw: Mapping[str, object]) -> bool:
         answers = raw.get(name)
         if isinstance(answers, list) and answers:
             if isinstance(answers[0], dict):
-                return any(key in answers[0] for key in _FURTHER_KEYS)
+                return any(key in answers[0] for key in (*_FURTHER_KEYS, "scores"))
             return any(isinstance(raw.get(score), list) for score in _SCORES)
     return False
 
@@ -253,15 +266,45 @@ def _scored_object(value: object, name: str, options: DataOptions) -> tuple[str,
             fix=f"give each one of {', '.join(_TEXT_KEYS)}",
         )
     score = options.score or next((key for key in _SCORE_KEYS if key in fields), None)
+    fields = {**fields, **_scores_by_path(fields, score)}
     if score is None or score not in fields:
         raise RowError(
             f"field '{name}.{score or 'score'}' is missing (columns found: {listed(fields)})",
-            fix=f"give each one of {', '.join(_SCORE_KEYS)}, or name the field: --set data.score=fine-grained_score",
+            fix=_name_a_score(fields),
         )
     number = _number(fields[score], f"{name}.{score}")
     if number is not None:  # the first rank is the best; a score is better where it is higher
         number = -number if score == "rank" else _signed(number, options)
     return f"{name}.{text}", fields[text], number
+
+
+def _keys_read(answers: Sequence[object], options: DataOptions) -> set[str]:
+    """Return what is read of scored answers: the key of the text, and that of the score."""
+    read: set[str] = set()
+    for each in answers:
+        fields = each if isinstance(each, dict) else {}
+        read.update([key for key in _TEXT_KEYS if fields.get(key) is not None][:1])
+        read.update([key for key in _SCORE_KEYS if key in fields][:1])
+        if options.answer_system == "read":
+            read.update([key for key in _SYSTEM_KEYS if fields.get(key) is not None][:1])
+    # A score that the options name is the only one.
+    return read if options.score is None else (read - set(_SCORE_KEYS)) | {options.score.partition(".")[0]}
+
+
+def _scores_by_path(fields: Mapping[str, object], score: str | None) -> dict[str, object]:
+    """Return the score that «scores.bleu» names among several of an answer; nothing where there is none."""
+    outer, _, inner = (score or "").partition(".")
+    value = fields.get(outer)
+    return {str(score): value[inner]} if inner and isinstance(value, dict) and inner in value else {}
+
+
+def _name_a_score(fields: Mapping[str, object]) -> str:
+    for name in ("scores", "score", "ratings"):
+        several = fields.get(name)
+        if isinstance(several, dict) and several:
+            paths = [f"{name}.{key}" for key in several]
+            return f"say which of the answer's scores decides: --set data.score={paths[0]} ({listed(paths)})"
+    return f"give each one of {', '.join(_SCORE_KEYS)}, or name the field: --set data.score=fine-grained_score"
 
 
 def _numbers(raw: Mapping[str, object], name: str, *, count: int, of: str) -> list[float | None]:

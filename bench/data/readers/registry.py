@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from bench.core.data_options import VERDICTS, DataOptions
 from bench.data.readers import chat, dialogues, plain, ranked_answers, verdicts
+from bench.data.readers.messages import ASSISTANT
 from bench.data.readers.plain import SIDES
 from bench.data.row_errors import RowError
 from bench.data.rows import Dropped, Pair, Single
@@ -51,8 +52,13 @@ def _is_plain(raw: Row) -> bool:
 
 
 def _is_orca(raw: Row) -> bool:
-    has_question = _has(raw, "question") or (_has(raw, "system", "input") and not _has(raw, "instruction"))
-    return has_question and _has_sides(raw)
+    if not _has_sides(raw):
+        return False
+    if _has(raw, "question"):
+        return True
+    # A dialogue in text has its question in itself; `system` may be a column without a value, and left out for that.
+    spoken = ASSISTANT in str(raw.get("chosen"))
+    return isinstance(raw.get("input"), str) and not _has(raw, "instruction") and (_has(raw, "system") or not spoken)
 
 
 def _is_swift(raw: Row) -> bool:

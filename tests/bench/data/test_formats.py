@@ -340,7 +340,7 @@ def test_files_that_were_read_before_keep_their_hash(name):
 def test_columns_of_other_formats_beside_ours_change_no_hash(tmp_path):
     row = {"prompt": "a é", "chosen": " b", "rejected": " c", "chosen_score": 2, "rejected_score": 0.5}
     other = {"prompt": "a", "chosen": " b", "rejected": " c", "score_chosen": 1.5, "score_rejected": 1.5}
-    rows = [row | {"question": "x", "messages": [], "system": " "}, other | {"instruction": "i"}]
+    rows = [row | {"question": "x", "messages": [], "system": " "}, other | {"instruction": "a"}]
     found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
     assert found.content_hash == "2b5be0fefaa85db63e5aaf6fcbbd705b2520dfd0e24936f924ae5061ebe517f7"
 
