@@ -75,7 +75,9 @@ class RowReader:
         if self._reader is None:
             self.format = recognise(named)
             self._reader = reader_for(self.format, options)
-        guards = guarded(tuple(name for name in named if name not in options.columns))
+        guards = guarded(tuple(named))
+        if options.columns:
+            guards = tuple(each for each in guards if each[0] not in options.columns)
         if guards:
             refuse_never_read(named, guards)
         fields = MappedRow(named)

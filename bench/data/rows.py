@@ -253,6 +253,16 @@ def _number_in(cell: Cell) -> object:
 def shared_length(one: Sequence[object], two: Sequence[object]) -> int:
     """Return how many items two sequences have in common at their beginning."""
     shorter = min(len(one), len(two))
+    if isinstance(one, str) and isinstance(two, str):
+        # Halving: slices of strings are compared far faster than letters one by one.
+        low, high = 0, shorter
+        while low < high:
+            middle = (low + high + 1) // 2
+            if one[low:middle] == two[low:middle]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
     return next((i for i in range(shorter) if one[i] != two[i]), shorter)
 
 

@@ -129,10 +129,16 @@ WORD_FAMILIES = (
 FAMILIES = (*TOKEN_FAMILIES, *WORD_FAMILIES)
 _SYSTEM = re.compile(r"\s*<<SYS>>\n?(.*?)\n?<</SYS>>\s*", re.DOTALL)
 _TOKEN_SIGNS = ("<|", "<start_of_turn>", "<｜", "INST]")
+_SIGNS = (*_TOKEN_SIGNS, "Human:", "ssistant", "ASSISTANT", "Response")
 _BEGINNING = re.compile(
     r"\s*(?:<|\[INST|#{1,4} ?(?:Human|User|USER|HUMAN|Instruction) ?:|(?:Human|User|USER|HUMAN) ?:)"
 )
 _DIALOGUE_MARKS = ("\n\nHuman:", "\n\nAssistant:", "\r\n\r\nHuman:", "\r\n\r\nAssistant:")
+
+
+def has_signs(text: str) -> bool:
+    """Say whether a text may have a template's marks at all, which is asked of every row."""
+    return any(sign in text for sign in _SIGNS)
 
 
 def written_dialogue(text: str) -> WrittenDialogue | None:

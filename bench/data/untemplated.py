@@ -6,7 +6,14 @@ from typing import Literal
 from bench.data.filters import PreferenceRow
 from bench.data.row_errors import RowError, shorten
 from bench.data.rows import Message, Pair, Single, Text
-from bench.data.template_text import WORD_FAMILIES, WrittenDialogue, looks_written, written_answer, written_dialogue
+from bench.data.template_text import (
+    WORD_FAMILIES,
+    WrittenDialogue,
+    has_signs,
+    looks_written,
+    written_answer,
+    written_dialogue,
+)
 
 AROUND = 40
 """Characters that an error shows behind a mark."""
@@ -25,7 +32,7 @@ def untemplated(row: PreferenceRow, form: Literal["auto", "messages", "text"]) -
     if form == "text" or (form == "auto" and isinstance(row.prompt, str)):
         return row
     texts = {"prompt": row.prompt, **_answers(row)}
-    if not any(_suspect(text) for text in texts.values()):
+    if not has_signs("\n".join([content for text in texts.values() for content in _contents(text)])):
         return row
     dialogue = dialogue_in(row.prompt)
     if dialogue is None:
@@ -55,15 +62,12 @@ def dialogue_in(prompt: Text) -> WrittenDialogue | None:
     return None if dialogue.family in WORD_FAMILIES and not dialogue.waiting else dialogue
 
 
-def _suspect(text: Text) -> bool:
-    return any(
-        looks_written(content) is not None or written_dialogue(content) is not None
-        for content in ([text] if isinstance(text, str) else [turn["content"] for turn in text])
-    )
+def _contents(text: Text) -> list[str]:
+    return [text] if isinstance(text, str) else [turn["content"] for turn in text]
 
 
 def _refuse(name: str, text: Text) -> None:
-    for content in [text] if isinstance(text, str) else [turn["content"] for turn in text]:
+    for content in _contents(text):
         mark = looks_written(content)
         if mark is not None:
             raise _doubt(name, content, mark)
