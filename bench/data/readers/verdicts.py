@@ -36,11 +36,10 @@ def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[
         return
     sides: list[Side] = [(_called(options, name), required(raw, name)) for name in ("first", "second")]
     scores = _scores(raw, options)
-    if "winner" in raw:
-        outcome = outcome_of(raw["winner"], options.winner, _names(options), _called(options, "winner"))
-    elif not all(name in raw for name in SCORES):
-        required(raw, "winner")
-        return
+    # Null is as good as absent; but where the user names both, a row without a verdict has none.
+    judged = "winner" in options.columns or not is_absent(raw.get("winner"))
+    if judged or not any(name in raw for name in SCORES):
+        outcome = outcome_of(raw.get("winner"), options.winner, _names(options), _called(options, "winner"))
     elif scores is None:
         yield Dropped(reason=UNSCORED)
         return

@@ -59,7 +59,6 @@ BROKEN = [
     ("alpacafarm.json", {"preference": 0}, "preference", "neither 1 nor 2"),
     ("verdicts.jsonl", {"winner": 1}, "winner", "does not say by itself"),
     ("verdicts.jsonl", {"second": ...}, "second", "missing"),
-    ("verdicts.jsonl", {"winner": ...}, "winner", "missing"),
     (
         "ultrafeedback.jsonl",
         {"completions": [{"response": "x", "score": 1, "reward": 2}, {"response": "y", "score": 2, "reward": 1}]},

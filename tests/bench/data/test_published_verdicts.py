@@ -232,7 +232,7 @@ def test_of_each_published_set_the_answer_that_its_verdict_prefers_is_the_chosen
     rows = read_preferences(tmp_path / "plain.jsonl").rows
     assert [(words(row.chosen), words(row.rejected)) for row in rows] == [(yes, no) for _, yes, no in TEN]
     assert all(question in words(row.prompt) for row, (question, _, _) in zip(rows, TEN, strict=True))
-    said = " ".join(told.out.split()).partition("; left out: ")[2]
+    said = told.out.splitlines()[0].partition("; left out: ")[2]
     assert set(filter(None, said.split(", "))) == {f"{count} × {reason}" for reason, count in dropped.items()}
 
 

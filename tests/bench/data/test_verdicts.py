@@ -366,8 +366,22 @@ def test_chosen_and_rejected_from_columns_without_an_order_are_refused_beside_a_
     path = write_rows(tmp_path / "a.jsonl", [row(None, labels=1)])
     with pytest.raises(UsageError, match=r"field 'labels': 1 may say which of .*\n.*first=answer_a,second=answer_b"):
         read_preferences(path, DataOptions(columns="prompt=q,chosen=answer_a,rejected=answer_b"))
-    fair = {"q": "Which?", "good": "x", "bad": "y", "labels": 1}
-    read_preferences(write_rows(tmp_path / "b.jsonl", [fair]), DataOptions(columns="prompt=q,chosen=good,rejected=bad"))
+    fair = {"q": "Which?", "good_1": "x", "bad_1": "y"}
+    ordered = DataOptions(columns="prompt=q,chosen=good_1,rejected=bad_1")
+    assert len(read_preferences(write_rows(tmp_path / "b.jsonl", [fair]), ordered).rows) == 1
+
+
+def test_a_row_without_a_verdict_is_decided_by_its_scores_unless_both_were_named(tmp_path):
+    fields = {"prompt": "q", "first": "x", "second": "y", "first_score": 1, "second_score": 2}
+    for winner in ({}, {"winner": None}):
+        assert [pair.chosen for pair in read_preferences(write_rows(tmp_path / "a.jsonl", [fields | winner])).rows] == [
+            "y"
+        ]
+    both = scan(
+        write_rows(tmp_path / "b.jsonl", [row("A", s=2, t=1), row(None, s=1, t=2)]),
+        DataOptions(columns=f"{SCORES},winner=vote"),
+    )
+    assert ([pair.chosen for pair in both.rows], dict(both.dropped)) == (["A's answer"], {"no preference": 1})
 
 
 @pytest.mark.parametrize(
