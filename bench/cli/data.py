@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.app import Columns, DataFormat, app
+from bench.cli.app import Columns, DataFormat, Winner, app
 from bench.errors import UsageError
 from bench.utils.console import say
 
@@ -41,6 +41,7 @@ def describe(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="A file, a folder, or a data set of the hub.")],
     data_format: DataFormat = None,
     columns: Columns = None,
+    winner: Winner = None,
     settings: Settings = None,
     model: Annotated[
         str | None,
@@ -100,6 +101,9 @@ def describe(
 
         bench data describe reviews.jsonl --model ./my-sft-model --suite sentiment --max-length 64
 
+        bench data describe votes.jsonl --columns prompt=question,first=answer_a,second=answer_b,winner=vote
+        --winner A=first,B=second,tie=tie
+
         bench data describe train.jsonl test.jsonl --against alpaca_eval.jsonl
     """
     from rich.console import Console
@@ -111,7 +115,7 @@ def describe(
     from bench.data.contamination import prompts_in
     from bench.utils.redact import for_terminal
 
-    options = read_options(data_format, columns, settings or ())
+    options = read_options(data_format, columns, settings or (), winner)
     if out is not None:
         check_suffix(out)
     rule = _rule(
@@ -145,6 +149,7 @@ def convert(
     out: Annotated[Path, typer.Option("--out", help="The file to write. Example: --out prefs.jsonl")],
     data_format: DataFormat = None,
     columns: Columns = None,
+    winner: Winner = None,
     settings: Settings = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. Example: --debug")] = False,
 ) -> None:
@@ -153,23 +158,31 @@ def convert(
     Examples:
 
         bench data convert hh-rlhf/test.jsonl.gz --out prefs.jsonl --set drop_faulty=true
+
+        bench data convert shp.jsonl --out prefs.jsonl --winner 1=first,0=second
+        --columns prompt=history,first=human_ref_A,second=human_ref_B,winner=labels
     """
     from rich.console import Console
 
+    from bench.data.column_account import listed_unread
     from bench.data.preferences import read_preferences
     from bench.utils.files import write_text_whole
 
     if not out.name.endswith(".jsonl"):
         raise UsageError(f"--out must end in .jsonl (got {out})", fix="for example --out prefs.jsonl")
-    reading = read_preferences(Path(file), read_options(data_format, columns, settings or ()))
+    reading = read_preferences(Path(file), read_options(data_format, columns, settings or (), winner))
     write_text_whole(out, "".join(json.dumps(canonical(row), ensure_ascii=False) + "\n" for row in reading.rows))
     reasons = ", ".join(f"{count} × {reason}" for reason, count in reading.dropped.items())
     left_out = f"; left out: {reasons}" if reasons else ""
     say(Console(), f"{out}: {len(reading.rows)} rows, {reading.kind}, from {reading.format}{left_out}")
+    if unread := reading.columns.not_read():
+        say(Console(), f"columns that are not read, nor written: {listed_unread(unread)}")
 
 
-def read_options(data_format: str | None, columns: str | None, settings: Sequence[str]) -> "DataOptions":
-    """Return the options of ``--data-format``, ``--columns`` and ``--set NAME=VALUE`` (or ``data.NAME=VALUE``).
+def read_options(
+    data_format: str | None, columns: str | None, settings: Sequence[str], winner: str | None = None
+) -> "DataOptions":
+    """Return the options of ``--data-format``, ``--columns``, ``--winner`` and ``--set NAME=VALUE`` (``data.NAME``).
 
     Raises UsageError for an unknown option, or a value that it does not accept.
     """
@@ -177,7 +190,7 @@ def read_options(data_format: str | None, columns: str | None, settings: Sequenc
     from bench.core.request import apply, data_settings, read_settings
 
     named = [text if text.strip().startswith("data.") else f"data.{text.strip()}" for text in settings]
-    values = read_settings([*data_settings(data_format, columns), *named], params=())
+    values = read_settings([*data_settings(data_format, columns, winner), *named], params=())
     return apply(AS_IT_IS, values.sections["data"], section="data")
 
 
@@ -186,8 +199,12 @@ def canonical(row: "PreferenceRow") -> dict[str, object]:
     from bench.data.rows import Pair
 
     if isinstance(row, Pair):
-        scores = {"chosen_score": row.chosen_score, "rejected_score": row.rejected_score}
-        known = {name: score for name, score in scores.items() if score is not None}
+        numbers = {
+            "chosen_score": row.chosen_score,
+            "rejected_score": row.rejected_score,
+            "agreement": row.agreement,
+        }
+        known = {name: number for name, number in numbers.items() if number is not None}
         return {"prompt": row.prompt, "chosen": row.chosen, "rejected": row.rejected, **known}
     return {"prompt": row.prompt, "completion": row.completion, "label": row.label}
 

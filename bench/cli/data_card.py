@@ -14,7 +14,9 @@ from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 from bench.data.card import LEVELS, Card, Lengths, Spread
+from bench.data.column_account import percent
 from bench.data.contamination import MOSTLY
+from bench.data.row_errors import by_kind, listed
 from bench.errors import UsageError
 from bench.utils.files import write_text_whole
 from bench.utils.redact import for_terminal
@@ -160,9 +162,11 @@ def tables(card: Card) -> list[Table]:
     """Return all that a card says, in the order in which it is read."""
     sections = [_what(card)]
     if card.faults:
-        more = f"{card.faulty} rows in all" if card.faulty > len(card.faults) else ""
+        more = f"{by_kind(card.fault_kinds)}; --set drop_faulty=true leaves them out"
         rows = tuple((fault,) for fault in card.faults)
         sections.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
+    if card.not_read:
+        sections.append(_not_read(card))
     sections += [_lengths(unit, fields, note=_counted(unit, card)) for unit, fields in card.lengths.items()]
     if card.bias:
         sections.append(_bias(card))
@@ -208,6 +212,9 @@ def _what(card: Card) -> Table:
     if card.template_marks.rows:
         marks = card.template_marks
         rows.append(("chat templates in texts", f"{marks.rows} rows: {', '.join(marks.marks)}; {marks.first}"))
+        if marks.written:
+            text = f"{marks.written} rows; a model with a chat template gets their turns (--set form=messages)"
+            rows.append(("prompts that are whole templates", text))
     if card.margins is not None:
         rows += [("ties", f"{card.ties} pairs of equal scores"), ("reversed", f"{card.reversed_scores} pairs")]
     if card.too_long is not None:
@@ -227,6 +234,17 @@ def _columns(unit: str) -> tuple[str, ...]:
 
 def _spread(spread: Spread) -> tuple[str, ...]:
     return (number(round(spread.mean, 1)), *map(number, spread.percentiles))
+
+
+def _not_read(card: Card) -> Table:
+    rows = tuple((each.name, str(each.rows), percent(each.share)) for each in card.not_read)
+    read = [name for name, state in card.columns.items() if state == "read"]
+    return Table(
+        title="Columns that are not read",
+        columns=("column", "rows that have it", "share"),
+        rows=rows,
+        note=f"Read: {listed(read)}.",
+    )
 
 
 def _lengths(unit: str, fields: Mapping[str, Spread], *, note: str) -> Table:

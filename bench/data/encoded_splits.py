@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.core.data_options import DataOptions
+from bench.data.column_account import listed_unread
 from bench.data.encode import encode
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
 from bench.data.preferences import Preferences, read_preferences, subset
@@ -57,7 +58,10 @@ def encode_splits(
 
     def part(where: Path, split: str | None) -> Encoded:
         split_options = options.model_copy(update={"split": split})
-        read = within_tokens(read_preferences(where, split_options), tokenizer, options)
+        whole = read_preferences(where, split_options)
+        if unread := whole.columns.not_read():
+            note(f"{where}{f' ({split})' if split else ''}: columns that are not read: {listed_unread(unread)}")
+        read = within_tokens(whole, tokenizer, options)
         if read.dropped:
             left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
