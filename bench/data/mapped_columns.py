@@ -110,13 +110,13 @@ def unread_inside(raw: Mapping[str, object], row: MappedRow, columns: Mapping[st
         value = row._fields[name]
         if not isinstance(value, list | dict):
             continue
-        shown = columns.get(name, name)
+        label = columns.get(name, name)
         keys = row.read_keys.get(name)
-        paths += fields_inside(shown, value, keys)
+        paths += fields_inside(label, value, keys)
         for key in keys or ():
             for each in value if isinstance(value, list) else [value]:
                 if isinstance(each, dict) and isinstance(each.get(key), list):
-                    paths += fields_inside(f"{shown}{'[]' if isinstance(value, list) else ''}.{key}", each[key])
+                    paths += fields_inside(f"{label}{'[]' if isinstance(value, list) else ''}.{key}", each[key])
     for root, wanted in _paths_into(raw, columns).items():
         paths += _beside(root, raw.get(root), wanted)
     return list(dict.fromkeys(paths))
