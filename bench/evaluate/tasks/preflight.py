@@ -9,8 +9,9 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.evaluate.compat import import_task_function
 from bench.evaluate.tasks.documents import Problem, data_problems, exists, flat
-from bench.evaluate.tasks.local_tasks import TaskConfig, data_folder, read_yaml
-from bench.evaluate.tasks.search import TaskSource, find_tasks
+from bench.evaluate.tasks.local_tasks import TaskConfig, data_folder, lm_eval_tasks, read_yaml
+from bench.evaluate.tasks.search import TaskSource, files_of, find_tasks
+from bench.evaluate.tasks.trust import TRUST, code_in
 from bench.utils.isolation import quiet, same_environment
 
 TABLE = "lossbench_table"
@@ -107,21 +108,25 @@ def refuse(checked: Sequence[Finding]) -> None:
         )
 
 
-def findings(source: TaskSource, reader: Reader) -> Iterator[Finding]:
-    """Yield problems and notices about tasks that were looked up."""
+def findings(source: TaskSource, reader: Reader, *, trust: bool = False) -> Iterator[Finding]:
+    """Yield problems and notices about tasks that were looked up; ``trust``: code that their files name may run."""
     for name, (text, fix) in source.absent.items():
         yield Finding(task=name, problem="unknown" if "unknown" in text else "data", text=text, fix=fix)
+    if not trust:
+        for name, path in files_of(source):
+            for text in code_in(path):
+                yield Finding(task=name, problem="unsafe code", text=f"task {name} runs code: {text}", fix=TRUST)
     for name, leaves in source.leaves.items():
         counts: dict[tuple[Problem, str, str], int] = {}
         for config in leaves.values():
-            for each in _of_task(config, reader):
+            for each in _of_task(config, reader, trust=trust):
                 counts[each] = counts.get(each, 0) + 1
         for (problem, text, fix), count in counts.items():
             many = f" ({count} of its {len(leaves)} tasks)" if len(leaves) > 1 else ""
             yield Finding(task=name, problem=problem, text=f"task {name}{many} {text}", fix=fix)
 
 
-def _of_task(config: TaskConfig, reader: Reader) -> Iterator[tuple[Problem, str, str]]:
+def _of_task(config: TaskConfig, reader: Reader, *, trust: bool) -> Iterator[tuple[Problem, str, str]]:
     if config.get("missing"):
         yield "unknown", "has a member that lm-eval does not know", "correct the group's file"
         return
@@ -145,7 +150,7 @@ def _of_task(config: TaskConfig, reader: Reader) -> Iterator[tuple[Problem, str,
             )
     if (config.get("dataset_kwargs") or {}).get("trust_remote_code"):
         yield "remote code", "asks for trust_remote_code, which is never given", ""
-    missing = missing_package(config)
+    missing = missing_package(config, trust=trust)
     if missing is not None:
         yield "package", f"needs a package that is not installed: {missing}", "`pip install 'lm-eval[…]'` names groups"
     yield from data_problems(config)
@@ -157,10 +162,15 @@ def new_tokens(settings: TaskConfig) -> int:
     return int(next((settings[name] for name in names if settings.get(name) is not None), NEW_TOKENS))
 
 
-def missing_package(config: TaskConfig) -> str | None:
-    """Return which package the import of a task's functions lacks; None: none, or other errors."""
+def missing_package(config: TaskConfig, *, trust: bool) -> str | None:
+    """Return which package the import of a task's functions lacks; None: none, or other errors.
+
+    Functions of files outside lm-eval's own package are imported only with ``trust``.
+    """
     for value in config.values():
         if isinstance(value, str) and value.startswith("/") and "\n" not in value:
+            if not trust and not Path(value).resolve().is_relative_to(lm_eval_tasks().resolve()):
+                continue
             try:
                 import_task_function(value)
             except ModuleNotFoundError as error:
