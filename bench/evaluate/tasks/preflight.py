@@ -67,14 +67,24 @@ class Preflight:
 
 
 def preflight(
-    tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
+    tasks: Sequence[str],
+    *,
+    include: Path | None,
+    data: Path | None = None,
+    reader: Reader | None = None,
+    trust: bool = False,
 ) -> tuple[Finding, ...]:
     """Return the findings of ``check_tasks``. Empty: all can be run."""
-    return check_tasks(tasks, include=include, data=data, reader=reader).findings
+    return check_tasks(tasks, include=include, data=data, reader=reader, trust=trust).findings
 
 
 def check_tasks(
-    tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
+    tasks: Sequence[str],
+    *,
+    include: Path | None,
+    data: Path | None = None,
+    reader: Reader | None = None,
+    trust: bool = False,
 ) -> Preflight:
     """Say what is wrong with tasks of lm-eval before anything is trained or loaded.
 
@@ -84,6 +94,7 @@ def check_tasks(
 
     Args:
         data: the folder of documents of the package's own tasks; None: that of the environment.
+        trust: whether code that a task file names may run.
 
     Raises:
         UsageError: a file that cannot be read.
@@ -95,7 +106,7 @@ def check_tasks(
         configs = [config for leaves in source.leaves.values() for config in leaves.values()]
         # A task in code does not say what it asks for.
         texts = any(config.get("output_type") == TEXTS or config.get("is_class") for config in configs)
-        return Preflight(findings=tuple(findings(source, reader or Reader())), texts=texts)
+        return Preflight(findings=tuple(findings(source, reader or Reader(), trust=trust)), texts=texts)
 
 
 def refuse(checked: Sequence[Finding]) -> None:

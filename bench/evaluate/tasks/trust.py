@@ -77,7 +77,7 @@ def tasks_rendered(*, trust: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            delattr(environment, "from_string")  # noqa: B043
+            delattr(environment, "from_string")
 
 
 def _replaced(text: str, pattern: str, repl: str, count: int = 0) -> str:
