@@ -1,16 +1,14 @@
 """Columns that change what a row says: a row in which one of them is left unread is refused."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from bench.data.column_account import is_empty
 from bench.data.row_errors import RowError, shorten
 
-if TYPE_CHECKING:
-    from bench.data.rows import Text
-
+Prompt = str | Sequence[Mapping[str, object]]
+"""A text, or messages with their content."""
 _KINDS: dict[str, str] = {
     "media": "objects pixel_values frames",
     "tools": "tool tools function functions function_call function_calls tool_call tool_calls tool_call_id tool_choice "
@@ -78,7 +76,7 @@ def refuse_never_read(fields: Mapping[str, object], names: Iterable[tuple[str, s
 
 
 def refuse_unread(
-    fields: Mapping[str, object], names: Iterable[tuple[str, str]], *, read: Collection[str], prompt: "Text"
+    fields: Mapping[str, object], names: Iterable[tuple[str, str]], *, read: Collection[str], prompt: Prompt
 ) -> None:
     """Raise RowError for a column that would change the row, that nothing read, and whose text is not in the prompt.
 
@@ -130,9 +128,9 @@ def _says_more(value: object, kind: str) -> bool:
     return not isinstance(value, bool | int | float)
 
 
-def _stands_in(value: object, prompt: "Text") -> bool:
+def _stands_in(value: object, prompt: Prompt) -> bool:
     """Say whether all of a column's text is in the prompt (of messages and pairs what the user's side says)."""
-    texts = [prompt] if isinstance(prompt, str) else [turn["content"] for turn in prompt]
+    texts = [prompt] if isinstance(prompt, str) else [str(turn["content"]) for turn in prompt]
     whole = evened = ""
     for text in _texts(value):
         if text in texts:

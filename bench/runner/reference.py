@@ -21,7 +21,7 @@ from bench.train.sampler import schedule_at
 from bench.train.training_reference import MISMATCHED, blocks_of, needs_of_run, numbered, open_references
 
 BATCH = 64
-SHOWN_SECONDS = 1.0
+DISPLAY_SECONDS = 1.0
 """So often at most is told how far the scoring is."""
 SAMPLE = 2000
 """Rows of the data whose lengths stand for all."""
@@ -147,13 +147,13 @@ class _Progress:
 
     def __init__(self, workspace: Workspace, hooks: Hooks, needs: Sequence[Need]) -> None:
         self._workspace, self._hooks, self._needs = workspace, hooks, needs
-        self._done, self._started, self._shown = 0, 0.0, 0.0
+        self._done, self._started, self._displayed = 0, 0.0, 0.0
 
     def begin(self) -> None:
         """Say what is to be scored, once."""
         if self._started:
             return
-        self._started = self._shown = time.monotonic()
+        self._started = self._displayed = time.monotonic()
         data = self._workspace.data
         total = len(data.rows) * (2 if data.kind == "pairs" else 1)
         drawn = [need for need in self._needs if need.kind != MISMATCHED]
@@ -171,9 +171,9 @@ class _Progress:
         """Count completions."""
         self._done += completions
         now, most = time.monotonic(), completions_of(self._needs)
-        if now - self._shown < SHOWN_SECONDS or self._done >= most:
+        if now - self._displayed < DISPLAY_SECONDS or self._done >= most:
             return
-        self._shown = now
+        self._displayed = now
         left = (now - self._started) / self._done * (most - self._done)
         clock = f"{int(left // 60)}:{int(left % 60):02d}"
         self._hooks.doing(f"reference log-probs · {self._done:,}/{most:,} completions · {clock} left")
