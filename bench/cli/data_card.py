@@ -59,6 +59,11 @@ class Table:
     texts: bool = False
 
 
+WORDS_ARE = (
+    "words: runs of letters, digits and underscores, case and compatible characters evened out; a script without "
+    "spaces has few"
+)
+"""What ``bench.data.near_duplicates.words`` counts."""
 LONGEST = 300
 """Characters of a text that a sample row shows."""
 
@@ -78,6 +83,12 @@ def render_card(card: Card) -> RenderableType:
     return Group(*parts)
 
 
+def render_next(card: Card) -> RichText:
+    """Return what to do with the data, and the command in one line, to be printed without wrapping."""
+    lines = [f"  {line}" for line in card.advice] + ([f"  {card.command}"] if card.command is not None else [])
+    return RichText("\n".join(map(for_terminal, lines)) + "\n")
+
+
 def check_suffix(path: Path) -> None:
     """Raise UsageError for a file name that says no form of a card."""
     if path.suffix not in SUFFIXES:
@@ -91,11 +102,11 @@ def write_cards(cards: Sequence[Card], path: Path) -> None:
     if path.suffix == ".json":
         text = json.dumps([{**card.as_json(), "percentiles": LEVELS} for card in cards], indent=1, ensure_ascii=False)
     elif path.suffix == ".md":
-        text = "\n".join(markdown(table) for card in cards for table in tables(card))
+        text = "\n".join(markdown(table) for card in cards for table in with_next(card))
     else:
         environment = Environment(autoescape=True, trim_blocks=True)
         environment.filters["for_terminal"] = for_terminal
-        text = environment.from_string(_HTML).render(title="Data card", cards=[tables(card) for card in cards])
+        text = environment.from_string(_HTML).render(title="Data card", cards=[with_next(card) for card in cards])
     write_text_whole(path, text.rstrip("\n") + "\n")
 
 
@@ -156,7 +167,7 @@ def tables(card: Card) -> list[Table]:
         sections.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
     if card.not_read:
         sections.append(_not_read(card))
-    sections += [_lengths(unit, fields) for unit, fields in card.lengths.items()]
+    sections += [_lengths(unit, fields, note=_counted(unit, card)) for unit, fields in card.lengths.items()]
     if card.bias:
         sections.append(_bias(card))
     if card.margins is not None:
@@ -166,6 +177,15 @@ def tables(card: Card) -> list[Table]:
         sections.append(_contamination(card))
     sections.append(_samples(card))
     return sections
+
+
+def with_next(card: Card) -> list[Table]:
+    """Return the tables of a card in a file: what the terminal prints after them is the last one."""
+    lines = (*card.advice, *(() if card.command is None else (card.command,)))
+    if not lines:
+        return tables(card)
+    rows = tuple((line,) for line in lines)
+    return [*tables(card), Table(title="What to type", columns=("",), rows=rows, texts=True)]
 
 
 def number(value: float) -> str:
@@ -227,9 +247,16 @@ def _not_read(card: Card) -> Table:
     )
 
 
-def _lengths(unit: str, fields: Mapping[str, Spread]) -> Table:
+def _lengths(unit: str, fields: Mapping[str, Spread], *, note: str) -> Table:
     rows = tuple((name, *_spread(each)) for name, each in fields.items())
-    return Table(title=f"Lengths in {unit}", columns=_columns(unit), rows=rows)
+    return Table(title=f"Lengths in {unit}", columns=_columns(unit), rows=rows, note=note)
+
+
+def _counted(unit: str, card: Card) -> str:
+    """Return in words what one of a unit is, where that is not plain."""
+    if unit == "words":
+        return WORDS_ARE
+    return f"tokens: {card.token_rule}" if unit == "tokens" and card.token_rule is not None else ""
 
 
 def _bias(card: Card) -> Table:

@@ -56,8 +56,10 @@ class Card:
     preferred both ways; ``reversed_scores`` pairs whose rejected answer has the higher score; ``too_long`` rows whose
     prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer. ``template_marks``:
     of chat templates, in texts. ``columns`` says of each column of the file what became of it, ``not_read`` in how many
-    rows those that nothing read say something; ``fault_kinds`` counts the faulty rows by kind. ``against``
-    names the file that ``contamination`` is about, of which ``against_unread`` rows could not be read.
+    rows those that nothing read say something; ``fault_kinds`` counts the faulty rows by kind. ``against`` names the
+    file that ``contamination`` is about, of which ``against_unread`` rows could not be read. ``token_rule`` says in
+    words how tokens were counted; ``advice`` what to know before a run, and ``command`` is the one to type, of a whole
+    file at its last card.
     """
 
     source: str
@@ -91,6 +93,9 @@ class Card:
     contamination: Contamination | None = None
     against: str | None = None
     against_unread: int = 0
+    token_rule: str | None = None
+    advice: tuple[str, ...] = ()
+    command: str | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return everything as plain data, by the names that files of cards have."""

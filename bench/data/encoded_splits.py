@@ -120,15 +120,21 @@ def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataO
     if options.max_prompt_tokens is None and options.max_tokens is None:
         return preferences
     lengths = token_lengths(preferences, tokenizer)
+    kept = places_within(lengths, options, source=preferences.source)
+    left_out = len(lengths) - len(kept)
+    dropped = {**preferences.dropped, **({"too many tokens": left_out} if left_out else {})}
+    return replace(subset(preferences, kept), format=preferences.format, dropped=dropped)
+
+
+def places_within(lengths: Sequence[tuple[int, ...]], options: DataOptions, *, source: str) -> list[int]:
+    """Return the places of the rows within the limits in tokens. Raises UsageError where there is none."""
     most_prompt, most = options.max_prompt_tokens or NO_LIMIT, options.max_tokens or NO_LIMIT
     kept = [
         place for place, (prompt, *rest) in enumerate(lengths) if prompt <= most_prompt and prompt + max(rest) <= most
     ]
     if not kept:
-        raise UsageError(f"{preferences.source}: no row is within the limits in tokens", fix="raise data.max_tokens")
-    left_out = len(lengths) - len(kept)
-    dropped = {**preferences.dropped, **({"too many tokens": left_out} if left_out else {})}
-    return replace(subset(preferences, kept), format=preferences.format, dropped=dropped)
+        raise UsageError(f"{source}: no row is within the limits in tokens", fix="raise data.max_tokens")
+    return kept
 
 
 def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> list[tuple[int, ...]]:

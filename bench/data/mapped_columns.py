@@ -2,11 +2,15 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
+from bench.data.answer_names import refuse_unread_verdict
 from bench.data.column_account import fields_inside, is_empty
+from bench.data.column_paths import EACH, NoFieldError, columns_of, joined_text, roots_of, value_at
 from bench.data.row_errors import RowError, listed
 from bench.errors import UsageError
 
 _ABSENT = object()
+LISTED = ("winner", "answers")
+"""Our names whose several columns are a list."""
 
 
 class MappedRow(Mapping[str, object]):
@@ -57,30 +61,45 @@ def note_keys(fields: Mapping[str, object], name: str, keys: Collection[str]) ->
 
 
 def renamed(raw: dict[str, object], columns: Mapping[str, str]) -> dict[str, object]:
-    """Return a row with columns under our names; «input.text» names a field of an object. Raises RowError."""
+    """Return a row with columns under our names. Raises RowError.
+
+    «input.text» and «answers.0.text» are paths, and «instruction+input» two columns: their texts below each other, or,
+    for ``winner`` and ``answers``, the list of their values.
+    """
     if not columns:
         return raw
-    taken = {column for column in columns.values() if column not in columns}
-    fields = {name: value for name, value in raw.items() if name not in taken}
-    for name, column in columns.items():
-        value: object = raw
-        for part in [column] if column in raw else column.split("."):
-            if not isinstance(value, dict) or part not in value:
-                raise RowError(
-                    f"field '{column}' is missing, which --columns takes for {name} (columns found: "
-                    f"{', '.join(map(str, list(raw)[:12])) or 'none'})",
-                    fix=f"--columns {name}=NAME with the name of a column that is there",
-                    kind=f"without '{column}'",
-                )
-            value = value[part]
-        fields[name] = value
+    refuse_unread_verdict(raw, columns)
+    paths = {name: columns_of(expression, raw) for name, expression in columns.items()}
+    read = {path for each in paths.values() for path in each if path not in columns}
+    fields = {name: value for name, value in raw.items() if name not in read}
+    for name in columns:
+        values = [_value(raw, path, name) for path in paths[name]]
+        if len(values) == 1:
+            fields[name] = values[0]
+        elif name in LISTED:
+            fields[name] = [part for each in values for part in (each if isinstance(each, list) else [each])]
+        else:
+            fields[name] = joined_text(values, paths[name])
     return fields
+
+
+def _value(raw: dict[str, object], path: str, name: str) -> object:
+    try:
+        return value_at(raw, path)
+    except NoFieldError as error:
+        nested = f": {error}" if any(mark in path for mark in ".*") else ""
+        raise RowError(
+            f"field '{path}' is missing, which --columns takes for {name}{nested} (columns found: "
+            f"{listed(raw) or 'none'})",
+            fix=f"--columns {name}=NAME with the name of a column that is there",
+            kind=f"without '{path}'",
+        ) from None
 
 
 def columns_read(raw: Mapping[str, object], taken: Collection[str], columns: Mapping[str, str]) -> set[str]:
     """Return the table's own columns that a reader took, by whichever names it took them."""
     read = {name for name in taken if name not in columns}
-    read.update(_root(raw, column) for name, column in columns.items() if name in taken)
+    read.update(root for name, column in columns.items() if name in taken for root in roots_of(column, raw))
     return read
 
 
@@ -129,15 +148,12 @@ def check_ignored(ignored: Collection[str], present: Collection[str], *, source:
 def _paths_into(raw: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, list[list[str]]]:
     """Return the paths into each column that is taken by its fields alone."""
     paths: dict[str, list[list[str]]] = {}
-    for column in columns.values():
-        root, *rest = [column] if column in raw else column.split(".")
-        if rest and root not in columns.values():
-            paths.setdefault(root, []).append(rest)
+    whole = {path for column in columns.values() for path in columns_of(column, raw)}
+    for path in whole:
+        root = roots_of(path, raw)[0]
+        if path != root and root not in whole:
+            paths.setdefault(root, []).append(path.removeprefix(f"{root}.").split("."))
     return paths
-
-
-def _root(raw: Mapping[str, object], column: str) -> str:
-    return column if column in raw else column.split(".")[0]
 
 
 def _beside(path: str, value: object, wanted: list[list[str]]) -> Iterator[str]:
@@ -148,7 +164,8 @@ def _beside(path: str, value: object, wanted: list[list[str]]) -> Iterator[str]:
     if isinstance(value, list):
         parts = {str(index): part for index, part in enumerate(value)}
     for key, part in parts.items():
-        below = [rest[1:] for rest in wanted if rest[0] == key]
+        names = {key, EACH, str(int(key) - len(value))} if isinstance(value, list) else {key}
+        below = [rest[1:] for rest in wanted if rest[0] in names]
         if below:
             yield from _beside(f"{path}.{key}", part, below)
         elif not is_empty(part):

@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from bench.data.column_account import is_empty
 from bench.data.column_guards import changes_a_message
@@ -40,6 +40,7 @@ class Pair:
     """Two completions of one prompt, the first preferred. ``id`` is the row's number in its file, from 1.
 
     Prompt and completions are all text, or all messages; scores are the annotator's, higher is better, both or none.
+    ``agreement`` is the share of several annotators who preferred the chosen one, None where one decided.
     ``shard`` names the file of a folder that the row stands in.
     """
 
@@ -50,6 +51,7 @@ class Pair:
     rejected_score: float | None = None
     id: int
     shard: str = ""
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class Dropped:
 
 
 _NO_SCORE = (None, Cell(""))
-TIE = "tie"
+TIE: Final = "tie"
 """The reason where answers are equally good."""
 Scores = tuple[float, float]
 _ROLES = ("assistant", "developer", "system", "tool", "user")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from bench.core.data_options import DataOptions
+from bench.data.answer_names import mapping_hint
 from bench.data.readers.answer_index import refuse_index
 from bench.data.row_errors import RowError, listed
 from bench.data.rows import (
@@ -93,8 +94,8 @@ def refuse(raw: Mapping[str, object]) -> None:
     if "prompt" not in fields:
         raise RowError(
             f"field 'prompt' is missing ({columns})",
-            fix=f"{ACCEPTED}; --columns prompt=NAME,chosen=NAME,rejected=NAME says which columns they are",
+            fix=mapping_hint(raw),
         )
     raise RowError(
-        f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({columns})", fix=ACCEPTED
+        f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({columns})", fix=mapping_hint(raw)
     )

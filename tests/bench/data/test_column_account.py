@@ -21,7 +21,7 @@ from bench.errors import UsageError
 from bench.suites.inputs import FRACTIONS
 
 from .conftest import CHAT, PAIR, SINGLE, assistant, user, write_rows
-from .test_formats import FILES, HERE, raw
+from .test_formats import FILES, HERE, options_of, raw
 from .test_system_column import CASES as FORMATS
 
 EMPTY = [None, "", " \n", [], {}, "[]", float("nan"), {"a": None}, [None, ""]]
@@ -100,7 +100,7 @@ def test_accounts_of_parts_are_that_of_the_whole():
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_columns_of_published_rows_are_read_or_named_and_never_refused(name):
-    read = scan(HERE / name)
+    read = scan(HERE / name, options_of(name))
     assert read.faulty == 0
     assert set(read.columns.columns) == {column for row in raw(name) for column in row}
     assert adds_up(read.columns)

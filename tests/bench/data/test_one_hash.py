@@ -13,7 +13,7 @@ from bench.core.data_options import DataOptions
 from bench.data.preferences import read_preferences
 
 from .conftest import CHAT, PAIR, SINGLE
-from .test_formats import FILES, HERE, raw
+from .test_formats import FILES, HERE, options_of, raw
 from .test_system_column import CASES as FORMATS
 
 SCORED = PAIR | {"chosen_score": 2, "rejected_score": 0.5}
@@ -80,11 +80,11 @@ def test_rows_have_one_hash_in_every_container_and_order(tmp_path, name, row, fo
 @pytest.mark.parametrize("name", FILES)
 def test_published_rows_have_one_hash_with_their_keys_shuffled_and_their_nulls_left_out(tmp_path, name):
     rows = [shuffled(row, random.Random(1)) for row in raw(name)]
-    whole = read_preferences(HERE / name)
+    whole = read_preferences(HERE / name, options_of(name))
     for each in (rows, [{key: value for key, value in row.items() if value is not None} for row in rows]):
         path = tmp_path / "a.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in each))
-        assert read_preferences(path).content_hash == whole.content_hash
+        assert read_preferences(path, options_of(name)).content_hash == whole.content_hash
 
 
 def test_orca_rows_without_their_empty_system_column_are_what_they_are_with_it(tmp_path):
