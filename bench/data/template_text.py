@@ -108,7 +108,7 @@ TOKEN_FAMILIES = (
     ),
     Family(
         name="Llama 2",
-        header=re.compile(r"(?:<s>)?\s*\[(INST|/INST)\]"),
+        header=re.compile(r"(?:<s>)?\s{0,4}\[(INST|/INST)\]"),
         roles={"INST": "user", "/INST": "assistant"},
         marks=("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"),
         ends=("</s>",),
@@ -119,9 +119,9 @@ _WORDS = (("Human", "Assistant"), ("User", "Assistant"), ("USER", "ASSISTANT"), 
 WORD_FAMILIES = (
     # A blank line before each turn, as in HH-RLHF, else a line of its own.
     *(_worded(human, assistant, r"\n\n") for human, assistant in _WORDS),
-    *(_worded(human, assistant, r"\n\s*") for human, assistant in _WORDS),
+    *(_worded(human, assistant, r"\n[ \t]{0,4}") for human, assistant in _WORDS),
     *(
-        _worded(human, assistant, rf"\s*(?<!#){sign} ?", sign=sign)
+        _worded(human, assistant, rf"(?<!#){sign} ?", sign=sign)
         for sign in ("####", "###", "##", "#")
         for human, assistant in (*_WORDS, ("Instruction", "Response"))
     ),

@@ -1,6 +1,7 @@
 """Texts that a template wrote are taken apart into the turns that made them, or the row is refused; none is guessed."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -255,3 +256,13 @@ def test_rows_keep_their_hash_where_nothing_was_templated(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(PAIR) + "\n")
     assert read_preferences(path, TURNS).rows[0].prompt == (user("The cat"),)
+
+
+@pytest.mark.parametrize("begin", ["\n\nHuman: a", "### Human: a", "[INST] a", "User: a", "<|im_start|>user\na", "<s>"])
+@pytest.mark.parametrize("run", [" ", "\n", "\n ", "\t", "#", "<s>", "\n\nHuman:", "[INST]"])
+def test_long_runs_of_signs_take_no_longer_than_their_length(begin, run):
+    started = time.process_time()
+    for text in (begin + run * 40_000, begin + run * 40_000 + "x [/INST]\n\nAssistant:"):
+        written_dialogue(text)
+        looks_written(text)
+    assert time.process_time() - started < 5
