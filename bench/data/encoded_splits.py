@@ -37,6 +37,7 @@ def encode_splits(
     embeddings: int | None = None,
     fractions: Sequence[float],
     template: str | None = None,
+    most: int | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> EncodedSplits:
     """Return train, validation and test of one or several data sets, encoded; no prompt is in two of them.
@@ -48,6 +49,7 @@ def encode_splits(
     Args:
         embeddings: how many token ids the model reads; None where no model is known.
         template: the chat template of the request, for messages.
+        most: rows that are read of each part, the first ones; None: all.
         note: gets what was left out, what a template or the border of prompt and completion changes, and marks of other
             templates in the texts.
 
@@ -57,7 +59,7 @@ def encode_splits(
 
     def part(where: Path, split: str | None) -> Encoded:
         split_options = options.model_copy(update={"split": split})
-        read = within_tokens(read_preferences(where, split_options), tokenizer, options)
+        read = within_tokens(read_preferences(where, split_options, most=most), tokenizer, options)
         if read.dropped:
             left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")

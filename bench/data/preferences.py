@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
@@ -64,7 +65,7 @@ class Reading:
     faulty: int
 
 
-def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences:
+def read_preferences(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Preferences:
     """Read and check a file, a folder of files, or a data set of the hub (``org/name:split``), in one pass.
 
     Rows are of one of the formats that ``docs/data.md`` lists, told by their columns or named by ``options``; texts are
@@ -73,7 +74,7 @@ def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences
     Raises UsageError with the file, the row (from 1), the field, the value and the right form of the first fault, and
     the count of further faulty rows.
     """
-    reading = scan(path, options)
+    reading = scan(path, options, most=most)
     if reading.faults:
         where, fault = reading.faults[0]
         further = reading.faulty - 1
@@ -92,8 +93,10 @@ def preferences_in(reading: Reading, *, source: str) -> Preferences:
     return replace(preferences_of(reading.rows, source=source), format=reading.format, dropped=dict(reading.dropped))
 
 
-def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
+def scan(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Reading:
     """Read a data set, filtered and freed of duplicates as ``options`` say; faulty rows are kept apart.
+
+    With ``most`` only so many of its first rows are read.
 
     Raises UsageError for a file that cannot be read as a whole, and for a named column that no row's reader takes.
     """
@@ -103,7 +106,7 @@ def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
     faulty = raw_count = 0
     taken: set[str] = set()
     name, reader = options.format, None if options.format is None else reader_of(options.format)
-    for shard, number, raw in _raw(path, options):
+    for shard, number, raw in islice(_raw(path, options), most):
         raw_count += 1
         try:
             if isinstance(raw, RowError):

@@ -101,6 +101,28 @@ def convert(file: Path, folder: Path) -> None:
         _keep_stable(folder / name)
 
 
+def outline(file: Path, folder: Path) -> None:
+    """Write configuration and tokenizer of a GGUF file to ``folder``; no weight is read. Raises as ``convert``."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from bench.utils.isolation import quiet
+
+    fields, _ = _described(file)
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+    except Exception as error:  # as above
+        raise RunError(
+            f"GGUF file {file} cannot be read as a causal model: {type(error).__name__}: {str(error)[:300]}",
+            fix=f"the file is truncated, or of an architecture that transformers does not read from GGUF; {OTHERWISE}",
+        ) from error
+    _set_splits(tokenizer, fields, file)
+    _set_templates(tokenizer, fields)
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def _described(file: Path) -> tuple[dict[str, object], dict[str, int]]:
     """Return the file's short fields by name, and how many numbers each tensor has."""
     try:

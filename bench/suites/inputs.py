@@ -24,7 +24,7 @@ class UserInputs:
 
     ``options``: how ``data`` are read and which rows are left out. ``judges`` compare answers, ``strong``
     corrects the first of them, and ``prompts`` is a file of instructions to report on; all are for suites without a
-    reward of their own.
+    reward of their own. ``most``: rows of each file that are read, the first ones; None: all.
     """
 
     model: str | None = None
@@ -34,6 +34,7 @@ class UserInputs:
     judges: tuple[str, ...] = ()
     strong: str | None = None
     prompts: Path | None = None
+    most: int | None = None
 
     def as_turns(self, tokenizer: PreTrainedTokenizerBase) -> UserInputs:
         """Read plain strings as a turn and its answer if the model has a chat template and no form was chosen."""
@@ -51,6 +52,7 @@ class UserInputs:
             embeddings=embeddings,
             fractions=FRACTIONS,
             template=self.chat_template,
+            most=self.most,
             note=note,
         )
 

@@ -1,0 +1,99 @@
+"""Outline of a plan: the request resolved with a sample of its data and the configuration of its model alone."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.core.request import RunRequest
+from bench.data.row_counts import count_rows, has_own_splits
+from bench.runner.estimate.stand_in import Shape, shape_of
+from bench.runner.plan import Draft, Plan, draft_plan, make_plan
+from bench.runner.prepare import UNKNOWN
+from bench.runner.resources import parameters_in
+
+LEAST_SAMPLE = 512
+"""Rows of a file that are read for a plan at least."""
+SHARE_HELD_OUT = 12
+"""Rows that are read for each held-out prompt: a tenth of a file's prompts validate, a tenth test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """A plan that nobody runs, and what is known of the data besides its sample.
+
+    Fields:
+        plan: whose data are the sample, and whose results folder may not be there.
+        rows: training rows altogether, as far as the sample tells.
+        read: raw rows that were read, of ``raw`` altogether.
+        encoding: CPU seconds that reading and encoding took for the rows read.
+        started: CPU seconds of this process before it: imports.
+    """
+
+    plan: Plan
+    shape: Shape
+    rows: int
+    raw: int
+    read: int
+    encoding: float
+    started: float
+
+    @property
+    def sampled(self) -> bool:
+        """Whether some rows were not read."""
+        return self.read < self.raw
+
+    @property
+    def exact(self) -> bool:
+        """Whether model and data are known by content, so that finished runs are known by their keys."""
+        return not self.sampled and self.plan.workspace.model_spec.content != UNKNOWN
+
+
+def make_outline(request: RunRequest, *, scratch: Path, note: Callable[[str], None]) -> Outline:
+    """Resolve a request as far as no weights are needed, and no more of its data than a sample.
+
+    Args:
+        scratch: a folder for what has to be made, which the caller removes.
+        note: gets what a run would report about the data, where all of them are read.
+
+    Raises:
+        UsageError: a part of the request that cannot be right.
+    """
+    started = time.process_time()
+    draft = draft_plan(request)
+    raw, most = _counted(draft)
+    sampled = most is not None
+    plan = make_plan(request, scratch=scratch, most=most, note=(lambda text: None) if sampled else note)
+    workspace = plan.workspace
+    read = raw if most is None else sum(min(most, rows) for rows in raw_rows(draft))
+    share = len(workspace.data.rows) / max(1, read)
+    rows = len(workspace.data.rows) if not sampled else max(1, round(share * raw))
+    counted = shape_of(workspace.model, workspace.train.lora)
+    known = parameters_in(workspace.model)
+    outline = Outline(
+        plan=replace(plan, workspace=replace(workspace, results=request.results)),
+        shape=replace(counted, parameters=known) if known else counted,
+        rows=rows,
+        raw=raw or rows,
+        read=read or rows,
+        encoding=time.process_time() - started,
+        started=started,
+    )
+    return outline
+
+
+def raw_rows(draft: Draft) -> list[int]:
+    """Return the raw rows of each data set of a request; none for a suite's own data."""
+    return [count_rows(path, draft.options) for path in draft.request.data or ()]
+
+
+def _counted(draft: Draft) -> tuple[int, int | None]:
+    """Return the raw rows of the user's data, and how many of each set are read; None: all."""
+    data = draft.request.data or ()
+    if not data:
+        return 0, None
+    counts = raw_rows(draft)
+    held_out = max(draft.evaluation.prompts, draft.evaluation.pairs)
+    own = any(has_own_splits(path, draft.options) for path in data)
+    most = max(LEAST_SAMPLE, held_out if own else SHARE_HELD_OUT * held_out)
+    return sum(counts), None if max(counts) <= most else most
