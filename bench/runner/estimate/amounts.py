@@ -1,10 +1,10 @@
 """Amounts of a plan: steps, tokens, reference completions, and what one evaluation measures."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from bench.core.specs import RunSpec
 from bench.data.collate import TokenRow
@@ -13,7 +13,7 @@ from bench.runner.estimate.outline import Outline
 from bench.runner.plan import Plan
 from bench.runner.search import Search
 from bench.train.objective_batch import rows_of
-from bench.train.sampler import batch_indices, batch_units, schedule_of, stage_span
+from bench.train.sampler import batch_indices, schedule_of, stage_span
 from losses import Objective, Requires
 
 TASK_DOCUMENTS = 64
@@ -22,11 +22,15 @@ TASK_DOCUMENTS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Completions that the reference is asked for: ``drawn`` by all seeds, of ``all``; ``tokens`` of one on average."""
+    """Completions that the reference is asked for: ``drawn`` by all seeds, of ``all``; ``tokens`` that a pass reads for
+    one on average. ``mismatched``: those of KTO's baseline, each a prompt with another one's answer; ``seen`` tokens of
+    one of these."""
 
     drawn: int
     all: int
     tokens: float
+    mismatched: int
+    seen: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,23 @@ class Amounts:
         share = units / max(1, self.outline.rows)
         repeated = 1 - (1 - share) ** (1 / distinct) if share < 1 else 1.0
         count = round(total * distinct * repeated)
-        return Drawn(drawn=count, all=round(total * distinct), tokens=self.packed_row)
+        return Drawn(
+            drawn=count,
+            all=round(total * distinct),
+            tokens=self.packed_row,
+            mismatched=self._mismatched(asking),
+            seen=tokens_of(self.rows) / len(self.rows),
+        )
+
+    def _mismatched(self, searches: Sequence[Search]) -> int:
+        """Return the rows of KTO's baseline: each step has as many as examples, and each seed draws other ones."""
+        plan = self.plan
+        asking = [search for search in searches if Requires.KL_BASELINE in search.objective.requires]
+        if not asking:
+            return 0
+        seeds = len({*plan.seeds, *plan.further_seeds, *plan.final_seeds})
+        per_unit = len(self.rows) / len(plan.workspace.data.rows)
+        return round(seeds * plan.workspace.train.steps * plan.workspace.train.batch * per_unit)
 
     @cached_property
     def packed_row(self) -> float:
@@ -196,17 +216,11 @@ def _spec(plan: Plan, search: Search) -> RunSpec:
     return search.spec(plan.workspace, point, seed=0)
 
 
-def _choices(path: object) -> list[list[str]] | None:
+def _choices(file: Path) -> list[list[str]] | None:
     """Return the texts of each document of a suite's own task; None where it has no such file."""
-    from pathlib import Path
-
-    file = Path(str(path))
     if not file.is_file():
         return None
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [[str(row["sentence_good"]), str(row["sentence_bad"])] for row in rows if "sentence_good" in row] or None
 
 
-def ceil_div(count: int, by: int) -> int:
-    """Return ``count`` ÷ ``by``, rounded up."""
-    return math.ceil(count / by)

@@ -35,7 +35,7 @@ EVERY_ROW = True
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One objective. ``seconds`` of one worker, None where there is nothing to measure with; ``operations`` of
-    training; ``memory`` is the plan's."""
+    training; ``memory`` of one process while it trains."""
 
     search: Search
     runs: int
@@ -45,6 +45,7 @@ class Row:
     operations: float
     training: float | None
     evaluation: float | None
+    memory: Memory
 
     @property
     def seconds(self) -> float | None:
@@ -102,7 +103,10 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
         torch.set_num_threads(crew.threads)
         rates = measure(amounts, device=device, workers=crew.workers)
     timing = None if rates is None else Timing(amounts, rates)
-    rows = tuple(_row(search, amounts, timing) for search in plan.searches)
+    memories = [
+        memory_of(amounts, rates, (search,), base=base, workers=crew.workers, gpu=gpu) for search in plan.searches
+    ]
+    rows = tuple(_row(*each, amounts, timing) for each in zip(plan.searches, memories, strict=True))
     asked = amounts.reference(every=EVERY_ROW)
     made = _is_reference_there(plan.workspace.results, plan.workspace.model_spec.content)
     splits = ("validation", "test") if plan.final_seeds else ("validation",)
@@ -117,7 +121,8 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
         evaluation = each[-1].run
         reference_seconds = 0.0
         if asked is not None and left and not made:
-            reference_seconds = timing.forward(asked.drawn * asked.tokens) + timing.check
+            reference_seconds = timing.forward(asked.drawn * asked.tokens + asked.mismatched * asked.seen)
+            reference_seconds += timing.check
         runs = sum(row.seconds or 0.0 for row in rows)
         slower = rates.contention if crew.workers > 1 else 1.0
         work = before + after + reference_seconds + (start + runs) * slower
@@ -137,13 +142,13 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
         after=after,
         work=work,
         wall=wall,
-        memory=memory_of(amounts, rates, base=base, workers=crew.workers, gpu=gpu),
+        memory=memory_of(amounts, rates, plan.searches, base=base, workers=crew.workers, gpu=gpu),
         off=SURE if rates is not None and rates.like and not outline.sampled else LESS_SURE,
         unknown=unknown,
     )
 
 
-def _row(search: Search, amounts: Amounts, timing: Timing | None) -> Row:
+def _row(search: Search, memory: Memory, amounts: Amounts, timing: Timing | None) -> Row:
     plan = amounts.plan
     tried_seeds = (*plan.seeds, *plan.further_seeds)
     tried = len(search.points) * len(tried_seeds)
@@ -170,6 +175,7 @@ def _row(search: Search, amounts: Amounts, timing: Timing | None) -> Row:
         operations=operations * amounts.outline.shape.parameters * tokens,
         training=training,
         evaluation=evaluation,
+        memory=memory,
     )
 
 

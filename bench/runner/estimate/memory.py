@@ -1,12 +1,14 @@
 """Peak memory of a plan's processes, from the model's shape and what a step keeps for its backward pass."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.models.packed.forward import chunk_tokens
 from bench.runner.estimate.amounts import Amounts, moved_share
 from bench.runner.estimate.probe import Rates
+from bench.runner.search import Search
 from bench.train.objective_batch import needs_vocabulary
 
 WEIGHT = 4.0
@@ -34,8 +36,10 @@ class Memory:
     device: float | None
 
 
-def memory_of(amounts: Amounts, rates: Rates | None, *, base: float, workers: int, gpu: bool) -> Memory:
-    """Return the peak memory of a plan.
+def memory_of(
+    amounts: Amounts, rates: Rates | None, searches: Sequence[Search], *, base: float, workers: int, gpu: bool
+) -> Memory:
+    """Return the peak memory of a plan's ``searches``.
 
     Args:
         base: bytes that this process had before the probe: interpreter, libraries, the sample of the data.
@@ -46,9 +50,7 @@ def memory_of(amounts: Amounts, rates: Rates | None, *, base: float, workers: in
     execution, train = plan.workspace.execution, plan.workspace.train
     ranks = execution.processes
     start = WEIGHT * shape.parameters
-    moving = any(
-        needs_vocabulary(search.objective) or moved_share(plan, search) > 0 for search in plan.searches
-    )
+    moving = any(needs_vocabulary(search.objective) or moved_share(plan, search) > 0 for search in searches)
     policy = start + 3 * WEIGHT * shape.trained + (WEIGHT * shape.trained if train.lora is not None else 0.0)
     policy += start if moving else 0.0
     if execution.shard == "fsdp2":

@@ -143,7 +143,7 @@ def contention(workers: int) -> float:
 
     def work() -> float:
         started = time.thread_time()  # what other programs take of the cores is not counted
-        for _ in range(20):
+        for _ in range(5):
             a @ a
         return time.thread_time() - started
 
@@ -232,7 +232,7 @@ class Probe:
     def _times(self, work: Callable[[], object]) -> int:
         """Call once to warm up; return how often to measure then: more often what is short."""
         seconds = self.clock.seconds(work)
-        return 1 if seconds > GOAL / 2 else 3
+        return 1 if seconds > GOAL / 2 else 2 if seconds > GOAL / 20 else 5
 
     def _source(self, scored: CompletionLogProbs, objective: Objective) -> "ReferenceSource | None":
         if Requires.REFERENCE not in objective.requires:

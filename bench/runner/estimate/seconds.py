@@ -13,7 +13,7 @@ from bench.runner.plan import Plan
 from bench.runner.search import Search
 from bench.train.objective_batch import rows_of
 from bench.train.sampler import Unit, batch_indices, batch_units
-from losses import Objective, Requires
+from losses import Requires
 
 REQUEST = 0.045
 """Work of lm-eval itself on one request, in loops of the probe (``Rates.python``), as measured on 1,072 requests."""
@@ -203,7 +203,11 @@ def _more(
     plan: Plan, probe: Probe, units: Sequence[Unit], few: Sequence[Unit], *, plain: Search
 ) -> Mapping[str, float]:
     """Return what objectives take besides the plainest one, seconds a token: by name where a step is short, else kind."""
-    base, more = _step(probe, few, plain, plan), {}
+    others = {kind_of(search.objective) for search in plan.searches} - {kind_of(plain.objective)}
+    more: dict[str, float] = {}
+    if not others and len(plan.searches) == 1:
+        return more
+    base = _step(probe, few, plain, plan)
     by_name = base < SHORT_STEP
     tried = few if by_name else few[: max(2, len(few) // 2)]
     if not by_name:
@@ -266,6 +270,3 @@ def _enumerated(plan: Plan, probe: Probe, search: Search) -> tuple[float, float]
     return start, run
 
 
-def objective_names(plan: Plan) -> tuple[Objective, ...]:
-    """Return the objectives of a plan."""
-    return tuple(search.objective for search in plan.searches)

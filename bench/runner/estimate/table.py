@@ -27,13 +27,14 @@ def plan_table(forecast: Forecast) -> Table:
         "memory",
         "device\nh",
         box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
         title=f"Plan: suite {workspace.suite.name}, {about}{outline.rows:,} {workspace.data_spec.kind}, "
         f"model {workspace.model_spec.source}",
     )
-    table.columns[0].no_wrap = True
+    table.columns[0].no_wrap, table.columns[1].min_width = True, 10
     for column in table.columns[2:]:
         column.justify, column.no_wrap = "right", True
-    memory = _bytes(forecast.memory.device or forecast.memory.process)
     for row in forecast.rows:
         table.add_row(
             row.search.objective.name,
@@ -43,11 +44,11 @@ def plan_table(forecast: Forecast) -> Table:
             str(row.steps),
             f"{row.tokens:,.0f}",
             clock(row.seconds),
-            memory,
+            _bytes(row.memory.device or row.memory.process),
             _hours(forecast, row.seconds),
         )
     table.add_section()
-    table.add_row("all", "", *_sums(forecast), memory, _hours(forecast, _seconds(forecast.rows)))
+    table.add_row("all", "", *_sums(forecast), _bytes(forecast.memory.device or forecast.memory.process), _hours(forecast, _seconds(forecast.rows)))
     return table
 
 
@@ -56,8 +57,10 @@ def plan_lines(forecast: Forecast) -> Iterator[str]:
     plan, crew, outline = forecast.outline.plan, forecast.crew, forecast.outline
     if forecast.reference is not None:
         asked = forecast.reference
+        more = f", and {asked.mismatched:,} prompts with another one's answer" if asked.mismatched else ""
         yield (
-            f"reference log-probs: {asked.drawn:,} of {asked.all:,} completions, {clock(forecast.reference_seconds)}"
+            f"reference log-probs: {asked.drawn:,} of {asked.all:,} completions{more}, "
+            f"{clock(forecast.reference_seconds)}"
         )
     yield (
         f"start model's evaluation: {clock(forecast.start)}; each run's: {clock(forecast.evaluation)}; "
