@@ -60,7 +60,9 @@ def plan_command(request: RunRequest) -> None:
         from bench.runner.estimate.forecast import forecast
         from bench.runner.estimate.outline import make_outline
         from bench.runner.estimate.table import plan_lines, plan_table
+        from bench.utils.files import could_be_written
 
+        could_be_written(request.results)
         take_route()
         started = time.process_time()
         outline = make_outline(request, scratch=Path(scratch), note=lambda text: say(console, for_terminal(text)))

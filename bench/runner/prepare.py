@@ -1,5 +1,6 @@
 """Preparation of a command: suite, start model and preference data resolved, checked, encoded and stored."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from bench.core.artifacts import Note, make_sound, silent
@@ -7,6 +8,7 @@ from bench.core.specs import EvaluationSpec, Execution, ModelSpec, TrainSpec
 from bench.data.table import data_folder, write_encoded
 from bench.data.tokens import Encoded
 from bench.errors import escape_unprintable
+from bench.evaluate.judges.loading import shapes_alone
 from bench.models.adapters import check_lora
 from bench.models.architecture import check_architecture
 from bench.models.embedding_rows import embedding_rows
@@ -54,14 +56,17 @@ def open_workspace(
     else:
         folder, model = _outlined_model(suite, inputs, own, results=results, scratch=scratch, train=train)
     tokenizer = load_tokenizer(folder)
-    loaded = module.load(
-        suite,
-        inputs,
-        StartModel(folder=folder, tokenizer=tokenizer, max_length=train.max_length, embeddings=embedding_rows(folder)),
-        evaluation=evaluation,
-        results=made,
-        note=note,
-    )
+    with nullcontext() if scratch is None else shapes_alone():
+        loaded = module.load(
+            suite,
+            inputs,
+            StartModel(
+                folder=folder, tokenizer=tokenizer, max_length=train.max_length, embeddings=embedding_rows(folder)
+            ),
+            evaluation=evaluation,
+            results=made,
+            note=note,
+        )
     evaluation = loaded.evaluation
     for name, prompts in loaded.prompts.items():
         if len(prompts) < evaluation.prompts:

@@ -222,5 +222,3 @@ def _choices(file: Path) -> list[list[str]] | None:
         return None
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [[str(row["sentence_good"]), str(row["sentence_bad"])] for row in rows if "sentence_good" in row] or None
-
-

@@ -93,11 +93,9 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
     """
     plan, amounts = outline.plan, Amounts(outline)
     base = resident_bytes()
-    device, unknown = _device(plan.workspace.execution.device)
+    device, unknown = device_of(plan.workspace.execution.device)
     gpu = device is None or device.type == "cuda"
-    crew = workers_for(
-        plan, machine=replace(this_machine(), cuda=gpu), parameters=outline.shape.parameters
-    )
+    crew = workers_for(plan, machine=replace(this_machine(), cuda=gpu), parameters=outline.shape.parameters)
     rates = None
     if device is not None:
         torch.set_num_threads(crew.threads)
@@ -158,7 +156,9 @@ def _row(search: Search, memory: Memory, amounts: Amounts, timing: Timing | None
     steps = left * plan.workspace.train.steps
     tokens = steps * amounts.step_tokens
     lora = plan.workspace.train.lora is not None
-    operations = FORWARD + (INPUTS_ONLY if lora else BACKWARD) + FORWARD * extra_forwards(search.objective, plan, search)
+    operations = (
+        FORWARD + (INPUTS_ONLY if lora else BACKWARD) + FORWARD * extra_forwards(search.objective, plan, search)
+    )
     operations += FORWARD * plan.workspace.execution.gradient_checkpointing
     training = evaluation = None
     if timing is not None:
@@ -242,7 +242,7 @@ def _shared(rows: Collection[Row], workers: int, start: float) -> float:
     return max(total / workers, longest + start) + longest * (workers - 1) / workers
 
 
-def _device(name: str | None) -> tuple[torch.device | None, tuple[str, ...]]:
+def device_of(name: str | None) -> tuple[torch.device | None, tuple[str, ...]]:
     """Return the device that a run would take; None, and why, where this machine has none of that kind."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu"), ()

@@ -27,7 +27,6 @@ class Outline:
         rows: training rows altogether, as far as the sample tells.
         read: raw rows that were read, of ``raw`` altogether.
         encoding: CPU seconds that reading and encoding took for the rows read.
-        started: CPU seconds of this process before it: imports.
     """
 
     plan: Plan
@@ -36,7 +35,6 @@ class Outline:
     raw: int
     read: int
     encoding: float
-    started: float
 
     @property
     def sampled(self) -> bool:
@@ -68,18 +66,24 @@ def make_outline(request: RunRequest, *, scratch: Path, note: Callable[[str], No
     read = raw if most is None else sum(min(most, rows) for rows in raw_rows(draft))
     share = len(workspace.data.rows) / max(1, read)
     rows = len(workspace.data.rows) if not sampled else max(1, round(share * raw))
-    counted = shape_of(workspace.model, workspace.train.lora)
-    known = parameters_in(workspace.model)
-    outline = Outline(
-        plan=replace(plan, workspace=replace(workspace, results=request.results)),
-        shape=replace(counted, parameters=known) if known else counted,
+    outline = outline_of(replace(plan, workspace=replace(workspace, results=request.results)))
+    return replace(
+        outline,
         rows=rows,
         raw=raw or rows,
         read=read or rows,
         encoding=time.process_time() - started,
-        started=started,
     )
-    return outline
+
+
+def outline_of(plan: Plan) -> Outline:
+    """Return the outline of a plan whose data are all here."""
+    workspace = plan.workspace
+    shape, rows = shape_of(workspace.model, workspace.train.lora), len(workspace.data.rows)
+    known = parameters_in(workspace.model)
+    if known:
+        shape = replace(shape, parameters=known)
+    return Outline(plan=plan, shape=shape, rows=rows, raw=rows, read=rows, encoding=0.0)
 
 
 def raw_rows(draft: Draft) -> list[int]:

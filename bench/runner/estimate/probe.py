@@ -3,7 +3,8 @@
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,9 +67,9 @@ class Rates:
     ``draw``: one token of each of ``Parts.tokens`` rows. ``check``: the comparison of ways when a model is first
     scored. ``saved``: bytes that a step keeps for its backward pass, by token: of a layer, and of all else.
     ``contention``: how much slower a process is while all workers compute. ``python``: seconds of a loop of
-    ``PYTHON_LOOP`` turns. ``threads``: those that it was measured with. ``layered``: whether the model has layers that a
-    stand-in can have fewer of; ``like``: whether these have its own widths. ``evaluation``: of the start model and of a
-    run, where every completion is enumerated.
+    ``PYTHON_LOOP`` turns. ``threads``: those that it was measured with. ``layered``: whether the model has layers that
+    a stand-in can have fewer of; ``like``: whether these have its own widths. ``evaluation``: of the start model and of
+    a run, where every completion is enumerated.
     """
 
     step: Parts
@@ -251,7 +252,7 @@ class Probe:
         def work(scored: CompletionLogProbs) -> None:
             compute(rows, scored, pad_id=0, precision=self.spec.train.precision, batch=64)
 
-        return self._measured([lambda scored=scored: work(scored) for scored in self.scored], tokens=tokens)
+        return self._measured([partial(work, scored) for scored in self.scored], tokens=tokens)
 
     def states_seconds(self, rows: Sequence[TokenRow]) -> Parts:
         """Measure a pass over padded rows whose states another model's are compared with: of one model."""
@@ -266,7 +267,7 @@ class Probe:
         def work(model: "PreTrainedModel") -> None:
             sequence_kl(model, model, samples, batch=64)
 
-        both = self._measured([lambda model=model: work(model) for model in self.models], tokens=_tokens(rows))
+        both = self._measured([partial(work, model) for model in self.models], tokens=_tokens(rows))
         return Parts(fixed=both.fixed / 2, words=both.words / 2, layer=both.layer / 2, tokens=both.tokens)
 
     def draw_seconds(self, prompts: Sequence[Sequence[int]], *, tokens: int) -> Parts:
@@ -280,7 +281,7 @@ class Probe:
         for model in self.models:
             work(model, 1)
         seconds = [
-            (self.clock.seconds(lambda m=model: work(m, long)) - self.clock.seconds(lambda m=model: work(m, short)))
+            (self.clock.seconds(partial(work, model, long)) - self.clock.seconds(partial(work, model, short)))
             / max(1, long - short)
             for model in self.models
         ]
@@ -330,8 +331,6 @@ def within(units: Sequence[Unit], vocabulary: int) -> list[Unit]:
         return tuple(token if token < vocabulary else 1 + token % (vocabulary - 1) for token in tokens)
 
     def row(each: EncodedPair | EncodedSingle) -> EncodedPair | EncodedSingle:
-        from dataclasses import replace
-
         if isinstance(each, EncodedPair):
             return replace(
                 each,

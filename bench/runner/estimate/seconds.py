@@ -202,7 +202,7 @@ def _drawn(plan: Plan, search: Search) -> list[Unit]:
 def _more(
     plan: Plan, probe: Probe, units: Sequence[Unit], few: Sequence[Unit], *, plain: Search
 ) -> Mapping[str, float]:
-    """Return what objectives take besides the plainest one, seconds a token: by name where a step is short, else kind."""
+    """Return what objectives take besides the plainest, seconds a token: by name where a step is short, else kind."""
     others = {kind_of(search.objective) for search in plan.searches} - {kind_of(plain.objective)}
     more: dict[str, float] = {}
     if not others and len(plan.searches) == 1:
@@ -258,7 +258,9 @@ def _enumerated(plan: Plan, probe: Probe, search: Search) -> tuple[float, float]
         packed=False,
     )
     params = dict(search.spec(workspace, search.points[0] if search.distributions is None else {}, seed=0).params)
-    by = TrainedBy(objective=search.objective.name, params=params, reward=search.objective.reward, frozen_reference=True)
+    by = TrainedBy(
+        objective=search.objective.name, params=params, reward=search.objective.reward, frozen_reference=True
+    )
 
     def evaluated() -> None:
         workspace.evaluator.measure(model, yardstick, spec=spec, trained_by=by)
@@ -268,5 +270,3 @@ def _enumerated(plan: Plan, probe: Probe, search: Search) -> tuple[float, float]
     run = probe.clock.seconds(evaluated)
     start = run + probe.clock.seconds(workspace.evaluator.frontiers)
     return start, run
-
-

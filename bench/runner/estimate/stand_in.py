@@ -24,7 +24,15 @@ MOST_LAYER = 4_000_000
 MOST_VOCABULARY = 8192
 """Entries of a stand-in's vocabulary at most, for the same reason."""
 SMALLEST_WIDTH = 64
-WIDTHS = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "n_embd", "n_head", "n_inner")
+WIDTHS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "n_embd",
+    "n_head",
+    "n_inner",
+)
 """Fields of a configuration that make a layer narrower when all of them are divided by one number."""
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 

@@ -48,7 +48,13 @@ def plan_table(forecast: Forecast) -> Table:
             _hours(forecast, row.seconds),
         )
     table.add_section()
-    table.add_row("all", "", *_sums(forecast), _bytes(forecast.memory.device or forecast.memory.process), _hours(forecast, _seconds(forecast.rows)))
+    table.add_row(
+        "all",
+        "",
+        *_sums(forecast),
+        _bytes(forecast.memory.device or forecast.memory.process),
+        _hours(forecast, _seconds(forecast.rows)),
+    )
     return table
 
 
@@ -66,7 +72,7 @@ def plan_lines(forecast: Forecast) -> Iterator[str]:
         f"start model's evaluation: {clock(forecast.start)}; each run's: {clock(forecast.evaluation)}; "
         f"before and after (loading, tables, figures): {clock(forecast.before + forecast.after)}"
     )
-    workers = f"{crew.workers} worker{'s' if crew.workers > 1 else ''} of {crew.threads} thread{'s' if crew.threads > 1 else ''}"
+    workers = f"{_counted(crew.workers, 'worker')} of {_counted(crew.threads, 'thread')}"
     if forecast.wall is not None:
         low, high = forecast.wall * (1 - forecast.off), forecast.wall * (1 + forecast.off)
         yield f"the whole command: {clock(forecast.wall)} on {workers}, from {clock(low)} to {clock(high)}"
@@ -78,8 +84,8 @@ def plan_lines(forecast: Forecast) -> Iterator[str]:
     yield f"memory: {_bytes(forecast.memory.device or forecast.memory.process)} of {where} at its peak{together}"
     if forecast.rates is not None:
         yield (
-            f"measured on {forecast.rates.threads} thread(s) in {forecast.rates.seconds:.1f} s, on a model of the same "
-            f"kind with fewer layers; rows are {forecast.rates.layout}"
+            f"measured on {_counted(forecast.rates.threads, 'thread')} in {forecast.rates.seconds:.1f} s, on a model of "
+            f"the same kind with fewer layers; rows are {forecast.rates.layout}"
         )
     yield from _race(forecast)
     if outline.sampled:
@@ -146,6 +152,10 @@ def _hours(forecast: Forecast, seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     return f"{seconds / 3600 * forecast.outline.plan.workspace.execution.processes:.3f}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 def _bytes(count: float) -> str:
