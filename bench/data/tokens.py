@@ -90,15 +90,17 @@ def unpair(encoded: Encoded) -> Encoded:
     Rows are chosen_0, rejected_0, chosen_1, …, so pair i is rows 2i and 2i + 1: a batch drawn by pairs holds both
     labels in equal number, whatever its size. Raises UsageError where the rows are unpaired already.
     """
-    rows: list[EncodedSingle] = []
-    for index, pair in enumerate(encoded.pairs):
-        for ids, desirable in ((pair.chosen_ids, True), (pair.rejected_ids, False)):
-            rows.append(
-                EncodedSingle(
-                    prompt_ids=pair.prompt_ids, completion_ids=ids, desirable=desirable, group=pair.group, pair=index
-                )
-            )
+    rows = [single for index, pair in enumerate(encoded.pairs) for single in singles_of(pair, pair=index)]
     return encoded_of(rows, kind="unpaired", eos_id=encoded.eos_id, pad_id=encoded.pad_id)
+
+
+def singles_of(row: EncodedPair, *, pair: int) -> tuple[EncodedSingle, EncodedSingle]:
+    """Take the pair with the index ``pair`` apart: what was chosen is desirable, the other one not."""
+    chosen, rejected = (
+        EncodedSingle(prompt_ids=row.prompt_ids, completion_ids=ids, desirable=desirable, group=row.group, pair=pair)
+        for ids, desirable in ((row.chosen_ids, True), (row.rejected_ids, False))
+    )
+    return chosen, rejected
 
 
 def pairs_in(rows: Iterable[EncodedPair | EncodedSingle]) -> list[EncodedPair]:

@@ -22,7 +22,8 @@ class Hooks:
 
     ``busy`` gets the begin and the end of a piece of work, in seconds of the monotonic clock. ``place`` gets, before a
     run, its position among all of its kind and how many these are. ``milestone`` gets a line that every process of a
-    command finds out, and how many trainings it added. ``trackers`` follow each training, by name.
+    command finds out, and how many trainings it added. ``doing`` gets how far a long piece of work is that counts for
+    no steps. ``trackers`` follow each training, by name.
     ``stop`` is the process's own: it is set while a training has steps to save.
     """
 
@@ -32,6 +33,7 @@ class Hooks:
     busy: Callable[[float, float], None] = lambda started, ended: None
     place: Callable[[int, int], None] = lambda position, total: None
     milestone: Callable[[str, int], None] = lambda text, trainings: None
+    doing: Callable[[str], None] = lambda text: None
     trackers: tuple[str, ...] = ()
     stop: Stop = field(default_factory=Stop)
 
@@ -72,6 +74,7 @@ def hooks_of(
         busy=busy,
         place=place,
         milestone=lambda text, trainings: milestone(text, trainings * units_of(steps)),
+        doing=lambda text: advance(0, text),
         trackers=plan.request.trackers,
         stop=stop,
     )

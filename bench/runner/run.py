@@ -132,7 +132,7 @@ def _train(
     source = workspace
     if job.spec.reference is not None and first is not None:
         source = replace(workspace, model=first.model, model_spec=first.model_spec)
-    entries = training_entries(source, job.spec, note=hooks.note)
+    entries = training_entries(source, job.spec, hooks)
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
     rungs = None
     if prune is not None:
@@ -169,7 +169,7 @@ def _resident(workspace: Workspace, job: TrainJob) -> Inputs:
         model=copy.deepcopy(workspace.start_model),
         tokenizer=workspace.tokenizer,
         data=workspace.data,
-        reference=workspace.references(job.references) if job.references else None,
+        reference=workspace.training_references(job.references),
     )
 
 
