@@ -36,7 +36,9 @@ def could_be_written(results: Path) -> None:
     try:
         there = results.exists()
     except OSError as error:
-        raise RunError(f"results folder {results}: {error.strerror}", fix="give another: --out") from error
+        raise RunError(
+            f"results folder {results} cannot be written: {error.strerror}", fix="give another: --out"
+        ) from error
     nearest = next((folder for folder in (results, *results.absolute().parents) if folder.exists()), results)
     if there and not os.access(results, os.W_OK | os.X_OK):
         raise RunError(

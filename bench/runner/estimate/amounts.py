@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from bench.evaluate.tasks.prefix_tree import branch
 from bench.runner.estimate.outline import Outline
 from bench.runner.plan import Plan
 from bench.runner.search import Search
+from bench.train.drawn_rows import Need, completions_of, joined, needs_of
 from bench.train.objective_batch import rows_of
-from bench.train.sampler import batch_indices, schedule_of, stage_span
+from bench.train.sampler import schedule_of
+from bench.train.training_reference import MISMATCHED
 from losses import Objective, Requires
 
 TASK_DOCUMENTS = 64
@@ -22,9 +24,9 @@ TASK_DOCUMENTS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Completions that the reference is asked for: ``drawn`` by all seeds, of ``all``; ``tokens`` that a pass reads for
-    one on average. ``mismatched``: those of KTO's baseline, each a prompt with another one's answer; ``seen`` tokens of
-    one of these."""
+    """Completions that the reference is asked for: ``drawn`` by all seeds, of ``all`` that differ; ``tokens`` that a
+    pass reads for one on average. ``mismatched``: those of KTO's baseline, each a prompt with another one's answer;
+    ``seen`` tokens of one of these."""
 
     drawn: int
     all: int
@@ -71,41 +73,29 @@ class Amounts:
         """Tokens of the longest row."""
         return max(len(prompt) + len(completion) for prompt, completion in self.rows)
 
-    def reference(self, *, every: bool) -> Drawn | None:
-        """Return the completions whose log-probs the reference is asked for; None where no objective asks.
-
-        Args:
-            every: whether a run computes those of all rows, drawn or not.
-        """
-        plan = self.plan
-        asking = [search for search in plan.searches if Requires.REFERENCE in search.objective.requires]
-        if not asking:
+    @cached_property
+    def reference(self) -> Drawn | None:
+        """The completions whose log-probs the reference is asked for; None where no objective asks for stored ones."""
+        workspace = self.plan.workspace
+        needs = needs_of_plan(self.plan, rows=self.outline.rows)
+        if not needs:
             return None
-        per_unit = len(self.rows) / len(plan.workspace.data.rows)
-        total = round(self.outline.rows * per_unit)
-        units = self.outline.rows if every else len(drawn_units(plan, asking, rows=self.outline.rows))
-        # Completions that several rows share are computed once.
-        distinct = len(dict.fromkeys(self.rows)) / len(self.rows) if len(self.rows) else 1.0
-        share = units / max(1, self.outline.rows)
-        repeated = 1 - (1 - share) ** (1 / distinct) if share < 1 else 1.0
-        count = round(total * distinct * repeated)
+        mismatched = completions_of(need for need in needs if need.kind == MISMATCHED)
+        whole = completions_of(need for need in needs if need.kind != MISMATCHED and need.seed is None)
+        by_seed = completions_of(need for need in needs if need.kind != MISMATCHED and need.seed is not None)
+        # Of all rows equal completions are scored once, and rows of one prompt side by side; not so of drawn ones.
+        distinct = len(dict.fromkeys(self.rows)) / max(1, len(self.rows))
+        width = len(self.rows) / max(1, len(workspace.data.rows))
+        seen = tokens_of(self.rows) / max(1, len(self.rows))
+        drawn = whole * distinct + by_seed
+        tokens = (whole * distinct * self.packed_row + by_seed * seen) / drawn if drawn else seen
         return Drawn(
-            drawn=count,
-            all=round(total * distinct),
-            tokens=self.packed_row,
-            mismatched=self._mismatched(asking),
-            seen=tokens_of(self.rows) / len(self.rows),
+            drawn=round(drawn),
+            all=round(self.outline.rows * width * distinct),
+            tokens=tokens,
+            mismatched=mismatched,
+            seen=seen,
         )
-
-    def _mismatched(self, searches: Sequence[Search]) -> int:
-        """Return the rows of KTO's baseline: each step has as many as examples, and each seed draws other ones."""
-        plan = self.plan
-        asking = [search for search in searches if Requires.KL_BASELINE in search.objective.requires]
-        if not asking:
-            return 0
-        seeds = len({*plan.seeds, *plan.further_seeds, *plan.final_seeds})
-        per_unit = len(self.rows) / len(plan.workspace.data.rows)
-        return round(seeds * plan.workspace.train.steps * plan.workspace.train.batch * per_unit)
 
     @cached_property
     def packed_row(self) -> float:
@@ -146,34 +136,19 @@ class Amounts:
         return Tasks(names=evaluation.lm_eval, requests=requests, tokens=tokens)
 
 
-def drawn_units(plan: Plan, searches: Sequence[Search], *, rows: int) -> set[int]:
-    """Return the training rows (by number) that the steps of all seeds draw, of ``rows`` of them.
-
-    Settings of one objective draw the same rows, for the order of the data is a function of the seed.
-    """
-    seeds = (*plan.seeds, *plan.further_seeds, *plan.final_seeds)
-    train = plan.workspace.train
-    drawn: set[int] = set()
-    for search in searches:
+def needs_of_plan(plan: Plan, *, rows: int) -> tuple[Need, ...]:
+    """Return what all trainings of a plan need of the reference, the most that a race can ask for, of ``rows`` rows."""
+    workspace = plan.workspace
+    paired = workspace.data.kind == "pairs"
+    share = rows / max(1, len(workspace.data.rows))
+    needs: list[Need] = []
+    for search in plan.searches:
         schedule = schedule_of(search.objective, _spec(plan, search))
-        if schedule.stages > 1 and not schedule.shares:
-            return set(range(rows))  # parted by difficulty, which the reference says of each row
-        shares = schedule.shares or (rows,)
-        whole = sum(shares)
-        for seed in seeds:
-            first_row = 0
-            for stage, share in enumerate(shares):
-                own = max(1, round(share / whole * rows))
-                steps = [s for s in range(train.steps) if stage_span(schedule, s, train.steps)[0] == stage]
-                for step in steps:
-                    chosen = batch_indices(rows=own, batch=train.batch, step=step - steps[0], seed=seed)
-                    drawn.update(first_row + each for each in chosen)
-                first_row += own
-        if len(drawn) >= rows:
-            break
-        if not schedule.shares:
-            break  # one stage: every objective draws these
-    return {each for each in drawn if each < rows}
+        if schedule.shares and share != 1:
+            schedule = replace(schedule, shares=tuple(max(1, round(each * share)) for each in schedule.shares))
+        for seed in (*plan.seeds, *plan.further_seeds, *plan.final_seeds):
+            needs += needs_of(search.objective, schedule, workspace.train, seed=seed, rows=rows, paired=paired)
+    return joined(needs)
 
 
 def extra_forwards(objective: Objective, plan: Plan, search: Search) -> float:

@@ -28,8 +28,6 @@ SURE, LESS_SURE = 0.3, 0.5
 took a narrower model for it."""
 FORWARD, BACKWARD, INPUTS_ONLY = 2.0, 4.0, 2.0
 """Operations by parameter and token; the backward pass without gradients of weights, as under LoRA."""
-EVERY_ROW = True
-"""Whether a run computes the reference's log-probs of all rows, drawn or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +103,7 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
         memory_of(amounts, rates, (search,), base=base, workers=crew.workers, gpu=gpu) for search in plan.searches
     ]
     rows = tuple(_row(*each, amounts, timing) for each in zip(plan.searches, memories, strict=True))
-    asked = amounts.reference(every=EVERY_ROW)
+    asked = amounts.reference
     made = _is_reference_there(plan.workspace.results, plan.workspace.model_spec.content)
     splits = ("validation", "test") if plan.final_seeds else ("validation",)
     left = sum(row.runs - row.done for row in rows)

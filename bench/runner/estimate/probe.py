@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from bench.core.specs import Execution
 
+DEEPER = 3
+"""Layers of the deeper stand-in: what it takes more than that of one layer is divided by two, and so is its noise."""
 GOAL = 0.05
 """Seconds that one measurement takes at most, as far as the machine's rate of products tells beforehand."""
 FEWEST_UNITS = 2
@@ -163,7 +165,7 @@ class Probe:
         self.clock = Clock(device, torch.get_num_threads())
         self.device = device
         self.rate = product_rate(self.clock)
-        depths = [(1, 1.0), (2, 1.0)] if stand_in.layered else [(1, 1.0)]
+        depths = [(1, 1.0), (DEEPER, 1.0)] if stand_in.layered else [(1, 1.0)]
         if stand_in.layered and stand_in.more_words > 1:
             depths.append((1, 0.5))
         self.models = [stand_in.build(layers, words).to(device) for layers, words in depths]
@@ -193,7 +195,7 @@ class Probe:
     def parts(self, seconds: Sequence[float], *, tokens: int) -> Parts:
         """Take the seconds of all stand-ins apart into those of layers, vocabulary and the rest."""
         one = seconds[0]
-        layer = max(0.0, seconds[1] - one) if len(seconds) > 1 else 0.0
+        layer = max(0.0, seconds[1] - one) / (DEEPER - 1) if len(seconds) > 1 else 0.0
         words = min(one - layer, max(0.0, 2 * (one - seconds[2]))) if len(seconds) > 2 else 0.0
         return Parts(
             fixed=max(0.0, one - layer - words),
@@ -233,7 +235,7 @@ class Probe:
     def _times(self, work: Callable[[], object]) -> int:
         """Call once to warm up; return how often to measure then: more often what is short."""
         seconds = self.clock.seconds(work)
-        return 1 if seconds > GOAL / 2 else 2 if seconds > GOAL / 20 else 5
+        return 2 if seconds > GOAL / 20 else 5
 
     def _source(self, scored: CompletionLogProbs, objective: Objective) -> "ReferenceSource | None":
         if Requires.REFERENCE not in objective.requires:
@@ -297,7 +299,7 @@ class Probe:
             return 0.0, 0.0
         totals = [self._saved(place, units, objective, params) for place in (0, 1)]
         tokens = _tokens(rows_of(row for unit in units for row in unit))
-        layer = max(0.0, totals[1] - totals[0])
+        layer = max(0.0, totals[1] - totals[0]) / (DEEPER - 1)
         return layer / tokens, max(0.0, totals[0] - layer) / tokens
 
     def _saved(self, place: int, units: Sequence[Unit], objective: Objective, params: dict[str, float]) -> float:

@@ -84,8 +84,8 @@ def plan_lines(forecast: Forecast) -> Iterator[str]:
     yield f"memory: {_bytes(forecast.memory.device or forecast.memory.process)} of {where} at its peak{together}"
     if forecast.rates is not None:
         yield (
-            f"measured on {_counted(forecast.rates.threads, 'thread')} in {forecast.rates.seconds:.1f} s, on a model of "
-            f"the same kind with fewer layers; rows are {forecast.rates.layout}"
+            f"measured on {_counted(forecast.rates.threads, 'thread')} in {forecast.rates.seconds:.1f} s, on a model "
+            f"of the same kind with fewer layers; rows are {forecast.rates.layout}"
         )
     yield from _race(forecast)
     if outline.sampled:

@@ -13,11 +13,12 @@ from bench.core.request import RunRequest
 from bench.core.specs import LoraSpec
 from bench.data.row_counts import count_rows
 from bench.models.loading import with_lora
-from bench.runner.estimate.amounts import drawn_units, tokens_of, work_tokens
+from bench.runner.estimate.amounts import needs_of_plan, tokens_of, work_tokens
 from bench.runner.estimate.probe import Parts, within
 from bench.runner.estimate.stand_in import MOST_LAYER, MOST_VOCABULARY, shape_of, stand_in_of
 from bench.runner.plan import make_plan
-from bench.train.sampler import batch_units, schedule_of, stage_order, step_units
+from bench.runner.reference import planned_needs
+from bench.train.drawn_rows import completions_of
 from tests.bench.conftest import tiny_pairs
 from tests.bench.runner.plan_accuracy import SUITE
 
@@ -30,19 +31,11 @@ def plan(tmp_path_factory):
     return make_plan(RunRequest.from_options(options), scratch=folder)
 
 
-def test_the_rows_that_seeds_draw_are_those_of_the_steps(plan):
-    data, drawn = plan.workspace.data, set()
-    for search in plan.searches:
-        units = batch_units(data, search.objective)
-        places = {id(unit): place for place, unit in enumerate(units)}
-        for seed in (*plan.seeds, *plan.final_seeds):
-            spec = search.spec(plan.workspace, search.points[0], seed=seed)
-            schedule = schedule_of(search.objective, spec)
-            stages = stage_order(data, schedule, None)
-            for step in range(spec.train.steps):
-                drawn |= {places[id(unit)] for unit in step_units(units, stages, schedule, spec=spec, step=step)}
-    assert drawn_units(plan, plan.searches, rows=len(data.rows)) == drawn
-    assert len(drawn) < len(data.rows)
+def test_the_reference_is_asked_for_what_the_runs_ask(plan):
+    rows = len(plan.workspace.data.rows)
+    assert needs_of_plan(plan, rows=rows) == planned_needs(plan)
+    # ten times as many rows: each seed draws the same number of other ones, for none draws a quarter of them
+    assert completions_of(needs_of_plan(plan, rows=10 * rows)) == completions_of(planned_needs(plan))
 
 
 def test_a_prompt_is_read_once_where_rows_are_packed():

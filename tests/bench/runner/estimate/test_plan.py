@@ -141,7 +141,7 @@ def test_a_results_folder_may_be_missing_but_not_be_a_file(tmp_path):
     assert not (tmp_path / "none").exists()
     (tmp_path / "file").write_text("x")
     for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match="no folder|cannot be written"):
+        with pytest.raises(RunError, match="cannot be written"):
             could_be_written(wrong)
     if os.geteuid() != 0:
         (tmp_path / "closed").mkdir(mode=0o500)

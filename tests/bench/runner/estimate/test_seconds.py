@@ -1,4 +1,4 @@
-"""Owns the seconds of a plan: those of a step, a reference pass and an evaluation, against the real ones here and now."""
+"""Owns the seconds of a plan: of a step, a reference pass and an evaluation, against the real ones here and now."""
 
 import copy
 import time
@@ -9,12 +9,12 @@ import torch
 
 from bench.core.request import RunRequest
 from bench.data.collate import longest_of
-from bench.evaluate.checkpoint import Yardstick, preference, sample_rows
-from bench.models.logprobs import CompletionLogProbs
+from bench.evaluate.checkpoint import Yardstick, sample_rows
+from bench.models.logprobs import CompletionLogProbs, ReferenceScores
 from bench.models.reference_cache import compute
 from bench.runner.estimate.amounts import Amounts, work_tokens
 from bench.runner.estimate.outline import make_outline
-from bench.runner.estimate.seconds import Timing, measure
+from bench.runner.estimate.seconds import WIN_RATE, Timing, measure
 from bench.train.distributed.parallelize import join_ranks, share
 from bench.train.micro_batch import TrainContext
 from bench.train.objective_batch import ReferenceSource, rows_of
@@ -22,7 +22,7 @@ from bench.train.sampler import batch_units, schedule_of, step_units
 from bench.train.step import optimiser_step
 
 OFF = 2.0
-"""A factor: cores that others use too make a second's work vary by half of it (docs/benchmarks.md has an idle one's)."""
+"""A factor: on cores that others use too, the same work takes half as long again (docs/benchmarks.md: idle ones)."""
 
 
 def cpu_seconds(work) -> float:
@@ -74,8 +74,6 @@ def test_a_step_takes_what_was_planned(timed, place):
     )
 
     def own(rows, laid):
-        from bench.models.logprobs import ReferenceScores
-
         return ReferenceScores(logps=torch.zeros(laid.mask.shape), logits=None, entropy=None)
 
     source: ReferenceSource = own
@@ -115,7 +113,4 @@ def test_an_evaluation_takes_what_was_planned(timed):
     seen = cpu_seconds(evaluated)
     planned = timed.evaluation("validation").run
     tasks = timed._tasks("validation")
-    from bench.runner.estimate.seconds import WIN_RATE
-
     near(planned - tasks - WIN_RATE * timed.rates.python, seen)
-    assert preference is not None
