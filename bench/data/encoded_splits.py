@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.core.data_options import DataOptions
+from bench.data.column_account import listed_unread
 from bench.data.encode import encode
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
 from bench.data.preferences import Preferences, read_preferences, subset
@@ -59,7 +60,10 @@ def encode_splits(
 
     def part(where: Path, split: str | None) -> Encoded:
         split_options = options.model_copy(update={"split": split})
-        read = within_tokens(read_preferences(where, split_options, most=most), tokenizer, options)
+        whole = read_preferences(where, split_options, most=most)
+        if unread := whole.columns.not_read():
+            note(f"{where}{f' ({split})' if split else ''}: columns that are not read: {listed_unread(unread)}")
+        read = within_tokens(whole, tokenizer, options)
         if read.dropped:
             left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
@@ -118,15 +122,21 @@ def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataO
     if options.max_prompt_tokens is None and options.max_tokens is None:
         return preferences
     lengths = token_lengths(preferences, tokenizer)
+    kept = places_within(lengths, options, source=preferences.source)
+    left_out = len(lengths) - len(kept)
+    dropped = {**preferences.dropped, **({"too many tokens": left_out} if left_out else {})}
+    return replace(subset(preferences, kept), format=preferences.format, dropped=dropped)
+
+
+def places_within(lengths: Sequence[tuple[int, ...]], options: DataOptions, *, source: str) -> list[int]:
+    """Return the places of the rows within the limits in tokens. Raises UsageError where there is none."""
     most_prompt, most = options.max_prompt_tokens or NO_LIMIT, options.max_tokens or NO_LIMIT
     kept = [
         place for place, (prompt, *rest) in enumerate(lengths) if prompt <= most_prompt and prompt + max(rest) <= most
     ]
     if not kept:
-        raise UsageError(f"{preferences.source}: no row is within the limits in tokens", fix="raise data.max_tokens")
-    left_out = len(lengths) - len(kept)
-    dropped = {**preferences.dropped, **({"too many tokens": left_out} if left_out else {})}
-    return replace(subset(preferences, kept), format=preferences.format, dropped=dropped)
+        raise UsageError(f"{source}: no row is within the limits in tokens", fix="raise data.max_tokens")
+    return kept
 
 
 def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> list[tuple[int, ...]]:

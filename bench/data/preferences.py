@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
+from bench.data.column_account import ColumnAccount
 from bench.data.files import Raw, raw_rows
 from bench.data.filters import filtered, without_duplicates
 from bench.data.hub import hub_id, hub_rows
-from bench.data.mapped_columns import MappedRow, check_taken, renamed
-from bench.data.readers.registry import Reader, reader_of, recognise
-from bench.data.row_errors import RowError, shorten
-from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text, as_object
-from bench.data.system_column import with_system
+from bench.data.mapped_columns import check_ignored, check_taken
+from bench.data.row_errors import Faults, RowError, by_kind, shorten
+from bench.data.row_reader import RowReader
+from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text
 from bench.errors import UsageError
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "scan",
     "subset",
 ]
-FAULTS_KEPT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,8 @@ class Preferences:
     """A checked data set: all rows ``Pair`` or all ``Single``, all text or all messages, all scored or none.
 
     ``content_hash`` is the SHA-256 of the rows in order, whatever the container, the path, or fields that are not read.
-    ``format`` names how they were written, ``dropped`` counts what was left out by reason.
+    ``format`` names how they were written, ``dropped`` counts what was left out by reason, ``columns`` says what became
+    of each column of the file (of a subset: nothing).
     """
 
     kind: Kind
@@ -48,13 +48,15 @@ class Preferences:
     source: str
     format: str = "plain"
     dropped: Mapping[str, int] = field(default_factory=dict)
+    columns: ColumnAccount = field(default_factory=ColumnAccount, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What a file holds, faults and all. ``faults`` are the first ones, each with its place, of ``faulty`` altogether.
 
-    ``raw`` counts the rows of the file, ``format`` is empty where no row could be told.
+    ``raw`` counts the rows of the file, ``format`` is empty where no row could be told. ``fault_kinds`` counts all
+    faulty rows by kind, ``columns`` says what became of each column.
     """
 
     rows: tuple[Pair | Single, ...]
@@ -63,6 +65,8 @@ class Reading:
     dropped: Mapping[str, int]
     faults: tuple[tuple[str, RowError], ...]
     faulty: int
+    fault_kinds: Mapping[str, int]
+    columns: ColumnAccount
 
 
 def read_preferences(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Preferences:
@@ -75,12 +79,22 @@ def read_preferences(path: Path, options: DataOptions = AS_IT_IS, *, most: int |
     the count of further faulty rows.
     """
     reading = scan(path, options, most=most)
-    if reading.faults:
-        where, fault = reading.faults[0]
-        further = reading.faulty - 1
-        more = f" ({further} further row{'s are' if further > 1 else ' is'} faulty too)" if further else ""
-        raise UsageError(f"{where}: {fault.problem}{more}", fix=fault.fix)
+    refuse_faulty(reading)
     return preferences_in(reading, source=str(path))
+
+
+def refuse_faulty(reading: Reading) -> None:
+    """Raise UsageError with the first fault of a reading, the number of all by kind, and how they are left out."""
+    if not reading.faults:
+        return
+    where, fault = reading.faults[0]
+    further = reading.faulty - 1
+    if not further:
+        raise UsageError(f"{where}: {fault.problem}", fix=fault.fix)
+    more = f"{further} further row{'s are' if further > 1 else ' is'} faulty too"
+    kinds = by_kind(reading.fault_kinds)
+    way_on = "no row can be read" if reading.faulty == reading.raw else "--set data.drop_faulty=true leaves them out"
+    raise UsageError(f"{where}: {fault.problem} ({more})", fix=f"{fault.fix}\n  → of all rows {kinds}; {way_on}")
 
 
 def preferences_in(reading: Reading, *, source: str) -> Preferences:
@@ -90,7 +104,12 @@ def preferences_in(reading: Reading, *, source: str) -> Preferences:
     if not reading.rows:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in reading.dropped.items()) or "all are faulty"
         raise UsageError(f"{source}: no row is left of {reading.raw} ({reasons})", fix="loosen what is left out")
-    return replace(preferences_of(reading.rows, source=source), format=reading.format, dropped=dict(reading.dropped))
+    return replace(
+        preferences_of(reading.rows, source=source),
+        format=reading.format,
+        dropped=dict(reading.dropped),
+        columns=reading.columns,
+    )
 
 
 def scan(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Reading:
@@ -101,22 +120,14 @@ def scan(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None
     Raises UsageError for a file that cannot be read as a whole, and for a named column that no row's reader takes.
     """
     rows: list[Pair | Single] = []
-    faults: list[tuple[str, RowError]] = []
+    faults = Faults()
     dropped: Counter[str] = Counter()
-    faulty = raw_count = 0
-    taken: set[str] = set()
-    name, reader = options.format, None if options.format is None else reader_of(options.format)
+    raw_count = 0
+    reader = RowReader(options)
     for shard, number, raw in islice(_raw(path, options), most):
         raw_count += 1
         try:
-            if isinstance(raw, RowError):
-                raise raw
-            fields = renamed(as_object(raw), options.columns)
-            if reader is None:
-                name = recognise(fields)
-                reader = reader_of(name)
-            row_fields = MappedRow(fields, taken) if options.columns else fields
-            for example in _read(row_fields, reader, options, row=number):
+            for example in reader.read(raw, number):
                 if isinstance(example, Dropped):
                     dropped[example.reason] += 1
                     continue
@@ -129,20 +140,21 @@ def scan(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None
             if reason is not None:
                 dropped[reason] += 1
                 continue
-            faulty += 1
-            if len(faults) < FAULTS_KEPT:
-                faults.append((f"{path / shard if shard else path}, row {number}", fault))
+            faults.add(f"{path / shard if shard else path}, row {number}", fault)
     if rows:
-        check_taken(options.columns, taken, source=str(path), data_format=name or "")
+        check_taken(options.columns, reader.taken, source=str(path), data_format=reader.format)
+    check_ignored(options.ignore, reader.account.present, source=str(path))
     kept, less = filtered(rows, options)
     kept, twice = without_duplicates(kept, options)
     return Reading(
         rows=tuple(kept),
-        format=name or "",
+        format=reader.format,
         raw=raw_count,
         dropped=dropped + less + twice,
-        faults=tuple(faults),
-        faulty=faulty,
+        faults=tuple(faults.first),
+        faulty=faults.total,
+        fault_kinds=dict(faults.kinds),
+        columns=reader.account,
     )
 
 
@@ -167,14 +179,6 @@ def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:
     if data_set is not None:
         return hub_rows(data_set, split=options.split, config=options.config)
     return raw_rows(path, split=options.split)
-
-
-def _read(
-    fields: Mapping[str, object], reader: Reader, options: DataOptions, *, row: int
-) -> list[Pair | Single | Dropped]:
-    # A list, so that a row of which one pair is faulty gives none.
-    read = reader(fields, options, row)
-    return [example if isinstance(example, Dropped) else with_system(example, fields, options) for example in read]
 
 
 def _left_out(fault: RowError, options: DataOptions) -> str | None:

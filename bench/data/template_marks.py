@@ -9,6 +9,7 @@ from bench.data.filters import PreferenceRow
 from bench.data.preferences import Preferences
 from bench.data.row_errors import shorten
 from bench.data.rows import Pair, Text
+from bench.data.untemplated import dialogue_in
 
 MARKS = (
     "<|im_start|>",
@@ -29,17 +30,24 @@ MARKS = (
     "### Response:",
     "### Human:",
     "### Assistant:",
+    "\n\nHuman:",
+    "\n\nAssistant:",
 )
-"""What the templates of Qwen, Llama, Gemma, Command R, Zephyr, Phi, DeepSeek, Mistral, Alpaca and Vicuna write."""
+"""What the templates of Qwen, Llama, Gemma, Command R, Zephyr, Phi, DeepSeek, Mistral, Alpaca and Vicuna write, and the
+dialogues of HH-RLHF."""
 AROUND = 30
 """Characters that an example shows behind its mark."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateMarks:
-    """How many rows contain marks of chat templates, how many contain each, and where the first one stands."""
+    """How many rows contain marks of chat templates, how many contain each, and where the first one stands.
+
+    ``written`` rows have a prompt that is nothing but turns between marks: a model with a chat template gets the turns.
+    """
 
     rows: int = 0
+    written: int = 0
     marks: Mapping[str, int] = field(default_factory=dict)
     first: str | None = None
 
@@ -47,7 +55,7 @@ class TemplateMarks:
 def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
     """Count the rows whose prompt or answers contain marks of chat templates as text."""
     counts: Counter[str] = Counter()
-    marked = 0
+    marked = written = 0
     first: str | None = None
     for row in rows:
         present: set[str] = set()
@@ -58,17 +66,24 @@ def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
                 place = min(map(text.index, hits))
                 first = f"row {row.id}, field '{name}': {shorten(text[place : place + AROUND])}"
         marked += bool(present)
+        written += bool(present) and dialogue_in(row.prompt) is not None
         counts.update(present)
-    return TemplateMarks(rows=marked, marks={mark: counts[mark] for mark in MARKS if counts[mark]}, first=first)
+    return TemplateMarks(
+        rows=marked,
+        written=written,
+        marks={mark.strip(): counts[mark] for mark in MARKS if counts[mark]},
+        first=first,
+    )
 
 
 def report_marks(preferences: Preferences, *, note: Note) -> None:
     """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing."""
     counted = count_marks(preferences.rows)
     if counted.rows:
+        whole = f" ({counted.written} prompts are whole templates)" if counted.written else ""
         note(
             f"{preferences.source}: {counted.rows} of {len(preferences.rows)} rows contain marks of a chat template in "
-            f"their text ({', '.join(counted.marks)}); they are encoded as they stand. First: {counted.first}"
+            f"their text ({', '.join(counted.marks)}); they are encoded as they stand{whole}. First: {counted.first}"
         )
 
 

@@ -125,9 +125,15 @@ def open_parts(blocks: Blocks, scoring: Scoring) -> tuple[Path, ...]:
     return tuple(part.folder for part in parts if wanted is None or part.first < wanted)
 
 
-def missing_blocks(blocks: Blocks, scoring: Scoring) -> bool:
-    """Say whether something has to be computed. Changes nothing."""
-    return bool(_gaps(_parts(scoring.key(blocks), scoring.folder), blocks.wanted))
+def missing_share(blocks: Blocks, scoring: Scoring) -> float:
+    """Return the share of the wanted blocks that has to be computed; 1 also where it is not known. Changes nothing."""
+    gaps = _gaps(_parts(scoring.key(blocks), scoring.folder), blocks.wanted)
+    missing, wanted = 0, blocks.wanted
+    for first, last in gaps:
+        if last is None or wanted is None:
+            return 1.0
+        missing += last - first
+    return missing / wanted if wanted else 0.0
 
 
 def sound_parts(key: str, scoring: Scoring) -> list[Part]:

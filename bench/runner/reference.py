@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from bench.core.specs import RunSpec
 from bench.data.collate import TokenRow, longest_of
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import open_reference
-from bench.models.reference_parts import Scoring, missing_blocks, open_parts
+from bench.models.reference_parts import Scoring, missing_share, open_parts
 from bench.runner.hooks import Hooks
 from bench.runner.plan import Plan
 from bench.runner.workspace import Workspace
@@ -21,7 +21,7 @@ from bench.train.sampler import schedule_at
 from bench.train.training_reference import MISMATCHED, blocks_of, needs_of_run, numbered, open_references
 
 BATCH = 64
-SHOWN_SECONDS = 1.0
+DISPLAY_SECONDS = 1.0
 """So often at most is told how far the scoring is."""
 SAMPLE = 2000
 """Rows of the data whose lengths stand for all."""
@@ -76,14 +76,17 @@ def open_planned(plan: Plan, hooks: Hooks) -> None:
     """Compute what is missing of ``planned_needs``, but for mismatched completions, which their trainings add."""
     workspace = plan.workspace
     needs = [need for need in planned_needs(plan) if need.kind != MISMATCHED]
-    blocks = [(need, blocks_of(need, workspace.data)) for need in needs]
+    missing = _missing(needs, workspace, hooks)
+    scoring = scoring_of(workspace, hooks, needs=missing)
+    for need in missing:
+        open_parts(blocks_of(need, workspace.data), scoring)
+
+
+def _missing(needs: Iterable[Need], workspace: Workspace, hooks: Hooks, spec: RunSpec | None = None) -> list[Need]:
+    """Return what has to be computed of these needs, each with the completions that are missing."""
     scoring = scoring_of(workspace, hooks)
-    open_ones = [(need, each) for need, each in blocks if missing_blocks(each, scoring)]
-    if not open_ones:
-        return
-    scoring = scoring_of(workspace, hooks, needs=[need for need, _ in open_ones])
-    for _, each in open_ones:
-        open_parts(each, scoring)
+    shares = [(need, missing_share(blocks_of(need, workspace.data, spec), scoring)) for need in needs]
+    return [replace(need, completions=round(share * need.completions)) for need, share in shares if share > 0]
 
 
 def shared_parts(plan: Plan) -> tuple[Path, ...]:
@@ -95,7 +98,7 @@ def shared_parts(plan: Plan) -> tuple[Path, ...]:
     # Computed a moment ago: what is missing after all is left to the workers.
     scoring = scoring_of(workspace, Hooks(step=lambda *_: None, note=lambda text: None, should_stop=lambda: False))
     each = blocks_of(whole[0], workspace.data)
-    return () if missing_blocks(each, scoring) else open_parts(each, scoring)
+    return () if missing_share(each, scoring) else open_parts(each, scoring)
 
 
 def training_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tuple[Path, ...]:
@@ -107,7 +110,8 @@ def training_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tuple
     # Whichever training of a seed comes first computes: with as many threads as any other one.
     hooks.place(0, 0)
     try:
-        return open_references(workspace.data, spec, scoring_of(workspace, hooks, needs=needs))
+        missing = _missing(needs, workspace, hooks, spec)
+        return open_references(workspace.data, spec, scoring_of(workspace, hooks, needs=missing))
     finally:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
@@ -143,13 +147,13 @@ class _Progress:
 
     def __init__(self, workspace: Workspace, hooks: Hooks, needs: Sequence[Need]) -> None:
         self._workspace, self._hooks, self._needs = workspace, hooks, needs
-        self._done, self._started, self._shown = 0, 0.0, 0.0
+        self._done, self._started, self._displayed = 0, 0.0, 0.0
 
     def begin(self) -> None:
         """Say what is to be scored, once."""
         if self._started:
             return
-        self._started = self._shown = time.monotonic()
+        self._started = self._displayed = time.monotonic()
         data = self._workspace.data
         total = len(data.rows) * (2 if data.kind == "pairs" else 1)
         drawn = [need for need in self._needs if need.kind != MISMATCHED]
@@ -167,9 +171,9 @@ class _Progress:
         """Count completions."""
         self._done += completions
         now, most = time.monotonic(), completions_of(self._needs)
-        if now - self._shown < SHOWN_SECONDS or self._done >= most:
+        if now - self._displayed < DISPLAY_SECONDS or self._done >= most:
             return
-        self._shown = now
+        self._displayed = now
         left = (now - self._started) / self._done * (most - self._done)
         clock = f"{int(left // 60)}:{int(left % 60):02d}"
         self._hooks.doing(f"reference log-probs · {self._done:,}/{most:,} completions · {clock} left")

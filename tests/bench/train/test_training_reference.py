@@ -14,8 +14,10 @@ from bench.data.tokens import Encoded
 from bench.errors import RunError
 from bench.models import reference_parts
 from bench.models.logprobs import CompletionLogProbs
+from bench.models.reference_cache import compute
 from bench.models.reference_parts import Scoring
 from bench.train.drawn_rows import cached_steps, completions_of, needs_of
+from bench.train.objective_batch import rows_of
 from bench.train.sampler import batch_units, schedule_of, stage_order, step_rows
 from bench.train.training_reference import needs_of_run, open_references, read_training_reference
 from losses import Requires, get, names
@@ -56,6 +58,16 @@ def test_what_a_training_draws_is_scored_and_nothing_else(tmp_path):
             torch.testing.assert_close(known[prompt, completion], exact, rtol=1e-5, atol=1e-5)
     # Two blocks of 32 pairs: equal completions of a block are scored once.
     assert completions_of(needs_of_run(LARGE, spec)) == 128 >= sum(counted) > 120
+
+
+def test_all_rows_have_the_numbers_of_one_list_of_them_to_the_last_bit(tmp_path):
+    data, model = tiny_pairs(300), CompletionLogProbs(tiny_model(), packed=True)
+    reference = read_training_reference(open_references(data, tiny_spec("sdpo"), scoring_in(tmp_path)))
+    rows = list(dict.fromkeys(rows_of(data.rows)))
+    listed = dict(zip(rows, compute(rows, model, pad_id=1, precision="fp32", batch=64), strict=True))
+    for index, pair in enumerate(data.rows):
+        for side, ids in enumerate((pair.chosen_ids, pair.rejected_ids)):
+            assert reference.rows.of(2 * index + side).equal(listed[pair.prompt_ids, ids])
 
 
 def test_small_data_are_scored_whole_and_once_for_all_seeds_and_losses(tmp_path):
