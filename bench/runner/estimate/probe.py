@@ -235,7 +235,7 @@ class Probe:
     def _times(self, work: Callable[[], object]) -> int:
         """Call once to warm up; return how often to measure then: more often what is short."""
         seconds = self.clock.seconds(work)
-        return 2 if seconds > GOAL / 20 else 5
+        return 1 if seconds > GOAL / 2 else 2 if seconds > GOAL / 20 else 5
 
     def _source(self, scored: CompletionLogProbs, objective: Objective) -> "ReferenceSource | None":
         if Requires.REFERENCE not in objective.requires:
