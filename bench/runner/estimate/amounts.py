@@ -24,7 +24,7 @@ TASK_DOCUMENTS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Completions that the reference is asked for: ``drawn`` by all seeds, of ``all`` that differ; ``tokens`` that a
+    """Completions that the reference is asked for: ``drawn`` by all seeds, of ``all`` of the data; ``tokens`` that a
     pass reads for one on average. ``mismatched``: those of KTO's baseline, each a prompt with another one's answer;
     ``seen`` tokens of one of these."""
 
@@ -83,15 +83,16 @@ class Amounts:
         mismatched = completions_of(need for need in needs if need.kind == MISMATCHED)
         whole = completions_of(need for need in needs if need.kind != MISMATCHED and need.seed is None)
         by_seed = completions_of(need for need in needs if need.kind != MISMATCHED and need.seed is not None)
-        # Of all rows equal completions are scored once, and rows of one prompt side by side; not so of drawn ones.
+        # Of all rows equal completions are scored once, and rows of one prompt side by side; of drawn ones a pair is.
         distinct = len(dict.fromkeys(self.rows)) / max(1, len(self.rows))
         width = len(self.rows) / max(1, len(workspace.data.rows))
         seen = tokens_of(self.rows) / max(1, len(self.rows))
+        alone = sum(work_tokens(rows_of([row]), packed=self.packed) for row in workspace.data.rows) / len(self.rows)
         drawn = whole * distinct + by_seed
-        tokens = (whole * distinct * self.packed_row + by_seed * seen) / drawn if drawn else seen
+        tokens = (whole * distinct * self.packed_row + by_seed * alone) / drawn if drawn else seen
         return Drawn(
             drawn=round(drawn),
-            all=round(self.outline.rows * width * distinct),
+            all=round(self.outline.rows * width),
             tokens=tokens,
             mismatched=mismatched,
             seen=seen,

@@ -16,7 +16,7 @@ from bench.runner.estimate.probe import Rates
 from bench.runner.estimate.seconds import (
     LIBRARIES,
     REPORT,
-    REPORT_RUN,
+    REPORT_OBJECTIVE,
     Timing,
     measure,
 )
@@ -109,8 +109,10 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
     left = sum(row.runs - row.done for row in rows)
     start = reference_seconds = evaluation = work = wall = None
     python = 0.02 if rates is None else rates.python
-    before = started + outline.encoding * outline.raw / max(1, outline.read) + LIBRARIES * python * (left > 0)
-    after = REPORT * python + REPORT_RUN * python * sum(row.runs for row in rows)
+    samples = plan.workspace.evaluator.samples and left > 0
+    before = started + outline.loading + outline.row_seconds * (outline.raw - outline.read)
+    before += LIBRARIES * python * samples
+    after = (REPORT + REPORT_OBJECTIVE * len(rows)) * python
     if timing is not None and rates is not None:
         each = [timing.evaluation(split) for split in splits]
         start = sum(one.start + one.reference for one in each) if left or not _any_done(rows) else 0.0

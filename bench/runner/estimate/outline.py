@@ -7,13 +7,17 @@ from pathlib import Path
 
 from bench.core.request import RunRequest
 from bench.data.row_counts import count_rows, has_own_splits
+from bench.models.embedding_rows import embedding_rows
 from bench.runner.estimate.stand_in import Shape, shape_of
 from bench.runner.plan import Draft, Plan, draft_plan, make_plan
 from bench.runner.prepare import UNKNOWN
 from bench.runner.resources import parameters_in
+from bench.suites.inputs import UserInputs
 
 LEAST_SAMPLE = 512
 """Rows of a file that are read for a plan at least."""
+TIMED_ROWS = 256
+"""Rows that are encoded once more, to know how long the rest takes."""
 SHARE_HELD_OUT = 12
 """Rows that are read for each held-out prompt: a tenth of a file's prompts validate, a tenth test."""
 
@@ -26,7 +30,7 @@ class Outline:
         plan: whose data are the sample, and whose results folder may not be there.
         rows: training rows altogether, as far as the sample tells.
         read: raw rows that were read, of ``raw`` altogether.
-        encoding: CPU seconds that reading and encoding took for the rows read.
+        loading: CPU seconds that resolving took, with the rows read; ``row_seconds``: of one more row.
     """
 
     plan: Plan
@@ -34,7 +38,8 @@ class Outline:
     rows: int
     raw: int
     read: int
-    encoding: float
+    loading: float
+    row_seconds: float
 
     @property
     def sampled(self) -> bool:
@@ -72,7 +77,8 @@ def make_outline(request: RunRequest, *, scratch: Path, note: Callable[[str], No
         rows=rows,
         raw=raw or rows,
         read=read or rows,
-        encoding=time.process_time() - started,
+        loading=time.process_time() - started,
+        row_seconds=_row_seconds(draft, plan) if sampled else 0.0,
     )
 
 
@@ -83,7 +89,23 @@ def outline_of(plan: Plan) -> Outline:
     known = parameters_in(workspace.model)
     if known:
         shape = replace(shape, parameters=known)
-    return Outline(plan=plan, shape=shape, rows=rows, raw=rows, read=rows, encoding=0.0)
+    return Outline(plan=plan, shape=shape, rows=rows, raw=rows, read=rows, loading=0.0, row_seconds=0.0)
+
+
+def _row_seconds(draft: Draft, plan: Plan) -> float:
+    """Return the CPU seconds of reading and encoding one row more, as a few of them take."""
+    workspace = plan.workspace
+    data, few = (draft.request.data or ())[:1], TIMED_ROWS
+    inputs = UserInputs(data=data, options=draft.options, chat_template=draft.request.chat_template, most=few)
+    started = time.process_time()
+    inputs.read(
+        draft.suite,
+        workspace.tokenizer,
+        max_length=workspace.train.max_length,
+        embeddings=embedding_rows(workspace.model),
+        note=lambda text: None,
+    )
+    return (time.process_time() - started) / few
 
 
 def raw_rows(draft: Draft) -> list[int]:

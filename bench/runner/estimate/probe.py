@@ -33,6 +33,10 @@ DEEPER = 3
 GOAL = 0.05
 """Seconds that one measurement takes at most, as far as the machine's rate of products tells beforehand."""
 FEWEST_UNITS = 2
+DRAWN = 10
+"""Tokens that they are continued by."""
+DECODED = 64
+"""Prompts that are continued at most."""
 PYTHON_LOOP = 200_000
 """Turns of the loop whose time is the unit of what Python itself does (``Rates.python``)."""
 
@@ -273,13 +277,21 @@ class Probe:
         return Parts(fixed=both.fixed / 2, words=both.words / 2, layer=both.layer / 2, tokens=both.tokens)
 
     def draw_seconds(self, prompts: Sequence[Sequence[int]], *, tokens: int) -> Parts:
-        """Measure what one more token of all ``prompts`` takes while they are continued."""
+        """Measure what one more token of all ``prompts`` takes while they are continued: a few and some of them."""
+        some, few = self._draw(prompts[:DECODED], tokens=tokens), prompts[: DECODED // 4]
+        if len(prompts) <= len(few):
+            return self.parts(some, tokens=len(prompts))
+        less = self._draw(few, tokens=tokens)
+        step = (len(prompts) - len(few)) / (min(DECODED, len(prompts)) - len(few))
+        return self.parts([a + max(0.0, b - a) * step for a, b in zip(less, some, strict=True)], tokens=len(prompts))
+
+    def _draw(self, prompts: Sequence[Sequence[int]], *, tokens: int) -> list[float]:
         from bench.evaluate.sampling import sample
 
         def work(model: "PreTrainedModel", count: int) -> None:
             sample(model, prompts, max_tokens=count, temperature=1.0, seed=0, end_ids=frozenset([0]))
 
-        short, long = 1, min(tokens, 5)
+        short, long = 1, min(tokens, DRAWN)
         for model in self.models:
             work(model, 1)
         seconds = [
@@ -287,7 +299,7 @@ class Probe:
             / max(1, long - short)
             for model in self.models
         ]
-        return self.parts([max(0.0, each) for each in seconds], tokens=len(prompts))
+        return [max(0.0, each) for each in seconds]
 
     def _measured(self, works: Sequence[Callable[[], object]], *, tokens: int) -> Parts:
         seconds = [self.clock.seconds(work, times=self._times(work)) for work in works]

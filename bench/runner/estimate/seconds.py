@@ -15,26 +15,25 @@ from bench.train.objective_batch import rows_of
 from bench.train.sampler import Unit, batch_indices, batch_units
 from losses import Requires
 
-REQUEST = 0.045
+REQUEST = 0.025
 """Work of lm-eval itself on one request, in loops of the probe (``Rates.python``), as measured on 1,072 requests."""
 WIN_RATE = 30.0
 """alpaca-eval's length-controlled rate of one checkpoint, in loops."""
-RUN = 12.0
+RUN = 3.0
 """Files, study and bookkeeping of one run and its record, in loops."""
-STEP = 0.03
+STEP = 0.055
 """Bookkeeping of one step (curves, progress), in loops."""
-EVALUATION = 4.0
+EVALUATION = 2.0
 """Files of one evaluation besides, in loops."""
-REPORT = 200.0
-"""Tables, figures and page, in loops, with the libraries that they load."""
-REPORT_RUN = 1.0
-"""The same by run."""
-LIBRARIES = 120.0
-"""What a run loads when it evaluates (lm-eval, alpaca-eval), in loops."""
+REPORT = 175.0
+"""Tables, figures and page, in loops, with the libraries that they load; so much more for each objective:"""
+REPORT_OBJECTIVE = 10.0
+LIBRARIES = 60.0
+"""What a run loads when it samples (lm-eval, alpaca-eval), in loops."""
 ROUNDS = 2
 """Times that steps of all stand-ins are measured in turn: the first ones pay for memory that is new."""
-DECODED_PROMPTS = 64
-"""Prompts that the probe continues."""
+FEW_KINDS = 3
+"""Kinds of objectives up to which each is measured on as many rows as the plainest one."""
 SHORT_STEP = 0.01
 """Seconds of a step below which every objective's own loss is measured."""
 
@@ -160,7 +159,7 @@ def measure(amounts: Amounts, *, device: torch.device, workers: int) -> Rates:
     if workspace.evaluator.samples:
         states = probe.states_seconds(distinct[: max(2, len(distinct) // 2)])
         prompts = [[t % stand_in.vocabulary for t in each] for each in amounts.prompts("validation")]
-        draw = probe.draw_seconds(prompts[:DECODED_PROMPTS], tokens=workspace.evaluation.tokens)
+        draw = probe.draw_seconds(prompts, tokens=workspace.evaluation.tokens)
     else:
         evaluation = _enumerated(plan, probe, search)
     more = _more(plan, probe, units, few, plain=search)
@@ -213,8 +212,8 @@ def _more(
         return more
     base = _step(probe, few, plain, plan)
     by_name = base < SHORT_STEP
-    tried = few if by_name else few[: max(2, len(few) // 2)]
-    if not by_name:
+    tried = few if by_name or len(others) <= FEW_KINDS else few[: max(2, len(few) // 2)]
+    if len(tried) < len(few):
         base = _step(probe, tried, plain, plan)
     tokens = tokens_of(rows_of(row for unit in tried for row in unit))
     for search in plan.searches:
