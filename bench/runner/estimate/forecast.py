@@ -59,7 +59,7 @@ class Forecast:
 
     Fields:
         start: seconds of the start model's evaluations; ``evaluation`` of one run's on test prompts.
-        reference: completions that the reference is asked for, and ``reference_seconds``.
+        reference: completions that the reference scores, and ``reference_seconds``.
         before, after: seconds of loading and encoding, and of tables, figures and page.
         work: seconds of all workers together; None: unknown. ``wall``: time that passes, shortest and longest.
         off: how far a time may be off, as a share.
@@ -103,8 +103,7 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
         memory_of(amounts, rates, (search,), base=base, workers=crew.workers, gpu=gpu) for search in plan.searches
     ]
     rows = tuple(_row(*each, amounts, timing) for each in zip(plan.searches, memories, strict=True))
-    asked = amounts.reference
-    made = _is_reference_there(plan.workspace.results, plan.workspace.model_spec.content)
+    drawn = amounts.reference
     splits = ("validation", "test") if plan.final_seeds else ("validation",)
     left = sum(row.runs - row.done for row in rows)
     start = reference_seconds = evaluation = work = wall = None
@@ -118,9 +117,11 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
         start = sum(one.start + one.reference for one in each) if left or not _any_done(rows) else 0.0
         evaluation = each[-1].run
         reference_seconds = 0.0
-        if asked is not None and left and not made:
-            reference_seconds = timing.forward(asked.drawn * asked.tokens + asked.mismatched * asked.seen)
+        if drawn is not None and left:
+            reference_seconds = timing.forward(drawn.drawn * drawn.tokens + drawn.mismatched * drawn.seen)
             reference_seconds += timing.check
+            # What finished runs read is there.
+            reference_seconds *= left / sum(row.runs for row in rows)
         runs = sum(row.seconds or 0.0 for row in rows)
         slower = rates.contention if crew.workers > 1 else 1.0
         work = before + after + reference_seconds + (start + runs) * slower
@@ -134,7 +135,7 @@ def forecast(outline: Outline, *, started: float) -> Forecast:
         rows=rows,
         start=start,
         evaluation=evaluation,
-        reference=asked,
+        reference=drawn,
         reference_seconds=reference_seconds,
         before=before,
         after=after,
@@ -220,17 +221,6 @@ def _any_done(rows: Collection[Row]) -> bool:
     return any(row.done for row in rows)
 
 
-def _is_reference_there(results: Path, content: str) -> bool:
-    """Return whether a results folder has log-probs of this start model."""
-    for path in (results / "reference").glob("[!.]*/about.json"):
-        try:
-            if json.loads(path.read_text(encoding="utf-8")).get("model") == content:
-                return True
-        except (OSError, ValueError, AttributeError):
-            continue
-    return False
-
-
 def _shared(rows: Collection[Row], workers: int, start: float) -> float:
     """Return the time in which workers do all runs: the work by their number, and what the last ones wait for."""
     runs = [(row.seconds or 0.0, row.runs - row.done) for row in rows]
@@ -255,14 +245,14 @@ def device_of(name: str | None) -> tuple[torch.device | None, tuple[str, ...]]:
 
 
 def _unknown(amounts: Amounts) -> tuple[str, ...]:
-    found: list[str] = []
+    lines: list[str] = []
     tasks = amounts.tasks
     if tasks is not None and tasks.tokens is None:
-        found.append(f"lm-eval's {', '.join(tasks.names)}: its documents are counted when it runs; add its time")
+        lines.append(f"lm-eval's {', '.join(tasks.names)}: its documents are counted when it runs; add its time")
     inputs = amounts.plan.workspace.judge_inputs
     judges = [] if inputs is None else list(inputs["test"].judges)
-    if asked := [judge.name for judge in judges if judge.cost is not None]:
-        found.append(f"judge {', '.join(asked)}: how fast its address answers")
+    if remote := [judge.name for judge in judges if judge.cost is not None]:
+        lines.append(f"judge {', '.join(remote)}: how fast its address answers")
     if amounts.plan.request.pruner != "none":
-        found.append(f"pruner {amounts.plan.request.pruner}: runs that it ends early take less")
-    return tuple(found)
+        lines.append(f"pruner {amounts.plan.request.pruner}: runs that it ends early take less")
+    return tuple(lines)

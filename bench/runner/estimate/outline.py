@@ -18,7 +18,7 @@ LEAST_SAMPLE = 512
 """Rows of a file that are read for a plan at least."""
 TIMED_ROWS = 256
 """Rows that are encoded once more, to know how long the rest takes."""
-SHARE_HELD_OUT = 12
+ROWS_BY_PROMPT = 12
 """Rows that are read for each held-out prompt: a tenth of a file's prompts validate, a tenth test."""
 
 
@@ -121,5 +121,5 @@ def _counted(draft: Draft) -> tuple[int, int | None]:
     counts = raw_rows(draft)
     held_out = max(draft.evaluation.prompts, draft.evaluation.pairs)
     own = any(has_own_splits(path, draft.options) for path in data)
-    most = max(LEAST_SAMPLE, held_out if own else SHARE_HELD_OUT * held_out)
+    most = max(LEAST_SAMPLE, held_out if own else ROWS_BY_PROMPT * held_out)
     return sum(counts), None if max(counts) <= most else most

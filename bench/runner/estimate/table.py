@@ -62,10 +62,10 @@ def plan_lines(forecast: Forecast) -> Iterator[str]:
     """Yield what comes besides the rows of the table, how sure it is, and what is not known."""
     plan, crew, outline = forecast.outline.plan, forecast.crew, forecast.outline
     if forecast.reference is not None:
-        asked = forecast.reference
-        more = f", and {asked.mismatched:,} prompts with another one's answer" if asked.mismatched else ""
+        drawn = forecast.reference
+        more = f", and {drawn.mismatched:,} prompts with another one's answer" if drawn.mismatched else ""
         yield (
-            f"reference log-probs: {asked.drawn:,} of {asked.all:,} completions{more}, "
+            f"reference log-probs: {drawn.drawn:,} of {drawn.all:,} completions{more}, "
             f"{clock(forecast.reference_seconds)}"
         )
     yield (
