@@ -38,6 +38,7 @@ def encode_splits(
     embeddings: int | None = None,
     fractions: Sequence[float],
     template: str | None = None,
+    most: int | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> EncodedSplits:
     """Return train, validation and test of one or several data sets, encoded; no prompt is in two of them.
@@ -49,6 +50,7 @@ def encode_splits(
     Args:
         embeddings: how many token ids the model reads; None where no model is known.
         template: the chat template of the request, for messages.
+        most: rows that are read of each part, the first ones; None: all.
         note: gets what was left out, what a template or the border of prompt and completion changes, and marks of other
             templates in the texts.
 
@@ -58,7 +60,7 @@ def encode_splits(
 
     def part(where: Path, split: str | None) -> Encoded:
         split_options = options.model_copy(update={"split": split})
-        whole = read_preferences(where, split_options)
+        whole = read_preferences(where, split_options, most=most)
         if unread := whole.columns.not_read():
             note(f"{where}{f' ({split})' if split else ''}: columns that are not read: {listed_unread(unread)}")
         read = within_tokens(whole, tokenizer, options)

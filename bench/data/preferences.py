@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
@@ -68,7 +69,7 @@ class Reading:
     columns: ColumnAccount
 
 
-def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences:
+def read_preferences(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Preferences:
     """Read and check a file, a folder of files, or a data set of the hub (``org/name:split``), in one pass.
 
     Rows are of one of the formats that ``docs/data.md`` lists, told by their columns or named by ``options``; texts are
@@ -77,7 +78,7 @@ def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences
     Raises UsageError with the file, the row (from 1), the field, the value and the right form of the first fault, and
     the count of further faulty rows.
     """
-    reading = scan(path, options)
+    reading = scan(path, options, most=most)
     refuse_faulty(reading)
     return preferences_in(reading, source=str(path))
 
@@ -111,8 +112,10 @@ def preferences_in(reading: Reading, *, source: str) -> Preferences:
     )
 
 
-def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
+def scan(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Reading:
     """Read a data set, filtered and freed of duplicates as ``options`` say; faulty rows are kept apart.
+
+    With ``most`` only so many of its first rows are read.
 
     Raises UsageError for a file that cannot be read as a whole, and for a named column that no row's reader takes.
     """
@@ -121,7 +124,7 @@ def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
     dropped: Counter[str] = Counter()
     raw_count = 0
     reader = RowReader(options)
-    for shard, number, raw in _raw(path, options):
+    for shard, number, raw in islice(_raw(path, options), most):
         raw_count += 1
         try:
             for example in reader.read(raw, number):
