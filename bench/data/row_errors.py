@@ -17,6 +17,16 @@ class RowError(Exception):
         self.kind = kind
         super().__init__(problem)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross over to another process with everything that it says."""
+        return _restored, (self.problem, self.__dict__)
+
+
+def _restored(problem: str, attributes: dict[str, str]) -> RowError:
+    fault = RowError(problem, fix="")
+    fault.__dict__.update(attributes)
+    return fault
+
 
 def shorten(value: object, *, width: int = 60) -> str:
     """Return ``repr(value)``, cut in the middle to at most ``width`` characters."""
