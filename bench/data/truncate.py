@@ -1,29 +1,15 @@
 """Length limits of encoded rows: refusal, truncation, and the numbering of prompts."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
+from bench.data.row_ids import RowIds
 from bench.data.template import Tokenizer
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
 from bench.errors import UsageError, did_you_mean
 
 OnLong = Literal["error", "truncate_completion"]
 _ON_LONG = ("error", "truncate_completion")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowIds:
-    """One row in ids, of any length. ``completions`` are by field name; ``label`` is None for a pair.
-
-    ``where`` names file and row in errors.
-    """
-
-    where: str
-    prompt: Ids
-    completions: Mapping[str, Ids]
-    label: bool | None
-    score_gap: float | None
 
 
 def truncate(
