@@ -23,6 +23,7 @@ from bench.core.artifacts import write_whole
 from bench.core.manifest import is_complete, read_manifest
 from bench.errors import RunError
 from bench.utils.event_log import log_event
+from bench.utils.files import write_text_whole
 
 VARIABLE = "LOSSBENCH_DATA_CACHE"
 UNUSED_DAYS = 30
@@ -52,6 +53,23 @@ def cached(name: str, key: Iterable[str], write: Callable[[Path], None]) -> Path
         with contextlib.suppress(OSError):
             os.utime(entry)
     return entry
+
+
+def remembered(name: str, key: Iterable[str], compute: Callable[[], str]) -> str:
+    """Return a short text of the cache, computed where it is not there.
+
+    Args:
+        key: everything that decides it, besides the code.
+    """
+    digest = hashlib.sha256("\0".join([name, code_version(), *key]).encode()).hexdigest()[:24]
+    path = _root() / f"{name}-{digest}.txt"
+    try:
+        text = path.read_text(encoding="utf-8")
+        os.utime(path)
+    except OSError:
+        text = compute()
+        write_text_whole(path, text)
+    return text
 
 
 def file_digests(paths: Iterable[Path]) -> list[str]:
@@ -127,5 +145,5 @@ def _remove_unused(root: Path) -> None:
         with contextlib.suppress(OSError):
             if path.is_dir() and path.stat().st_mtime < oldest:
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.name.endswith(".lock") and path.stat().st_mtime < oldest:
+            elif path.suffix in (".lock", ".txt") and path.stat().st_mtime < oldest:
                 path.unlink()

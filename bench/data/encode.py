@@ -8,8 +8,11 @@ from bench.data.embedded_ids import refuse_beyond
 from bench.data.preferences import Preferences
 from bench.data.row_ids import RowEncoder, RowIds, gap_of
 from bench.data.split import split_by_prompt
+from bench.data.stored_encode import encode_stored
+from bench.data.stored_rows import StoredRows
+from bench.data.stored_tokens import TokenRows
 from bench.data.template import Tokenizer
-from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, unpair
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, encoded_of, unpair
 from bench.data.truncate import OnLong, truncate
 from bench.errors import UsageError
 
@@ -79,6 +82,16 @@ def encode(
     """
     if tokenizer.eos_token_id is None:
         raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
+    if isinstance(preferences.rows, StoredRows):
+        rows = encode_stored(
+            preferences,
+            tokenizer,
+            max_length=max_length,
+            embeddings=embeddings,
+            max_prompt_length=max_prompt_length,
+            on_long=on_long,
+        )
+        return _padded(_encoded(rows, tokenizer), embeddings)
     in_text = all(isinstance(row.prompt, str) for row in preferences.rows)
     encoder = RowEncoder(tokenizer, source=preferences.source, in_text=in_text)
     known = _embedded(encoder.encode(preferences.rows), tokenizer, embeddings)
@@ -111,6 +124,12 @@ def _embedded(rows: Iterable[RowIds], tokenizer: Tokenizer, embeddings: int | No
         for name, ids in {"prompt": row.prompt, **row.completions}.items():
             refuse_beyond(ids, tokenizer, embeddings, where=f"{row.where}, field '{name}'")
         yield row
+
+
+def _encoded(rows: TokenRows, tokenizer: Tokenizer) -> Encoded:
+    eos = cast(int, tokenizer.eos_token_id)
+    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return encoded_of(rows, kind=rows.kind, eos_id=eos, pad_id=pad)
 
 
 def _padded(encoded: Encoded, embeddings: int | None) -> Encoded:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from bench.core.artifacts import Note
 from bench.data.filters import PreferenceRow
 from bench.data.preferences import Preferences
@@ -62,9 +64,33 @@ def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
     return TemplateMarks(rows=marked, marks={mark: counts[mark] for mark in MARKS if counts[mark]}, first=first)
 
 
-def report_marks(preferences: Preferences, *, note: Note) -> None:
-    """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing."""
-    counted = count_marks(preferences.rows)
+def mark_bits(row: PreferenceRow) -> int:
+    """Return which of ``MARKS`` a row's texts contain, a bit each."""
+    texts = [text for _, text in _texts(row)]
+    return sum(1 << place for place, mark in enumerate(MARKS) if any(mark in text for text in texts))
+
+
+def marks_of(rows: Sequence[PreferenceRow], bits: Sequence[int]) -> TemplateMarks:
+    """Return what ``count_marks`` returns, from the ``mark_bits`` of each row."""
+    present = np.asarray(bits)
+    marked = np.flatnonzero(present)
+    if not len(marked):
+        return TemplateMarks()
+    counts = {mark: int((present >> place & 1).sum()) for place, mark in enumerate(MARKS)}
+    return TemplateMarks(
+        rows=len(marked),
+        marks={mark: count for mark, count in counts.items() if count},
+        first=count_marks([rows[int(marked[0])]]).first,
+    )
+
+
+def report_marks(preferences: Preferences, *, note: Note, bits: Sequence[int] | None = None) -> None:
+    """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing.
+
+    Args:
+        bits: the ``mark_bits`` of each row, where they are known.
+    """
+    counted = count_marks(preferences.rows) if bits is None else marks_of(preferences.rows, bits)
     if counted.rows:
         note(
             f"{preferences.source}: {counted.rows} of {len(preferences.rows)} rows contain marks of a chat template in "
