@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from bench.core.data_options import DataOptions
-    from bench.data.card import Card
+    from bench.data.card import Card, Lengths
     from bench.data.contamination import EvaluationPrompts
     from bench.data.filters import PreferenceRow
     from bench.data.preferences import Reading
@@ -185,7 +185,7 @@ def _card(
     tokenizer: "PreTrainedTokenizerBase | None",
     max_length: int | None,
     questions: "EvaluationPrompts | None",
-) -> "tuple[Card, dict[str, dict[str, tuple[int, ...]]]]":
+) -> "tuple[Card, dict[str, Lengths]]":
     from bench.data.card import describe as describe_card
     from bench.data.card import row_lengths
     from bench.data.contamination import contamination, user_text
@@ -201,13 +201,13 @@ def _card(
         tokens = token_lengths(preferences_in(reading, source=name), tokenizer)
     overlap = None
     if questions is not None:
-        overlap = contamination([user_text(row.prompt) for row in reading.rows], questions.prompts)
+        overlap = contamination((user_text(row.prompt) for row in reading.rows), questions.prompts)
     card = describe_card(reading, source=name, tokens=tokens, max_length=max_length, contaminated=overlap)
     lengths = row_lengths(reading.rows, tokens)
-    return card, {unit: dict(fields) for unit, fields in lengths.items()}
+    return card, lengths
 
 
-def _draw(lengths: dict[str, dict[str, tuple[int, ...]]], stem: Path, console: "Console") -> None:
+def _draw(lengths: "dict[str, Lengths]", stem: Path, console: "Console") -> None:
     from bench.cli.data_card import draw_lengths
     from bench.report.figures.saving import save
 

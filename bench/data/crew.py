@@ -158,10 +158,11 @@ def _serve() -> None:
     # Taken in beside the work: two processes that both write, and neither of which reads, would wait for ever.
     threading.Thread(target=take, daemon=True).start()
     while (content := waiting.get()) is not None:
+        answer: tuple[Exception | None, object]
         try:
-            answer = (None, work(job, pickle.loads(content)))
+            answer = None, work(job, pickle.loads(content))
         except Exception as error:
-            answer = (error, None)
+            answer = error, None
         _write(results, pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL))
 
 

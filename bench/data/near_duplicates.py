@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 NEAR_RUN = 3
-_WORD = re.compile(r"\w+")
+WORD = re.compile(r"\w+")
 
 
 def normalised(text: str) -> str:
@@ -16,7 +16,7 @@ def normalised(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return the words of the normalised text, without punctuation."""
-    return _WORD.findall(normalised(text))
+    return WORD.findall(normalised(text))
 
 
 def runs(text: str, *, length: int) -> frozenset[tuple[str, ...]]:

@@ -52,8 +52,8 @@ def stored_ids(preferences: Preferences, tokenizer: Tokenizer) -> TokenRows:
     """
     rows = cast(StoredRows, preferences.rows)
     whole = replace(preferences, rows=StoredRows(rows.folder))
-    places = np.arange(len(rows)) if rows.index is None else rows.index
-    if rows.index is None:
+    places = np.arange(len(rows)) if rows.places is None else rows.places
+    if rows.places is None:
         return TokenRows((_token_file(preferences, tokenizer),), places)
     try:
         # The rows that are left out are encoded too: so other limits find the same ids.
@@ -114,7 +114,7 @@ def _refuse_beyond(preferences: Preferences, ids: TokenRows, tokenizer: Tokenize
     refuse_beyond([cast(int, tokenizer.eos_token_id)], tokenizer, embeddings, where="the tokenizer's EOS")
     if embeddings is None:
         return
-    wrong = (ids.column("highest") >= embeddings).any(axis=1)
+    wrong = (ids.column("highest").astype(np.int64) >= embeddings).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
         one = row_ids_of(ids, row, row_place(preferences, row))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.core.data_options import DataOptions
 from bench.data.cache import cached, file_digests
 from bench.data.crew import crew_size, in_order, parts
 from bench.data.files import Raw, files_of, undecoded_rows
 from bench.data.filters import PreferenceRow
-from bench.data.json_rows import Undecoded
 from bench.data.hub import hub_files, hub_id, hub_rows
+from bench.data.json_rows import Undecoded
 from bench.data.reading import Begun, Part, read_part
 from bench.data.row_errors import RowError
 from bench.data.rows import Kind, Message, Pair, Single, Text
@@ -54,14 +55,14 @@ class RowChunk:
 
 
 class StoredRows(Sequence[PreferenceRow]):
-    """Rows of an Arrow file, or those of them that ``index`` numbers; a row is an object from when it is asked for."""
+    """Rows of an Arrow file, or those of them that ``places`` number; a row is an object from when it is asked for."""
 
-    def __init__(self, folder: Path, index: "np.ndarray | None" = None) -> None:
+    def __init__(self, folder: Path, places: "NDArray[np.int64] | None" = None) -> None:
         self.folder = folder
-        self.index = index
+        self.places = places
 
     def __len__(self) -> int:
-        return len(self.index) if self.index is not None else int(self._starts[-1])
+        return len(self.places) if self.places is not None else int(self._starts[-1])
 
     @overload
     def __getitem__(self, place: int) -> PreferenceRow: ...
@@ -73,7 +74,7 @@ class StoredRows(Sequence[PreferenceRow]):
         if isinstance(place, slice):
             return self.take(np.arange(len(self))[place])
         place = range(len(self))[place]
-        row = place if self.index is None else int(self.index[place])
+        row = place if self.places is None else int(self.places[place])
         batch = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._chunk(self._mapped.get_batch(batch).slice(row - int(self._starts[batch]), 1)).rows()[0]
 
@@ -81,18 +82,18 @@ class StoredRows(Sequence[PreferenceRow]):
         return chain.from_iterable(chunk.rows() for chunk in self.chunks())
 
     def __getstate__(self) -> dict[str, object]:
-        return {"folder": self.folder, "index": self.index}
+        return {"folder": self.folder, "places": self.places}
 
-    def take(self, places: "np.ndarray | Sequence[int]") -> "StoredRows":
+    def take(self, places: "NDArray[np.int64] | Sequence[int]") -> "StoredRows":
         """Return the rows at these places (from 0), in this order."""
         chosen = np.asarray(places, dtype=np.int64)
-        return StoredRows(self.folder, chosen if self.index is None else self.index[chosen])
+        return StoredRows(self.folder, chosen if self.places is None else self.places[chosen])
 
     def chunks(self) -> Iterator[RowChunk]:
         """Yield all rows in order, some hundred at a time; read and not mapped, so that they leave the memory again."""
         import pyarrow as pa
 
-        ascending = self.index is None or bool((np.diff(self.index) > 0).all())
+        ascending = self.places is None or bool((np.diff(self.places) > 0).all())
         if not ascending:
             for some in parts(self, ROWS_AT_ONCE):
                 yield RowChunk([canonical_row(row) for row in some], [r.id for r in some], [r.shard for r in some])
@@ -101,15 +102,15 @@ class StoredRows(Sequence[PreferenceRow]):
             reader = pa.ipc.open_file(file)
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
-                if self.index is not None:
-                    ends = np.searchsorted(self.index, self._starts[number : number + 2])
-                    batch = batch.take(pa.array(self.index[slice(*ends)] - self._starts[number]))
+                if self.places is not None:
+                    ends = np.searchsorted(self.places, self._starts[number : number + 2])
+                    batch = batch.take(pa.array(self.places[slice(*ends)] - self._starts[number]))
                 if len(batch):
                     yield self._chunk(batch)
 
     def content_hash(self, kind: Kind) -> str:
         """Return the SHA-256 of the rows in order, as ``Preferences`` have it."""
-        if self.index is None and self._about["kind"] == kind:
+        if self.places is None and self._about["kind"] == kind:
             return str(self._about["content_hash"])
         digest = hashlib.sha256(kind.encode())
         for chunk in self.chunks():
@@ -133,7 +134,7 @@ class StoredRows(Sequence[PreferenceRow]):
         return pa.ipc.open_file(pa.memory_map(str(self.folder / FILE)))
 
     @cached_property
-    def _starts(self) -> "np.ndarray":
+    def _starts(self) -> NDArray[np.int64]:
         counts = self._about["batches"]
         assert isinstance(counts, list)
         return np.cumsum([0, *counts])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ FIELDS: dict[Kind, tuple[str, ...]] = {"pairs": ("prompt", "chosen", "rejected")
 NO_LIMIT = 2**40
 """Tokens that no row has: for rows as they are before anything is cut."""
 Ints = NDArray[np.int64]
+Item = TypeVar("Item", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,10 @@ class TokenRows(Sequence[EncodedPair | EncodedSingle]):
         """The label of each single completion."""
         return self._gathered([file.desirable for file in self.files])
 
+    def has(self, name: str) -> bool:
+        """Say whether the files have an array of that name."""
+        return all((file.folder / f"{name}.npy").is_file() for file in self.files)
+
     def column(self, name: str) -> "NDArray[np.generic]":
         """Return an array of the files, for these rows."""
         return self._gathered([file.column(name) for file in self.files])
@@ -286,7 +291,7 @@ class TokenRows(Sequence[EncodedPair | EncodedSingle]):
             digest.update(b"".join(pieces))
         return digest.hexdigest()
 
-    def _gathered(self, columns: "Sequence[NDArray[np.generic]]") -> "NDArray[np.generic]":  # type: ignore[misc]
+    def _gathered(self, columns: Sequence[NDArray[Item]]) -> NDArray[Item]:
         if len(columns) == 1:
             return columns[0][self.place]
         whole = np.empty((len(self), *columns[0].shape[1:]), dtype=columns[0].dtype)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.core.artifacts import Note
 from bench.data.filters import PreferenceRow
@@ -33,6 +34,7 @@ MARKS = (
     "### Assistant:",
 )
 """What the templates of Qwen, Llama, Gemma, Command R, Zephyr, Phi, DeepSeek, Mistral, Alpaca and Vicuna write."""
+Bits = Sequence[int] | NDArray[np.generic]
 AROUND = 30
 """Characters that an example shows behind its mark."""
 
@@ -70,9 +72,9 @@ def mark_bits(row: PreferenceRow) -> int:
     return sum(1 << place for place, mark in enumerate(MARKS) if any(mark in text for text in texts))
 
 
-def marks_of(rows: Sequence[PreferenceRow], bits: Sequence[int]) -> TemplateMarks:
+def marks_of(rows: Sequence[PreferenceRow], bits: Bits) -> TemplateMarks:
     """Return what ``count_marks`` returns, from the ``mark_bits`` of each row."""
-    present = np.asarray(bits)
+    present = np.asarray(bits, dtype=np.int64)
     marked = np.flatnonzero(present)
     if not len(marked):
         return TemplateMarks()
@@ -84,7 +86,7 @@ def marks_of(rows: Sequence[PreferenceRow], bits: Sequence[int]) -> TemplateMark
     )
 
 
-def report_marks(preferences: Preferences, *, note: Note, bits: Sequence[int] | None = None) -> None:
+def report_marks(preferences: Preferences, *, note: Note, bits: Bits | None = None) -> None:
     """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing.
 
     Args:

@@ -10,7 +10,15 @@ from bench.data.rows import Message
 
 _FIRST, _LAST = "\ue000", "\ue001"
 _PLACE = re.compile(f"{_FIRST}([0-9]+){_LAST}")
-_ODD = ("  two  words ", "\n\na line\n", "é – 漢字 🙂", "{{ braces }} {% x %}", "<b>&amp;</b>", "\t", "'quoted' \"twice\"")
+_ODD = (
+    "  two  words ",
+    "\n\na line\n",
+    "é – 漢字 🙂",
+    "{{ braces }} {% x %}",
+    "<b>&amp;</b>",
+    "\t",
+    "'quoted' \"twice\"",
+)
 """Texts with all that a template or an escape might change."""
 Kind = Literal["messages", "message", "content", "other"]
 _FIXED_TESTS = ("string", "defined", "undefined", "none", "mapping", "number")
@@ -171,13 +179,12 @@ def _kind_of(node: nodes.Node, names: dict[str, Kind], *, printed: bool) -> Kind
         case nodes.Getitem():
             return _item_of(node, names)
         case nodes.Add() | nodes.Concat():
-            parts = [node.left, node.right] if isinstance(node, nodes.Add) else node.nodes
-            kinds = [_kind(each, names, printed=printed) for each in parts]
+            kinds = [_kind(piece, names, printed=printed) for piece in node.iter_child_nodes()]
             return "content" if "content" in kinds else "other"
         case nodes.CondExpr():
             _kind(node.test, names)
             sides = [node.expr1, *([] if node.expr2 is None else [node.expr2])]
-            return "content" if "content" in [_kind(each, names, printed=printed) for each in sides] else "other"
+            return "content" if "content" in [_kind(side, names, printed=printed) for side in sides] else "other"
         case nodes.Filter(name="trim", args=[], node=nodes.Getattr() | nodes.Getitem() as text):
             return _kind(text, names, printed=printed)
         case nodes.Filter(name="length" | "count", args=[], node=nodes.Name() as listed):

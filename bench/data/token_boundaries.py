@@ -60,7 +60,7 @@ def boundaries_of(preferences: Preferences, bits: NDArray[np.uint8], tokenizer: 
         each = list(_texts([preferences.rows[row]]))[0 if bits[row] & 1 else 1]
         first = _described(*each, tokenizer)
     completions = len(bits) * (2 if preferences.kind == "pairs" else 1)
-    return BoundaryCounts(completions=completions, merged=int(np.bitwise_count(bits).sum()), first=first)
+    return BoundaryCounts(completions=completions, merged=int(np.unpackbits(bits).sum()), first=first)
 
 
 def _merged(texts: Sequence[tuple[str, str, str]], tokenizer: Tokenizer) -> list[bool]:

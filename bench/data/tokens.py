@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,11 +113,19 @@ def encoded_of(rows: Sequence[EncodedPair | EncodedSingle], *, kind: Kind, eos_i
         digest.update(row_bytes(_parts(row), row.score_gap if isinstance(row, EncodedPair) else row.desirable))
     return Encoded(
         kind=kind,
-        rows=tuple(pairs_in(rows)) if kind == "pairs" else tuple(singles_in(rows)),
+        rows=rows if isinstance(rows, Unpaired) else tuple(pairs_in(rows) if kind == "pairs" else singles_in(rows)),
         eos_id=eos_id,
         pad_id=pad_id,
         content_hash=digest.hexdigest(),
     )
+
+
+def taken(encoded: Encoded, places: NDArray[np.int64]) -> Encoded:
+    """Return the rows at these places (from 0), in this order; prompts keep their numbers."""
+    take: Callable[[NDArray[np.int64]], Sequence[EncodedPair | EncodedSingle]] | None
+    take = getattr(encoded.rows, "take", None)
+    rows = [encoded.rows[place] for place in places.tolist()] if take is None else take(places)
+    return encoded_of(rows, kind=encoded.kind, eos_id=encoded.eos_id, pad_id=encoded.pad_id)
 
 
 def row_bytes(parts: Sequence[Sequence[int] | NDArray[np.int32]], target: float | None) -> bytes:
@@ -133,21 +141,49 @@ def _parts(row: EncodedPair | EncodedSingle) -> tuple[Ids, ...]:
     return row.prompt_ids, row.completion_ids
 
 
+def lacks_scores(encoded: Encoded) -> bool:
+    """Say whether some pair has no scores."""
+    return encoded.kind == "pairs" and bool(np.isnan(encoded.score_gaps).any())
+
+
 def unpair(encoded: Encoded) -> Encoded:
     """Take each pair apart into a desirable and an undesirable completion, side by side.
 
     Rows are chosen_0, rejected_0, chosen_1, …, so pair i is rows 2i and 2i + 1: a batch drawn by pairs holds both
     labels in equal number, whatever its size. Raises UsageError where the rows are unpaired already.
     """
-    rows: list[EncodedSingle] = []
-    for index, pair in enumerate(encoded.pairs):
-        for ids, desirable in ((pair.chosen_ids, True), (pair.rejected_ids, False)):
-            rows.append(
-                EncodedSingle(
-                    prompt_ids=pair.prompt_ids, completion_ids=ids, desirable=desirable, group=pair.group, pair=index
-                )
-            )
-    return encoded_of(rows, kind="unpaired", eos_id=encoded.eos_id, pad_id=encoded.pad_id)
+    pairs, rows = encoded.pairs, Unpaired(encoded.pairs)
+    kept = tuple(rows) if isinstance(pairs, tuple) else rows
+    return encoded_of(kept, kind="unpaired", eos_id=encoded.eos_id, pad_id=encoded.pad_id)
+
+
+class Unpaired(Sequence[EncodedSingle]):
+    """Both completions of each pair, side by side, each an object from when it is asked for."""
+
+    def __init__(self, pairs: Sequence[EncodedPair]) -> None:
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return 2 * len(self._pairs)
+
+    @overload
+    def __getitem__(self, place: int) -> EncodedSingle: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[EncodedSingle]: ...
+
+    def __getitem__(self, place: int | slice) -> EncodedSingle | Sequence[EncodedSingle]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(len(self))[place]]
+        index, side = divmod(range(len(self))[place], 2)
+        pair = self._pairs[index]
+        return EncodedSingle(
+            prompt_ids=pair.prompt_ids,
+            completion_ids=pair.rejected_ids if side else pair.chosen_ids,
+            desirable=not side,
+            group=pair.group,
+            pair=index,
+        )
 
 
 def pairs_in(rows: Iterable[EncodedPair | EncodedSingle]) -> list[EncodedPair]:

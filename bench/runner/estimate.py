@@ -84,8 +84,9 @@ def _race_caption(plan: Plan, seconds: float) -> str:
 def tokens_per_step(plan: Plan) -> float:
     """Return the mean number of tokens of an optimiser step that pass the policy, each completion with its prompt."""
     data = plan.workspace.data
-    rows = rows_of(data.rows)
-    return sum(len(p) + len(c) for p, c in rows) / len(data.rows) * plan.workspace.train.batch
+    prompts, completions = data.lengths[:, 0], data.lengths[:, 1:]
+    tokens = int(prompts.sum()) * completions.shape[1] + int(completions.sum())
+    return tokens / len(data.rows) * plan.workspace.train.batch
 
 
 def seconds_per_step(plan: Plan) -> float:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 
 from bench.core.specs import RunSpec
-from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, pairs_in, unpair
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Unpaired
 from bench.errors import UsageError
 from bench.models.reference_cache import ReferenceLogProbs
 from losses import Objective, ReferenceSchedule, Singles
@@ -40,8 +40,30 @@ def check_stages(label: str, stages: float | None, *, sets: int) -> None:
         )
 
 
+class Units(Sequence[Unit]):
+    """Units of rows that are objects only while they are used: ``size`` rows side by side are one unit."""
+
+    def __init__(self, rows: Sequence[EncodedPair | EncodedSingle], size: int) -> None:
+        self._rows, self._size = rows, size
+
+    def __len__(self) -> int:
+        return len(self._rows) // self._size
+
+    @overload
+    def __getitem__(self, place: int) -> Unit: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Unit]: ...
+
+    def __getitem__(self, place: int | slice) -> Unit | Sequence[Unit]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(len(self))[place]]
+        first = range(len(self))[place] * self._size
+        return tuple(self._rows[row] for row in range(first, first + self._size))
+
+
 def step_units(
-    units: list[Unit], stages: list[list[int]], schedule: ReferenceSchedule, *, spec: RunSpec, step: int
+    units: Sequence[Unit], stages: Sequence[Sequence[int]], schedule: ReferenceSchedule, *, spec: RunSpec, step: int
 ) -> list[Unit]:
     """The global batch of ``step`` (0-based): a function of the spec alone, so a cache can be filled beforehand."""
     stage, first, _ = stage_span(schedule, step, spec.train.steps)
@@ -57,29 +79,33 @@ def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int,
     return stage, borders[stage], borders[stage + 1] - borders[stage]
 
 
-def batch_units(data: Encoded, objective: Objective) -> list[Unit]:
+def batch_units(data: Encoded, objective: Objective) -> Sequence[Unit]:
     """What a batch is drawn from: a pair is one unit for every objective, taken apart or not."""
     if data.kind == "unpaired" or objective.batch is not Singles:
-        return [(row,) for row in data.rows]
-    singles = unpair(data).rows
-    return [(singles[2 * i], singles[2 * i + 1]) for i in range(len(data.rows))]
+        units = Units(data.rows, 1)
+    else:
+        units = Units(Unpaired(data.pairs), 2)
+    # Rows in memory are laid side by side once; rows on disk would all become objects.
+    return list(units) if isinstance(data.rows, tuple) else units
 
 
-def stage_order(data: Encoded, schedule: ReferenceSchedule, reference: ReferenceLogProbs | None) -> list[list[int]]:
+def stage_order(
+    data: Encoded, schedule: ReferenceSchedule, reference: ReferenceLogProbs | None
+) -> Sequence[Sequence[int]]:
     """Rows of each stage: those of each data set, in the order of the sets, where there are several.
 
     Else sDPO goes from easy to hard (arXiv 2403.19270): easy is what the start model ranks rightly. Difficulty is
     −(mean log-prob of chosen − mean log-prob of rejected) under the start model.
     """
     if schedule.shares:
-        return [list(range(*ends)) for ends in pairwise(accumulate(schedule.shares, initial=0))]
+        return [range(*ends) for ends in pairwise(accumulate(schedule.shares, initial=0))]
     if schedule.stages == 1 or reference is None:
-        return [list(range(len(data.rows)))]
+        return [range(len(data.rows))]
     return stage_rows(
         [
             float(reference.row((pair.prompt_ids, pair.rejected_ids)).mean())
             - float(reference.row((pair.prompt_ids, pair.chosen_ids)).mean())
-            for pair in pairs_in(data.rows)
+            for pair in data.pairs
         ],
         schedule.stages,
     )
