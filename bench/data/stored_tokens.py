@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.data.cache import remembered
 from bench.data.digests import Digests, first_seen
 from bench.data.rows import Kind
-from bench.data.tokens import EncodedPair, EncodedSingle, Ids, row_bytes
+from bench.data.tokens import EncodedPair, EncodedSingle, Ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -276,19 +276,7 @@ class TokenRows(Sequence[EncodedPair | EncodedSingle]):
     def _content_hash(self) -> str:
         digest = hashlib.sha256(self.kind.encode())
         for chunk in self.chunks():
-            starts = np.zeros(len(chunk.values), dtype=np.int64)
-            pieces = []
-            for row, lengths in enumerate(chunk.lengths.tolist()):
-                parts = [values[at : at + n] for values, at, n in zip(chunk.values, starts, lengths, strict=True)]
-                starts += lengths
-                target: float | bool | None
-                if self.kind == "pairs":
-                    gap = float(chunk.columns["score_gap"][row])
-                    target = None if gap != gap else gap
-                else:
-                    target = bool(chunk.columns["desirable"][row])
-                pieces.append(row_bytes(parts, target))
-            digest.update(b"".join(pieces))
+            digest.update(_hashed_bytes(chunk, self.kind))
         return digest.hexdigest()
 
     def _gathered(self, columns: Sequence[NDArray[Item]]) -> NDArray[Item]:
@@ -316,3 +304,29 @@ class TokenRows(Sequence[EncodedPair | EncodedSingle]):
         return EncodedSingle(
             prompt_ids=prompt, completion_ids=rest[0], desirable=bool(file.desirable[where]), group=group
         )
+
+
+def _hashed_bytes(chunk: TokenChunk, kind: Kind) -> bytes:
+    """Return rows as they enter the hash, each as ``row_bytes`` has it."""
+    lengths = np.zeros((len(chunk.lengths), 3), dtype=np.int64)
+    lengths[:, : chunk.lengths.shape[1]] = chunk.lengths
+    sizes = 3 + lengths.sum(axis=1)
+    starts = np.cumsum(sizes) - sizes
+    numbers = np.empty(int(sizes.sum()), dtype="<i8")
+    for place in range(3):
+        numbers[starts + place] = lengths[:, place]
+    for place, values in enumerate(chunk.values):
+        counts = lengths[:, place]
+        before = np.cumsum(counts) - counts
+        own = starts + 3 + lengths[:, :place].sum(axis=1)
+        numbers[np.arange(len(values)) + np.repeat(own - before, counts)] = values
+    content = memoryview(numbers.tobytes())
+    if kind == "pairs":
+        targets = [None if gap != gap else gap for gap in chunk.columns["score_gap"].tolist()]
+    else:
+        targets = chunk.columns["desirable"].tolist()
+    ends = ((starts + sizes) * 8).tolist()
+    pieces = []
+    for start, end, target in zip((starts * 8).tolist(), ends, targets, strict=True):
+        pieces += [content[start:end], repr(target).encode()]
+    return b"".join(pieces)
