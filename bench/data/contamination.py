@@ -92,7 +92,8 @@ class Sought:
 def contamination(training: Iterable[str], evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
     """Compare prompts with prompts. Case, white space and (in runs) punctuation are evened out; nothing is sampled.
 
-    Time grows with the words of both, memory with the words of ``evaluation`` and the number of prompts. Raises UsageError for ``run`` below 1.
+    Time grows with the words of both, memory with the words of ``evaluation`` and the number of prompts.
+    Raises UsageError for ``run`` below 1.
     """
     if run < 1:
         raise UsageError(f"a run must have at least 1 word (got {run})", fix="13 words are usual")

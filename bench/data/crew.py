@@ -73,10 +73,8 @@ def in_order(
 def _dealt(crew: list["subprocess.Popen[bytes]"], items: Iterator[Item]) -> "Iterator[Result]":
     """Deal items out in turn, a few ahead of each process, and take the results in the same order."""
     busy: deque[subprocess.Popen[bytes]] = deque()
-    turn = 0
-    for item in items:
+    for turn, item in enumerate(items):
         process = crew[turn % len(crew)]
-        turn += 1
         _send(process, item)
         busy.append(process)
         if len(busy) >= AHEAD * len(crew):

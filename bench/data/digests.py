@@ -22,7 +22,7 @@ def digests(contents: Iterable[bytes]) -> Digests:
 
 
 def first_seen(values: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (the number of each value, counted from 0 in the order of first appearance; where each number first is)."""
+    """Return (each value's number, from 0 in the order of first appearance; where each number first stands)."""
     order = np.lexsort((values["low"], values["high"]))  # stable: of equal ones the first stands first
     ordered = values[order]
     starts = np.ones(len(values), dtype=bool)

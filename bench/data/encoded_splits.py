@@ -109,7 +109,7 @@ def encode_splits(
 
 
 def _merged(rows: TokenRows) -> NDArray[np.uint8] | None:
-    """Return which completions of texts a joint encoding would part elsewhere; None for messages, which have no such."""
+    """Return which completions of texts a joint encoding would part elsewhere; None for messages."""
     return cast(NDArray[np.uint8], rows.column("merged")) if rows.has("merged") else None
 
 

@@ -56,7 +56,7 @@ def json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
 
 
 def undecoded_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
-    """Yield (line from 1, ``Undecoded``) of each line that is not blank; an unreadable one comes as its ``RowError``."""
+    """Yield (line from 1, ``Undecoded``) of each line that is not blank; a damaged file ends with a ``RowError``."""
     row, start = 0, 0
     while True:
         try:

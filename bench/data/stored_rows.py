@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LARGE_BYTES = 32 * 2**20
-"""Bytes of the files of a data set from which on it is kept on disk; smaller ones are read faster than processes start."""
+"""Bytes of a data set's files from which on it is kept on disk: smaller ones are read before processes have started."""
 PACKED = 4
 """Bytes of rows in a byte of a packed file, about."""
 ROWS_AT_ONCE = 512

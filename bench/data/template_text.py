@@ -128,8 +128,8 @@ def _check(node: nodes.Node, names: dict[str, Kind]) -> None:
     """Look at a statement and all below it. Raises _OtherUseError."""
     match node:
         case nodes.Output():
-            for each in node.nodes:
-                _kind(each, names, printed=True)
+            for expression in node.nodes:
+                _kind(expression, names, printed=True)
         case nodes.Assign(target=nodes.Name() as target):
             _bind(target.name, _kind(node.node, names, printed=True, bound=True), names)
         case nodes.For():

@@ -31,12 +31,19 @@ class BoundaryCounts:
     first: str | None
 
 
-def count_boundaries(preferences: Preferences, tokenizer: Tokenizer) -> BoundaryCounts:
+def count_boundaries(
+    preferences: Preferences, tokenizer: Tokenizer, *, bits: NDArray[np.uint8] | None = None
+) -> BoundaryCounts:
     """Compare, for each completion in plain text, its tokens beside its prompt's with those of both as one text.
 
     Training takes the first, so a model is asked for tokens that it would have written otherwise where the two differ.
     Messages have no such border: the template's text is encoded whole.
+
+    Args:
+        bits: the ``merged_bits`` of each row, where they are known.
     """
+    if bits is not None:
+        return _known_boundaries(preferences, bits, tokenizer)
     texts = list(_texts(preferences.rows))
     merged = [each for each, differs in zip(texts, _merged(texts, tokenizer), strict=True) if differs]
     return BoundaryCounts(
@@ -51,8 +58,7 @@ def merged_bits(rows: Sequence[PreferenceRow], tokenizer: Tokenizer) -> list[int
     return [sum(next(merged) << place for place in range(2 if isinstance(row, Pair) else 1)) for row in rows]
 
 
-def boundaries_of(preferences: Preferences, bits: NDArray[np.uint8], tokenizer: Tokenizer) -> BoundaryCounts:
-    """Return what ``count_boundaries`` returns, from the ``merged_bits`` of each row."""
+def _known_boundaries(preferences: Preferences, bits: NDArray[np.uint8], tokenizer: Tokenizer) -> BoundaryCounts:
     first = None
     rows = np.flatnonzero(bits)
     if len(rows):
@@ -93,10 +99,7 @@ def report_boundaries(
         note(
             f"{preferences.source}: its texts are plain strings, which no chat template touches; messages are templated"
         )
-    if bits is None:
-        counts = count_boundaries(preferences, tokenizer)
-    else:
-        counts = boundaries_of(preferences, bits, tokenizer)
+    counts = count_boundaries(preferences, tokenizer, bits=bits)
     log_event("borders", {"source": preferences.source, "completions": counts.completions, "merged": counts.merged})
     if counts.merged:
         note(
