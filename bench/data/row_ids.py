@@ -16,6 +16,7 @@ from bench.data.tokens import Ids
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Tokenizers
     from transformers import PreTrainedTokenizerBase
 
 AT_ONCE = 256
@@ -176,9 +177,15 @@ class _Dialogues:
                     raise ValueError("the prompt is not the beginning of the dialogue")
                 texts.append(text[border:])
         distinct = list(dict.fromkeys(texts))
-        ids = self._tokenizer(distinct, add_special_tokens=False, verbose=False)["input_ids"]
-        known = dict(zip(distinct, map(tuple, ids), strict=True))
+        known = dict(zip(distinct, self._ids(distinct), strict=True))
         return list(_cut(iter(texts), known, [len(answers) for _, answers in dialogues]))
+
+    def _ids(self, texts: list[str]) -> Iterator[Ids]:
+        backend: "Tokenizers | None" = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is not None and backend.truncation is None and backend.padding is None:
+            # The same ids, without the place of each in the text.
+            return (tuple(each.ids) for each in backend.encode_batch_fast(texts, add_special_tokens=False))
+        return map(tuple, self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"])
 
     def agrees(self) -> bool:
         """Say whether dialogues of odd texts have the same ids as whole ones, encoded one by one."""

@@ -241,9 +241,8 @@ def test_other_templates_and_tokenizers_have_other_ids(
     tmp_path: Path, on_disk: Callable[[bool], None], make_tokenizer: MakeTokenizer
 ) -> None:
     path, tokenizer = _sets(tmp_path, make_tokenizer)[0]
-    other = make_tokenizer(
-        bos_token=None, eos_token="<|im_end|>", chat_template=CHATML.replace("assistant\\n", "answer\\n")
-    )
+    spaced = CHATML.replace("role }}\n", "role }}: \n").replace("assistant\n", "assistant: \n")
+    other = make_tokenizer(bos_token=None, eos_token="<|im_end|>", chat_template=spaced)
     on_disk(True)
     read = read_preferences(path)
     assert not (token_lengths(read, tokenizer) == token_lengths(read, other)).all()
