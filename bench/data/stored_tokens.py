@@ -326,7 +326,7 @@ def _hashed_bytes(chunk: TokenChunk, kind: Kind) -> bytes:
     else:
         targets = chunk.columns["desirable"].tolist()
     ends = ((starts + sizes) * 8).tolist()
-    pieces = []
+    pieces: list[bytes | memoryview] = []
     for start, end, target in zip((starts * 8).tolist(), ends, targets, strict=True):
         pieces += [content[start:end], repr(target).encode()]
     return b"".join(pieces)
