@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bench.data.row_ids import RowEncoder, _borders
 from bench.data.rows import Message, Pair
-from bench.data.template_text import TemplateText, prints_contents
+from bench.data.filled_templates import TemplateText, prints_contents
 from tests.bench.data.conftest import CHATML
 
 LLAMA3 = (
