@@ -49,7 +49,17 @@ Columns = Annotated[
     str | None,
     typer.Option(
         "--columns",
-        help="Which columns of --data are ours. Example: --columns prompt=question,chosen=good,rejected=bad",
+        help="Which columns of --data are ours: names, paths (answers.0.text), several (instruction+input). "
+        "Example: --columns prompt=question,chosen=good,rejected=bad, or, where a column says which is better, "
+        "--columns prompt=question,first=answer_a,second=answer_b,winner=vote",
+    ),
+]
+Winner = Annotated[
+    str | None,
+    typer.Option(
+        "--winner",
+        help="What the values of the column winner mean: first, second, tie or none (docs/verdicts.md). "
+        "Example: --winner A=first,B=second,tie=tie; of numbers by their sign: --winner negative=first,positive=second",
     ),
 ]
 Questions = Annotated[

@@ -14,7 +14,9 @@ from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 from bench.data.card import LEVELS, Card, Lengths, Spread
+from bench.data.column_account import percent
 from bench.data.contamination import MOSTLY
+from bench.data.row_errors import by_kind, listed
 from bench.errors import UsageError
 from bench.utils.files import write_text_whole
 from bench.utils.redact import for_terminal
@@ -57,6 +59,11 @@ class Table:
     texts: bool = False
 
 
+WORDS_ARE = (
+    "words: runs of letters, digits and underscores, case and compatible characters evened out; a script without "
+    "spaces has few"
+)
+"""What ``bench.data.near_duplicates.words`` counts."""
 LONGEST = 300
 """Characters of a text that a sample row shows."""
 
@@ -76,6 +83,12 @@ def render_card(card: Card) -> RenderableType:
     return Group(*parts)
 
 
+def render_next(card: Card) -> RichText:
+    """Return what to do with the data, and the command in one line, to be printed without wrapping."""
+    lines = [f"  {line}" for line in card.advice] + ([f"  {card.command}"] if card.command is not None else [])
+    return RichText("\n".join(map(for_terminal, lines)) + "\n")
+
+
 def check_suffix(path: Path) -> None:
     """Raise UsageError for a file name that says no form of a card."""
     if path.suffix not in SUFFIXES:
@@ -89,11 +102,11 @@ def write_cards(cards: Sequence[Card], path: Path) -> None:
     if path.suffix == ".json":
         text = json.dumps([{**card.as_json(), "percentiles": LEVELS} for card in cards], indent=1, ensure_ascii=False)
     elif path.suffix == ".md":
-        text = "\n".join(markdown(table) for card in cards for table in tables(card))
+        text = "\n".join(markdown(table) for card in cards for table in with_next(card))
     else:
         environment = Environment(autoescape=True, trim_blocks=True)
         environment.filters["for_terminal"] = for_terminal
-        text = environment.from_string(_HTML).render(title="Data card", cards=[tables(card) for card in cards])
+        text = environment.from_string(_HTML).render(title="Data card", cards=[with_next(card) for card in cards])
     write_text_whole(path, text.rstrip("\n") + "\n")
 
 
@@ -149,10 +162,12 @@ def tables(card: Card) -> list[Table]:
     """Return all that a card says, in the order in which it is read."""
     sections = [_what(card)]
     if card.faults:
-        more = f"{card.faulty} rows in all" if card.faulty > len(card.faults) else ""
+        more = f"{by_kind(card.fault_kinds)}; --set drop_faulty=true leaves them out"
         rows = tuple((fault,) for fault in card.faults)
         sections.append(Table(title="Faulty rows", columns=("the first ones",), rows=rows, note=more, texts=True))
-    sections += [_lengths(unit, fields) for unit, fields in card.lengths.items()]
+    if card.not_read:
+        sections.append(_not_read(card))
+    sections += [_lengths(unit, fields, note=_counted(unit, card)) for unit, fields in card.lengths.items()]
     if card.bias:
         sections.append(_bias(card))
     if card.margins is not None:
@@ -162,6 +177,15 @@ def tables(card: Card) -> list[Table]:
         sections.append(_contamination(card))
     sections.append(_samples(card))
     return sections
+
+
+def with_next(card: Card) -> list[Table]:
+    """Return the tables of a card in a file: what the terminal prints after them is the last one."""
+    lines = (*card.advice, *(() if card.command is None else (card.command,)))
+    if not lines:
+        return tables(card)
+    rows = tuple((line,) for line in lines)
+    return [*tables(card), Table(title="What to type", columns=("",), rows=rows, texts=True)]
 
 
 def number(value: float) -> str:
@@ -188,6 +212,9 @@ def _what(card: Card) -> Table:
     if card.template_marks.rows:
         marks = card.template_marks
         rows.append(("chat templates in texts", f"{marks.rows} rows: {', '.join(marks.marks)}; {marks.first}"))
+        if marks.written:
+            text = f"{marks.written} rows; a model with a chat template gets their turns (--set form=messages)"
+            rows.append(("prompts that are whole templates", text))
     if card.margins is not None:
         rows += [("ties", f"{card.ties} pairs of equal scores"), ("reversed", f"{card.reversed_scores} pairs")]
     if card.too_long is not None:
@@ -209,9 +236,27 @@ def _spread(spread: Spread) -> tuple[str, ...]:
     return (number(round(spread.mean, 1)), *map(number, spread.percentiles))
 
 
-def _lengths(unit: str, fields: Mapping[str, Spread]) -> Table:
+def _not_read(card: Card) -> Table:
+    rows = tuple((each.name, str(each.rows), percent(each.share)) for each in card.not_read)
+    read = [name for name, state in card.columns.items() if state == "read"]
+    return Table(
+        title="Columns that are not read",
+        columns=("column", "rows that have it", "share"),
+        rows=rows,
+        note=f"Read: {listed(read)}.",
+    )
+
+
+def _lengths(unit: str, fields: Mapping[str, Spread], *, note: str) -> Table:
     rows = tuple((name, *_spread(each)) for name, each in fields.items())
-    return Table(title=f"Lengths in {unit}", columns=_columns(unit), rows=rows)
+    return Table(title=f"Lengths in {unit}", columns=_columns(unit), rows=rows, note=note)
+
+
+def _counted(unit: str, card: Card) -> str:
+    """Return in words what one of a unit is, where that is not plain."""
+    if unit == "words":
+        return WORDS_ARE
+    return f"tokens: {card.token_rule}" if unit == "tokens" and card.token_rule is not None else ""
 
 
 def _bias(card: Card) -> Table:

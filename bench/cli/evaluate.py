@@ -26,6 +26,14 @@ def evaluate(
         Path | None,
         typer.Option("--include", help="Folder with YAML files of your own tasks. Example: --include my_tasks"),
     ] = None,
+    trust_tasks: Annotated[
+        bool,
+        typer.Option(
+            "--trust-tasks",
+            help="Run the code that your own task files name (!function, scripts of metrics). "
+            "Example: --include my_tasks --trust-tasks",
+        ),
+    ] = False,
     num_fewshot: Annotated[
         int | None,
         typer.Option("--num-fewshot", min=0, help="Examples before each question of --tasks. Example: --num-fewshot 5"),
@@ -188,6 +196,7 @@ def evaluate(
             others=tuple(checkpoint[1:]) if checkpoint else (),
             tasks=tasks,
             include=include,
+            trust_tasks=trust_tasks,
             num_fewshot=num_fewshot,
             limit=limit,
             apply_chat_template=apply_chat_template,

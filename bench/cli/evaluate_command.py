@@ -46,6 +46,7 @@ def _tasks(request: Evaluation, tasks: str) -> None:
         others=request.others,
         tasks=[tasks],
         include=request.include,
+        trust=request.trust_tasks,
         num_fewshot=request.num_fewshot,
         limit=request.limit,
         batch_size=request.batch_size,

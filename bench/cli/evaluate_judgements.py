@@ -1,5 +1,6 @@
 """``bench evaluate --judgements``: stored judgements to a table of win rates, and the judges' agreement."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from bench.evaluate.judges.agreement import Agreement, agreements
 from bench.evaluate.judges.judgements import Judgements, read_judgements
 from bench.evaluate.judges.length_control import LengthControl, read_length_control
 from bench.evaluate.judges.win_rate_table import csv_of, terminal_tables, win_rates
+from bench.stats.concordance import FEWEST
 from bench.utils.console import say
 from bench.utils.files import write_text_whole
 
@@ -95,9 +97,14 @@ def _agreement_table(rows: Sequence[Agreement]) -> Table:
             row.second,
             str(row.models),
             _number(row.tau),
-            f"{_number(row.low)} to {_number(row.high)}",
+            "–" if math.isnan(row.low) else f"{_number(row.low)} to {_number(row.high)}",
             _number(row.same),
             str(row.shared),
+        )
+    if any(math.isnan(row.tau) for row in rows):
+        table.caption = (
+            f"–: no order to agree on. Kendall τ needs {FEWEST} models that both judged, not all alike: with fewer, "
+            "judges who have nothing in common agree by luck"
         )
     return table
 

@@ -16,6 +16,7 @@ class Evaluation:
     others: tuple[str, ...] = ()
     tasks: str | None = None
     include: Path | None = None
+    trust_tasks: bool = False
     num_fewshot: int | None = None
     limit: float | None = None
     apply_chat_template: bool | None = None

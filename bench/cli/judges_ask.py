@@ -23,7 +23,7 @@ from bench.evaluate.judges.judgements import Judgements, read_judgements
 from bench.evaluate.judges.random_part import random_part
 from bench.evaluate.judges.retest import Retest, retest, retest_queries
 from bench.evaluate.judges.votes import mean_vote, pairs_to_ask
-from bench.stats.verdict_agreement import Bounded, VerdictAgreement
+from bench.stats.verdict_agreement import FEWEST, Bounded, VerdictAgreement
 from bench.utils.console import say
 from bench.utils.files import write_text_whole
 from bench.utils.process import quiet_libraries
@@ -194,6 +194,11 @@ def _agreement_table(results: Sequence[tuple[str, str, VerdictAgreement]]) -> Ta
     for one, other, each in results:
         table.add_row(
             one, other, _percent(each.same), str(each.decided), _share(each.kappa), str(each.n), _share(each.tau)
+        )
+    if any(each.n < FEWEST for _, _, each in results):
+        table.caption = (
+            f"–: Kendall τ-b needs {FEWEST} pairs that both judged: with fewer, judges who have nothing in common "
+            "agree by luck"
         )
     return table
 

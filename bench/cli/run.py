@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, app
+from bench.cli.app import Columns, DataFormat, Out, Storage, Tracker, Winner, app
 
-NOT_OF_A_REQUEST = ("recipe", "part", "settings", "data_format", "columns", "dry_run", "open_only", "debug")
+NOT_OF_A_REQUEST = ("recipe", "part", "settings", "data_format", "columns", "winner", "dry_run", "open_only", "debug")
 """Options that are no field of ``RunRequest`` by their own name."""
 
 
@@ -94,6 +94,7 @@ def run(
     ] = None,
     data_format: DataFormat = None,
     columns: Columns = None,
+    winner: Winner = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -247,6 +248,9 @@ def run(
 
         bench run --loss dpo --model ./my-sft-model --data prefs.jsonl --set beta=0.05
 
+        bench run --loss dpo --data votes.jsonl --columns prompt=question,first=answer_a,second=answer_b,winner=vote
+        --winner A=first,B=second,tie=tie
+
         bench run --loss dpo,sdpo --data easy.jsonl --data hard.jsonl
 
         bench run --loss sft && bench run --loss dpo --sweep beta --model run:KEY
@@ -262,7 +266,7 @@ def run(
     request = RunRequest.from_options(
         {
             **{name: value for name, value in options.items() if name not in NOT_OF_A_REQUEST},
-            "set": (*data_settings(data_format, columns), *(settings or ())),
+            "set": (*data_settings(data_format, columns, winner), *(settings or ())),
             "tracker": read_trackers(tracker),
         }
     )

@@ -88,7 +88,11 @@ class Projection(Part):
 
 
 class Probe(Part):
-    """The linear probe: where it reads, what it was trained on, how often it is right on texts that it did not see."""
+    """The linear probe: where it reads, what it was trained on, how often it is right on texts that it did not see.
+
+    ``low``, ``high``: 95 % interval of ``accuracy``; ``chance``: what always naming the more frequent class would be
+    right on. None in inspections from before they were measured.
+    """
 
     source: str
     layer: int
@@ -96,6 +100,14 @@ class Probe(Part):
     trained_on: int
     held_out: int
     penalty: float
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether its accuracy is not shown to be above chance, so that its direction may be any."""
+        return self.low is not None and self.chance is not None and self.low <= self.chance
 
 
 class Patched(Part):

@@ -108,6 +108,29 @@ class RunRecord(BaseModel):
         return None
 
 
+GOLD_REWARD = "gold_reward"
+"""The metric of the reward, as records name it from the first, whoever gives it."""
+REWARD = "reward"
+"""The same in tables where a judge gives it."""
+
+
+def named_measurement(task: str, metric: str, judges: Sequence[str]) -> tuple[str, str]:
+    """Return task and metric as people are to read them: a judge's by the judge's name.
+
+    Args:
+        judges: of the evaluation, the first one the giver of rewards; none: the suite has a gold reward.
+    """
+    if not judges:
+        return task, metric
+    if metric == GOLD_REWARD:
+        return task, f"reward by {judges[0]}"
+    if task == JUDGE:
+        return f"{JUDGE} {judges[0]}", metric
+    if task.startswith(f"{JUDGE}_"):
+        return f"{JUDGE} {task.removeprefix(f'{JUDGE}_')}", metric
+    return task, metric
+
+
 def judge_task(judge: str, judges: Sequence[str]) -> str:
     """Return the task under which a judge's metrics, and its preferences by prompt, stand in a record."""
     return JUDGE if judge == judges[0] else f"{JUDGE}_{judge}"

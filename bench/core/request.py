@@ -294,9 +294,9 @@ def read_settings(texts: Sequence[str], *, params: Sequence[str]) -> Settings:
     return Settings(sections=sections, params=values)
 
 
-def data_settings(data_format: str | None, columns: str | None) -> tuple[str, ...]:
-    """Return ``--data-format`` and ``--columns`` as the settings that they are short for."""
-    values = (("format", data_format), ("columns", columns))
+def data_settings(data_format: str | None, columns: str | None, winner: str | None) -> tuple[str, ...]:
+    """Return ``--data-format``, ``--columns`` and ``--winner`` as the settings that they are short for."""
+    values = (("format", data_format), ("columns", columns), ("winner", winner))
     return tuple(f"data.{name}={value}" for name, value in values if value is not None)
 
 
@@ -333,9 +333,10 @@ def apply(base: Model, changes: Mapping[str, object], *, section: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{section}.{field}={first['input']!r}: {first['msg'].lower()}", fix="see `bench run --help`"
-        ) from error
+        # The rest as it is: it may quote names of columns, whose capitals matter.
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        raise UsageError(f"{section}.{field}={first['input']!r}: {message}", fix="see `bench run --help`") from error
 
 
 def _field(name: str, params: Sequence[str]) -> tuple[str, str]:

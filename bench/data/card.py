@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.column_account import Unread
 from bench.data.contamination import Contamination
 from bench.data.digests import among, first_seen
 from bench.data.facts import Column, Facts, facts_of, turns_named
@@ -57,8 +58,11 @@ class Card:
     ``duplicates`` are rows that say what an earlier one says; ``contradictions`` prompts of which two answers were
     preferred both ways; ``reversed_scores`` pairs whose rejected answer has the higher score; ``too_long`` rows whose
     prompt leaves no room at ``max_length`` tokens, ``cut`` others that lose the end of an answer. ``template_marks``:
-    of chat templates, in texts. ``against`` names the file that ``contamination`` is about, of which
-    ``against_unread`` rows could not be read.
+    of chat templates, in texts. ``columns`` says of each column of the file what became of it, ``not_read`` in how many
+    rows those that nothing read say something; ``fault_kinds`` counts the faulty rows by kind. ``against`` names the
+    file that ``contamination`` is about, of which ``against_unread`` rows could not be read. ``token_rule`` says in
+    words how tokens were counted; ``advice`` what to know before a run, and ``command`` is the one to type, of a whole
+    file at its last card.
     """
 
     source: str
@@ -72,6 +76,9 @@ class Card:
     dropped: Mapping[str, int]
     faulty: int
     faults: tuple[str, ...]
+    fault_kinds: Mapping[str, int]
+    columns: Mapping[str, str]
+    not_read: tuple[Unread, ...]
     labels: Mapping[str, int]
     turns: Mapping[str, int]
     lengths: Mapping[str, Mapping[str, Spread]]
@@ -89,6 +96,9 @@ class Card:
     contamination: Contamination | None = None
     against: str | None = None
     against_unread: int = 0
+    token_rule: str | None = None
+    advice: tuple[str, ...] = ()
+    command: str | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return everything as plain data, by the names that files of cards have."""
@@ -142,6 +152,9 @@ def describe(
         dropped=dict(reading.dropped),
         faulty=reading.faulty,
         faults=tuple(f"{Path(where).name}: {fault.problem}" for where, fault in reading.faults),
+        fault_kinds=dict(reading.fault_kinds),
+        columns=reading.columns.states(),
+        not_read=reading.columns.not_read(),
         labels=dict(Counter("wanted" if label else "unwanted" for label in labels)),
         turns=dict(sorted((turns_named(code), count) for code, count in Counter(facts.turns.tolist()).items())),
         lengths={unit: {name: spread(each) for name, each in fields.items()} for unit, fields in lengths.items()},

@@ -3,15 +3,22 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from bench.data.row_errors import RowError, listed, shorten
+from bench.data.rows import Cell
 from bench.errors import UsageError
 
+_NUMERIC = re.compile(
+    r"^(preference|score_.*|rating_.*|.*_score|(chosen|rejected)[-_](avg_)?rating|(better|safer)_response_id)$"
+)
+"""Columns whose cells are numbers."""
 ROWS_AT_ONCE = 1024
 _ARROW_FILE = b"ARROW1"
 LONGEST_CELL = 2**26
@@ -87,7 +94,9 @@ def _batch_rows(
 def csv_rows(path: Path) -> Iterator[tuple[int, object]]:
     """Yield (row from 1, value) of a CSV file with a header, also gzipped; an unreadable row comes as its ``RowError``.
 
-    All cells are strings but ``label`` (true or false) and scores (numbers), an empty one of which counts as missing.
+    Cells may be parted by semicolons or tabs, as the header is; numbers then may have a decimal comma. All cells are
+    strings but ``label`` (true or false) and scores (numbers), an empty one of which counts as missing. Others are
+    ``Cell``, which may stand for a number or a label where the user takes it for one.
     """
     # For the whole process, but only ever raised: nothing else here reads CSV by this module.
     csv.field_size_limit(LONGEST_CELL)
@@ -95,11 +104,13 @@ def csv_rows(path: Path) -> Iterator[tuple[int, object]]:
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-            reader = csv.DictReader(text, strict=True)
+            first = text.readline()
+            delimiter = _delimiter(first)
+            reader = csv.DictReader(chain([first], text), strict=True, delimiter=delimiter)
             _check_header(path, reader.fieldnames)
             for value in reader:
                 row += 1
-                yield row, _cells(value)
+                yield row, _cells(value, decimal="," if delimiter == ";" else ".")
     except UnicodeDecodeError as error:
         where = f"{path}, a row after {row}"
         raise UsageError(
@@ -122,7 +133,13 @@ def _check_header(path: Path, fieldnames: Sequence[str] | None) -> None:
         raise UsageError(f"{path}: column {shorten(twice)} stands twice in the header", fix="rename one of them")
 
 
-def _cells(value: Mapping[str | None, object]) -> object:
+def _delimiter(header: str) -> str:
+    """Return what parts the cells: a comma, unless the header has none and semicolons or tabs."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return next((sign for sign in (",", ";", "\t") if sign in bare), ",")
+
+
+def _cells(value: Mapping[str | None, object], *, decimal: str) -> object:
     """Return a row's cells by column; a ``RowError`` for a row that is longer or shorter than the header."""
     if None in value:
         return RowError(
@@ -132,15 +149,17 @@ def _cells(value: Mapping[str | None, object]) -> object:
     short = next((name for name, cell in value.items() if cell is None), None)
     if short is not None:
         return RowError(f"field '{short}' is missing: the row has fewer cells than the header", fix="fill the row up")
-    return {name: _typed(name, cell) for name, cell in value.items() if name is not None and isinstance(cell, str)}
+    return {
+        name: _typed(name, cell, decimal) for name, cell in value.items() if name is not None and isinstance(cell, str)
+    }
 
 
-def _typed(name: str, cell: str) -> object:
+def _typed(name: str, cell: str, decimal: str) -> object:
     if name == "label":
         return {"true": True, "false": False, "": None}.get(cell.strip().lower(), cell)
-    if name == "preference" or name.endswith("_score") or name.startswith("score_"):
-        try:
-            return float(cell) if cell.strip() else None
-        except ValueError:
-            return cell
-    return cell
+    if not _NUMERIC.search(name):
+        return Cell(cell)
+    try:
+        return float(cell.replace(decimal, ".", 1)) if cell.strip() else None
+    except ValueError:
+        return cell

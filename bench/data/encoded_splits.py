@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.data_options import DataOptions
+from bench.data.column_account import listed_unread
 from bench.data.encode import encode
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
 from bench.data.preferences import Preferences, read_preferences, subset
@@ -68,7 +69,10 @@ def encode_splits(
 
     def part(where: Path, split: str | None) -> Encoded:
         split_options = options.model_copy(update={"split": split})
-        read = within_tokens(read_preferences(where, split_options), tokenizer, options)
+        whole = read_preferences(where, split_options)
+        if unread := whole.columns.not_read():
+            note(f"{where}{f' ({split})' if split else ''}: columns that are not read: {listed_unread(unread)}")
+        read = within_tokens(whole, tokenizer, options)
         if read.dropped:
             left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
@@ -139,14 +143,23 @@ def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataO
     if options.max_prompt_tokens is None and options.max_tokens is None:
         return preferences
     lengths = token_lengths(preferences, tokenizer)
-    most_prompt, most = options.max_prompt_tokens or NO_LIMIT, options.max_tokens or NO_LIMIT
-    prompts, answers = lengths[:, 0], lengths[:, 1:].max(axis=1)
-    kept = np.flatnonzero((prompts <= most_prompt) & (prompts + answers <= most))
-    if not len(kept):
-        raise UsageError(f"{preferences.source}: no row is within the limits in tokens", fix="raise data.max_tokens")
+    kept = places_within(lengths, options, source=preferences.source)
     left_out = len(lengths) - len(kept)
     dropped = {**preferences.dropped, **({"too many tokens": left_out} if left_out else {})}
-    return replace(subset(preferences, kept.tolist()), format=preferences.format, dropped=dropped)
+    return replace(subset(preferences, kept), format=preferences.format, dropped=dropped)
+
+
+def places_within(
+    lengths: Sequence[tuple[int, ...]] | NDArray[np.int64], options: DataOptions, *, source: str
+) -> list[int]:
+    """Return the places of the rows within the limits in tokens. Raises UsageError where there is none."""
+    most_prompt, most = options.max_prompt_tokens or NO_LIMIT, options.max_tokens or NO_LIMIT
+    table = np.asarray(lengths)
+    prompts, longest = table[:, 0], table[:, 1:].max(axis=1)
+    kept = np.flatnonzero((prompts <= most_prompt) & (prompts + longest <= most)).tolist()
+    if not kept:
+        raise UsageError(f"{source}: no row is within the limits in tokens", fix="raise data.max_tokens")
+    return kept
 
 
 def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> NDArray[np.int64]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
+from bench.data.column_account import ColumnAccount
 from bench.data.files import Raw, raw_rows
 from bench.data.filters import without_duplicates
 from bench.data.hub import hub_id, hub_rows
-from bench.data.mapped_columns import check_taken
-from bench.data.reading import Begun, read_part
-from bench.data.row_errors import RowError
+from bench.data.mapped_columns import check_ignored, check_taken
+from bench.data.reading import PLACE, Begun, read_part
+from bench.data.row_errors import RowError, by_kind
 from bench.data.rows import Kind, Message, Pair, Single, Text
 from bench.data.stored_rows import StoredRows, canonical_row, is_large, read_stored
 from bench.errors import UsageError
@@ -35,8 +36,8 @@ class Preferences:
     """A checked data set: all rows ``Pair`` or all ``Single``, all text or all messages, all scored or none.
 
     ``content_hash`` is the SHA-256 of the rows in order, whatever the container, the path, or fields that are not read.
-    ``format`` names how they were written, ``dropped`` counts what was left out by reason. Rows of large data lie on
-    disk, and are objects only while they are used.
+    ``format`` names how they were written, ``dropped`` counts what was left out by reason, ``columns`` says what became
+    of each column of the file (of a subset: nothing). Rows of large data lie on disk, and are objects only while used.
     """
 
     kind: Kind
@@ -45,13 +46,15 @@ class Preferences:
     source: str
     format: str = "plain"
     dropped: Mapping[str, int] = field(default_factory=dict)
+    columns: ColumnAccount = field(default_factory=ColumnAccount, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What a file holds, faults and all. ``faults`` are the first ones, each with its place, of ``faulty`` altogether.
 
-    ``raw`` counts the rows of the file, ``format`` is empty where no row could be told.
+    ``raw`` counts the rows of the file, ``format`` is empty where no row could be told. ``fault_kinds`` counts all
+    faulty rows by kind, ``columns`` says what became of each column.
     """
 
     rows: Sequence[Pair | Single]
@@ -60,6 +63,8 @@ class Reading:
     dropped: Mapping[str, int]
     faults: tuple[tuple[str, RowError], ...]
     faulty: int
+    fault_kinds: Mapping[str, int]
+    columns: ColumnAccount
 
 
 def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences:
@@ -72,12 +77,22 @@ def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences
     the count of further faulty rows.
     """
     reading = scan(path, options)
-    if reading.faults:
-        where, fault = reading.faults[0]
-        further = reading.faulty - 1
-        more = f" ({further} further row{'s are' if further > 1 else ' is'} faulty too)" if further else ""
-        raise UsageError(f"{where}: {fault.problem}{more}", fix=fault.fix)
+    refuse_faulty(reading)
     return preferences_in(reading, source=str(path))
+
+
+def refuse_faulty(reading: Reading) -> None:
+    """Raise UsageError with the first fault of a reading, the number of all by kind, and how they are left out."""
+    if not reading.faults:
+        return
+    where, fault = reading.faults[0]
+    further = reading.faulty - 1
+    if not further:
+        raise UsageError(f"{where}: {fault.problem}", fix=fault.fix)
+    more = f"{further} further row{'s are' if further > 1 else ' is'} faulty too"
+    kinds = by_kind(reading.fault_kinds)
+    way_on = "no row can be read" if reading.faulty == reading.raw else "--set data.drop_faulty=true leaves them out"
+    raise UsageError(f"{where}: {fault.problem} ({more})", fix=f"{fault.fix}\n  → of all rows {kinds}; {way_on}")
 
 
 def preferences_in(reading: Reading, *, source: str) -> Preferences:
@@ -87,7 +102,12 @@ def preferences_in(reading: Reading, *, source: str) -> Preferences:
     if not reading.rows:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in reading.dropped.items()) or "all are faulty"
         raise UsageError(f"{source}: no row is left of {reading.raw} ({reasons})", fix="loosen what is left out")
-    return replace(preferences_of(reading.rows, source=source), format=reading.format, dropped=dict(reading.dropped))
+    return replace(
+        preferences_of(reading.rows, source=source),
+        format=reading.format,
+        dropped=dict(reading.dropped),
+        columns=reading.columns,
+    )
 
 
 def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
@@ -101,19 +121,20 @@ def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
         part, rows = read_stored(path, options)
         kept, twice = without_duplicates(rows, options)
     else:
-        part = read_part(_raw(path, options), options, Begun(format=options.format))
+        part = read_part(_raw(path, options), options, Begun())
         kept, twice = without_duplicates(part.rows, options)
     if part.accepted:
-        check_taken(options.columns, part.taken, source=str(path), data_format=part.begun.format or "")
+        check_taken(options.columns, part.taken, source=str(path), data_format=part.begun.format)
+    check_ignored(options.ignore, part.account.present, source=str(path))
     return Reading(
         rows=kept if isinstance(kept, StoredRows) else tuple(kept),
-        format=part.begun.format or "",
+        format=part.begun.format,
         raw=part.raw,
         dropped=part.dropped + part.outside + twice,
-        faults=tuple(
-            (f"{path / shard if shard else path}, row {number}", fault) for shard, number, fault in part.faults
-        ),
-        faulty=part.faulty,
+        faults=tuple((_place(path, where), fault) for where, fault in part.faults.first),
+        faulty=part.faults.total,
+        fault_kinds=dict(part.faults.kinds),
+        columns=part.account,
     )
 
 
@@ -141,6 +162,11 @@ def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:
     if data_set is not None:
         return hub_rows(data_set, split=options.split, config=options.config)
     return raw_rows(path, split=options.split)
+
+
+def _place(path: Path, where: str) -> str:
+    shard, number = where.split(PLACE)
+    return f"{path / shard if shard else path}, row {number}"
 
 
 def _hashed(rows: Sequence[Pair | Single], *, kind: Kind, source: str) -> Preferences:

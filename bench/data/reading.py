@@ -1,27 +1,27 @@
 """Reading of raw rows, part by part: preference rows, and what was left out or is faulty."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from bench.core.data_options import DataOptions
+from bench.data.column_account import ColumnAccount
 from bench.data.files import Raw
 from bench.data.filters import PreferenceRow, filtered
 from bench.data.json_rows import decoded
-from bench.data.mapped_columns import MappedRow, renamed
-from bench.data.readers.registry import Reader, reader_of, recognise
-from bench.data.row_errors import RowError, shorten
-from bench.data.rows import Dropped, Pair, Single, Text, as_object
-from bench.data.system_column import with_system
+from bench.data.row_errors import Faults, RowError, shorten
+from bench.data.row_reader import RowReader
+from bench.data.rows import Dropped, Single, Text
 
-FAULTS_KEPT = 10
+PLACE = "\0"
+"""Between the file in the folder and the row, in the places of faults."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
     """What the first rows of a data set decide for all others: their format, and what they must be alike."""
 
-    format: str | None = None
+    format: str = ""
     first: PreferenceRow | None = None
 
 
@@ -29,8 +29,8 @@ class Begun:
 class Part:
     """What consecutive raw rows hold; parts add up in their order.
 
-    ``dropped`` counts rows without a preference by reason, ``outside`` those beyond a limit. ``faults`` are the first
-    ones as (file in the folder, row, error), of ``faulty`` altogether. ``taken``: named columns that a reader took.
+    ``dropped`` counts rows without a preference by reason, ``outside`` those beyond a limit. ``faults`` has the first
+    ones with their places in the data set. ``taken``: named columns that a reader took.
     """
 
     rows: list[PreferenceRow] = field(default_factory=list)
@@ -38,8 +38,8 @@ class Part:
     accepted: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
-    faults: list[tuple[str, int, RowError]] = field(default_factory=list)
-    faulty: int = 0
+    faults: Faults = field(default_factory=Faults)
+    account: ColumnAccount = field(default_factory=ColumnAccount)
     taken: set[str] = field(default_factory=set)
     begun: Begun = field(default_factory=Begun)
 
@@ -49,8 +49,8 @@ class Part:
         self.accepted += other.accepted
         self.dropped.update(other.dropped)
         self.outside.update(other.outside)
-        self.faults += other.faults[: max(0, FAULTS_KEPT - len(self.faults))]
-        self.faulty += other.faulty
+        self.faults = self.faults + other.faults
+        self.account = self.account + other.account
         self.taken |= other.taken
         self.begun = other.begun
 
@@ -58,20 +58,11 @@ class Part:
 def read_part(raws: Iterable[Raw], options: DataOptions, begun: Begun) -> Part:
     """Return the rows of consecutive raw rows, within the limits of ``options``; faulty rows are kept apart."""
     part = Part()
-    name, first = begun.format, begun.first
-    reader = None if name is None else reader_of(name)
+    reader, first = RowReader(options, data_format=begun.format), begun.first
     for shard, number, raw in raws:
         part.raw += 1
         try:
-            value = decoded(raw)
-            if isinstance(value, RowError):
-                raise value
-            fields = renamed(as_object(value), options.columns)
-            if reader is None:
-                name = recognise(fields)
-                reader = reader_of(name)
-            row_fields = MappedRow(fields, part.taken) if options.columns else fields
-            for example in _read(row_fields, reader, options, row=number):
+            for example in reader.read(decoded(raw), number):
                 if isinstance(example, Dropped):
                     part.dropped[example.reason] += 1
                     continue
@@ -80,29 +71,16 @@ def read_part(raws: Iterable[Raw], options: DataOptions, begun: Begun) -> Part:
                 _check_alike(located, first)
                 part.rows.append(located)
         except RowError as fault:
-            _keep_fault(part, fault, options, shard=shard, number=number)
+            reason = _left_out(fault, options)
+            if reason is not None:
+                part.dropped[reason] += 1
+            else:
+                part.faults.add(f"{shard}{PLACE}{number}", fault)
     part.accepted = len(part.rows)
     part.rows, part.outside = filtered(part.rows, options)
-    part.begun = Begun(format=name, first=first)
+    part.account, part.taken = reader.account, reader.taken
+    part.begun = Begun(format=reader.format, first=first)
     return part
-
-
-def _keep_fault(part: Part, fault: RowError, options: DataOptions, *, shard: str, number: int) -> None:
-    reason = _left_out(fault, options)
-    if reason is not None:
-        part.dropped[reason] += 1
-        return
-    part.faulty += 1
-    if len(part.faults) < FAULTS_KEPT:
-        part.faults.append((shard, number, fault))
-
-
-def _read(
-    fields: Mapping[str, object], reader: Reader, options: DataOptions, *, row: int
-) -> list[Pair | Single | Dropped]:
-    # A list, so that a row of which one pair is faulty gives none.
-    read = reader(fields, options, row)
-    return [example if isinstance(example, Dropped) else with_system(example, fields, options) for example in read]
 
 
 def _left_out(fault: RowError, options: DataOptions) -> str | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, cast
 from jinja2 import TemplateError
 
 from bench.data.crew import parts
+from bench.data.filled_templates import TemplateText, odd_dialogues
 from bench.data.filters import PreferenceRow
 from bench.data.rows import Message, Pair, Text
 from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, refuse_double_bos, text_ids, with_bos
-from bench.data.filled_templates import TemplateText, odd_dialogues
 from bench.data.template_tokens import AddedToken, refuse_template_tokens, template_tokens
 from bench.data.tokens import Ids
 from bench.errors import UsageError

@@ -4,8 +4,11 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
+from bench.data.column_account import is_empty
+from bench.data.column_guards import changes_a_message
+from bench.data.json_cells import object_in
 from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.errors import did_you_mean
 
@@ -22,6 +25,12 @@ class Message(TypedDict):
     content: str
 
 
+class Cell(str):
+    """Text of a CSV file, where a number or a label has no form of its own."""
+
+    __slots__ = ()
+
+
 Text = str | tuple[Message, ...]
 Kind = Literal["pairs", "unpaired"]
 
@@ -31,6 +40,7 @@ class Pair:
     """Two completions of one prompt, the first preferred. ``id`` is the row's number in its file, from 1.
 
     Prompt and completions are all text, or all messages; scores are the annotator's, higher is better, both or none.
+    ``agreement`` is the share of several annotators who preferred the chosen one, None where one decided.
     ``shard`` names the file of a folder that the row stands in.
     """
 
@@ -41,6 +51,7 @@ class Pair:
     rejected_score: float | None = None
     id: int
     shard: str = ""
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +72,8 @@ class Dropped:
     reason: str
 
 
-TIE = "tie"
+_NO_SCORE = (None, Cell(""))
+TIE: Final = "tie"
 """The reason where answers are equally good."""
 Scores = tuple[float, float]
 _ROLES = ("assistant", "developer", "system", "tool", "user")
@@ -96,7 +108,9 @@ def make_single(prompt: Text, answer: tuple[str, object], *, label: bool, field:
 
 
 def as_object(raw: object) -> dict[str, object]:
-    """Return a raw row, known to be an object with at least one field. Raises RowError."""
+    """Return a raw row, known to be an object, which may stand in a string as JSON. Raises RowError."""
+    if isinstance(raw, str) and (inside := object_in(raw)) is not None:
+        return inside
     if not isinstance(raw, dict):
         raise RowError(f"{shorten(raw)} is {type_name(raw)}, not an object", fix=ACCEPTED)
     return raw
@@ -152,11 +166,21 @@ def message(value: object, name: str) -> Message:
     if not isinstance(content, str):
         fix = "write the message's text as one string"
         raise RowError(f"field '{name}.content': {shorten(content)} is {type_name(content)}", fix=fix)
-    extra = sorted(key for key, each in value.items() if key not in ("role", "content") and each not in (None, [], {}))
-    if extra:
-        fix = "leave role and content only: what a template would make of the rest is not compared here"
-        raise RowError(f"field '{name}': the message also has {listed(map(repr, extra))}", fix=fix)
+    refuse_more_than_words(value, name, words=("role", "content"))
     return {"role": role, "content": encodable(content, f"{name}.content")}
+
+
+def refuse_more_than_words(value: Mapping[str, object], name: str, *, words: tuple[str, str]) -> None:
+    """Raise RowError for a message that says more than its words: tools, pictures, reasoning; others are not read."""
+    if len(value) == len(words):
+        return
+    more = [key for key, each in value.items() if key not in words and changes_a_message(key) and not is_empty(each)]
+    if more:
+        raise RowError(
+            f"field '{name}': the message also has {listed(map(repr, sorted(more)))}",
+            fix=f"leave {' and '.join(words)} only: what a template would make of the rest is not compared here",
+            kind=f"with '{min(more)}' in a message",
+        )
 
 
 def completion(value: object, name: str, prompt: Text) -> Text:
@@ -184,6 +208,8 @@ def completion(value: object, name: str, prompt: Text) -> Text:
 def label_of(fields: Mapping[str, object]) -> bool:
     """Return the label of a row. Raises RowError for all but true and false."""
     value = required(fields, "label")
+    if isinstance(value, Cell):
+        value = {"true": True, "false": False}.get(value.strip().lower(), value)
     if isinstance(value, bool):
         return value
     fix = "write true (desirable) or false (undesirable); 0, 1 and strings are refused, since they may be scores"
@@ -193,7 +219,7 @@ def label_of(fields: Mapping[str, object]) -> bool:
 def scores_of(fields: Mapping[str, object], names: Sequence[tuple[str, str]]) -> Scores | None:
     """Return (chosen, rejected) by the first name of each that is there, or None. Raises RowError for one alone."""
     better, worse = (
-        next((name for name in side if fields.get(name) is not None), None) for side in zip(*names, strict=True)
+        next((name for name in side if fields.get(name) not in _NO_SCORE), None) for side in zip(*names, strict=True)
     )
     if better is None and worse is None:
         return None
@@ -205,6 +231,8 @@ def scores_of(fields: Mapping[str, object], names: Sequence[tuple[str, str]]) ->
 
 def score_of(value: object, name: str) -> float:
     """Return a finite number. Raises RowError."""
+    if isinstance(value, Cell):
+        value = _number_in(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RowError(f"field '{name}': {shorten(value)} is {type_name(value)}", fix="write a number")
     # An integer of more than 308 digits is beyond the floats.
@@ -215,9 +243,26 @@ def score_of(value: object, name: str) -> float:
     return number
 
 
+def _number_in(cell: Cell) -> object:
+    try:
+        return float(cell)
+    except ValueError:
+        return str(cell)
+
+
 def shared_length(one: Sequence[object], two: Sequence[object]) -> int:
     """Return how many items two sequences have in common at their beginning."""
     shorter = min(len(one), len(two))
+    if isinstance(one, str) and isinstance(two, str):
+        # Halving: slices of strings are compared far faster than letters one by one.
+        low, high = 0, shorter
+        while low < high:
+            middle = (low + high + 1) // 2
+            if one[low:middle] == two[low:middle]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
     return next((i for i in range(shorter) if one[i] != two[i]), shorter)
 
 

@@ -4,24 +4,25 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.data_options import DataOptions
 from bench.data.cache import cached, file_digests
+from bench.data.column_account import ColumnAccount
 from bench.data.crew import crew_size, in_order, parts
 from bench.data.files import Raw, files_of, undecoded_rows
 from bench.data.filters import PreferenceRow
 from bench.data.hub import hub_files, hub_id, hub_rows
 from bench.data.json_rows import Undecoded
 from bench.data.reading import Begun, Part, read_part
-from bench.data.row_errors import RowError
+from bench.data.row_errors import Faults, RowError
 from bench.data.rows import Kind, Message, Pair, Single, Text
 from bench.data.watch import watched
 
@@ -45,13 +46,14 @@ class RowChunk:
     contents: list[str]
     ids: list[int]
     shards: list[str]
+    agreements: list[float | None]
 
     def __len__(self) -> int:
         return len(self.contents)
 
     def rows(self) -> list[PreferenceRow]:
         """Return the rows as objects."""
-        return [_row(*each) for each in zip(self.contents, self.ids, self.shards, strict=True)]
+        return [_row(*each) for each in zip(self.contents, self.ids, self.shards, self.agreements, strict=True)]
 
 
 class StoredRows(Sequence[PreferenceRow]):
@@ -96,7 +98,7 @@ class StoredRows(Sequence[PreferenceRow]):
         ascending = self.places is None or bool((np.diff(self.places) > 0).all())
         if not ascending:
             for some in parts(self, ROWS_AT_ONCE):
-                yield RowChunk([canonical_row(row) for row in some], [r.id for r in some], [r.shard for r in some])
+                yield _chunk_of(some)
             return
         with pa.OSFile(str(self.folder / FILE)) as file:
             reader = pa.ipc.open_file(file)
@@ -142,8 +144,17 @@ class StoredRows(Sequence[PreferenceRow]):
     def _chunk(self, batch: "pa.RecordBatch") -> RowChunk:
         names = self._about["shards"]
         assert isinstance(names, list)
-        contents, ids, shards = (column.to_pylist() for column in batch.columns)
-        return RowChunk(contents, ids, [names[code] for code in shards])
+        contents, ids, shards, agreements = (column.to_pylist() for column in batch.columns)
+        return RowChunk(contents, ids, [names[code] for code in shards], agreements)
+
+
+def _chunk_of(rows: Sequence[PreferenceRow]) -> RowChunk:
+    return RowChunk(
+        [canonical_row(row) for row in rows],
+        [row.id for row in rows],
+        [row.shard for row in rows],
+        [row.agreement if isinstance(row, Pair) else None for row in rows],
+    )
 
 
 def canonical_row(row: PreferenceRow) -> str:
@@ -212,7 +223,7 @@ def _read_lines(job: tuple[DataOptions, Begun], raws: Sequence[Raw]) -> _Lines:
     options, begun = job
     part = read_part(raws, options, begun)
     rows, part.rows = part.rows, []
-    chunk = RowChunk([canonical_row(row) for row in rows], [row.id for row in rows], [row.shard for row in rows])
+    chunk = _chunk_of(rows)
     kinds: set[Kind] = {"pairs" if isinstance(row, Pair) else "unpaired" for row in rows}
     known = [len(raw.content) for _, _, raw in raws if isinstance(raw, Undecoded)]
     return _Lines(chunk, tuple(kinds), part, sum(known) or sum(map(len, chunk.contents)))
@@ -222,8 +233,10 @@ def _write(path: Path, options: DataOptions, files: Sequence[Path], folder: Path
     """Read all rows into ``folder``: the first ones here, since they decide the format, the others by processes."""
     import pyarrow as pa
 
-    schema = pa.schema([("content", pa.string()), ("id", pa.int64()), ("shard", pa.int32())])
-    whole, counts, shards = Part(begun=Begun(format=options.format)), [], dict[str, int]()
+    schema = pa.schema(
+        [("content", pa.string()), ("id", pa.int64()), ("shard", pa.int32()), ("agreement", pa.float64())]
+    )
+    whole, counts, shards = Part(), [], dict[str, int]()
     digest, kind, read = hashlib.sha256(), "", 0
     raws = parts(_raw(path, options), ROWS_AT_ONCE)
     size = _unpacked_size(files)
@@ -241,7 +254,7 @@ def _write(path: Path, options: DataOptions, files: Sequence[Path], folder: Path
                     digest.update(kind.encode())
                 digest.update("".join(f"{content}\n" for content in chunk.contents).encode())
                 codes = [shards.setdefault(name, len(shards)) for name in chunk.shards]
-                writer.write_batch(pa.record_batch([chunk.contents, chunk.ids, codes], schema=schema))
+                writer.write_batch(pa.record_batch([chunk.contents, chunk.ids, codes, chunk.agreements], schema=schema))
                 counts.append(len(chunk))
             if not read:
                 progress.expect(lines.part.raw * size // max(1, lines.size))
@@ -262,7 +275,7 @@ def _all_lines(raws: Iterator[list[Raw]], options: DataOptions, begun: Begun) ->
         lines = _read_lines((options, begun), some)
         begun = lines.part.begun
         yield lines
-        if begun.format is not None and begun.first is not None:
+        if begun.format and begun.first is not None:
             break
     yield from in_order(_read_lines, (options, begun), raws, processes=crew_size())
 
@@ -273,19 +286,24 @@ def _plain_part(part: Part) -> dict[str, object]:
         "accepted": part.accepted,
         "dropped": part.dropped,
         "outside": part.outside,
-        "faults": [(shard, row, fault.problem, fault.fix, fault.kind) for shard, row, fault in part.faults],
-        "faulty": part.faulty,
+        "faults": [(where, fault.problem, fault.fix, fault.kind) for where, fault in part.faults.first],
+        "kinds": part.faults.kinds,
+        "account": asdict(part.account),
         "taken": sorted(part.taken),
         "format": part.begun.format,
     }
 
 
 def _part(about: dict[str, object]) -> Part:
-    faults, name = about.pop("faults"), about.pop("format")
+    faults, name, kinds, account = (about.pop(each) for each in ("faults", "format", "kinds", "account"))
     assert isinstance(faults, list)
     part = Part(**about, begun=Begun(format=name))  # type: ignore[arg-type]
     part.dropped, part.outside, part.taken = Counter(part.dropped), Counter(part.outside), set(part.taken)
-    part.faults = [(shard, row, RowError(problem, fix=fix, kind=kind)) for shard, row, problem, fix, kind in faults]
+    first = [(where, RowError(problem, fix=fix, kind=kind)) for where, problem, fix, kind in faults]
+    part.faults = Faults(kinds=Counter(cast(dict[str, int], kinds)), first=first)
+    assert isinstance(account, dict)
+    counts: dict[str, Counter[str]] = {each: Counter(count) for each, count in account.items() if each != "rows"}
+    part.account = ColumnAccount(rows=account["rows"], **counts)
     return part
 
 
@@ -296,7 +314,7 @@ def _text(value: str | list[dict[str, str]]) -> Text:
     return tuple(messages)
 
 
-def _row(content: str, number: int, shard: str) -> PreferenceRow:
+def _row(content: str, number: int, shard: str, agreement: float | None) -> PreferenceRow:
     values = json.loads(content)
     if len(values) == 3:
         prompt, completion, label = values
@@ -308,6 +326,7 @@ def _row(content: str, number: int, shard: str) -> PreferenceRow:
         rejected=_text(rejected),
         chosen_score=high,
         rejected_score=low,
+        agreement=agreement,
         id=number,
         shard=shard,
     )

@@ -23,7 +23,14 @@ def with_system(example: PreferenceRow, fields: Mapping[str, object], options: D
     Raises:
         RowError: a system text beside a prompt that stays one string, or beside another system message.
     """
-    name, text = _system_of(fields)
+    return begun_with(example, *_system_of(fields), options)
+
+
+def begun_with(example: PreferenceRow, name: str, text: str, options: DataOptions) -> PreferenceRow:
+    """Return the row in the form that ``options`` ask for, begun with a system text of the field ``name``.
+
+    Raises RowError as ``with_system``.
+    """
     if not text:
         return in_form(example, options.form)
     turned = in_form(example, "messages") if options.form == "messages" else example

@@ -9,6 +9,7 @@ from bench.data.end_of_turn import turn_end
 from bench.data.rows import Message, shared_length
 from bench.data.tokens import Ids
 from bench.errors import UsageError
+from bench.utils.templates import TemplateLimitError
 
 
 class Tokenizer(Protocol):
@@ -138,6 +139,10 @@ def _templated(messages: Sequence[Message], tokenizer: Tokenizer, *, generation:
         ids = tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=generation, tokenize=True, return_dict=False
         )
+    except TemplateLimitError as error:
+        raise UsageError(
+            f"{where}: the chat template is stopped: {error}", fix="use another template: --chat-template NAME or FILE"
+        ) from error
     except (TemplateError, ValueError, TypeError) as error:
         roles = ", ".join(message["role"] for message in messages)
         raise UsageError(

@@ -12,6 +12,7 @@ from bench.data.filters import PreferenceRow
 from bench.data.preferences import Preferences
 from bench.data.row_errors import shorten
 from bench.data.rows import Pair, Text
+from bench.data.untemplated import dialogue_in
 
 MARKS = (
     "<|im_start|>",
@@ -32,8 +33,11 @@ MARKS = (
     "### Response:",
     "### Human:",
     "### Assistant:",
+    "\n\nHuman:",
+    "\n\nAssistant:",
 )
-"""What the templates of Qwen, Llama, Gemma, Command R, Zephyr, Phi, DeepSeek, Mistral, Alpaca and Vicuna write."""
+"""What the templates of Qwen, Llama, Gemma, Command R, Zephyr, Phi, DeepSeek, Mistral, Alpaca and Vicuna write, and the
+dialogues of HH-RLHF."""
 Bits = Sequence[int] | NDArray[np.generic]
 AROUND = 30
 """Characters that an example shows behind its mark."""
@@ -41,9 +45,13 @@ AROUND = 30
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateMarks:
-    """How many rows contain marks of chat templates, how many contain each, and where the first one stands."""
+    """How many rows contain marks of chat templates, how many contain each, and where the first one stands.
+
+    ``written`` rows have a prompt that is nothing but turns between marks: a model with a chat template gets the turns.
+    """
 
     rows: int = 0
+    written: int = 0
     marks: Mapping[str, int] = field(default_factory=dict)
     first: str | None = None
 
@@ -51,7 +59,7 @@ class TemplateMarks:
 def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
     """Count the rows whose prompt or answers contain marks of chat templates as text."""
     counts: Counter[str] = Counter()
-    marked = 0
+    marked = written = 0
     first: str | None = None
     for row in rows:
         present: set[str] = set()
@@ -62,8 +70,14 @@ def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
                 place = min(map(text.index, hits))
                 first = f"row {row.id}, field '{name}': {shorten(text[place : place + AROUND])}"
         marked += bool(present)
+        written += bool(present) and dialogue_in(row.prompt) is not None
         counts.update(present)
-    return TemplateMarks(rows=marked, marks={mark: counts[mark] for mark in MARKS if counts[mark]}, first=first)
+    return TemplateMarks(
+        rows=marked,
+        written=written,
+        marks={mark.strip(): counts[mark] for mark in MARKS if counts[mark]},
+        first=first,
+    )
 
 
 def mark_bits(row: PreferenceRow) -> int:
@@ -81,7 +95,8 @@ def marks_of(rows: Sequence[PreferenceRow], bits: Bits) -> TemplateMarks:
     counts = {mark: int((present >> place & 1).sum()) for place, mark in enumerate(MARKS)}
     return TemplateMarks(
         rows=len(marked),
-        marks={mark: count for mark, count in counts.items() if count},
+        marks={mark.strip(): count for mark, count in counts.items() if count},
+        written=sum(dialogue_in(rows[place].prompt) is not None for place in marked.tolist()),
         first=count_marks([rows[int(marked[0])]]).first,
     )
 
@@ -94,9 +109,10 @@ def report_marks(preferences: Preferences, *, note: Note, bits: Bits | None = No
     """
     counted = count_marks(preferences.rows) if bits is None else marks_of(preferences.rows, bits)
     if counted.rows:
+        whole = f" ({counted.written} prompts are whole templates)" if counted.written else ""
         note(
             f"{preferences.source}: {counted.rows} of {len(preferences.rows)} rows contain marks of a chat template in "
-            f"their text ({', '.join(counted.marks)}); they are encoded as they stand. First: {counted.first}"
+            f"their text ({', '.join(counted.marks)}); they are encoded as they stand{whole}. First: {counted.first}"
         )
 
 

@@ -176,14 +176,16 @@ class Unpaired(Sequence[EncodedSingle]):
         if isinstance(place, slice):
             return [self[each] for each in range(len(self))[place]]
         index, side = divmod(range(len(self))[place], 2)
-        pair = self._pairs[index]
-        return EncodedSingle(
-            prompt_ids=pair.prompt_ids,
-            completion_ids=pair.rejected_ids if side else pair.chosen_ids,
-            desirable=not side,
-            group=pair.group,
-            pair=index,
-        )
+        return singles_of(self._pairs[index], pair=index)[side]
+
+
+def singles_of(row: EncodedPair, *, pair: int) -> tuple[EncodedSingle, EncodedSingle]:
+    """Take the pair with the index ``pair`` apart: what was chosen is desirable, the other one not."""
+    chosen, rejected = (
+        EncodedSingle(prompt_ids=row.prompt_ids, completion_ids=ids, desirable=desirable, group=row.group, pair=pair)
+        for ids, desirable in ((row.chosen_ids, True), (row.rejected_ids, False))
+    )
+    return chosen, rejected
 
 
 def pairs_in(rows: Iterable[EncodedPair | EncodedSingle]) -> list[EncodedPair]:

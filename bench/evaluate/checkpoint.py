@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from bench.evaluate.judges.win_rate import held_out_accuracy, judge_samples, wit
 from bench.evaluate.metrics.generation import by_sample, generation_metrics, per_prompt
 from bench.evaluate.metrics.kl import sequence_kl
 from bench.evaluate.metrics.preference import preference_metrics
+from bench.evaluate.progress import Report, counted, silent
 from bench.evaluate.sampling import sample_with_states
 from bench.evaluate.tasks.load import ReadyTasks
 from bench.evaluate.tasks.run import TasksOutcome, run_lm_eval
@@ -44,6 +46,7 @@ class Yardstick:
     ``gold`` is None where the reward is known for every completion, and nothing is sampled. ``tasks`` of lm-eval, None
     where there are none. ``packed``: how held-out pairs are laid out; as ``reference`` was, so that of the start model
     the log-ratios are zero to the bit. ``judge_inputs``: judges and what they see, where the prompts are the user's.
+    ``progress`` gets each part of the evaluation as it goes on.
     """
 
     start: PreTrainedModel
@@ -56,6 +59,7 @@ class Yardstick:
     tasks: ReadyTasks | None
     packed: bool
     judge_inputs: "JudgeInputs | None" = None
+    progress: Report = silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,12 @@ def evaluate_checkpoint(
         metrics += preference(model, yardstick, spec=spec, reward=reward)
     tasks = TasksOutcome()
     if yardstick.tasks is not None:
-        tasks = run_lm_eval(model, yardstick.tokenizer, yardstick.tasks)
+        tasks = run_lm_eval(
+            model,
+            yardstick.tokenizer,
+            yardstick.tasks,
+            progress=counted(yardstick.progress, "lm-eval", yardstick.tasks.requests),
+        )
         metrics += tasks.metrics
     if yardstick.judge_inputs is None and spec.judge and yardstick.baseline is not None:
         metrics += _win_rates(rows, yardstick.baseline, spec=spec)
@@ -128,19 +137,22 @@ def _run_judges(
     for index, judge in enumerate(inputs.judges if spec.split == "test" else inputs.judges[:1]):
         task = judge_task(judge.name, names)
         result = judge_samples(
-            judge, rows, yardstick.baseline, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts
-        )
+            judge, rows, yardstick.baseline, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts,
+            progress=partial(yardstick.progress, f"judge {judge.name}"),
+        )  # fmt: skip
         metrics += result.metrics
         preferences[task] = result.preferences
         if index == 0 and spec.target == "win_rate":
             target = result.target
         if yardstick.baseline is None and judge.cost is None:
+            yardstick.progress(f"judge {judge.name} on held-out pairs", 0, len(inputs.held_out))
             # A judge's accuracy is measured once, with the start model, and only where its verdicts are free.
             metrics += held_out_accuracy(
                 judge, inputs.held_out, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts
             )
     if inputs.strong is not None and spec.split == "test":
         task = judge_task(inputs.strong.name, names)
+        yardstick.progress(f"strong judge {inputs.strong.name}", 0, len(rows))
         corrected = corrected_samples(
             inputs.strong, inputs.judges[0], rows, yardstick.baseline, preferences=preferences[JUDGE],
             share=spec.strong_share, task=task, split=spec.split, seed=spec.seed, verdicts=inputs.verdicts,
@@ -192,6 +204,7 @@ def sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: Evaluatio
 
 def _sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: EvaluationSpec, index: int) -> list[SampleRow]:
     eos = yardstick.tokenizer.eos_token_id
+    which = f" {index + 1} of {spec.samples}" if spec.samples > 1 else ""
     samples, states = sample_with_states(
         model,
         yardstick.prompts,
@@ -200,10 +213,12 @@ def _sample_rows(model: PreTrainedModel, yardstick: Yardstick, *, spec: Evaluati
         seed=spec.seed,
         end_ids=frozenset([eos] if spec.ends is None else spec.ends),
         index=index,
+        progress=lambda done: yardstick.progress(f"generation{which}", done, len(yardstick.prompts)),
     )
     # The start model's own KL is zero to the last bit only where both sides are computed in one way.
     states = None if model is yardstick.start else states
-    kl = sequence_kl(model, yardstick.start, samples, batch=BATCH, states=states)
+    kl = sequence_kl(model, yardstick.start, samples, batch=BATCH, states=states,
+        progress=counted(yardstick.progress, f"KL{which}", len(yardstick.prompts)))  # fmt: skip
     prompts, texts, scores = _texts(samples, yardstick)
     return [
         SampleRow(
@@ -243,6 +258,7 @@ def preference(
     pairs = pairs_in(yardstick.held_out.rows)[: spec.pairs]
     rows = [(p.prompt_ids, p.chosen_ids) for p in pairs] + [(p.prompt_ids, p.rejected_ids) for p in pairs]
     distinct = list(dict.fromkeys(rows))
+    yardstick.progress("held-out pairs", 0, len(distinct))
     log_probs = compute(
         distinct,
         CompletionLogProbs(model, packed=yardstick.packed, longest=longest_of(distinct)),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from transformers import PretrainedConfig, PreTrainedModel
 
 HFLM_SCORING = "_loglikelihood_tokens"
@@ -39,6 +41,37 @@ def import_task_function(text: str) -> Callable[..., object]:
     from lm_eval.tasks._yaml_loader import _import_fun_from_str
 
     return _import_fun_from_str(text)
+
+
+@contextmanager
+def task_functions(check: Callable[[str, Path], None]) -> Iterator[None]:
+    """Have ``check`` called with name and folder before lm-eval imports what ``!function`` names (lm-eval 0.4.13)."""
+    from lm_eval.tasks import _yaml_loader
+
+    imported = _yaml_loader._import_func_in_yml
+
+    def checked(name: str, folder: Path) -> object:
+        check(name, folder)
+        return imported(name, folder)
+
+    _yaml_loader._import_func_in_yml = checked
+    try:
+        yield
+    finally:
+        _yaml_loader._import_func_in_yml = imported
+
+
+@contextmanager
+def task_templates(environment: Environment | None) -> Iterator[Environment]:
+    """Let lm-eval render its templates by an environment; None: by its own (``lm_eval.utils.env``, lm-eval 0.4.13)."""
+    import lm_eval.utils
+
+    kept = lm_eval.utils.env
+    lm_eval.utils.env = kept if environment is None else environment
+    try:
+        yield lm_eval.utils.env
+    finally:
+        lm_eval.utils.env = kept
 
 
 def length_control_module() -> ModuleType:

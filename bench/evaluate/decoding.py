@@ -107,6 +107,7 @@ def continue_prompts(
     end_ids: frozenset[int],
     way: Way,
     keep: bool,
+    progress: Callable[[int], None] = lambda step: None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return sampled ids ``[rows, max_tokens]``; what stands after a row's end token is meaningless.
 
@@ -116,6 +117,7 @@ def continue_prompts(
         prompts: of one length, or of several where the way pads them.
         noise: u of every row and token, ``[rows, max_tokens]``, on the model's device.
         way: how logits are computed; without padding a cache keeps all rows.
+        progress: called before each step with its number.
     """
     pad_id, ends = min(end_ids), torch.tensor(sorted(end_ids), device=noise.device)
     drawn = torch.full(noise.shape, pad_id, device=noise.device)
@@ -124,6 +126,7 @@ def continue_prompts(
 
     def draw(step: int, rows: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal states
+        progress(step)
         if keep:
             states = state.new_zeros((*noise.shape, state.shape[1])) if states is None else states
             states[rows, step] = state

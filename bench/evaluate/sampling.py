@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.core.samples import Samples
@@ -79,6 +80,7 @@ def sample_with_states(
     batch: int = 256,
     keep: bool = True,
     index: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Samples, "Tensor | None"]:
     """Sample as ``sample``; return also the states that tokens were drawn from, ``[completion tokens, hidden]``.
 
@@ -88,6 +90,7 @@ def sample_with_states(
     Args:
         index: which completion of each prompt, from 0 on. Its noise follows that of the earlier ones in one stream, so
             the first is the same however many there are.
+        progress: called with how many prompts are done; tokens of a batch count as parts of its prompts.
     """
     import torch
 
@@ -111,6 +114,7 @@ def sample_with_states(
     )
     completions: list[tuple[int, ...]] = [()] * len(prompts)
     states: dict[int, Tensor] = {}
+    before = 0
     with torch.no_grad(), evaluating(model):
         for part in batches_of(way, lengths, batch=batch, extra=max_tokens):
             drawn, kept = continue_prompts(
@@ -121,7 +125,10 @@ def sample_with_states(
                 end_ids=end_ids,
                 way=way,
                 keep=keep,
+                progress=partial(_part_of_batch, progress, before, len(part), max_tokens),
             )
+            before += len(part)
+            progress(before)
             for row, (index, tokens) in enumerate(zip(part, drawn.tolist(), strict=True)):
                 completions[index] = until_end(tokens, end_ids)
                 if kept is not None:
@@ -132,6 +139,11 @@ def sample_with_states(
         ended=tuple(completion[-1] in end_ids for completion in completions),
     )
     return samples, torch.cat([states[index] for index in range(len(prompts))]) if keep else None
+
+
+def _part_of_batch(progress: Callable[[int], None], before: int, rows: int, max_tokens: int, step: int) -> None:
+    """Report the prompts that are done before a batch, and of its rows the share that ``step`` tokens are."""
+    progress(before + rows * step // max_tokens)
 
 
 def until_end(tokens: Sequence[int], end_ids: frozenset[int]) -> tuple[int, ...]:

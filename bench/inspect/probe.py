@@ -1,5 +1,6 @@
 """The linear probe: a direction in the residual stream that separates two classes of texts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import ndtri
 
 from bench.errors import UsageError
 from bench.inspect.decoder import Decoder
@@ -24,12 +26,17 @@ Array = NDArray[np.float64]
 class Direction:
     """A probe: ``w [hidden]`` of length 1, pointing to the positive class; ``layer`` (from 1) after which it reads.
 
-    ``accuracy`` is that on the held-out texts, whose indices are ``held_out``; ``trained_on``: number of other texts.
+    ``accuracy`` is that on the held-out texts, whose indices are ``held_out``, with its 95 % interval ``low`` to
+    ``high``; ``chance`` what naming the more frequent class there would be right on. ``trained_on``: number of other
+    texts.
     """
 
     w: Array
     layer: int
     accuracy: float
+    low: float
+    high: float
+    chance: float
     trained_on: int
     held_out: tuple[int, ...]
     penalty: float
@@ -108,14 +115,34 @@ def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[np
     length = float(np.linalg.norm(w))
     if length == 0:
         raise UsageError("the probe finds no difference between the two classes", fix="give texts that differ")
+    accuracy = float(((scaled[held_out] @ w + b > 0) == labels[held_out]).mean())
+    share = float(labels[held_out].mean())
+    low, high = accuracy_interval(accuracy, independent=len(set(groups[held_out].tolist())))
     return Direction(
         w=w / length,
         layer=layer,
-        accuracy=float(((scaled[held_out] @ w + b > 0) == labels[held_out]).mean()),
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        chance=max(share, 1 - share),
         trained_on=int((~held_out).sum()),
         held_out=tuple(np.flatnonzero(held_out).tolist()),
         penalty=penalty,
     )
+
+
+def accuracy_interval(accuracy: float, *, independent: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share (1927, J. Am. Stat. Assoc. 22, 209).
+
+    Args:
+        independent: groups of texts. Texts of one prompt may be right or wrong together, so a group counts once: the
+            interval is never too narrow, whatever they have in common.
+    """
+    square = float(ndtri(0.975)) ** 2
+    centre, weight = (accuracy + square / (2 * independent)), 1 / (1 + square / independent)
+    half = math.sqrt(square * (accuracy * (1 - accuracy) / independent + square / (4 * independent**2)))
+    # Rounding may not put the share outside of its interval.
+    return max(0.0, min(accuracy, weight * (centre - half))), min(1.0, max(accuracy, weight * (centre + half)))
 
 
 def fit_logistic(x: Array, labels: NDArray[np.bool_], *, penalty: float) -> tuple[Array, float]:

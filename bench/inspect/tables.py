@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from bench.core.inspection import GROUPS, SETS, Inspection
+from bench.core.inspection import GROUPS, SETS, Inspection, Probe
 from bench.report.figures.inspected import labels, number_text, summary_rows
 
 NAMES = {
@@ -30,8 +30,7 @@ def _changes(inspections: Sequence[Inspection]) -> Table:
     probe = inspections[0].probe
     table = _table(
         "What moved",
-        f"probe after layer {probe.layer}: right on {number_text(probe.accuracy, percent=True)} % of {probe.held_out} "
-        f"held-out texts; {inspections[0].texts} texts measured",
+        f"{probe_text(probe)}; {inspections[0].texts} texts measured",
         ("ΔW/W %", "neurons %", "cosine", "projection", "change", "by MLPs", "attention"),
     )
     for row in summary_rows(inspections):
@@ -46,6 +45,18 @@ def _changes(inspections: Sequence[Inspection]) -> Table:
             number_text(row["projection_by_attention"], places=2),
         )
     return table
+
+
+def probe_text(probe: Probe) -> str:
+    """Return how often a probe is right, against chance, and what that means where it is no better."""
+    text = f"probe after layer {probe.layer}: right on {number_text(probe.accuracy, percent=True)} %"
+    if probe.low is None or probe.high is None or probe.chance is None:
+        return f"{text} of {probe.held_out} held-out texts"
+    low, high, chance = (number_text(each, percent=True) for each in (probe.low, probe.high, probe.chance))
+    text += f" ({low} to {high}) of {probe.held_out} held-out texts, chance {chance} %"
+    if not probe.at_chance:
+        return text
+    return f"{text}: at chance, so its direction separates nothing, and what follows along it means nothing"
 
 
 def _contributions(inspections: Sequence[Inspection]) -> Table:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from bench.utils.templates import LimitedSandbox
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
 def plain_model(model: nn.Module) -> "PreTrainedModel":
     """Return the transformers model under peft's wrapper, or the model itself where there is no wrapper."""
     return cast("PreTrainedModel", model.get_base_model() if hasattr(model, "get_base_model") else model)  # type: ignore[operator]
+
+
+def limit_chat_templates() -> None:
+    """Have transformers render chat templates in a sandbox with limits: its own lets a template run for ever."""
+    from transformers.utils import chat_template_utils
+
+    if chat_template_utils.ImmutableSandboxedEnvironment is not LimitedSandbox:
+        chat_template_utils.ImmutableSandboxedEnvironment = LimitedSandbox
+        chat_template_utils._compile_jinja_template.cache_clear()
 
 
 def takes_attention_functions(model: "PreTrainedModel") -> bool:

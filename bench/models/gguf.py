@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bench.core.artifacts import Note, make_sound
 from bench.errors import RunError, UsageError
@@ -11,6 +12,7 @@ from bench.errors import RunError, UsageError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Part = TypeVar("Part")
 MAGIC = b"GGUF"
 DIGITS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
 """Names of pre-tokenizers that part every digit from its neighbours first, and split as GPT-2 does then."""
@@ -58,10 +60,8 @@ def converted_folder(file: Path, *, results: Path, note: Note) -> Path:
         UsageError: no GGUF file, a part of one, a tokenizer that is not known exactly, or the package is missing.
         RunError: the file is damaged, or holds a model that transformers does not read.
     """
+    _check_magic(file)
     with file.open("rb") as stream:
-        if stream.read(len(MAGIC)) != MAGIC:
-            raise UsageError(f"{file} is not a GGUF file: it does not begin with GGUF", fix="check the path")
-        stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     folder = results / "models" / f"gguf-{digest[:16]}"
 
@@ -79,26 +79,54 @@ def convert(file: Path, folder: Path) -> None:
     Raises as ``converted_folder``.
     """
     fields, numbers = _described(file)
-    from bench.utils.isolation import quiet
-
-    try:
-        with quiet():
-            model, tokenizer = _read(file)
-    except Exception as error:  # a reader of damaged bytes may end in any way
-        raise RunError(
-            f"GGUF file {file} cannot be read as a causal model: {type(error).__name__}: {str(error)[:300]}",
-            fix=f"the file is truncated, or of an architecture that transformers does not read from GGUF; {OTHERWISE}",
-        ) from error
+    model = _read_quietly(_read_model, file)
     _check_weights(model, numbers, file)
-    _set_splits(tokenizer, fields, file)
-    _set_templates(tokenizer, fields)
-    _check_tokenizer(tokenizer, fields, file)
+    tokenizer = _checked_tokenizer(file, fields)
     if (context := getattr(model.config, "max_position_embeddings", None)) is not None:
         tokenizer.model_max_length = context
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
         _keep_stable(folder / name)
+
+
+def write_tokenizer(file: Path, folder: Path) -> int | None:
+    """Write the tokenizer alone as ``convert`` writes it; return the model's context in tokens, if the file states it.
+
+    Raises as ``convert`` does for a tokenizer.
+    """
+    _check_magic(file)
+    fields, _ = _described(file)
+    _checked_tokenizer(file, fields).save_pretrained(folder)
+    context = fields.get(f"{fields.get('general.architecture')}.context_length")
+    return context if isinstance(context, int) else None
+
+
+def _checked_tokenizer(file: Path, fields: dict[str, object]) -> "PreTrainedTokenizerBase":
+    tokenizer = _read_quietly(_read_tokenizer, file)
+    _set_splits(tokenizer, fields, file)
+    _set_templates(tokenizer, fields)
+    _check_tokenizer(tokenizer, fields, file)
+    return tokenizer
+
+
+def _read_quietly(read: Callable[[Path], Part], file: Path) -> Part:
+    from bench.utils.isolation import quiet
+
+    try:
+        with quiet():
+            return read(file)
+    except Exception as error:  # a reader of damaged bytes may end in any way
+        raise RunError(
+            f"GGUF file {file} cannot be read as a causal model: {type(error).__name__}: {str(error)[:300]}",
+            fix=f"the file is truncated, or of an architecture that transformers does not read from GGUF; {OTHERWISE}",
+        ) from error
+
+
+def _check_magic(file: Path) -> None:
+    with file.open("rb") as stream:
+        if stream.read(len(MAGIC)) != MAGIC:
+            raise UsageError(f"{file} is not a GGUF file: it does not begin with GGUF", fix="check the path")
 
 
 def _described(file: Path) -> tuple[dict[str, object], dict[str, int]]:
@@ -129,15 +157,26 @@ def _described(file: Path) -> tuple[dict[str, object], dict[str, int]]:
     return fields, numbers
 
 
-def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """Return the plain model in float32 and the tokenizer, as transformers reads them."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _read_tokenizer(file: Path) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
 
-    where = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
+    return AutoTokenizer.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
+    )
+
+
+def _read_model(file: Path) -> "PreTrainedModel":
+    """Return the plain model in float32, as transformers reads it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     packed, report = AutoModelForCausalLM.from_pretrained(
-        file.parent, dtype=torch.float32, output_loading_info=True, **where
+        file.parent,
+        dtype=torch.float32,
+        output_loading_info=True,
+        gguf_file=file.name,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     if report["missing_keys"]:
         raise ValueError(f"{len(report['missing_keys'])} weights are missing, as {sorted(report['missing_keys'])[0]}")
@@ -149,7 +188,7 @@ def _read(file: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     plain.load_state_dict(packed.state_dict(), strict=True, assign=True)
     plain.tie_weights()
     plain.generation_config = packed.generation_config
-    return plain, tokenizer
+    return plain
 
 
 def _check_weights(model: "PreTrainedModel", numbers: dict[str, int], file: Path) -> None:

@@ -115,7 +115,10 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     """Load the folder's own tokenizer; a missing pad token becomes EOS (it is masked out everywhere)."""
     from transformers import AutoTokenizer
 
+    from bench.models.compat import limit_chat_templates
+
     register_table_model(folder)
+    limit_chat_templates()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:

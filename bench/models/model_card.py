@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from bench.core.record import RunRecord
+from bench.core.record import RunRecord, named_measurement
 from bench.core.specs import RunSpec
 
 LEADING = ("gold_reward", "kl", "target", "length", "win_rate", "lc_win_rate", "reward_accuracy", "acc", "acc_norm")
@@ -77,9 +77,11 @@ def _measured(records: Sequence[RunRecord]) -> list[str]:
     rows = []
     for record in sorted(records, key=lambda each: (each.evaluation.split, each.evaluation_key)):
         metrics = sorted(record.metrics, key=lambda m: LEADING.index(m.name) if m.name in LEADING else len(LEADING))
+        judges = [judge.name for judge in record.evaluation.judges]
         for metric in metrics:
+            task, name = named_measurement(metric.task, metric.name, judges)
             error = "" if metric.stderr is None else f"{metric.stderr:.4g}"
-            cells = (_cell(metric.task), metric.split, _cell(metric.name), f"{metric.value:.4g}", error, metric.n)
+            cells = (_cell(task), metric.split, _cell(name), f"{metric.value:.4g}", error, metric.n)
             rows.append(f"| {' | '.join(map(str, cells))} |")
     if not rows:
         return []

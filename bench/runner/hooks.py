@@ -20,15 +20,16 @@ def units_of(steps: int) -> int:
 class Hooks:
     """Callbacks of a run.
 
-    ``busy`` gets the begin and the end of a piece of work, in seconds of the monotonic clock. ``place`` gets, before a
-    run, its position among all of its kind and how many these are. ``milestone`` gets a line that every process of a
-    command finds out, and how many trainings it added. ``trackers`` follow each training, by name.
-    ``stop`` is the process's own: it is set while a training has steps to save.
+    ``doing`` gets what is going on, in a few words. ``busy`` gets the begin and the end of a piece of work, in seconds
+    of the monotonic clock. ``place`` gets, before a run, its position among all of its kind and how many these are.
+    ``milestone`` gets a line that every process of a command finds out, and how many trainings it added. ``trackers``
+    follow each training, by name. ``stop`` is the process's own: it is set while a training has steps to save.
     """
 
     step: Callable[[RunSpec, int, dict[str, float | None]], None]
     note: Callable[[str], None]
     should_stop: Callable[[], bool]
+    doing: Callable[[str], None] = lambda text: None
     busy: Callable[[float, float], None] = lambda started, ended: None
     place: Callable[[int, int], None] = lambda position, total: None
     milestone: Callable[[str, int], None] = lambda text, trainings: None
@@ -68,6 +69,7 @@ def hooks_of(
     return Hooks(
         step=step,
         note=note,
+        doing=lambda text: advance(0, text),
         should_stop=lambda: stop.requested or orphaned(),
         busy=busy,
         place=place,

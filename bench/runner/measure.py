@@ -8,6 +8,7 @@ from bench.core.record import START, Metric, RunRecord
 from bench.core.samples import read_samples
 from bench.core.specs import EvaluationSpec, RunSpec
 from bench.evaluate.checkpoint import EvaluationResult, Yardstick
+from bench.evaluate.progress import Report, silent
 from bench.runner.reference import open_rows
 from bench.runner.training_result import TrainingResult
 from bench.runner.workspace import Workspace
@@ -29,13 +30,15 @@ def measure(
     evaluation: EvaluationSpec,
     baseline: RunRecord | None,
     note: Note,
+    progress: Report = silent,
 ) -> EvaluationResult:
     """Return every metric that ``evaluation`` names for a checkpoint of ``spec``, or for the start model.
 
     Args:
         baseline: the start model's record on the same split; judges compare with its samples.
+        progress: gets each part of the evaluation as it goes on.
     """
-    yardstick = _yardstick(workspace, evaluation, baseline, note)
+    yardstick = replace(_yardstick(workspace, evaluation, baseline, note), progress=progress)
     return workspace.evaluator.measure(model, yardstick, spec=evaluation, trained_by=trained_by(spec))
 
 

@@ -15,11 +15,10 @@ from multiprocessing.process import BaseProcess
 from bench.errors import RunError, UsageError
 from bench.runner.messages import Advance, Failure, Message, Milestone, Note, Opened, Span
 from bench.runner.plan import Plan
-from bench.runner.reference import open_rows
+from bench.runner.reference import shared_parts
 from bench.runner.resources import StartMethod, Workers
 from bench.runner.scheduler import NO_LIMITS, Limits, Retry
-from bench.runner.worker import Order, Task, needs_reference, open_and_prepare, serve, work_on
-from bench.train.objective_batch import rows_of
+from bench.runner.worker import Order, Task, open_and_prepare, serve, work_on
 from bench.utils.event_log import log_event
 from bench.utils.progress import Progress
 from bench.utils.stop_signals import SIGNALS
@@ -100,12 +99,8 @@ def _load(plan: Plan) -> None:
 
 
 def _load_references(plan: Plan) -> None:
-    workspace = plan.workspace
-    if needs_reference(plan):
-        rows = rows_of(workspace.data.rows)
-        precision = workspace.train.precision
-        entry = open_rows(workspace, rows, precision=precision, what="training data", note=lambda text: None)
-        workspace.references((entry.resolve(),))
+    if parts := shared_parts(plan):
+        plan.workspace.training_references(tuple(part.resolve() for part in parts))
     # Objects that the collector never looks at again stay on pages that workers share.
     gc.collect()
     gc.freeze()

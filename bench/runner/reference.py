@@ -1,46 +1,186 @@
-"""The reference stage: which rows a run needs log-probs of the start model for, and their entries in the cache."""
+"""The reference stage: which completions trainings need log-probs of the start model for, and where they lie."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from bench.core.artifacts import Note
 from bench.core.specs import RunSpec
-from bench.data.collate import TokenRow, longest_of, mismatched
-from bench.data.tokens import singles_in
+from bench.data.collate import TokenRow, longest_of
 from bench.models.logprobs import CompletionLogProbs
-from bench.models.reference_cache import open_reference, read_references
+from bench.models.reference_cache import open_reference
+from bench.models.reference_parts import Scoring, missing_share, open_parts
+from bench.runner.hooks import Hooks
+from bench.runner.plan import Plan
 from bench.runner.workspace import Workspace
-from bench.train.objective_batch import rows_of, single_rows
-from bench.train.sampler import batch_units, schedule_of, stage_order, step_units
-from losses import Requires, get
+from bench.train.drawn_rows import Need, completions_of, joined, needs_of
+from bench.train.sampler import schedule_at
+from bench.train.training_reference import MISMATCHED, blocks_of, needs_of_run, numbered, open_references
 
 BATCH = 64
+SHOWN_SECONDS = 1.0
+"""So often at most is told how far the scoring is."""
+SAMPLE = 2000
+"""Rows of the data whose lengths stand for all."""
 
 
-def training_entries(workspace: Workspace, spec: RunSpec, *, note: Note) -> tuple[Path, ...]:
-    """Return the cache entries that training ``spec`` reads: the data's rows, and for KTO its mismatched rows."""
-    objective = get(spec.objective)
-    if Requires.REFERENCE not in objective.requires:
+@dataclass(frozen=True, kw_only=True)
+class ReferenceWork:
+    """What a plan scores by the reference before its trainings, without evaluations' held-out pairs.
+
+    Fields:
+        completions: scored at most; finished ones, as far as they lie on disk, are not taken off.
+        total: completions of the data.
+        tokens: that pass the model for them, each completion with its prompt.
+    """
+
+    completions: int
+    total: int
+    tokens: int
+
+
+def drawn_rows(plan: Plan) -> ReferenceWork:
+    """Return how much the reference scores for a plan, a race's first look included. No model is loaded."""
+    data = plan.workspace.data
+    width = 2 if data.kind == "pairs" else 1
+    completions = completions_of(planned_needs(plan))
+    step = max(1, len(data.rows) // SAMPLE)
+    sample = [row for index in range(0, len(data.rows), step) for _, row in numbered(index, data.rows[index])]
+    mean = sum(len(prompt) + len(completion) for prompt, completion in sample) / len(sample)
+    return ReferenceWork(completions=completions, total=len(data.rows) * width, tokens=round(mean * completions))
+
+
+def planned_needs(plan: Plan) -> tuple[Need, ...]:
+    """Return what the trainings read that a plan is sure to have: of all settings' seeds, and of the fresh ones.
+
+    Where a sampler chooses the settings, the objectives' defaults stand for them.
+    """
+    workspace = plan.workspace
+    needs: list[Need] = []
+    for search in plan.searches:
+        points = search.params.values() or (search.objective.resolve(dict(search.fixed)),)
+        schedules = {schedule_at(search.objective, point, sets=workspace.data_spec.sets) for point in points}
+        for seed in (*plan.seeds, *plan.sure_seeds):
+            for schedule in sorted(schedules, key=str):
+                needs += needs_of(
+                    search.objective, schedule, workspace.train, seed=seed,
+                    rows=len(workspace.data.rows), paired=workspace.data.kind == "pairs",
+                )  # fmt: skip
+    return joined(needs)
+
+
+def open_planned(plan: Plan, hooks: Hooks) -> None:
+    """Compute what is missing of ``planned_needs``, but for mismatched completions, which their trainings add."""
+    workspace = plan.workspace
+    needs = [need for need in planned_needs(plan) if need.kind != MISMATCHED]
+    missing = _missing(needs, workspace, hooks)
+    scoring = scoring_of(workspace, hooks, needs=missing)
+    for need in missing:
+        open_parts(blocks_of(need, workspace.data), scoring)
+
+
+def _missing(needs: Iterable[Need], workspace: Workspace, hooks: Hooks, spec: RunSpec | None = None) -> list[Need]:
+    """Return what has to be computed of these needs, each with the completions that are missing."""
+    scoring = scoring_of(workspace, hooks)
+    shares = [(need, missing_share(blocks_of(need, workspace.data, spec), scoring)) for need in needs]
+    return [replace(need, completions=round(share * need.completions)) for need, share in shares if share > 0]
+
+
+def shared_parts(plan: Plan) -> tuple[Path, ...]:
+    """Return the parts that hold all rows of the data, where trainings read them: workers share them in memory."""
+    workspace = plan.workspace
+    whole = [need for need in planned_needs(plan) if need.kind != MISMATCHED and need.seed is None]
+    if len(whole) != 1:
         return ()
-    base = open_rows(
-        workspace, rows_of(workspace.data.rows), precision=spec.train.precision, what="training data", note=note
+    # Computed a moment ago: what is missing after all is left to the workers.
+    scoring = scoring_of(workspace, Hooks(step=lambda *_: None, note=lambda text: None, should_stop=lambda: False))
+    each = blocks_of(whole[0], workspace.data)
+    return () if missing_share(each, scoring) else open_parts(each, scoring)
+
+
+def training_entries(workspace: Workspace, spec: RunSpec, hooks: Hooks) -> tuple[Path, ...]:
+    """Return the parts of the reference that training ``spec`` reads, computing what is missing."""
+    needs = needs_of_run(workspace.data, spec)
+    if not needs:
+        return ()
+    threads = torch.get_num_threads()
+    # Whichever training of a seed comes first computes: with as many threads as any other one.
+    hooks.place(0, 0)
+    try:
+        missing = _missing(needs, workspace, hooks, spec)
+        return open_references(workspace.data, spec, scoring_of(workspace, hooks, needs=missing))
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+def scoring_of(workspace: Workspace, hooks: Hooks, *, needs: Iterable[Need] = ()) -> Scoring:
+    """Return how completions are scored; ``needs``: what for, which progress is told of."""
+    progress = _Progress(workspace, hooks, tuple(needs))
+
+    def load() -> CompletionLogProbs:
+        progress.begin()
+        return CompletionLogProbs(
+            workspace.start_model.to(workspace.device),
+            packed=workspace.execution.layout == "packed",
+            longest=workspace.train.max_length,
+        )
+
+    return Scoring(
+        model_content=workspace.model_spec.content,
+        precision=workspace.train.precision,
+        layout=workspace.execution.layout,
+        folder=workspace.results / "reference",
+        load=load,
+        pad_id=workspace.data.pad_id,
+        note=lambda text: hooks.note(f"reference log-probs of the training data: {text}"),
+        scored=progress.scored,
+        should_stop=hooks.should_stop,
     )
-    if Requires.KL_BASELINE not in objective.requires:
-        return (base,)
-    # The order of the data is a function of the seed, so the mismatched rows of every step are known beforehand.
-    units = batch_units(workspace.data, objective)
-    schedule = schedule_of(objective, spec)
-    stages = stage_order(workspace.data, schedule, read_references([base]))
-    rows: dict[TokenRow, None] = {}
-    for step in range(spec.train.steps):
-        drawn = step_units(units, stages, schedule, spec=spec, step=step)
-        batch = singles_in(single for unit in drawn for single in unit)
-        rows |= dict.fromkeys(single_rows(mismatched(batch, max_length=spec.train.max_length)))
-    return base, open_rows(workspace, list(rows), precision=spec.train.precision, what="KL baseline", note=note)
+
+
+class _Progress:
+    """How far the scoring is, for people: a line at its start, and how much is done now and then."""
+
+    def __init__(self, workspace: Workspace, hooks: Hooks, needs: Sequence[Need]) -> None:
+        self._workspace, self._hooks, self._needs = workspace, hooks, needs
+        self._done, self._started, self._shown = 0, 0.0, 0.0
+
+    def begin(self) -> None:
+        """Say what is to be scored, once."""
+        if self._started:
+            return
+        self._started = self._shown = time.monotonic()
+        data = self._workspace.data
+        total = len(data.rows) * (2 if data.kind == "pairs" else 1)
+        drawn = [need for need in self._needs if need.kind != MISMATCHED]
+        others = [need for need in self._needs if need.kind == MISMATCHED]
+        parts = []
+        if drawn:
+            seeds = sorted({need.seed for need in drawn if need.seed is not None})
+            which = f" (drawn by seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" if seeds else ""
+            parts.append(f"{completions_of(drawn):,} of {total:,} completions{which}")
+        if others:
+            parts.append(f"{completions_of(others):,} mismatched ones")
+        self._hooks.note(f"reference log-probs: {', '.join(parts)}")
+
+    def scored(self, completions: int) -> None:
+        """Count completions."""
+        self._done += completions
+        now, most = time.monotonic(), completions_of(self._needs)
+        if now - self._shown < SHOWN_SECONDS or self._done >= most:
+            return
+        self._shown = now
+        left = (now - self._started) / self._done * (most - self._done)
+        clock = f"{int(left // 60)}:{int(left % 60):02d}"
+        self._hooks.doing(f"reference log-probs · {self._done:,}/{most:,} completions · {clock} left")
 
 
 def open_rows(workspace: Workspace, rows: Sequence[TokenRow], *, precision: str, what: str, note: Note) -> Path:
-    """Return the cache entry that holds ``rows``, computing what is missing."""
+    """Return the cache entry that holds ``rows``, as held-out pairs are, computing what is missing."""
     return open_reference(
         rows,
         model_content=workspace.model_spec.content,

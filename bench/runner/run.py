@@ -19,6 +19,7 @@ from bench.models.adapters import load_trained
 from bench.models.matmul import current_route
 from bench.models.packed.kernels import kernels
 from bench.runner.cost import cost_of
+from bench.runner.evaluation_log import follow_evaluation
 from bench.runner.hooks import Hooks
 from bench.runner.keys import evaluation_key, start_spec
 from bench.runner.measure import SAMPLES, measure, training_metrics
@@ -132,7 +133,7 @@ def _train(
     source = workspace
     if job.spec.reference is not None and first is not None:
         source = replace(workspace, model=first.model, model_spec=first.model_spec)
-    entries = training_entries(source, job.spec, note=hooks.note)
+    entries = training_entries(source, job.spec, hooks)
     ready = job.model_copy(update={"references": tuple(path.resolve() for path in entries)})
     rungs = None
     if prune is not None:
@@ -169,7 +170,7 @@ def _resident(workspace: Workspace, job: TrainJob) -> Inputs:
         model=copy.deepcopy(workspace.start_model),
         tokenizer=workspace.tokenizer,
         data=workspace.data,
-        reference=workspace.references(job.references) if job.references else None,
+        reference=workspace.training_references(job.references),
     )
 
 
@@ -195,7 +196,18 @@ def _evaluate(
         start = workspace.start_model
         model = start if spec.objective == START else load_trained(job.run, start, spec=spec)
         model = model.to(workspace.device)
-        evaluated = measure(model, first, spec=spec, evaluation=evaluation, baseline=baseline, note=hooks.note)
+        with follow_evaluation(
+            job.work, spec, split=evaluation.split, worker=worker_id(), show=hooks.doing
+        ) as progress:
+            evaluated = measure(
+                model,
+                first,
+                spec=spec,
+                evaluation=evaluation,
+                baseline=baseline,
+                note=hooks.note,
+                progress=progress,
+            )
     curves = workspace.evaluator.frontiers() if spec.objective == START else None
     record = RunRecord(
         key=place.parent.parent.name,

@@ -15,14 +15,12 @@ from bench.models.matmul import take_route
 from bench.runner.hooks import Hooks, hooks_of
 from bench.runner.messages import Advance, Failure, Milestone, Note, Opened, Span
 from bench.runner.plan import Plan, make_plan
-from bench.runner.reference import open_rows
+from bench.runner.reference import open_planned
 from bench.runner.resources import Workers
 from bench.runner.scheduler import NO_LIMITS, Limits, Retry, is_done, open_schedule, work
-from bench.train.objective_batch import rows_of
 from bench.utils.event_log import join_log, log_event
 from bench.utils.process import quiet_libraries
 from bench.utils.stop_signals import ECHO_SECONDS, SIGNALS, STOPPED, Stop, stoppable
-from losses import Requires
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +62,7 @@ def serve(task: Task, order: Order, pipe: Connection) -> None:
 
 
 def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
-    """Open the studies, and compute on all cores what every worker needs: the reference's view of the training data.
+    """Open the studies, and compute on all cores what the trainings that are sure to come read of the reference.
 
     Sends ``Opened``: what is tried again, and whether everything is there already.
     """
@@ -73,11 +71,9 @@ def open_and_prepare(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -
     agenda = open_schedule(plan, hooks, retry=order.retry)
     done = is_done(agenda)
     pipe.send(Opened(retry=agenda.retry, done=done))
-    if not done and needs_reference(plan):
+    if not done:
         torch.set_num_threads(order.crew.workers * order.crew.threads)
-        workspace = plan.workspace
-        rows = rows_of(workspace.data.rows)
-        open_rows(workspace, rows, precision=workspace.train.precision, what="training data", note=hooks.note)
+        open_planned(plan, hooks)
 
 
 def work_on(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
@@ -86,11 +82,6 @@ def work_on(plan: Plan, order: Order, pipe: Connection, hooks: Hooks) -> None:
 
     torch.set_num_threads(order.crew.threads)
     work(open_schedule(plan, hooks, retry=order.retry), order.limits)
-
-
-def needs_reference(plan: Plan) -> bool:
-    """Say whether an objective of the plan looks at the reference at all."""
-    return any(Requires.REFERENCE in search.objective.requires for search in plan.searches)
 
 
 def _plan(order: Order) -> Plan:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bench.models.reference_cache import ReferenceLogProbs
+    from bench.train.training_reference import TrainingReference
 
 KEPT_REFERENCES = 4
-"""Sets of reference log-probs in memory: training data, both held-out splits, and a KL baseline."""
+"""Sets of reference log-probs in memory: of held-out pairs both splits; of trainings those of the last seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,14 @@ class Workspace:
 
     @cached_property
     def references(self) -> Callable[[tuple[Path, ...]], "ReferenceLogProbs"]:
-        """A reader of reference log-probs; the entries read last stay in memory, shared by all runs."""
+        """A reader of held-out pairs' reference log-probs; the entries read last stay in memory, shared by all runs."""
         from bench.models.reference_cache import read_references
 
         return lru_cache(maxsize=KEPT_REFERENCES)(read_references)
+
+    @cached_property
+    def training_references(self) -> Callable[[tuple[Path, ...]], "TrainingReference | None"]:
+        """A reader of what trainings read of the reference; the sets of parts read last stay in memory."""
+        from bench.train.training_reference import read_training_reference
+
+        return lru_cache(maxsize=KEPT_REFERENCES)(read_training_reference)

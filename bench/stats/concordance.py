@@ -6,17 +6,20 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+FEWEST = 4
+"""Models from which an order can be agreed on: judges who have nothing in common order three alike once in six times,
+four once in 24."""
 RESAMPLES = 1000
 SEED = 0
 Array = NDArray[np.float64]
 
 
 def kendall(first: Array, second: Array) -> float:
-    """Return Kendall's τ-b of two judges' rates ``[models]``; NaN for fewer than two models that both have."""
+    """Return Kendall's τ-b of two judges' rates ``[models]``; NaN for fewer than ``FEWEST`` models that both have."""
     from scipy.stats import kendalltau
 
     known = ~(np.isnan(first) | np.isnan(second))
-    if known.sum() < 2:
+    if known.sum() < FEWEST:
         return math.nan
     # rounded: full agreement is 1, not 0.9999999999999999
     return round(float(kendalltau(first[known], second[known]).statistic), 12)
@@ -38,12 +41,13 @@ def kendall_interval(first: Array, second: Array) -> tuple[float, float]:
     """Return scipy's percentile bootstrap of τ over questions, the same questions for both judges and all models.
 
     Args:
-        first, second: preferences ``[models, questions]``, NaN where there is no verdict. Under two of either: NaN.
+        first, second: preferences ``[models, questions]``, NaN where there is no verdict. NaN for fewer than
+            ``FEWEST`` models, and for fewer than two questions.
     """
     from scipy.stats import bootstrap
 
     questions = first.shape[1]
-    if len(first) < 2 or questions < 2:
+    if len(first) < FEWEST or questions < 2:
         return math.nan, math.nan
 
     def tau(drawn: NDArray[np.int64]) -> float:

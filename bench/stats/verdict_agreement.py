@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from bench.stats.intervals import LEVEL
 
 Array = NDArray[np.float64]
-FEWEST = 3
-"""Pairs from which τ has an interval."""
+FEWEST = 4
+"""Pairs from which τ is computed: over fewer, judges who have nothing in common agree entirely too often."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,18 @@ def _kappa(first: Array, second: Array, *, level: float) -> Bounded:
 
 
 def _tau(first: Array, second: Array, *, level: float) -> Bounded:
-    """Return τ-b with the interval of a jackknife over pairs, in Fisher's z; NaN where a judge says one thing only."""
+    """Return τ-b with the interval of a jackknife over pairs, in Fisher's z.
+
+    NaN for fewer than ``FEWEST`` pairs, and where a judge says one thing only.
+    """
     from scipy.special import stdtrit
     from scipy.stats import kendalltau
 
     n = len(first)
-    if n < 2 or len(set(first)) < 2 or len(set(second)) < 2:
+    if n < FEWEST or len(set(first)) < 2 or len(set(second)) < 2:
         return NOTHING
     value = float(kendalltau(first, second).statistic)
-    if n < FEWEST or abs(value) > 1 - 1e-12:
+    if abs(value) > 1 - 1e-12:
         return Bounded(value, math.nan, math.nan)
     rows = np.array([_concordance(first, second, index) for index in range(n)])
     left = rows.sum(axis=0) / 2 - rows  # what is left without each pair in turn

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.artifacts import Note
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.encoded_splits import EncodedSplits, encode_splits, turns_if_templated
+from bench.data.template import Tokenizer
 from bench.errors import escape_unprintable
+from bench.suites.settings import Suite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FRACTIONS = (0.8, 0.1, 0.1)
 """Share of a user's own prompts that is trained on, selected by and reported on."""
+
+
+def encoding_options(suite: Suite, options: DataOptions, tokenizer: Tokenizer) -> DataOptions:
+    """Return the options by which a suite reads the user's rows: the one rule for runs and for what counts tokens.
+
+    In a suite of dialogues a plain string is a turn or its answer, if the tokenizer has a chat template and the user
+    chose no form; in others it stays plain text.
+    """
+    return turns_if_templated(options, tokenizer) if suite.turns else options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +46,13 @@ class UserInputs:
     strong: str | None = None
     prompts: Path | None = None
 
-    def as_turns(self, tokenizer: PreTrainedTokenizerBase) -> UserInputs:
-        """Read plain strings as a turn and its answer if the model has a chat template and no form was chosen."""
-        return replace(self, options=turns_if_templated(self.options, tokenizer))
-
     def read(
-        self, tokenizer: PreTrainedTokenizerBase, *, max_length: int, embeddings: int, note: Note
+        self, suite: Suite, tokenizer: PreTrainedTokenizerBase, *, max_length: int, embeddings: int, note: Note
     ) -> EncodedSplits:
-        """Return the data in three parts, encoded. Raises as ``encode_splits``."""
+        """Return the data in three parts, encoded as the suite encodes them. Raises as ``encode_splits``."""
         return encode_splits(
             self.data,
-            self.options,
+            encoding_options(suite, self.options, tokenizer),
             tokenizer,
             max_length=max_length,
             embeddings=embeddings,

@@ -38,6 +38,9 @@ class Suite(Spec):
     execution: Annotated[Execution, Field(description="where the user says nothing")] = Execution()
     problem: ProblemSpec | None = None
     judges: Annotated[tuple[str, ...], Field(description="judges, where the user names none")] = ()
+    turns: Annotated[
+        bool, Field(description="plain strings of the user's data are turns, if the model has a chat template")
+    ] = False
 
     @property
     def folder(self) -> Path:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bench.data.tokens import Encoded
-    from bench.models.reference_cache import ReferenceLogProbs
     from bench.train.early_stop import EarlyStop
     from bench.train.progress import Progress
+    from bench.train.training_reference import TrainingReference
 
 Report = Callable[[int, dict[str, float | None]], None]
 
@@ -93,20 +93,20 @@ class Inputs:
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     data: "Encoded"
-    reference: "ReferenceLogProbs | None"
+    reference: "TrainingReference | None"
 
 
 def read_inputs(job: TrainJob) -> Inputs:
     """Read everything from disk, as ranks do that other processes start."""
     from bench.data.table import read_encoded
     from bench.models.loading import load_model, load_tokenizer
-    from bench.models.reference_cache import read_references
+    from bench.train.training_reference import read_training_reference
 
     return Inputs(
         model=load_model(job.model),
         tokenizer=load_tokenizer(job.model),
         data=read_encoded(job.data),
-        reference=read_references(job.references) if job.references else None,
+        reference=read_training_reference(job.references),
     )
 
 

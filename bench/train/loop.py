@@ -18,15 +18,15 @@ from bench.models.dropout import dropout_of
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.matmul import current_route
 from bench.models.packed.kernels import kernels
-from bench.models.reference_cache import ReferenceLogProbs
 from bench.train import objective_batch
 from bench.train.checkpoint import TrainState, load_state, save_state
 from bench.train.distributed.parallelize import any_rank, check_alike, shard, share, sharing_of, start_afresh
 from bench.train.distributed.sharding import move_reference
 from bench.train.micro_batch import TrainContext
 from bench.train.progress import CURVES, Progress
-from bench.train.sampler import Unit, batch_units, schedule_of, stage_order, stage_span, step_units
+from bench.train.sampler import Units, batch_units, schedule_of, stage_order, stage_span, step_rows
 from bench.train.step import StepResult, optimiser_step
+from bench.train.training_reference import TrainingReference
 from losses import ReferenceSchedule, Requires, get
 
 VERSION = 1
@@ -63,7 +63,7 @@ def train(
     *,
     spec: RunSpec,
     data: Encoded,
-    reference: ReferenceLogProbs | None,
+    reference: TrainingReference | None,
     execution: Execution,
     accelerator: Accelerator,
     state: Path,
@@ -74,7 +74,7 @@ def train(
     Args:
         model: a causal LM, with adapters where only they are to be trained. Dropout stays off but in adapters.
         data: token ids; for unpaired objectives pairs are taken apart and stay the unit of the batch.
-        reference: log-probs of every row that the steps need; None for objectives without reference.
+        reference: log-probs of every row that the steps need; None where they need none, or compute them live.
         state: folder of the state for resuming.
 
     Raises:
@@ -120,9 +120,9 @@ class _Run:
 
     context: TrainContext
     schedule: ReferenceSchedule
-    units: Sequence[Unit]
-    stages: Sequence[Sequence[int]]
-    reference: ReferenceLogProbs | None
+    units: Units
+    stages: list[Sequence[int]]
+    reference: TrainingReference | None
     policy: torch.nn.Module
     optimizer: torch.optim.Optimizer
     moving: CompletionLogProbs | None
@@ -140,7 +140,7 @@ def _prepare(
     *,
     spec: RunSpec,
     data: Encoded,
-    reference: ReferenceLogProbs | None,
+    reference: TrainingReference | None,
     execution: Execution,
     accelerator: Accelerator,
 ) -> _Run:
@@ -150,7 +150,8 @@ def _prepare(
     context = TrainContext(
         spec=spec, objective=objective, execution=execution, accelerator=accelerator, pad_id=data.pad_id
     )
-    units, stages = batch_units(data, objective), stage_order(data, schedule, reference)
+    units = batch_units(data, objective)
+    stages = stage_order(data, schedule, None if reference is None else reference.mean)
     scored = CompletionLogProbs(
         model,
         packed=execution.layout == "packed",
@@ -243,16 +244,19 @@ def _start_step(run: _Run, step: int) -> float:
 def _step(run: _Run, step: int, *, watch: bool) -> StepResult:
     """Train ``step`` (0-based) on its global batch."""
     context, spec = run.context, run.context.spec
+    drawn = step_rows(run.stages, run.schedule, spec=spec, step=step)
+    units = [run.units[row] for row in drawn]
     source = None
-    if run.reference is not None and Requires.REFERENCE in context.objective.requires:
-        source = objective_batch.cached_source(run.reference)
+    if Requires.REFERENCE in context.objective.requires:
         if run.moving is not None and (run.moved or run.needs_vocabulary):
             source = objective_batch.live_source(run.moving, vocabulary=run.needs_vocabulary)
+        elif run.reference is not None:
+            source = objective_batch.cached_source(run.reference.at_step(step, drawn, units, spec.train))
     with dropout_of(seed=spec.seed, step=step):
         return optimiser_step(
             run.policy,
             run.optimizer,
-            step_units(run.units, run.stages, run.schedule, spec=spec, step=step),
+            units,
             context=replace(context, objective=context.objective.at(step + 1, spec.train.steps)),
             source=source,
             state=run.progress.objective_state,

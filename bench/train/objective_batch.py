@@ -1,7 +1,7 @@
 """Batches of an objective from token ids: log-probs of policy and reference side by side."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -10,15 +10,13 @@ from bench.data.collate import TokenRow
 from bench.data.tokens import EncodedPair, EncodedSingle, pairs_in, singles_in
 from bench.models.dropout import row_masks
 from bench.models.logprobs import CompletionLogProbs, Laid, ReferenceScores, lay
-from bench.models.reference_cache import ReferenceLogProbs
 from bench.models.token_stats import Confidence
+from bench.train.drawn_rows import VOCABULARY
 from losses import Completion, Objective, Pairs, Ranked, Requires, Singles
 from losses.batch import Batch, mapped
 
 ReferenceSource = Callable[[Sequence[TokenRow], Laid], ReferenceScores]
 """(rows, the same laid out) → the reference on them."""
-VOCABULARY = Requires.VOCAB_KL | Requires.ENTROPY
-"""What no cache of log-probs can give: it takes the reference model itself."""
 
 
 def needs_vocabulary(objective: Objective) -> bool:
@@ -35,7 +33,14 @@ class ScoredRows(NamedTuple):
     confidence: Confidence | None
 
 
-def cached_source(reference: ReferenceLogProbs) -> ReferenceSource:
+class Padded(Protocol):
+    """Reference log-probs that are looked up by rows."""
+
+    def padded(self, rows: Sequence[TokenRow], mask: Tensor) -> Tensor:
+        """Lay rows out as ``mask [rows, tokens]`` says: one value where it is True, 0 elsewhere."""
+
+
+def cached_source(reference: Padded) -> ReferenceSource:
     """Read the reference from its cache."""
     return lambda rows, laid: ReferenceScores(logps=reference.padded(rows, laid.mask), logits=None, entropy=None)
 

@@ -1,18 +1,17 @@
 """The rows of each step's global batch: a function of data, spec and step alone, the same on every rank."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import TypeVar, overload
 
 import numpy as np
 
-from bench.core.specs import RunSpec
-from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Unpaired
+from bench.core.specs import RunSpec, SetSpec
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, singles_of
 from bench.errors import UsageError
-from bench.models.reference_cache import ReferenceLogProbs
 from losses import Objective, ReferenceSchedule, Singles
 
 Unit = tuple[EncodedPair | EncodedSingle, ...]
@@ -25,7 +24,12 @@ def schedule_of(objective: Objective, spec: RunSpec) -> ReferenceSchedule:
     Raises:
         UsageError: an objective with another number of stages than there are sets.
     """
-    schedule, sets = objective.bind(spec.params).schedule, spec.data.sets
+    return schedule_at(objective, spec.params, sets=spec.data.sets)
+
+
+def schedule_at(objective: Objective, params: Mapping[str, float], *, sets: Sequence[SetSpec]) -> ReferenceSchedule:
+    """Return ``schedule_of`` a run with these parameters. Raises UsageError, as it does."""
+    schedule = objective.bind(params).schedule
     if not sets or schedule.stages == 1:
         return schedule
     check_stages(f"{objective.name} has {schedule.stages} stages", schedule.stages, sets=len(sets))
@@ -40,36 +44,19 @@ def check_stages(label: str, stages: float | None, *, sets: int) -> None:
         )
 
 
-class Units(Sequence[Unit]):
-    """Units of rows that are objects only while they are used: ``size`` rows side by side are one unit."""
-
-    def __init__(self, rows: Sequence[EncodedPair | EncodedSingle], size: int) -> None:
-        self._rows, self._size = rows, size
-
-    def __len__(self) -> int:
-        return len(self._rows) // self._size
-
-    @overload
-    def __getitem__(self, place: int) -> Unit: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Unit]: ...
-
-    def __getitem__(self, place: int | slice) -> Unit | Sequence[Unit]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(len(self))[place]]
-        first = range(len(self))[place] * self._size
-        return tuple(self._rows[row] for row in range(first, first + self._size))
+def step_rows(stages: Sequence[Sequence[int]], schedule: ReferenceSchedule, *, spec: RunSpec, step: int) -> list[int]:
+    """The rows of the global batch of ``step`` (0-based): a function of the spec alone, so known beforehand."""
+    stage, first, _ = stage_span(schedule, step, spec.train.steps)
+    rows = stages[stage]
+    picked = batch_indices(rows=len(rows), batch=spec.train.batch, step=step - first, seed=spec.seed)
+    return [rows[i] for i in picked]
 
 
 def step_units(
     units: Sequence[Unit], stages: Sequence[Sequence[int]], schedule: ReferenceSchedule, *, spec: RunSpec, step: int
 ) -> list[Unit]:
-    """The global batch of ``step`` (0-based): a function of the spec alone, so a cache can be filled beforehand."""
-    stage, first, _ = stage_span(schedule, step, spec.train.steps)
-    rows = stages[stage]
-    picked = batch_indices(rows=len(rows), batch=spec.train.batch, step=step - first, seed=spec.seed)
-    return [units[rows[i]] for i in picked]
+    """The global batch of ``step`` (0-based)."""
+    return [units[row] for row in step_rows(stages, schedule, spec=spec, step=step)]
 
 
 def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int, int, int]:
@@ -79,36 +66,52 @@ def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int,
     return stage, borders[stage], borders[stage + 1] - borders[stage]
 
 
-def batch_units(data: Encoded, objective: Objective) -> Sequence[Unit]:
+@dataclass(frozen=True)
+class Units(Sequence[Unit]):
+    """What a batch is drawn from: a pair is one unit for every objective, ``apart`` into two completions or not.
+
+    Units are made when they are drawn: a training sees a small part of large data.
+    """
+
+    data: Encoded
+    apart: bool
+
+    def __len__(self) -> int:
+        return len(self.data.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Unit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Unit]: ...
+
+    def __getitem__(self, index: int | slice) -> Unit | list[Unit]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = self.data.rows[index]
+        return singles_of(row, pair=range(len(self))[index]) if self.apart and isinstance(row, EncodedPair) else (row,)
+
+
+def batch_units(data: Encoded, objective: Objective) -> Units:
     """What a batch is drawn from: a pair is one unit for every objective, taken apart or not."""
-    if data.kind == "unpaired" or objective.batch is not Singles:
-        units = Units(data.rows, 1)
-    else:
-        units = Units(Unpaired(data.pairs), 2)
-    # Rows in memory are laid side by side once; rows on disk would all become objects.
-    return list(units) if isinstance(data.rows, tuple) else units
+    return Units(data, apart=data.kind == "pairs" and objective.batch is Singles)
 
 
-def stage_order(
-    data: Encoded, schedule: ReferenceSchedule, reference: ReferenceLogProbs | None
-) -> Sequence[Sequence[int]]:
+def stage_order(data: Encoded, schedule: ReferenceSchedule, mean: Callable[[int], float] | None) -> list[Sequence[int]]:
     """Rows of each stage: those of each data set, in the order of the sets, where there are several.
 
     Else sDPO goes from easy to hard (arXiv 2403.19270): easy is what the start model ranks rightly. Difficulty is
     −(mean log-prob of chosen − mean log-prob of rejected) under the start model.
+
+    Args:
+        mean: completion (of pair i 2i is the chosen one, 2i + 1 the other) to its mean log-prob under the start model.
     """
     if schedule.shares:
         return [range(*ends) for ends in pairwise(accumulate(schedule.shares, initial=0))]
-    if schedule.stages == 1 or reference is None:
+    if schedule.stages == 1 or mean is None:
         return [range(len(data.rows))]
-    return stage_rows(
-        [
-            float(reference.row((pair.prompt_ids, pair.rejected_ids)).mean())
-            - float(reference.row((pair.prompt_ids, pair.chosen_ids)).mean())
-            for pair in data.pairs
-        ],
-        schedule.stages,
-    )
+    pairs = len(data.rows) if data.kind == "pairs" else 0
+    return [*stage_rows([mean(2 * pair + 1) - mean(2 * pair) for pair in range(pairs)], schedule.stages)]
 
 
 Item = TypeVar("Item")

@@ -88,5 +88,9 @@ class Progress:
     def _eta(self) -> str:
         if not self._done:
             return "?"
-        left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
-        return f"{int(left // 60)}:{int(left % 60):02d}"
+        return clock((time.monotonic() - self._started) / self._done * (self._total - self._done))
+
+
+def clock(seconds: float) -> str:
+    """Return a time that is left, «12:05»."""
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"

@@ -11,13 +11,11 @@ from accelerate import Accelerator
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.core.specs import DataSpec, Execution, LoraSpec, ModelSpec, RunSpec, SetSpec, TrainSpec
-from bench.data.collate import mismatched
 from bench.data.tokens import Encoded, EncodedPair
 from bench.models.logprobs import CompletionLogProbs
-from bench.models.reference_cache import ReferenceLogProbs, open_reference, read_references
+from bench.models.reference_parts import Scoring
 from bench.train.loop import Callbacks, Progress, train, version_of
-from bench.train.objective_batch import pair_rows, single_rows
-from bench.train.sampler import batch_indices, batch_units
+from bench.train.training_reference import TrainingReference, open_references, read_training_reference
 from losses import get
 from tests.bench.real_sweeps import killed, whole
 
@@ -68,20 +66,13 @@ def tiny_spec(
     )  # fmt: skip
 
 
-def tiny_reference(model: Any, data: Encoded, spec: RunSpec, folder: Path) -> ReferenceLogProbs:
-    """Every row of the data, and the mismatched rows of every step of ``spec``."""
-    rows = dict.fromkeys(pair_rows(data.rows))
-    units = batch_units(data, get("kto"))
-    for step in range(spec.train.steps):
-        picked = batch_indices(rows=len(data.rows), batch=spec.train.batch, step=step, seed=spec.seed)
-        rows |= dict.fromkeys(
-            single_rows(mismatched([single for i in picked for single in units[i]], max_length=spec.train.max_length))
-        )
-    entry = open_reference(
-        list(rows), model_content="tiny", precision=spec.train.precision, folder=folder,
-        load=lambda: CompletionLogProbs(model), pad_id=data.pad_id, batch=16, note=lambda text: None,
+def tiny_reference(model: Any, data: Encoded, spec: RunSpec, folder: Path) -> TrainingReference | None:
+    """What training ``spec`` reads of the reference."""
+    scoring = Scoring(
+        model_content="tiny", precision=spec.train.precision, layout="padded", folder=folder,
+        load=lambda: CompletionLogProbs(model), pad_id=data.pad_id,
     )  # fmt: skip
-    return read_references([entry])
+    return read_training_reference(open_references(data, spec, scoring))
 
 
 @pytest.fixture

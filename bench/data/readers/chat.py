@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Mapping
 
 from bench.core.data_options import DataOptions
+from bench.data.column_account import is_empty
+from bench.data.column_guards import changes_a_message
+from bench.data.mapped_columns import note_keys, unnoted
+from bench.data.readers.answer_index import refuse_index
 from bench.data.readers.dialogues import pair_of_dialogues
 from bench.data.readers.messages import (
     history_of,
     optional,
     prompt_and_answer,
     question_after,
-    refuse_more_than_strings,
-    refuse_more_than_text,
     turn,
     turns,
 )
@@ -33,9 +35,9 @@ from bench.data.rows import (
 
 def read_sharegpt(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
     """Yield the pair."""
-    refuse_more_than_text(raw)
     name = "conversations" if raw.get("conversations") is not None else "messages"
     prompt = turns(required(raw, name), name)
+    refuse_index(raw, ("chosen", raw.get("chosen")), ("rejected", raw.get("rejected")))
     sides = [(side, _one_answer(required(raw, side), side)) for side in ("chosen", "rejected")]
     yield make_pair(prompt, sides[0], sides[1], scores=scores_of(raw, SCORES), field=name, row=row)
 
@@ -45,8 +47,12 @@ def read_openai(raw: Mapping[str, object], options: DataOptions, row: int) -> It
     source = required(raw, "input")
     if not isinstance(source, dict) or source.get("messages") is None:
         raise RowError(f"field 'input.messages' is missing: {shorten(source)}", fix='write {"messages": […]}')
-    if source.get("tools"):
-        raise RowError(f"field 'input.tools': {shorten(source['tools'])}", fix="leave tools out: they are not compared")
+    more = sorted(name for name in source if changes_a_message(name) and not is_empty(source[name]))
+    if more and more != ["messages"]:
+        raise RowError(
+            f"field 'input.{more[0]}': {shorten(source[more[0]])}", fix="leave it out: text alone is compared"
+        )
+    note_keys(raw, "input", ("messages",))
     prompt = turns(source["messages"], "input.messages")
     sides = [(name, turns(required(raw, name), name)) for name in ("preferred_output", "non_preferred_output")]
     yield make_pair(prompt, sides[0], sides[1], field="input.messages", row=row)
@@ -60,7 +66,6 @@ def read_swift(raw: Mapping[str, object], options: DataOptions, row: int) -> Ite
     if raw.get("messages") is None and raw.get("query") is not None:
         yield from read_orca(raw, options, row)
         return
-    refuse_more_than_text(raw)
     dialogue = turns(required(raw, "messages"), "messages")
     if raw.get("rejected_messages") is not None:
         other = turns(raw["rejected_messages"], "rejected_messages")
@@ -76,22 +81,21 @@ def read_orca(raw: Mapping[str, object], options: DataOptions, row: int) -> Iter
 
     A row whose ``status`` is «tie» has two answers in no order, as distilabel-intel-orca-dpo-pairs says of its own.
     """
-    refuse_more_than_text(raw)
     if raw.get("status") == TIE:
         yield Dropped(reason=TIE)
         return
     name = next((each for each in ("question", "query") if raw.get(each) is not None), "input")
     prompt = question_after(history_of(raw), string(raw, name))
     names = sides_of(raw)
-    both = names != SIDES[0] or all(raw.get(score) is not None for score in SCORES[0])
+    both = names != SIDES[0] or all(unnoted(raw).get(score) is not None for score in SCORES[0])
     scores = scores_of(raw, names_of_scores(names)) if both else None
+    refuse_index(raw, (names[0], raw.get(names[0])), (names[1], raw.get(names[1])))
     sides = [(side, _one_answer(required(raw, side), side)) for side in names]
     yield make_pair(prompt, sides[0], sides[1], scores=scores, field=name, row=row)
 
 
 def read_kto(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Single]:
     """Yield the last message as a labelled answer to the others, or ``response`` to ``query``."""
-    refuse_more_than_text(raw)
     if raw.get("query") is not None and raw.get("messages") is None and raw.get("conversations") is None:
         prompt_messages = question_after(history_of(raw), string(raw, "query"))
         answered = _one_answer(required(raw, "response"), "response")
@@ -112,12 +116,10 @@ def read_demonstrations(raw: Mapping[str, object], options: DataOptions, row: in
         )
     for name in ("messages", "conversations"):
         if raw.get(name) is not None:
-            refuse_more_than_text(raw)
             prompt, answer = prompt_and_answer(turns(raw[name], name), name)
             yield make_single(prompt, (name, answer), label=True, field=name, row=row)
             return
     if raw.get("instruction") is not None:
-        refuse_more_than_strings(raw)
         text = instructed(raw)
         yield make_single(text, ("output", string(raw, "output")), label=True, field="instruction", row=row)
         return

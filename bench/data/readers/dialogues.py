@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Mapping
 
 from bench.core.data_options import DataOptions
-from bench.data.readers.messages import HUMAN, dialogue_of, optional, prompt_and_answer, prompt_end, turns
+from bench.data.readers.answer_index import refuse_index
+from bench.data.readers.messages import (
+    ASSISTANT,
+    HUMAN,
+    dialogue_of,
+    line_ends,
+    optional,
+    prompt_and_answer,
+    prompt_end,
+    turns,
+)
 from bench.data.readers.plain import RATINGS, SCORES
 from bench.data.row_errors import RowError, shorten
 from bench.data.rows import (
@@ -18,6 +28,7 @@ from bench.data.rows import (
     shared_length,
     string,
 )
+from bench.data.template_text import written_dialogue
 
 
 def read_messages(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
@@ -52,12 +63,23 @@ def pair_of_dialogues(
 
 
 def read_text(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:
-    """Yield the pair, as messages, or as it is written with ``form="text"``."""
-    better, worse = string(raw, "chosen"), string(raw, "rejected")
+    """Yield the pair, as messages, or as it is written with ``form="text"``, but for line ends of CR LF.
+
+    Dialogues may have other marks than HH-RLHF's: «## Human:», ChatML, and what else templates write.
+    """
+    better, worse = (line_ends(string(raw, name)) for name in ("chosen", "rejected"))
+    refuse_index(raw, ("chosen", better), ("rejected", worse))
+    scores = scores_of(raw, SCORES)
+    if options.form != "text" and not (ASSISTANT in better and ASSISTANT in worse):
+        dialogues = [written_dialogue(text) for text in (better, worse)]
+        one, two = (None if each is None else each.turns for each in dialogues)
+        if one is not None and two is not None:
+            yield pair_of_dialogues(("chosen", one), ("rejected", two), scores=scores, row=row)
+            return
     place = prompt_end((better, worse), ("chosen", "rejected"))
     prompt = prompt_of(better[:place], "chosen", options)
     sides = [(name, answer_of(text[place:], name, options)) for name, text in (("chosen", better), ("rejected", worse))]
-    yield make_pair(prompt, sides[0], sides[1], scores=scores_of(raw, SCORES), field="chosen", row=row)
+    yield make_pair(prompt, sides[0], sides[1], scores=scores, field="chosen", row=row)
 
 
 def prompt_of(text: str, name: str, options: DataOptions) -> Text:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from bench.data.row_errors import RowError, shorten, type_name
-from bench.data.rows import Message, encodable, message, shared_length
+from bench.data.rows import Message, encodable, message, refuse_more_than_words, shared_length
+from bench.data.template_text import written_dialogue
 
 # What ShareGPT's exports and the tools that read them call the two sides.
 _SPEAKERS = {
@@ -17,10 +18,6 @@ _SPEAKERS = {
     "model": "assistant",
     "system": "system",
 }
-# What an answer may be about besides its turns, as LLaMA-Factory and ms-swift call it.
-_MEDIA = ("tools", "objects", "image", "images", "video", "videos", "audio", "audios")
-_BESIDE = frozenset((*_MEDIA, *(f"rejected_{name}" for name in _MEDIA)))
-_NOTHING: tuple[object, ...] = (None, "", "[]", [], {})
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
@@ -38,6 +35,7 @@ def turn(value: object, name: str) -> Message:
             f"field '{name}.value': {shorten(content)} is {type_name(content)}",
             fix="write the turn's text as one string",
         )
+    refuse_more_than_words(value, name, words=("from", "value"))
     return {"role": _SPEAKERS[speaker], "content": encodable(content, f"{name}.value")}
 
 
@@ -82,26 +80,6 @@ def history_of(fields: Mapping[str, object]) -> tuple[Message, ...]:
     )
 
 
-def refuse_more_than_text(fields: Mapping[str, object]) -> None:
-    """Raise RowError for pictures, sounds and tools: without them the row says something else."""
-    for name in sorted(_BESIDE & fields.keys()):
-        if fields.get(name) not in _NOTHING:
-            raise RowError(
-                f"field '{name}': {shorten(fields[name])} would be left out, since only text is compared here",
-                fix="give rows that are text alone; --set data.drop_faulty=true leaves such rows out",
-            )
-
-
-def refuse_more_than_strings(fields: Mapping[str, object]) -> None:
-    """Raise RowError, for a row that becomes strings, also for earlier turns, which only messages can hold."""
-    refuse_more_than_text(fields)
-    if fields.get("history") not in _NOTHING:
-        raise RowError(
-            f"field 'history': {shorten(fields['history'])} would be left out, since the prompt is one string here",
-            fix="write messages, or leave the column out; --set data.drop_faulty=true leaves such rows out",
-        )
-
-
 def optional(fields: Mapping[str, object], name: str) -> str:
     """Return a field that may be absent, null or empty, else a string. Raises RowError."""
     value = fields.get(name)
@@ -112,8 +90,15 @@ def optional(fields: Mapping[str, object], name: str) -> str:
     return encodable(value, name)
 
 
+def line_ends(text: str) -> str:
+    """Return a dialogue in text with the line ends that its marks are known by: CR LF is of a file, not of words."""
+    return text.replace("\r\n", "\n")
+
+
 def prompt_end(dialogues: Sequence[str], names: Sequence[str]) -> int:
     """Return where the prompt ends in dialogues in text: behind the last «\\n\\nAssistant:» of their common start.
+
+    In dialogues with other marks, such as «## Human:», behind the assistant's last one.
 
     The longest common start itself would cut two answers in the middle of the words that they begin with.
 
@@ -123,6 +108,8 @@ def prompt_end(dialogues: Sequence[str], names: Sequence[str]) -> int:
     common = shared_length(first, last)
     # Dialogues that are equal, or of which one begins the other, still part at an answer's start.
     place = first.rfind(ASSISTANT, 0, common)
+    if place < 0 and (end := _other_end(first, common)):
+        return end
     if place < 0:
         fields = " and ".join(f"'{name}'" for name in names)
         raise RowError(
@@ -131,6 +118,14 @@ def prompt_end(dialogues: Sequence[str], names: Sequence[str]) -> int:
             fix="give the prompt in a column of its own (prompt, chosen, rejected)",
         )
     return place + len(ASSISTANT)
+
+
+def _other_end(text: str, common: int) -> int:
+    dialogue = written_dialogue(text)
+    if dialogue is None:
+        return 0
+    headers = dialogue.family.header.finditer(text, 0, common)
+    return max((each.end() for each in headers if dialogue.family.roles[each[1]] == "assistant"), default=0)
 
 
 def dialogue_of(text: str, name: str) -> tuple[Message, ...]:

@@ -3,8 +3,22 @@
 from collections.abc import Iterator, Mapping
 
 from bench.core.data_options import DataOptions
+from bench.data.answer_names import mapping_hint
+from bench.data.readers.answer_index import refuse_index
 from bench.data.row_errors import RowError, listed
-from bench.data.rows import ACCEPTED, Pair, Single, label_of, make_pair, make_single, required, scores_of, text_of
+from bench.data.rows import (
+    ACCEPTED,
+    TIE,
+    Dropped,
+    Pair,
+    Single,
+    label_of,
+    make_pair,
+    make_single,
+    required,
+    scores_of,
+    text_of,
+)
 
 SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
 RATINGS = (
@@ -36,12 +50,12 @@ def names_of_scores(sides: tuple[str, str]) -> tuple[tuple[str, str], ...]:
     return SCORES if sides == SIDES[0] else RATINGS
 
 
-def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Single]:
+def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair | Single | Dropped]:
     """Yield the row: a pair, or a single completion.
 
-    Fields beyond the accepted ones are passed over; ``null`` counts as missing. ``score_chosen`` and
+    ``null`` counts as missing. ``score_chosen`` and
     ``score_rejected``, as UltraFeedback spells them, are read as ``chosen_score`` and ``rejected_score``. The answers
-    may be called as in SIDES.
+    may be called as in SIDES. A pair whose ``status`` is «tie» is none, as in distilabel's sets.
     """
     sides = sides_of(raw)
     paired = any(raw.get(name) is not None for name in sides)
@@ -52,14 +66,19 @@ def read(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[
         columns = sorted(name for name, value in raw.items() if value is not None)
         raise RowError(
             f"the row has fields of both formats ({listed(columns)})",
-            fix="leave either chosen and rejected, or completion and label",
+            fix="leave either chosen and rejected, or completion and label; --set data.ignore=label passes over a "
+            "label if the pairs are right without it",
         )
     prompt = text_of(raw["prompt"], "prompt")
     if single:
         answer = required(raw, "completion")
         yield make_single(prompt, ("completion", answer), label=label_of(raw), row=row)
         return
+    if raw.get("status") == TIE:
+        yield Dropped(reason=TIE)
+        return
     chosen, rejected = ((name, required(raw, name)) for name in sides)
+    refuse_index(raw, chosen, rejected)
     yield make_pair(prompt, chosen, rejected, scores=scores_of(raw, names_of_scores(sides)), row=row)
 
 
@@ -75,8 +94,8 @@ def refuse(raw: Mapping[str, object]) -> None:
     if "prompt" not in fields:
         raise RowError(
             f"field 'prompt' is missing ({columns})",
-            fix=f"{ACCEPTED}; --columns prompt=NAME,chosen=NAME,rejected=NAME says which columns they are",
+            fix=mapping_hint(raw),
         )
     raise RowError(
-        f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({columns})", fix=ACCEPTED
+        f"fields 'chosen' and 'rejected', or 'completion' and 'label', are missing ({columns})", fix=mapping_hint(raw)
     )

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from bench.core.data_options import DataOptions
-from bench.data.readers import chat, dialogues, plain, ranked_answers
+from bench.core.data_options import VERDICTS, DataOptions
+from bench.data.readers import chat, dialogues, plain, ranked_answers, verdicts
+from bench.data.readers.messages import ASSISTANT
 from bench.data.readers.plain import SIDES
 from bench.data.row_errors import RowError
 from bench.data.rows import Dropped, Pair, Single
+from bench.errors import UsageError
 
 Reader = Callable[[Mapping[str, object], DataOptions, int], Iterable[Pair | Single | Dropped]]
 T = TypeVar("T")
@@ -50,8 +52,13 @@ def _is_plain(raw: Row) -> bool:
 
 
 def _is_orca(raw: Row) -> bool:
-    has_question = _has(raw, "question") or (_has(raw, "system", "input") and not _has(raw, "instruction"))
-    return has_question and _has_sides(raw)
+    if not _has_sides(raw):
+        return False
+    if _has(raw, "question"):
+        return True
+    # A dialogue in text has its question in itself; `system` may be a column without a value, and left out for that.
+    spoken = ASSISTANT in str(raw.get("chosen"))
+    return isinstance(raw.get("input"), str) and not _has(raw, "instruction") and (_has(raw, "system") or not spoken)
 
 
 def _is_swift(raw: Row) -> bool:
@@ -82,6 +89,7 @@ def _is_demonstration(raw: Row) -> bool:
 
 # The first that fits names the format: a format of more columns, or recognised by what is in them, comes first.
 _KNOWN: tuple[tuple[str, Callable[[Row], bool], Reader], ...] = (
+    (VERDICTS, verdicts.fits, verdicts.read),
     ("dialogues", _is_dialogues, dialogues.read_messages),
     ("plain", _is_plain, plain.read),
     ("openai", lambda raw: _has(raw, "preferred_output", "non_preferred_output"), chat.read_openai),
@@ -102,6 +110,10 @@ _KNOWN: tuple[tuple[str, Callable[[Row], bool], Reader], ...] = (
     ("demonstrations", _is_demonstration, chat.read_demonstrations),
 )
 _READERS: dict[str, Reader] = {name: reader for name, _, reader in _KNOWN}
+DECIDED_BY_SCORES = frozenset((VERDICTS, "scored", "ranked_text"))
+"""The formats whose readers compare the scores: what they read has the better one first."""
+JUDGED = frozenset((VERDICTS, "alpacafarm"))
+"""The formats that have a verdict, whose values ``data.winner`` explains."""
 
 
 def recognise(raw: Row) -> str:
@@ -113,6 +125,25 @@ def recognise(raw: Row) -> str:
     raise RowError("no format fits", fix="name it: --data-format")
 
 
-def reader_of(name: str) -> Reader:
-    """Return the reader of a format by its name."""
+def named_format(options: DataOptions) -> str | None:
+    """Return the format that the user named, also by columns that only one has; None where rows have to tell.
+
+    Raises UsageError for columns of another format than the one that was named.
+    """
+    judged = "first" in options.columns or "answers" in options.columns
+    if judged and options.format not in (None, VERDICTS):
+        raise UsageError(
+            f"--columns first=…,second=… are of the format {VERDICTS}, and --data-format is {options.format}",
+            fix="leave --data-format out",
+        )
+    return VERDICTS if judged else options.format
+
+
+def reader_for(name: str, options: DataOptions) -> Reader:
+    """Return the reader of a format by its name. Raises UsageError for an option that it would pass over."""
+    if options.winner and name not in JUDGED:
+        raise UsageError(
+            f"--winner explains the values of a verdict, and rows of format {name} have none",
+            fix="name the columns: --columns prompt=NAME,first=NAME,second=NAME,winner=NAME; or leave --winner out",
+        )
     return _READERS[name]

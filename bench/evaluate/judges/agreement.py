@@ -16,7 +16,7 @@ from bench.stats.verdict_agreement import VerdictAgreement, verdict_agreement
 class Agreement:
     """Two judges on the models that both judged.
 
-    ``tau``: Kendall's τ-b of the models' win rates, NaN for fewer than two models. ``low``, ``high``: its 95 % interval
+    ``tau``: Kendall's τ-b of the models' win rates, NaN for fewer than ``FEWEST``. ``low``, ``high``: its 95 % interval
     over questions, NaN where the judges share none. ``same``: share of the ``shared`` comparisons (model and question)
     in which both prefer the same side, of those where neither sees a tie.
     """

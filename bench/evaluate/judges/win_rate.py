@@ -1,6 +1,6 @@
 """Win rates of a checkpoint's samples against the start model's, and the target made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def judge_samples(
     split: str,
     seed: int,
     verdicts: Path | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> JudgedSamples:
     """Ask a judge which of two answers is better, the sample or the start model's, prompt by prompt.
 
@@ -52,6 +53,7 @@ def judge_samples(
     Args:
         baseline: the start model's samples of the same prompts; None: these are its own, and no judge is asked.
         verdicts: folder of earlier verdicts; new ones are kept there.
+        progress: called with how many of how many questions the judge was asked.
 
     Raises:
         RunError: the judge does not answer, gives no verdict on any answer, or alpaca-eval failed.
@@ -64,7 +66,7 @@ def judge_samples(
         )
     instructions, answers = [row.prompt for row in rows], [row.text for row in rows]
     pairs = in_order(instructions, answers, [row.text for row in baseline], model="policy", baseline="start")
-    made = annotate(judge, pairs, seed=seed, cache=verdicts)
+    made = annotate(judge, pairs, seed=seed, cache=verdicts, progress=progress)
     known = [index for index, one in enumerate(made) if one.preference is not None]
     unjudged = np.array([float(one.preference is None) for one in made])
     missing = mean_metrics({"unjudged_share": (unjudged, False)}, task=task, split=split)

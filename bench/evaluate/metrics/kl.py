@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def sequence_kl(
-    policy: PreTrainedModel, reference: PreTrainedModel, samples: Samples, *, batch: int, states: Tensor | None = None
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    samples: Samples,
+    *,
+    batch: int,
+    states: Tensor | None = None,
+    progress: Callable[[int], None] = lambda items: None,
 ) -> Tensor:
     """Return Σ_t KL(π(·|x, y_<t) ‖ π_ref(·|x, y_<t)) for each sampled completion y, float64 ``[prompts]``, in nats.
 
@@ -34,6 +40,7 @@ def sequence_kl(
     Args:
         batch: rows in one forward pass at most.
         states: of the policy, as ``sample_with_states`` gives them; None: they are computed. Equal but for rounding.
+        progress: called with how many more rows are done.
     """
     rows = list(zip(samples.prompts, samples.completions, strict=True))
     heads = head_of(policy), head_of(reference)
@@ -52,6 +59,7 @@ def sequence_kl(
             )
             per_token = _kl_of_states((own, theirs), heads, at_once=positions_at_once(vocabulary_size(policy.config)))
             totals[part] = per_token.new_zeros(mask.shape).masked_scatter(mask, per_token).sum(dim=1).cpu()
+            progress(len(part))
     return totals
 
 

@@ -18,6 +18,7 @@ from bench.evaluate.tasks.local_tasks import data_folder
 from bench.evaluate.tasks.preflight import Finding, Reader, findings, refuse
 from bench.evaluate.tasks.prompts import PLAIN, Prompting, notice_of, renderer
 from bench.evaluate.tasks.search import find_tasks
+from bench.evaluate.tasks.trust import tasks_loaded, tasks_rendered
 from bench.utils.isolation import offline, quiet, same_environment, same_generators
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ReadyTasks:
         limit: documents of each task, the first ones; below 1: a share of them.
         versions: of tasks and groups.
         notices: findings of the check that stop nothing.
+        trust: whether the user trusts the code in them.
         prompting: how prompts are written; by the template of one tokenizer, where by one.
         trusted: what was tried of other ways to lm-eval's answers, and was equal (``bench.evaluate.tasks.hflm``).
     """
@@ -66,8 +68,14 @@ class ReadyTasks:
     seeds: Seeds
     versions: Mapping[str, str]
     notices: tuple[Finding, ...]
+    trust: bool = False
     prompting: Prompting = PLAIN
     trusted: set[str] = field(default_factory=set)
+
+    @property
+    def requests(self) -> int:
+        """Number of requests that a model answers."""
+        return sum(request.repeats for task in self.loaded["tasks"].values() for request in task.instances)
 
 
 def ready_tasks(
@@ -81,6 +89,7 @@ def ready_tasks(
     reader: Reader | None = None,
     prompting: Prompting = PLAIN,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
+    trust: bool = False,
 ) -> ReadyTasks:
     """Find and load tasks and build their requests, as ``lm_eval.simple_evaluate`` does.
 
@@ -95,6 +104,7 @@ def ready_tasks(
         seeds: global generators are left as they were.
         reader: what is known of the models to come, for the check.
         prompting: how prompts are written. With ``apply_chat_template``, by the template of ``tokenizer``.
+        trust: whether code that a task file names may run; lm-eval's own tasks always may.
 
     Raises:
         UsageError: a task that cannot be run (``bench.evaluate.tasks.preflight``). RunError: lm-eval failed.
@@ -103,11 +113,11 @@ def ready_tasks(
         raise UsageError(f"--limit must be above 0 (got {limit:g})", fix="a number of documents, or a share of them")
     with quiet(), same_environment(), same_generators(), tempfile.TemporaryDirectory() as scratch:
         source = find_tasks(tasks, include=include, data=data_folder(data), scratch=Path(scratch))
-        notices = tuple(findings(source, reader or Reader()))
+        notices = tuple(findings(source, reader or Reader(), trust=trust))
         refuse(notices)
         notices += _of_prompts(prompting, tokenizer)
         own = all(is_local(config) for leaves in source.leaves.values() for config in leaves.values())
-        with hub(own), failing(source.names), templates_compiled_once():
+        with hub(own), failing(source.names), tasks_loaded(trust=trust), tasks_rendered(trust=trust):
             from lm_eval.evaluator_utils import get_sample_size
 
             render = renderer(tokenizer) if prompting.apply_chat_template and tokenizer is not None else None
@@ -133,6 +143,7 @@ def ready_tasks(
         seeds=seeds,
         versions=_versions(loaded),
         notices=notices,
+        trust=trust,
         prompting=prompting,
     )
 
@@ -211,15 +222,3 @@ def seed_generators(seeds: Seeds) -> None:
     random.seed(seeds.python)
     np.random.seed(seeds.numpy)
     torch.manual_seed(seeds.torch)
-
-
-@contextlib.contextmanager
-def templates_compiled_once() -> Iterator[None]:
-    """Let lm-eval keep its compiled templates for a while: by itself it compiles each one anew for each document."""
-    from lm_eval.utils import env
-
-    env.from_string = lru_cache(maxsize=256)(env.from_string)
-    try:
-        yield
-    finally:
-        del env.from_string

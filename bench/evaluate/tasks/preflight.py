@@ -9,8 +9,9 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.evaluate.compat import import_task_function
 from bench.evaluate.tasks.documents import Problem, data_problems, exists, flat
-from bench.evaluate.tasks.local_tasks import TaskConfig, data_folder, read_yaml
-from bench.evaluate.tasks.search import TaskSource, find_tasks
+from bench.evaluate.tasks.local_tasks import TaskConfig, data_folder, lm_eval_tasks, read_yaml
+from bench.evaluate.tasks.search import TaskSource, files_of, find_tasks
+from bench.evaluate.tasks.trust import TRUST, code_in
 from bench.utils.isolation import quiet, same_environment
 
 TABLE = "lossbench_table"
@@ -66,14 +67,24 @@ class Preflight:
 
 
 def preflight(
-    tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
+    tasks: Sequence[str],
+    *,
+    include: Path | None,
+    data: Path | None = None,
+    reader: Reader | None = None,
+    trust: bool = False,
 ) -> tuple[Finding, ...]:
     """Return the findings of ``check_tasks``. Empty: all can be run."""
-    return check_tasks(tasks, include=include, data=data, reader=reader).findings
+    return check_tasks(tasks, include=include, data=data, reader=reader, trust=trust).findings
 
 
 def check_tasks(
-    tasks: Sequence[str], *, include: Path | None, data: Path | None = None, reader: Reader | None = None
+    tasks: Sequence[str],
+    *,
+    include: Path | None,
+    data: Path | None = None,
+    reader: Reader | None = None,
+    trust: bool = False,
 ) -> Preflight:
     """Say what is wrong with tasks of lm-eval before anything is trained or loaded.
 
@@ -83,6 +94,7 @@ def check_tasks(
 
     Args:
         data: the folder of documents of the package's own tasks; None: that of the environment.
+        trust: whether code that a task file names may run.
 
     Raises:
         UsageError: a file that cannot be read.
@@ -94,7 +106,7 @@ def check_tasks(
         configs = [config for leaves in source.leaves.values() for config in leaves.values()]
         # A task in code does not say what it asks for.
         texts = any(config.get("output_type") == TEXTS or config.get("is_class") for config in configs)
-        return Preflight(findings=tuple(findings(source, reader or Reader())), texts=texts)
+        return Preflight(findings=tuple(findings(source, reader or Reader(), trust=trust)), texts=texts)
 
 
 def refuse(checked: Sequence[Finding]) -> None:
@@ -107,21 +119,25 @@ def refuse(checked: Sequence[Finding]) -> None:
         )
 
 
-def findings(source: TaskSource, reader: Reader) -> Iterator[Finding]:
-    """Yield problems and notices about tasks that were looked up."""
+def findings(source: TaskSource, reader: Reader, *, trust: bool = False) -> Iterator[Finding]:
+    """Yield problems and notices about tasks that were looked up; ``trust``: code that their files name may run."""
     for name, (text, fix) in source.absent.items():
         yield Finding(task=name, problem="unknown" if "unknown" in text else "data", text=text, fix=fix)
+    if not trust:
+        for name, path in files_of(source):
+            for text in code_in(path):
+                yield Finding(task=name, problem="unsafe code", text=f"task {name} runs code: {text}", fix=TRUST)
     for name, leaves in source.leaves.items():
         counts: dict[tuple[Problem, str, str], int] = {}
         for config in leaves.values():
-            for each in _of_task(config, reader):
+            for each in _of_task(config, reader, trust=trust):
                 counts[each] = counts.get(each, 0) + 1
         for (problem, text, fix), count in counts.items():
             many = f" ({count} of its {len(leaves)} tasks)" if len(leaves) > 1 else ""
             yield Finding(task=name, problem=problem, text=f"task {name}{many} {text}", fix=fix)
 
 
-def _of_task(config: TaskConfig, reader: Reader) -> Iterator[tuple[Problem, str, str]]:
+def _of_task(config: TaskConfig, reader: Reader, *, trust: bool) -> Iterator[tuple[Problem, str, str]]:
     if config.get("missing"):
         yield "unknown", "has a member that lm-eval does not know", "correct the group's file"
         return
@@ -145,7 +161,7 @@ def _of_task(config: TaskConfig, reader: Reader) -> Iterator[tuple[Problem, str,
             )
     if (config.get("dataset_kwargs") or {}).get("trust_remote_code"):
         yield "remote code", "asks for trust_remote_code, which is never given", ""
-    missing = missing_package(config)
+    missing = missing_package(config, trust=trust)
     if missing is not None:
         yield "package", f"needs a package that is not installed: {missing}", "`pip install 'lm-eval[…]'` names groups"
     yield from data_problems(config)
@@ -157,10 +173,15 @@ def new_tokens(settings: TaskConfig) -> int:
     return int(next((settings[name] for name in names if settings.get(name) is not None), NEW_TOKENS))
 
 
-def missing_package(config: TaskConfig) -> str | None:
-    """Return which package the import of a task's functions lacks; None: none, or other errors."""
+def missing_package(config: TaskConfig, *, trust: bool) -> str | None:
+    """Return which package the import of a task's functions lacks; None: none, or other errors.
+
+    Functions of files outside lm-eval's own package are imported only with ``trust``.
+    """
     for value in config.values():
         if isinstance(value, str) and value.startswith("/") and "\n" not in value:
+            if not trust and not Path(value).resolve().is_relative_to(lm_eval_tasks().resolve()):
+                continue
             try:
                 import_task_function(value)
             except ModuleNotFoundError as error:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from bench.core.record import Metric
 from bench.core.task_outcomes import TaskOutcomes
 from bench.errors import RunError
-from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators, templates_compiled_once
+from bench.evaluate.tasks.load import ReadyTasks, failing, hub, seed_generators
 from bench.evaluate.tasks.outcomes import outcomes_of, uncompared
 from bench.evaluate.tasks.scored_documents import DocumentRow, documents_of
+from bench.evaluate.tasks.trust import tasks_rendered
 from bench.models.eval_mode import evaluating
 from bench.utils.isolation import quiet, same_environment, same_generators
 
@@ -45,14 +46,22 @@ class TasksOutcome:
 
 
 def run_lm_eval(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tasks: ReadyTasks, *, batch: int = 64
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: ReadyTasks,
+    *,
+    batch: int = 64,
+    progress: Callable[[int], None] | None = None,
 ) -> TasksOutcome:
     """Run tasks through ``lm_eval.evaluate`` on the model as it is in memory. Their versions: ``tasks.versions``.
+
+    Args:
+        progress: called with the number of requests that were just answered.
 
     Raises:
         RunError: lm-eval failed.
     """
-    results, notes = lm_eval_results(model, tokenizer, tasks, batch=batch)
+    results, notes = lm_eval_results(model, tokenizer, tasks, batch=batch, progress=progress)
     return outcome_of(results, notes)
 
 
@@ -98,7 +107,7 @@ def lm_eval_results(
 
         from bench.evaluate.tasks.hflm import BranchingLM
 
-        with hub(tasks.own), failing(tasks.names), templates_compiled_once():
+        with hub(tasks.own), failing(tasks.names), tasks_rendered(trust=tasks.trust):
             seed_generators(tasks.seeds)
             lm = BranchingLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=batch)
             lm.progress, lm.trusted = progress or lm.progress, tasks.trusted

@@ -45,6 +45,7 @@ class TaskOptions:
     data: Path | None
     results: Path
     prompting: Prompting
+    trust: bool = False
 
 
 def evaluate_tasks(
@@ -60,6 +61,7 @@ def evaluate_tasks(
     data: Path | None = None,
     results: Path = Path("results"),
     prompting: Prompting = PLAIN,
+    trust: bool = False,
 ) -> None:
     """Score a checkpoint by tasks of lm-eval, print a table, and write every number to a JSON file.
 
@@ -91,7 +93,7 @@ def evaluate_tasks(
         raise UsageError("--tasks names no task", fix="--tasks hellaswag_local,arc_easy; `lm-eval ls tasks` lists all")
     options = TaskOptions(
         tasks=tasks, include=include, num_fewshot=num_fewshot, limit=limit, batch_size=batch_size, data=data,
-        results=results, prompting=prompting,
+        results=results, prompting=prompting, trust=trust,
     )  # fmt: skip
     _batch(batch_size)
     if out is not None and out.suffix not in ("", ".json"):
@@ -137,6 +139,7 @@ def score_checkpoint(checkpoint: str, folder: Path, options: TaskOptions, *, con
     ready = ready_tasks(
         options.tasks, include=options.include, data=options.data, num_fewshot=options.num_fewshot,
         limit=options.limit, reader=reader_of(folder), prompting=prompting, tokenizer=tokenizer,
+        trust=options.trust,
     )  # fmt: skip
     for finding in ready.notices:
         console.print(finding.text, highlight=False, markup=False)
@@ -207,8 +210,7 @@ def score(
         # What a model is loaded with suits a backward pass; forward alone, the fused kernel is the faster one.
         model.set_attn_implementation("sdpa")
     tokenizer = load_tokenizer(folder)
-    total = sum(request.repeats for task in ready.loaded["tasks"].values() for request in task.instances)
-    with Progress(console, total=total, unit="requests") as progress:
+    with Progress(console, total=ready.requests, unit="requests") as progress:
         results, notes = lm_eval_results(
             model, tokenizer, ready, batch=batch, progress=lambda count: progress.advance(count, "lm-eval")
         )

@@ -36,6 +36,7 @@ class IndexEntry(Protocol):
     kind: Enum
     cfg: TaskConfig | None
     tags: Collection[str]
+    yaml_path: Path | None
 
 
 Index = Mapping[str, IndexEntry]
@@ -99,6 +100,15 @@ def find_tasks(tasks: Sequence[str], *, include: Path | None, data: Path | None,
                 _hint(name, {*manager.all_tasks, *own_names(), *_listed()[0]}, include),
             )
     return TaskSource(names=tuple(leaves), leaves=leaves, absent=absent, manager=manager)
+
+
+def files_of(source: TaskSource) -> Iterator[tuple[str, Path]]:
+    """Yield (requested name, file) of requested tasks and groups, and of the tasks in these."""
+    index = source.manager.task_index
+    for name, leaves in source.leaves.items():
+        entries = (index.get(each) for each in dict.fromkeys((name, *leaves)))
+        paths = (None if entry is None else entry.yaml_path for entry in entries)
+        yield from ((name, path) for path in dict.fromkeys(paths) if path is not None)
 
 
 def local_tasks(include: Path | None) -> dict[str, Path]:

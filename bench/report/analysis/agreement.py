@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.core.record import RunRecord, judge_task
 from bench.report.analysis.settings import Group, values
-from bench.stats.concordance import kendall, kendall_interval, same_side
+from bench.stats.concordance import FEWEST, kendall, kendall_interval, same_side
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class JudgesAgree:
     """Two judges on the rows that both judged on test prompts, the start model left out.
 
     ``tau``: Kendall's τ-b of the rows' win rates; ``low``, ``high``: its 95 % interval over prompts. ``same``: share of
-    the ``shared`` answers whose side both prefer. NaN where there are too few rows.
+    the ``shared`` answers whose side both prefer. NaN where there are too few.
     """
 
     first: str
@@ -57,11 +57,18 @@ def agreement_text(agreement: JudgesAgree) -> str:
     """Return an agreement in a line."""
     text = f"judges {agreement.first} and {agreement.second}: "
     if np.isnan(agreement.tau):
-        few = f"too few rows for a rank agreement ({agreement.rows})"
+        few = f"no rank agreement over {_counted(agreement.rows)}: it takes {FEWEST} to be more than luck"
         equal = f"one of them has all {agreement.rows} rows alike, so there is no order"
-        return text + (few if agreement.rows < 2 else equal)
+        return text + (few if agreement.rows < FEWEST else equal) + _same_side(agreement)
     bounds = "" if np.isnan(agreement.low) else f" ({agreement.low:.2f} to {agreement.high:.2f})"
-    text += f"Kendall τ {agreement.tau:.2f}{bounds} over {agreement.rows} rows"
+    return f"{text}Kendall τ {agreement.tau:.2f}{bounds} over {agreement.rows} rows{_same_side(agreement)}"
+
+
+def _same_side(agreement: JudgesAgree) -> str:
     if np.isnan(agreement.same):
-        return text
-    return f"{text}; same side in {100 * agreement.same:.0f} % of {agreement.shared} answers"
+        return ""
+    return f"; same side in {100 * agreement.same:.0f} % of {agreement.shared} answers"
+
+
+def _counted(rows: int) -> str:
+    return f"{rows} row{'' if rows == 1 else 's'}"

@@ -10,7 +10,7 @@ from bench.core.record import START, RunRecord
 
 NONE = "none"
 LEAST = 3
-"""Trials of an objective that a rank correlation needs."""
+"""Trials of an objective that a rank correlation needs; where they are all that there are, one more."""
 
 
 @dataclass(frozen=True)
@@ -99,4 +99,6 @@ def _correlation(records: Sequence[RunRecord], step: int) -> tuple[float, int]:
         if len(members) >= LEAST and len(set(firsts)) > 1 and len(set(lasts)) > 1:
             correlations.append((float(spearmanr(firsts, lasts).statistic), len(members)))
     total = sum(n for _, n in correlations)
-    return (math.fsum(rho * n for rho, n in correlations) / total, total) if correlations else (math.nan, 0)
+    if total <= LEAST:  # three trials are in order by luck once in six times
+        return math.nan, total
+    return math.fsum(rho * n for rho, n in correlations) / total, total

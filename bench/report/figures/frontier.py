@@ -1,4 +1,4 @@
-"""The reward-KL frontier: what each setting gains in gold reward, and how far it went from the start for it."""
+"""The reward-KL frontier: what each setting gains in reward, and how far it went from the start for it."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def reward_kl_frontier(group: Group, style: Style) -> Iterator[Drawing]:
-    """Draw gold reward against KL (nats) of every setting, with the Pareto frontier and, where known, the optimum.
+    """Draw the reward against KL (nats) of every setting, with the Pareto frontier and, where known, the optimum.
 
     The optimum is the frontier that no policy can beat, which is known on problems small enough to enumerate; on it
     π* is marked, the policy of the highest target E[r] − β₀·KL.

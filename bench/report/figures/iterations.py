@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FOLDER, NAME = "iterations", "iterations"
+GOLD, REWARD_BY = "gold", "reward_by"
+"""Who gives the reward where the suite does, and the field that names it."""
 MEASURES = ("target", "gold_reward", "kl", "length", "win_rate")
 ASIDE = ("distinct_2",)
 """Metrics that stand in the CSV alone."""
@@ -32,7 +34,7 @@ COLUMNS = (
 )  # fmt: skip
 PANELS = (
     ("target", "target J"),
-    ("gold_reward", "gold reward"),
+    ("gold_reward", "{reward}"),
     ("kl", "KL to the first start [nats]"),
     ("length", "length [tokens]"),
 )
@@ -56,7 +58,8 @@ def write_iterations(results: Path) -> tuple[list[Path], list[Row]]:
     if not rows:
         return [], []
     written = [results / FOLDER / f"{NAME}.csv"]
-    write_text_whole(written[0], csv_text(DataFrame(rows, columns=list(COLUMNS))))
+    named, columns = _files_rows(rows)
+    write_text_whole(written[0], csv_text(DataFrame(named, columns=columns)))
     for suite in sorted({row["suite"] for row in rows}):
         own = [row for row in rows if row["suite"] == suite and row["split"] == "test"]
         written += draw(own, results / FOLDER / f"{NAME}-{suite}")
@@ -117,6 +120,7 @@ def _row(record: RunRecord, same: Row, *, number: int, counts: Mapping[str, obje
         **dict.fromkeys(COLUMNS),
         **same,
         "round": number,
+        REWARD_BY: record.evaluation.judges[0].name if record.evaluation.judges else GOLD,
         "split": record.evaluation.split,
         "status": record.status,
         **{name: None if metric is None else metric.value for name, metric in metrics.items()},
@@ -154,7 +158,8 @@ def variants(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def draw(rows: Sequence[Row], stem: Path) -> list[Path]:
     """Draw target, KL and length by round: each loop thin, the mean over seeds bold. Returns what was written."""
     style = style_of("paper")
-    measures = [(name, label) for name, label in PANELS if any(_known(row[name]) for row in rows)]
+    reward = _reward(rows)
+    measures = [(name, label.format(reward=reward)) for name, label in PANELS if any(_known(row[name]) for row in rows)]
     if not measures:
         return []
     if measures[0][0] not in ("target", "gold_reward") and any(_known(row["win_rate"]) for row in rows):
@@ -232,7 +237,8 @@ def _table(name: str, rows: Sequence[Row]) -> "Table":
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for column in ("round", "seeds", "target", "gold\nreward", "KL\nnats", "length", "wins\n%", "pairs", "ties"):
+    reward = _reward(rows).replace(" ", "\n")
+    for column in ("round", "seeds", "target", reward, "KL\nnats", "length", "wins\n%", "pairs", "ties"):
         table.add_column(column, justify="right", no_wrap=True)
     for number in sorted({row["round"] for row in rows}):
         here = [row for row in rows if row["round"] == number and row["status"] == "completed"]
@@ -248,6 +254,21 @@ def _mean(rows: Sequence[Row], name: str, *, places: int) -> str:
     interval = mean_interval(values)
     spread = f"±{interval.half:.{places}f}" if name == "target" and not math.isnan(interval.half) else ""
     return f"{interval.mean:z.{places}f}{spread}".replace("-", "−")
+
+
+def _reward(rows: Sequence[Row]) -> str:
+    """Return what the reward of these rows is called: by its judge, or by the suite."""
+    names = sorted({row[REWARD_BY] for row in rows})
+    return "gold reward" if names == [GOLD] else f"reward by {' and '.join(names)}"
+
+
+def _files_rows(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Return the rows and columns of the CSV: a judge's reward is ``reward``, with its judge, and no gold reward."""
+    if all(row[REWARD_BY] == GOLD for row in rows):
+        return list(rows), list(COLUMNS)
+    at = COLUMNS.index("gold_reward")
+    columns = [*COLUMNS[:at], "reward", REWARD_BY, *COLUMNS[at + 1 :]]
+    return [{**row, "reward": row["gold_reward"]} for row in rows], columns
 
 
 def _known(value: float | None) -> bool:

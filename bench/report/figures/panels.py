@@ -50,7 +50,7 @@ class Item:
 
 
 def score_vs_parameter(group: Group, style: Style) -> Iterator[Drawing]:
-    """Draw target and gold reward against each swept parameter, one figure a parameter: «score-vs-beta», ….
+    """Draw target and reward against each swept parameter, one figure a parameter: «score-vs-beta», ….
 
     Where two parameters are swept, each value of the other one has a line of its own; where they have many values, the
     line joins what validation likes best at each place, and the other settings are pale.

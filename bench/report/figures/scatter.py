@@ -20,7 +20,7 @@ NO_TAX = (*OWN_TASKS, "exact")
 
 
 def length_vs_reward(group: Group, style: Style) -> Iterator[Drawing]:
-    """Draw the gold reward of each setting against the length of its completions (tokens): does reward buy length?"""
+    """Draw the reward of each setting against the length of its completions (tokens): does reward buy length?"""
     split = plotted_split(group)
     rows = point_rows(group, "length", "gold_reward", split)
     if len(rows) < 2:

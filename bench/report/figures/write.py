@@ -8,6 +8,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from bench.core.record import GOLD_REWARD
 from bench.report.analysis.analysis import Analysis, analyse_folder
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.settings import Group
@@ -16,11 +17,12 @@ from bench.report.figures.decision import decision, race_history
 from bench.report.figures.frontier import reward_kl_frontier
 from bench.report.figures.matrix import comparisons
 from bench.report.figures.panels import logp_shift, score_vs_parameter
-from bench.report.figures.saving import FORMATS, Drawing, save
+from bench.report.figures.saving import FORMATS, Drawing, Row, save
 from bench.report.figures.scatter import alignment_tax, length_vs_reward
 from bench.report.figures.style import Style, house, style_of
 from bench.report.figures.trials import best_of_n, variance
 from bench.report.tables.leaderboard import csv_text
+from bench.report.tables.text import reward_key
 from bench.utils.cores import available_cores
 from bench.utils.files import naming_disk_errors, write_text_whole
 
@@ -78,7 +80,8 @@ def write_figures(
         folder = root / figure_folder(comparison.group, index, len(compared))
         drawn = [partial(draw, comparison, look) for draw in VERDICTS]
         drawn += [partial(draw, comparison.group, look) for draw in FIGURES]
-        jobs += [partial(_write, draw, folder, style=look, formats=formats) for draw in drawn]
+        reward = reward_key(comparison.group)
+        jobs += [partial(_write, draw, folder, style=look, formats=formats, reward=reward) for draw in drawn]
     written = _run(jobs, processes=_processes() if processes is None else processes)
     with naming_disk_errors(root, "remove an earlier figure from"):
         for path in set(_earlier(root)) - set(written):
@@ -86,7 +89,9 @@ def write_figures(
     return sorted(written)
 
 
-def _write(draw: Callable[[], Iterator[Drawing]], folder: Path, *, style: Style, formats: Sequence[str]) -> list[Path]:
+def _write(
+    draw: Callable[[], Iterator[Drawing]], folder: Path, *, style: Style, formats: Sequence[str], reward: str
+) -> list[Path]:
     from pandas import DataFrame
 
     written = []
@@ -94,8 +99,17 @@ def _write(draw: Callable[[], Iterator[Drawing]], folder: Path, *, style: Style,
         for drawing in draw():
             written += save(drawing.figure, folder / drawing.name, formats=formats)
             written.append(folder / f"{drawing.name}.csv")
-            write_text_whole(written[-1], csv_text(DataFrame(drawing.rows)))
+            write_text_whole(written[-1], csv_text(DataFrame(_named(drawing.rows, reward))))
     return written
+
+
+def _named(rows: Sequence[Row], reward: str) -> list[Row]:
+    """Return plotted numbers with the reward under its name in files, as a column or as a quantity."""
+
+    def renamed(text: object) -> object:
+        return text.replace(GOLD_REWARD, reward) if isinstance(text, str) and text.startswith(GOLD_REWARD) else text
+
+    return [{str(renamed(name)): renamed(value) for name, value in row.items()} for row in rows]
 
 
 def _processes() -> int:

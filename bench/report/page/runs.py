@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.core.record import START, Metric, RunRecord
+from bench.core.record import START, Metric, RunRecord, named_measurement
 from bench.core.samples import SampleRow, read_samples
 from bench.errors import RunError
 from bench.report.analysis.costs import total_cost
@@ -84,6 +84,7 @@ def plain(value: object) -> object:
 
 def _run(record: RunRecord, pool: Pool) -> dict[str, object]:
     spec = record.spec.model_dump(mode="json")
+    judges = [judge.name for judge in record.evaluation.judges]
     return {
         "key": record.key,
         "evaluation": record.evaluation_key,
@@ -100,12 +101,17 @@ def _run(record: RunRecord, pool: Pool) -> dict[str, object]:
         "spec": {name: pool.index(value) for name, value in spec.items()},
         "evaluation_spec": pool.index(record.evaluation.model_dump(mode="json")),
         "provenance": {name: pool.index(value) for name, value in record.provenance.items()},
-        "metrics": [_measured(metric, pool) for metric in record.metrics],
+        "metrics": [_measured(metric, judges, pool) for metric in record.metrics],
     }
 
 
-def _measured(metric: Metric, pool: Pool) -> list[float | None]:
-    return [pool.index([metric.task, metric.name]), _short(metric.value), _short(metric.stderr), metric.n]
+def _measured(metric: Metric, judges: Sequence[str], pool: Pool) -> list[float | None]:
+    return [
+        pool.index(list(named_measurement(metric.task, metric.name, judges))),
+        _short(metric.value),
+        _short(metric.stderr),
+        metric.n,
+    ]
 
 
 def _number(metric: Metric | None) -> list[float | None] | None:

@@ -46,6 +46,7 @@ class Column:
         value: an entry's value; None and NaN where there is none.
         csv: its section of the CSV, None to leave it out; ``bounds`` adds the interval's ends, ``_low`` and ``_high``.
         shows: the outputs for people that have it, each with its format.
+        brief: its heading on the terminal, where it is another one.
         abbreviate: shortens the text for people; the CSV has all of it.
         by_split: on the page it is there once for test and once for validation prompts, else for "both" or one.
         about: the page's explanation. ``falling``: there a first sort puts high values on top. ``plot``: there the
@@ -61,6 +62,7 @@ class Column:
     shows: Mapping[Output, Format] = field(default_factory=dict)
     abbreviate: Callable[[str], str] | None = None
     numeric: bool = True
+    brief: Heading | None = None
     by_split: Literal["each", "both", "test"] = "each"
     about: Heading = ""
     falling: bool = False
@@ -69,7 +71,8 @@ class Column:
     def heading(self, comparison: Comparison, output: Output, *, unit: bool = True) -> str:
         """Return the heading in one output, as «KL [nats]»."""
         own = self.shows[output].label
-        heading = own if own is not None else _resolved(self.label, comparison)
+        label = self.label if self.brief is None or output != "terminal" else self.brief
+        heading = own if own is not None else _resolved(label, comparison)
         return f"{heading} [{self.unit}]" if self.unit and unit else heading
 
     def explanation(self, comparison: Comparison) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from bench.core.record import GOLD_REWARD, REWARD
 from bench.core.task_outcomes import SHARES
 from bench.report.analysis.comparison import ObjectiveResult, score_interval
 from bench.report.analysis.costs import total_cost
@@ -11,6 +12,7 @@ from bench.report.tables.column import Column, Entry, Getter, Heading, Output, n
 from bench.report.tables.format import Format, Value
 from bench.report.tables.tasks import tested_columns
 from bench.report.tables.text import (
+    reward_brief,
     reward_label,
     run_keys,
     setting_text,
@@ -41,12 +43,13 @@ SIZES = ("small", "medium", "large")
 def columns_of(groups: Sequence[Group]) -> list[Column]:
     """Return every column of a table of ``groups``, in the order in which people read them."""
     several_rates = any(group.several_rates for group in groups)
+    judged = any(group.judges for group in groups)
     return [
         *_setting_columns(several_rates=several_rates),
         *_target_columns(),
-        *_score_columns(judged=any(group.judges for group in groups)),
+        *_score_columns(judged=judged),
         *_task_columns(groups),
-        *_run_columns(),
+        *_run_columns(judged=judged),
         *_sweep_columns(),
         *_field_columns(groups),
     ]
@@ -88,6 +91,11 @@ def _mean(name: str, task: str) -> Getter:
 def _validation(name: str) -> Getter:
     """Return a getter of a metric over seeds on validation prompts, whatever the entry's prompts are."""
     return lambda entry: interval(entry.setting.validation, name)
+
+
+def _rewarder(group: Group) -> str:
+    """Return who gives the reward: the first judge, or the suite."""
+    return group.judges[0] if group.judges else "gold"
 
 
 def _of_group(get: Callable[[Group], Value]) -> Getter:
@@ -194,14 +202,16 @@ def _score_columns(*, judged: bool) -> list[Column]:
     spread, one = Format(style="spread"), Format(1, "spread")
     return [
         Column(
-            "gold_reward",
+            REWARD if judged else GOLD_REWARD,
             lambda comparison: reward_label(comparison.group),
-            _score("gold_reward"),
+            _score(GOLD_REWARD),
             csv="scores",
             bounds=True,
-            shows=_everywhere(spread, terminal=Format(2, label="gold reward")),
+            shows=_everywhere(spread, terminal=Format(2)),
+            brief=lambda comparison: reward_brief(comparison.group),
             falling=True,
         ),
+        *([Column("reward_by", "reward by", _of_group(_rewarder), csv="scores")] if judged else []),
         Column(
             "kl",
             "KL",
@@ -291,7 +301,7 @@ def _task_columns(groups: Sequence[Group]) -> Iterator[Column]:
             yield from tested_columns(task, name, label)
 
 
-def _run_columns() -> list[Column]:
+def _run_columns(*, judged: bool) -> list[Column]:
     """Return what validation chose by, how many runs there were, and how they ended."""
     return [
         Column(
@@ -310,7 +320,12 @@ def _run_columns() -> list[Column]:
             about="what chose the best setting",
             falling=True,
         ),
-        Column("validation_gold_reward", "validation reward", _validation("gold_reward"), csv="validation"),
+        Column(
+            f"validation_{REWARD if judged else GOLD_REWARD}",
+            "validation reward",
+            _validation(GOLD_REWARD),
+            csv="validation",
+        ),
         Column("validation_kl", "validation KL", _validation("kl"), csv="validation"),
         Column("seeds_test", "test seeds", lambda entry: len(values(entry.setting.test, "target")), csv="test"),
         Column("interval", "interval", lambda entry: score_interval(entry.setting.test).source, csv="test"),

@@ -10,7 +10,7 @@ from bench.report.analysis.settings import Group, Setting
 from bench.report.tables.column import Column, Entry, entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.format import Value
-from bench.report.tables.text import is_rate, target_formula, terms
+from bench.report.tables.text import is_rate, reward_label, target_formula, terms
 from bench.stats.intervals import Interval, bare
 
 BOLD = ("objective", "target")
@@ -201,7 +201,7 @@ def _value(text: str) -> str:
 def _target(group: Group) -> str:
     if is_rate(group):
         return rf"{escape(target_formula(group))}"
-    return rf"$J = \mathrm{{E}}[r] - {group.beta0:g}\,\mathrm{{KL}}$ with gold reward $r$"
+    return rf"$J = \mathrm{{E}}[r] - {group.beta0:g}\,\mathrm{{KL}}$ with {escape(reward_label(group))} $r$"
 
 
 def _caption(group: Group, rows: Sequence[Entry], *, margin: float) -> str:

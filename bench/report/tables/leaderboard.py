@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.record import START, RunRecord
+from bench.core.record import GOLD_REWARD, START, RunRecord
 from bench.errors import UsageError, did_you_mean
 from bench.report.analysis.analysis import Analysis, analyse, analyse_folder
 from bench.report.analysis.costs import total_cost
@@ -15,6 +15,7 @@ from bench.report.analysis.ranking import ranked
 from bench.report.analysis.settings import Group, Setting
 from bench.report.tables.column import Column, Entry, entries, names_in_csv
 from bench.report.tables.columns import csv_columns, csv_names
+from bench.report.tables.text import reward_key
 from bench.stats.intervals import Interval
 from bench.stats.verdicts import PairVerdict
 from bench.utils.files import write_text_whole
@@ -230,7 +231,7 @@ def _rows(group: Group, setting: Setting, record: RunRecord) -> list[dict[str, C
     metrics: list[dict[str, Cell]] = [
         {
             "task": metric.task,
-            "metric": metric.name,
+            "metric": reward_key(group) if metric.name == GOLD_REWARD else metric.name,
             "value": metric.value,
             "stderr": metric.stderr,
             "n": metric.n,

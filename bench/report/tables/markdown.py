@@ -10,7 +10,7 @@ from bench.report.analysis.warnings import warnings_of
 from bench.report.tables.column import Column, Entry, Output, entries, objective_entries
 from bench.report.tables.columns import FLAGGED, is_degenerate, output_columns
 from bench.report.tables.tasks import tasks_markdown
-from bench.report.tables.text import target_meaning, terms_text
+from bench.report.tables.text import reward_label, target_meaning, terms_text
 
 BOLD = ("objective", "setting", "target")
 """Columns that are bold in the row of an objective's chosen setting."""
@@ -20,7 +20,7 @@ NOTES = """\
   nothing.
 - Ranked by the target on *test* prompts, {target}. KL is in nats per
   completion, of a model's own samples, to the start model.
-- `±`: half of the 95 % interval. For target, gold reward and KL it covers new seeds and new prompts together (each seed
+- `±`: half of the 95 % interval. For target, {reward} and KL it covers new seeds and new prompts together (each seed
   is scored on the same prompts: a two-way model with random effects); where a run has no scores
   of single prompts, and for win rates, Student's t over seeds. With `*`, from one seed only: new prompts, and not what
   another seed would change.
@@ -43,7 +43,7 @@ FLAGGED_NOTE = """
 SWEEP_NOTES = """\
 - Means over seeds on *validation* prompts, over the settings that each objective tried: target of the best, the median
   and the worst one, runs that did not complete left out.
-- *reward at KL ≤ k*: the best gold reward of a setting whose KL is k nats or less. *area*: what the frontier of reward
+- *reward at KL ≤ k*: the best {reward} of a setting whose KL is k nats or less. *area*: what the frontier of reward
   and KL dominates up to {widest:g} nats and above the start model's reward, in nats × reward.
 - *what mattered*: each searched parameter's share of the target's variance over the sweep (functional ANOVA).
 """
@@ -68,6 +68,7 @@ def _section(comparison: Comparison) -> str:
     flagged = any(is_degenerate(setting) for setting in (*group.settings, *([group.start] if group.start else [])))
     notes = NOTES.format(
         target=target_meaning(group),
+        reward=reward_label(group),
         baseline=comparison.baseline or "the baseline",
         margin=f"{comparison.verdict.margin:g}",
         flagged=FLAGGED_NOTE.format(flagged=100 * FLAGGED) if flagged else "",
@@ -81,7 +82,7 @@ def _section(comparison: Comparison) -> str:
 def _sweeps(comparison: Comparison) -> str:
     columns = output_columns(comparison.group, "sweeps")
     table = _table(columns, comparison, objective_entries(comparison), output="sweeps")
-    return table + "\n" + SWEEP_NOTES.format(widest=comparison.budgets[-1])
+    return table + "\n" + SWEEP_NOTES.format(widest=comparison.budgets[-1], reward=reward_label(comparison.group))
 
 
 def _table(columns: Sequence[Column], comparison: Comparison, rows: Sequence[Entry], *, output: Output) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from bench.core.record import START
+from bench.core.record import GOLD_REWARD, REWARD, START
 from bench.report.analysis.agreement import agreement_text, judges_agree
 from bench.report.analysis.comparison import Comparison
 from bench.report.analysis.correction import correction_texts
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-ASIDE = ("gold_reward", "win_rate", "blimp")
+ASIDE = (GOLD_REWARD, REWARD, "win_rate", "blimp")
 """Columns of tested settings that make room for names, the first one first."""
 WIDE, NAMES = 80, 26
 """Characters of a terminal's line, and of it for names where other columns can make room."""

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping
 
+from bench.core.record import GOLD_REWARD, REWARD
 from bench.report.analysis.settings import Group, Setting
 from bench.stats.intervals import Interval
 
 NOTHING = "–"
 """The text where nothing was measured."""
+SHORT_JUDGE = 12
+"""Characters of a judge's name in a narrow column."""
 SHORT = 8
 """Characters of a run's key in tables for people; commands take a key by its beginning."""
 
@@ -47,6 +50,18 @@ def target_meaning(group: Group) -> str:
 def reward_label(group: Group) -> str:
     """Return the heading of the reward, for a column or an axis."""
     return f"reward by {_judge(group)}" if group.judges else "gold reward"
+
+
+def reward_brief(group: Group) -> str:
+    """Return the same for a narrow column: a long name of a judge is cut, since all of it stands above the table."""
+    if not group.judges or len(group.judges[0]) <= SHORT_JUDGE:
+        return reward_label(group)
+    return f"reward by {group.judges[0][: SHORT_JUDGE - 1]}…"
+
+
+def reward_key(group: Group) -> str:
+    """Return the column of the reward in files: ``gold_reward`` where it is the suite's, ``reward`` where a judge's."""
+    return REWARD if group.judges else GOLD_REWARD
 
 
 def _judge(group: Group) -> str:

@@ -14,7 +14,7 @@ from bench.runner.iterate.round import Loop
 from bench.runner.iterate.self_judge import SelfJudging
 from bench.runner.iterate.spec import FOLDER, LoopSpec
 from bench.runner.plan import Plan, make_plan
-from bench.train.objective_batch import VOCABULARY
+from bench.train.drawn_rows import VOCABULARY
 
 
 def prepared(request: IterateRequest, console: Console, *, note: Callable[[str], None]) -> tuple[list[Loop], Judging]:

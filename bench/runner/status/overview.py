@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.runner.race_history import RaceHistory, read_histories
 from bench.runner.status.studies import Study, read_studies
 from bench.runner.status.trainings import Training, read_trainings
+from bench.utils.progress import clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +117,13 @@ def _sure_seeds(study: Study) -> int:
 def _workers(studies: Sequence[Study], trainings: Sequence[Training], *, now: float) -> list[Worker]:
     """Return a worker for each running trial, and for each training that belongs to none: that of a final."""
     workers: dict[str, Worker] = {}
-    by_worker = {training.worker: training for training in trainings if training.worker is not None}
+    # A worker that measures the start model for a run of its own is at that now: what was heard of last counts.
+    latest = sorted(trainings, key=lambda one: -(one.quiet_seconds or 0.0))
+    by_worker = {training.worker: training for training in latest if training.worker is not None}
     for study in studies:
         for trial in study.running:
             training = by_worker.get(trial.worker)
-            step = "" if training is None else f", {_progress(training)}"
+            step = "" if training is None else f", {_progress(training, now=now)}"
             host, pid = _process(trial.worker)
             workers[trial.worker] = Worker(
                 host=host,
@@ -137,15 +140,20 @@ def _workers(studies: Sequence[Study], trainings: Sequence[Training], *, now: fl
             workers[name] = Worker(
                 host=host,
                 pid=pid,
-                since=training.started,
-                at=f"{training.objective} seed {training.seed}, {_progress(training)}",
+                since=training.started if training.evaluating is None else training.evaluating.started,
+                at=f"{training.objective} seed {training.seed}, {_progress(training, now=now)}",
                 beat=training.quiet_seconds,
                 stale=training.state != "at work",
             )
     return sorted(workers.values(), key=lambda worker: (worker.stale, worker.host, worker.pid))
 
 
-def _progress(training: Training) -> str:
+def _progress(training: Training, *, now: float) -> str:
+    evaluating = training.evaluating
+    if evaluating is not None:
+        eta = "" if evaluating.seconds_left is None else f", ETA {clock(evaluating.seconds_left)}"
+        how_far = f"{evaluating.part} {evaluating.done}/{evaluating.total}"
+        return f"evaluating {evaluating.split} for {clock(now - evaluating.started)}: {how_far}{eta}"
     return training.phase if training.phase != "training" else f"step {training.step}/{training.steps}"
 
 

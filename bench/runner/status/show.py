@@ -127,14 +127,19 @@ def _trainings(trainings: Sequence[Training]) -> list[RenderableType]:
             [
                 one.run,
                 f"{one.objective} {setting(one.params)} seed {one.seed}",
-                f"{one.step}/{one.steps}",
+                NOTHING if one.evaluating is not None and not one.step else f"{one.step}/{one.steps}",
                 NOTHING if one.tokens_per_second is None else f"{one.tokens_per_second:,.0f}",
                 NOTHING if one.loss is None else f"{one.loss:.4g}",
-                f"{one.phase if one.state == 'at work' else one.state}{saved}",
+                f"{_phase(one) if one.state == 'at work' else one.state}{saved}",
             ]
         )
     names = ("run", "training", "step", "tokens/s", "loss", "state")
     return [_table(names, rows, marked=[one.state != "at work" for one in trainings])]
+
+
+def _phase(training: Training) -> str:
+    one = training.evaluating
+    return training.phase if one is None else f"evaluating {one.split}: {one.part} {one.done}/{one.total}"
 
 
 def _left(overview: Overview) -> str:

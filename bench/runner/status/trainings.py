@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
+from bench.runner.evaluation_log import FILE
 from sweeps.heartbeat import is_gone
 
 SILENT_SECONDS = 120.0
@@ -36,6 +37,31 @@ class About(TypedDict):
     spec: StoredSpec
     worker: NotRequired[str]
     started: NotRequired[float]
+
+
+class StoredEvaluation(TypedDict):
+    """``evaluating.json``: who evaluates which run since when, and how far."""
+
+    spec: StoredSpec
+    worker: str
+    started: float
+    split: str
+    part: str
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluating:
+    """An evaluation that goes on: ``done`` of ``total`` items of one of its ``part``s. ``started``: of the clock."""
+
+    split: str
+    part: str
+    done: int
+    total: int
+    started: float
+    seconds_left: float | None
 
 
 class ProgressLine(TypedDict):
@@ -69,6 +95,7 @@ class Training:
     tokens_per_second: float | None
     saved: int | None
     quiet_seconds: float | None
+    evaluating: Evaluating | None = None
 
 
 def read_trainings(results: Path, *, now: float) -> tuple[list[Training], list[str]]:
@@ -92,7 +119,8 @@ def read_trainings(results: Path, *, now: float) -> tuple[list[Training], list[s
 
 
 def _training(folder: Path, *, now: float) -> Training | None:
-    about = _about(folder)
+    evaluation = _evaluation(folder)
+    about = _about(folder) or evaluation
     if about is None:
         return None
     spec, lines = about["spec"], folder / "progress.jsonl"
@@ -101,8 +129,12 @@ def _training(folder: Path, *, now: float) -> Training | None:
     seen = lines.stat().st_mtime if lines.is_file() else about.get("started")
     quiet = None if seen is None else max(0.0, now - seen)
     worker = about.get("worker")
+    if evaluation is not None:
+        quiet, worker = max(0.0, now - (folder / FILE).stat().st_mtime), evaluation["worker"]
     gone = worker is not None and is_gone(worker)
     phase: Phase = "starting" if last is None else "evaluating" if step >= steps else "training"
+    if evaluation is not None:
+        phase = "evaluating"
     return Training(
         run=folder.name,
         objective=spec["objective"],
@@ -118,11 +150,29 @@ def _training(folder: Path, *, now: float) -> Training | None:
         tokens_per_second=_rate(first, last),
         saved=_saved(folder),
         quiet_seconds=quiet,
+        evaluating=None
+        if evaluation is None
+        else Evaluating(
+            split=evaluation["split"],
+            part=evaluation["part"],
+            done=evaluation["done"],
+            total=evaluation["total"],
+            started=evaluation["started"],
+            seconds_left=evaluation["seconds_left"],
+        ),
     )
 
 
+def _evaluation(folder: Path) -> StoredEvaluation | None:
+    """Return what is being evaluated; None where nothing is."""
+    try:
+        return json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
 def _about(folder: Path) -> About | None:
-    """Return who trains what; None for a folder that holds a lease alone."""
+    """Return who trains what; None for a folder of no training."""
     for name in ("training.json", "job.json"):
         if (folder / name).is_file():
             return json.loads((folder / name).read_text(encoding="utf-8"))

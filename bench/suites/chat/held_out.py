@@ -172,6 +172,8 @@ def _hits(sought: Sought, chunk: RowChunk) -> tuple[int, frozenset[str], set[tup
 
 def answer_texts(answers: Sequence[Ids], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return answers as text, stripped as sampled answers are: the template's tokens after them do not count."""
+    if not answers:  # of no rows transformers makes one text
+        return []
     return [text.strip() for text in tokenizer.batch_decode(list(map(list, answers)), skip_special_tokens=True)]
 
 

@@ -54,8 +54,7 @@ def load(
     """
     check_context(start)
     tokenizer = start.tokenizer
-    turns = inputs.as_turns(tokenizer)
-    parts = turns.read(tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note)
+    parts = inputs.read(suite, tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note)
     prompts = evaluation_prompts(
         parts, tokenizer, prompts=inputs.prompts, embeddings=start.embeddings, most=evaluation.prompts
     )

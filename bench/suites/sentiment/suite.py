@@ -49,7 +49,7 @@ def load(
     tokenizer = start.tokenizer
     own = same_tokenizer(start.folder, suite.folder / "model")
     if inputs.data:
-        split = inputs.read(tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note).split
+        split = inputs.read(suite, tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note).split
         source = inputs.data_source
     else:
         names = ("train", *EVALUATION_SPLITS)

@@ -18,7 +18,7 @@ from bench.suites.settings import get_suite
 from tests.bad_inputs.trying import bench
 from tests.bench.cli.test_cli import SMALL
 from tests.bench.cli.test_cli import bench as own_process
-from tests.bench.data.test_formats import FILES, HERE
+from tests.bench.data.test_formats import DECIDED, FILES, HERE, options_of
 
 
 def plan(results: Path, data: Path, *settings: str, loss: str = "dpo"):
@@ -31,9 +31,11 @@ def plan(results: Path, data: Path, *settings: str, loss: str = "dpo"):
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "trl_unpaired.jsonl"])
 def test_what_is_converted_reads_back_as_the_same_rows(tmp_path, name):
-    told = bench("data", "convert", HERE / name, "--out", tmp_path / "a.jsonl")
+    settings = [part for setting in DECIDED.get(name, {}).items() for part in ("--set", "=".join(setting))]
+    told = bench("data", "convert", HERE / name, "--out", tmp_path / "a.jsonl", *settings)
     assert told.code == 0, told.err
-    assert read_preferences(tmp_path / "a.jsonl").content_hash == read_preferences(HERE / name).content_hash
+    source = read_preferences(HERE / name, options_of(name))
+    assert read_preferences(tmp_path / "a.jsonl").content_hash == source.content_hash
 
 
 def test_a_data_set_is_described_on_the_terminal_and_in_files(tmp_path):
@@ -137,6 +139,19 @@ def test_a_plan_is_on_the_renamed_columns_of_a_csv_file(tmp_path):
     assert {split: len(rows.rows) for split, rows in made.workspace.held_out.items()} == {"validation": 2, "test": 2}
 
 
+def test_an_objective_that_needs_scores_reads_the_share_of_the_votes(tmp_path):
+    votes = ("AAB", "BBB", "AAA", "BBA")
+    rows = [{"q": f"This film {i}", "a": ", is good", "b": ", is bad", "votes": list(votes[i % 4])} for i in range(20)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = "data.columns=prompt=q,first=a,second=b,winner=votes"
+    meaning = "data.winner=A=first,B=second"
+    with pytest.raises(UsageError, match="odpo"):
+        plan(tmp_path, tmp_path / "a.jsonl", columns, meaning, loss="odpo")
+    made, _ = plan(tmp_path, tmp_path / "a.jsonl", columns, meaning, "data.score=agreement", loss="odpo")
+    gaps = {round(pair.score_gap, 6) for pair in made.workspace.data.pairs}
+    assert gaps == {round(1 / 3, 6), 1.0}
+
+
 def test_the_objective_of_the_documentation_imitates_demonstrations(tmp_path):
     text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
     (tmp_path / "imitate.py").write_text(text.split("```python\n")[1].split("```")[0])
@@ -201,6 +216,6 @@ def test_a_data_set_of_the_hub_is_read_from_the_local_cache_and_refused_without_
 
 def test_rows_of_the_fixtures_are_pairs_or_singles_with_their_number():
     for name in FILES:
-        rows = read_preferences(HERE / name).rows
+        rows = read_preferences(HERE / name, options_of(name)).rows
         assert [row.id for row in rows] == sorted(row.id for row in rows)
         assert len({isinstance(row, Pair) for row in rows}) == 1

@@ -8,7 +8,7 @@ from bench.data.rows import Pair
 from bench.errors import UsageError
 
 from .conftest import assistant, user, write_rows
-from .test_formats import FILES, HERE, raw
+from .test_formats import FILES, HERE, options_of, raw
 
 
 def broken(name: str, **changes: object) -> dict:
@@ -56,6 +56,15 @@ BROKEN = [
     ("ranked_text.json", {"score": []}, "score", "an empty list"),
     ("saferlhf.jsonl", {"better_response_id": 2}, "better_response_id", "neither 0 nor 1"),
     ("alpacafarm.json", {"preference": 3}, "preference", "neither 1 nor 2"),
+    ("alpacafarm.json", {"preference": 0}, "preference", "neither 1 nor 2"),
+    ("verdicts.jsonl", {"winner": 1}, "winner", "does not say by itself"),
+    ("verdicts.jsonl", {"second": ...}, "second", "missing"),
+    (
+        "ultrafeedback.jsonl",
+        {"completions": [{"response": "x", "score": 1, "reward": 2}, {"response": "y", "score": 2, "reward": 1}]},
+        "completions",
+        "contradict each other",
+    ),
     ("alpacafarm.json", {"preference": ...}, "preference", "missing"),
     ("alpaca_sft.json", {"output": ""}, "output", "empty"),
     ("trl_messages.jsonl", {"messages": [assistant("x")]}, "messages", "has to be last"),
@@ -68,7 +77,7 @@ def test_a_broken_row_of_any_format_is_refused_by_file_row_and_field(tmp_path, n
     rows = raw(name)
     path = write_rows(tmp_path / "data.jsonl", [*rows, broken(name, **changes)])
     with pytest.raises(UsageError) as caught:
-        read_preferences(path, DataOptions(format=FILES[name][0]))
+        read_preferences(path, options_of(name, format=FILES[name][0]))
     message = str(caught.value)
     assert message.startswith(f"{path}, row {len(rows) + 1}: ")
     assert f"'{field}" in message

@@ -6,21 +6,22 @@ import math
 import pytest
 
 from bench.cli.data_card import Table, draw_lengths, markdown, tables, write_cards
+from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.card import describe, length_bias, row_lengths, shared_prompts, spread
 from bench.data.contamination import contamination
 from bench.data.preferences import read_preferences, scan
 from bench.errors import UsageError
 
 from .conftest import CHAT, write_rows
-from .test_formats import HERE, raw
+from .test_formats import HERE, options_of, raw
 
 
 def pair(prompt, chosen, rejected, **scores):
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **scores}
 
 
-def card_of(tmp_path, rows, **about):
-    return describe(scan(write_rows(tmp_path / "a.jsonl", rows)), source="a", **about)
+def card_of(tmp_path, rows, options=AS_IT_IS, **about):
+    return describe(scan(write_rows(tmp_path / "a.jsonl", rows), options), source="a", **about)
 
 
 def test_rows_prompts_duplicates_and_contradictions_are_counted(tmp_path):
@@ -35,7 +36,7 @@ def test_rows_prompts_duplicates_and_contradictions_are_counted(tmp_path):
 def test_ties_and_margins_are_of_the_scores(tmp_path):
     scores = [(2, 1), (1, 1), (0, 3), (5, 1)]
     rows = [pair(f"p{i}", "a", "b", chosen_score=a, rejected_score=b) for i, (a, b) in enumerate(scores)]
-    card = card_of(tmp_path, rows)
+    card = card_of(tmp_path, rows, DataOptions(reversed="keep"))
     assert (card.ties, card.reversed_scores, card.margins.count, card.margins.mean) == (1, 1, 4, 0.5)
     assert (card.margins.percentiles[0], card.margins.percentiles[-1]) == (-3, 4)
 
@@ -115,7 +116,7 @@ def test_a_card_is_written_in_each_form_with_texts_escaped(tmp_path, suffix):
 def test_every_table_of_every_format_has_rows_as_wide_as_its_head():
     for path in HERE.iterdir():
         if path.suffix in (".json", ".jsonl") and path.name not in ("trl_implicit_text.jsonl", "swift_images.jsonl"):
-            for table in tables(describe(scan(path), source=path.name)):
+            for table in tables(describe(scan(path, options_of(path.name)), source=path.name)):
                 assert {len(row) for row in table.rows} == {len(table.columns)}, (path.name, table.title)
                 assert markdown(table).count("\n|") == len(table.rows) + 2
 

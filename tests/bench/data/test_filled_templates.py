@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
+from bench.data.filled_templates import TemplateText, prints_contents
 from bench.data.row_ids import RowEncoder, _borders
 from bench.data.rows import Message, Pair
-from bench.data.filled_templates import TemplateText, prints_contents
 from tests.bench.data.conftest import CHATML
 
 LLAMA3 = (

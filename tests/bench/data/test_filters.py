@@ -42,9 +42,10 @@ def test_limits_in_characters_hold_for_the_prompt_and_both_answers(tmp_path, opt
 
 def test_ties_and_small_margins_are_left_out_if_that_is_asked(tmp_path):
     rows = [pair(f"p{i}", chosen_score=2, rejected_score=2 - gap) for i, gap in enumerate((0, 0.5, 1, -1))]
-    assert left(tmp_path, rows)[0] == [1, 2, 3, 4]
-    assert left(tmp_path, rows, drop_ties=True) == ([2, 3, 4], {"tie": 1})
-    assert left(tmp_path, rows, min_margin=1) == ([3], {"margin too small": 3})
+    kept = {"reversed": "keep"}
+    assert left(tmp_path, rows, **kept)[0] == [1, 2, 3, 4]
+    assert left(tmp_path, rows, drop_ties=True, **kept) == ([2, 3, 4], {"tie": 1})
+    assert left(tmp_path, rows, min_margin=1, **kept) == ([3], {"margin too small": 3})
 
 
 def test_empty_equal_and_faulty_rows_are_refused_unless_they_are_to_be_left_out(tmp_path):

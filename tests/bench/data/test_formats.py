@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,9 +50,15 @@ FILES = {
     "ranked_text.json": ("ranked_text", 1, 1, True),
     "saferlhf.jsonl": ("saferlhf", 1, 1, False),
     "alpacafarm.json": ("alpacafarm", 2, 3, False),
+    "verdicts.jsonl": ("verdicts", 3, 5, False),
     "alpaca_sft.json": ("demonstrations", 4, 4, False),
     "trl_prompt_completion.jsonl": ("demonstrations", 5, 5, False),
     "trl_messages.jsonl": ("demonstrations", 5, 5, True),
+}
+# What is to be decided before a file can be read: answers with system texts of their own, scores that contradict.
+DECIDED: dict[str, dict[str, str]] = {
+    "ultrafeedback.jsonl": {"answer_system": "ignore"},
+    "ultrafeedback_ties.jsonl": {"score": "overall_score"},
 }
 UNPAIRED = (
     "trl_unpaired.jsonl",
@@ -61,6 +68,10 @@ UNPAIRED = (
     "trl_prompt_completion.jsonl",
     "trl_messages.jsonl",
 )
+
+
+def options_of(name: str, **more: Any) -> DataOptions:
+    return DataOptions(**DECIDED.get(name, {}), **more)
 
 
 def raw(name: str) -> list[dict]:
@@ -74,7 +85,7 @@ def raw(name: str) -> list[dict]:
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_another_project_is_recognised_and_read(name):
     form, rows, in_file, in_messages = FILES[name]
-    found = read_preferences(HERE / name)
+    found = read_preferences(HERE / name, options_of(name))
     assert (found.format, len(found.rows), len(raw(name))) == (form, rows, in_file)
     assert sum(found.dropped.values()) == in_file - rows
     assert found.kind == ("unpaired" if name in UNPAIRED else "pairs")
@@ -83,8 +94,8 @@ def test_a_file_of_another_project_is_recognised_and_read(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_format_named_is_read_as_the_one_recognised(name):
-    named = read_preferences(HERE / name, DataOptions(format=FILES[name][0]))
-    assert named == read_preferences(HERE / name)
+    named = read_preferences(HERE / name, options_of(name, format=FILES[name][0]))
+    assert named == read_preferences(HERE / name, options_of(name))
 
 
 def earlier(source: dict) -> list[dict]:
@@ -329,7 +340,7 @@ def test_files_that_were_read_before_keep_their_hash(name):
 def test_columns_of_other_formats_beside_ours_change_no_hash(tmp_path):
     row = {"prompt": "a é", "chosen": " b", "rejected": " c", "chosen_score": 2, "rejected_score": 0.5}
     other = {"prompt": "a", "chosen": " b", "rejected": " c", "score_chosen": 1.5, "score_rejected": 1.5}
-    rows = [row | {"question": "x", "messages": [], "system": " "}, other | {"instruction": "i"}]
+    rows = [row | {"question": "x", "messages": [], "system": " "}, other | {"instruction": "a"}]
     found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
     assert found.content_hash == "2b5be0fefaa85db63e5aaf6fcbbd705b2520dfd0e24936f924ae5061ebe517f7"
 

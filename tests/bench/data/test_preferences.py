@@ -57,7 +57,7 @@ def test_line_separators_of_unicode_inside_a_string_end_no_row(tmp_path, separat
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("prompt", "x"), ("chosen", "x"), ("rejected", "x"), ("chosen_score", 9.0), ("rejected_score", 9.0)],
+    [("prompt", "x"), ("chosen", "x"), ("rejected", "x"), ("chosen_score", 9.0), ("rejected_score", 0.5)],
 )
 def test_the_hash_depends_on_every_field_that_is_read(tmp_path, field, value):
     row = PAIR | {"chosen_score": 1.0, "rejected_score": 0.0}

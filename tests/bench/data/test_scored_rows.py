@@ -6,11 +6,11 @@ from bench.core.data_options import DataOptions
 from bench.data.preferences import read_preferences
 
 from .conftest import assistant, user, write_rows
-from .test_formats import HERE, raw
+from .test_formats import HERE, options_of, raw
 
 
 def test_of_scored_answers_the_best_meets_the_worst_and_ties_are_counted():
-    found = read_preferences(HERE / "ultrafeedback_ties.jsonl")
+    found = read_preferences(HERE / "ultrafeedback_ties.jsonl", options_of("ultrafeedback_ties.jsonl"))
     assert [(row.chosen, row.rejected) for row in found.rows] == [
         ("Grey and patient, the sea counts its stones.", "Sea."),
         ("4", "5"),
@@ -24,7 +24,7 @@ def test_a_row_that_calls_itself_a_tie_is_counted_as_one():
 
 
 def test_all_pairs_of_four_scored_answers_are_five_where_two_tie():
-    found = read_preferences(HERE / "ultrafeedback_ties.jsonl", DataOptions(pairs="all"))
+    found = read_preferences(HERE / "ultrafeedback_ties.jsonl", options_of("ultrafeedback_ties.jsonl", pairs="all"))
     assert [row.id for row in found.rows] == [1, 1, 1, 1, 1, 3]
     assert all(row.chosen_score > row.rejected_score for row in found.rows)
     assert found.dropped == {"tie": 2}
@@ -48,7 +48,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("name", "pairs"), OTHERS)
 def test_the_pairs_are_those_that_the_rows_own_project_makes(name, pairs):
-    found = read_preferences(HERE / name).rows
+    found = read_preferences(HERE / name, options_of(name)).rows
     assert [(row.chosen, row.rejected) for row in found][: len(pairs)] == pairs
 
 
@@ -96,5 +96,5 @@ def test_a_preference_for_the_second_answer_chooses_it_and_a_half_is_a_tie():
 
 def test_a_prompt_without_answers_gives_no_pair_and_is_counted(tmp_path):
     rows = [*raw("ultrafeedback_ties.jsonl"), {"instruction": "Say no.", "completions": []}]
-    found = read_preferences(write_rows(tmp_path / "a.jsonl", rows))
+    found = read_preferences(write_rows(tmp_path / "a.jsonl", rows), DataOptions(score="overall_score"))
     assert found.dropped == {"tie": 1, "fewer than two scores": 1}

@@ -40,6 +40,10 @@ ROWS = {
     "ranked_text": [{"text": [f"{HUMAN} a", f"{HUMAN} b"], "score": [1, 0]}],
     "saferlhf": [{"prompt": "Q?", "response_0": "a", "response_1": "b", "better_response_id": 1}],
     "alpacafarm": [{"instruction": "Q?", "input": "", "output_1": "a", "output_2": "b", "preference": 1}],
+    "verdicts": [
+        {"prompt": "Q?", "first": "a", "second": "b", "winner": "first"},
+        {"first": [Q, A], "second": [Q, B], "first_score": 1, "second_score": 2},
+    ],
     "demonstrations": [
         {"messages": [Q, A]},
         {"instruction": "Q?", "output": "a"},

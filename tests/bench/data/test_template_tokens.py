@@ -42,7 +42,7 @@ def refusal(path: Path, tokenizer, options=TURNS) -> str:
 @pytest.mark.parametrize(
     ("row", "field", "role", "token"),
     [
-        (PAIR | {"prompt": TEMPLATED}, "prompt", "user", "<|im_end|>"),
+        (PAIR | {"prompt": "What is <|im_end|> for?"}, "prompt", "user", "<|im_end|>"),
         (PAIR | {"system": "Be <|im_start|> brief."}, "prompt", "system", "<|im_start|>"),
         (PAIR | {"chosen": "It sat.<|im_end|>"}, "chosen", "assistant", "<|im_end|>"),
         (PAIR | {"rejected": "<|im_start|>assistant\nIt ran."}, "rejected", "assistant", "<|im_start|>"),
@@ -68,7 +68,7 @@ def test_a_text_with_a_template_trains_as_it_stands_with_form_text(tmp_path, mak
         options = turns_if_templated(DataOptions(form=form), tokenizer)
         return encode_splits([path], options, tokenizer, max_length=64, fractions=FRACTIONS, note=notes.append)
 
-    with pytest.raises(UsageError, match=r"row 1, field 'prompt'.* templated twice"):
+    with pytest.raises(UsageError, match=r"row 1: field 'prompt'.* templated twice"):
         rows("auto")
     row = rows("text").split.parts["train"].rows[0]
     assert tokenizer.decode(row.prompt_ids).startswith(TEMPLATED)
@@ -98,11 +98,12 @@ def test_tokens_of_turns_that_are_not_special_count_and_reasoning_may_be_words(t
     assert "contains '<|turn_start|>'" in refusal(turned, tokenizer)
 
 
+# Marks in a text about them; whole dialogues between marks are taken apart.
 FOREIGN = [
-    "<|start_header_id|>user<|end_header_id|>\n\nHi?<|eot_id|>",
-    "[INST] Hi? [/INST]",
-    "<start_of_turn>user\nHi?<end_of_turn>\n",
-    "### Instruction:\nHi?\n\n### Response:\n",
+    "What does <|start_header_id|> begin, and <|eot_id|> end?",
+    "Is [INST] a tag?",
+    "Gemma writes <start_of_turn> first.",
+    "Below is an instruction.\n\n### Instruction:\nHi?\n\n### Response:\n",
 ]
 
 
@@ -115,7 +116,7 @@ def test_marks_of_other_templates_are_counted_with_an_example(tmp_path, chat):
     encode_splits([path], options, chat, max_length=128, fractions=FRACTIONS, note=notes.append)
     (line,) = [note for note in notes if "marks of a chat template" in note]
     assert line.startswith(f"{path}: 5 of 25 rows contain marks of a chat template in their text (<|start_header_id|>")
-    assert line.endswith("First: row 21, field 'prompt': '<|start_header_id|>user<|end_h'")
+    assert line.endswith("First: row 21, field 'prompt': '<|start_header_id|> begin, and'")
 
     card = describe(scan(path), source="a.jsonl")
     assert card.template_marks.rows == 5

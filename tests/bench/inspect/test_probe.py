@@ -74,3 +74,38 @@ def test_an_unknown_layer_and_too_few_texts_are_refused(layer, count, named):
     (decoder,) = opened(tiny("llama"))
     with pytest.raises(UsageError, match=named):
         train_probe(decoder, random_texts(count), layer=layer)
+
+
+def test_a_probe_says_its_chance_and_that_it_is_at_chance_where_nothing_is_planted():
+    from bench.core.inspection import Probe
+    from bench.inspect.tables import probe_text
+
+    texts = {}
+    for strength in (0.0, 3.0):
+        features, labels, groups, _ = planted(strength=strength, texts=400)
+        one = fit_direction(features, labels, groups, layer=1)
+        assert one.low < one.accuracy <= one.high
+        held_out = labels[list(one.held_out)]
+        assert one.chance == pytest.approx(max(held_out.mean(), 1 - held_out.mean()))
+        probe = Probe(
+            source="texts", layer=1, accuracy=one.accuracy, trained_on=one.trained_on, held_out=len(one.held_out),
+            penalty=one.penalty, low=one.low, high=one.high, chance=one.chance,
+        )  # fmt: skip
+        assert probe.at_chance == (strength == 0.0)
+        texts[strength] = probe_text(probe)
+    assert "at chance, so its direction separates nothing" in texts[0.0]
+    assert "at chance" not in texts[3.0]
+    assert ", chance 5" in texts[3.0]
+    old = Probe(source="texts", layer=1, accuracy=0.5, trained_on=9, held_out=9, penalty=1.0)
+    assert not old.at_chance
+    assert probe_text(old) == "probe after layer 1: right on 50.0 % of 9 held-out texts"
+
+
+def test_the_interval_of_an_accuracy_is_wilsons_over_prompts():
+    from scipy.stats import binomtest
+
+    from bench.inspect.probe import accuracy_interval
+
+    expected = binomtest(31, 40).proportion_ci(method="wilson")
+    assert accuracy_interval(31 / 40, independent=40) == pytest.approx((expected.low, expected.high))
+    assert accuracy_interval(31 / 40, independent=20)[0] < expected.low

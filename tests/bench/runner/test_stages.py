@@ -81,7 +81,7 @@ def test_a_stage_draws_from_its_own_set_alone_and_other_losses_from_all():
     for name in ("dpo", "tr_dpo", "ema_dpo"):
         several, one = tiny_spec(name, sets=SETS), tiny_spec(name)
         assert schedule_of(get(name), several) == schedule_of(get(name), one)
-        assert stage_order(data, schedule_of(get(name), several), None) == [list(range(24))]
+        assert stage_order(data, schedule_of(get(name), several), None) == [range(24)]
 
 
 def test_sets_are_part_of_the_key_by_content_and_not_by_name():

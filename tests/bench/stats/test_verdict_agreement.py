@@ -40,6 +40,8 @@ def test_opposed_equal_and_silent_judges():
     constant = verdict_agreement(first, np.ones(60))
     assert math.isnan(constant.tau.value)
     assert constant.kappa.value == pytest.approx(0.0, abs=1e-12)
+    three = verdict_agreement(first[:3], first[:3])
+    assert math.isnan(three.tau.value)
     blank = verdict_agreement(first, np.full(60, np.nan))
     assert blank.n == 0
     assert math.isnan(blank.same.value)

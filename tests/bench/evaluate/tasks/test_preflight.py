@@ -108,7 +108,7 @@ def test_code_that_asks_for_trust_is_reported_and_stops_nothing(tmp_path):
         + "process_docs: !function code.process\n"
     )
     (tmp_path / "code.py").write_text("def process(documents):\n    return documents\n")
-    (finding,) = preflight(["mine"], include=tmp_path)
+    (finding,) = preflight(["mine"], include=tmp_path, trust=True)
     assert (finding.problem, finding.stops) == ("remote code", False)
     refuse([finding])
 
@@ -117,7 +117,7 @@ def test_a_package_that_a_tasks_functions_need_is_named(tmp_path):
     (tmp_path / "items.jsonl").write_text('{"good": "a", "bad": "b"}\n')
     (tmp_path / "mine.yaml").write_text(TASK + "process_docs: !function code_of_mine.process\n")
     (tmp_path / "code_of_mine.py").write_text("import no_such_package_at_all\ndef process(d):\n    return d\n")
-    (finding,) = preflight(["mine"], include=tmp_path)
+    (finding,) = preflight(["mine"], include=tmp_path, trust=True)
     assert finding.problem == "package"
     assert "no_such_package_at_all" in finding.text
 

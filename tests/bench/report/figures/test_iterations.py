@@ -8,7 +8,7 @@ def row(**changes):
         "loop": "a", "suite": "s", "objective": "dpo", "setting": "beta=0.1", "judge": "gold",
         "pairs_from": "best-worst", "reference": "previous", "prompts": 8, "samples": 4, "fresh": False,
         "temperature": 1.0, "seed": 0, "round": 0, "split": "test", "status": "completed", "target": 0.5,
-        "gold_reward": 0.5, "kl": 0.0, "length": 40.0,
+        "gold_reward": 0.5, "reward_by": "gold", "kl": 0.0, "length": 40.0,
     }  # fmt: skip
     return {**dict.fromkeys(COLUMNS), **same, **changes}
 
