@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -288,7 +288,7 @@ def _plain_part(part: Part) -> dict[str, object]:
         "outside": part.outside,
         "faults": [(where, fault.problem, fault.fix, fault.kind) for where, fault in part.faults.first],
         "kinds": part.faults.kinds,
-        "account": asdict(part.account),
+        "account": {each.name: getattr(part.account, each.name) for each in fields(part.account)},
         "taken": sorted(part.taken),
         "format": part.begun.format,
     }

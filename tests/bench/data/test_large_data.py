@@ -38,7 +38,7 @@ FAULTY = [
 ]
 PLAIN = [
     {"prompt": f"The cat {i % 90}", "chosen": " sat" * (i % 7 + 1), "rejected": " ran away", "chosen_score": i / 7}
-    | {"rejected_score": 1.0 - i % 3}
+    | {"rejected_score": -1.0 - i % 3}
     for i in range(600)
 ]
 LABELLED = [
@@ -66,7 +66,8 @@ def _same(read: Callable[[], Any], on_disk: Callable[[bool], None]) -> Iterator[
 
 def _plain(read: Reading) -> tuple[Any, ...]:
     faults = [(where, str(fault), fault.fix, fault.kind) for where, fault in read.faults]
-    return read.format, read.raw, list(read.dropped.items()), faults, read.faulty, list(read.rows)
+    kinds, columns = dict(read.fault_kinds), (read.columns.states(), read.columns.not_read())
+    return read.format, read.raw, list(read.dropped.items()), faults, read.faulty, list(read.rows), kinds, columns
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"])
