@@ -13,7 +13,7 @@ from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.core.margins import margin_of
 from bench.core.request import LONGEST_STUDY, PrunerName, RunRequest, Settings, apply, read_settings
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, SetSpec, TrainSpec
-from bench.data.tokens import pairs_in, singles_in
+from bench.data.tokens import lacks_scores
 from bench.errors import UsageError, did_you_mean
 from bench.evaluate.tasks.preflight import TEXTS_VERSION, check_tasks, reader_of, refuse
 from bench.evaluate.tasks.prompts import has_template, prompting_of, reason_of
@@ -401,15 +401,15 @@ def _check_data(objective: Objective, workspace: Workspace, *, sampled: bool) ->
             f"objective {objective.name!r} needs pairs, but {source} has unpaired rows",
             fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(unpaired)}",
         )
-    singles = singles_in(workspace.data.rows)
+    labels = set(workspace.data.labels.tolist()) if workspace.data.kind == "unpaired" else set()
     # One that reads no reference may imitate; the others set the two labels against each other.
-    if not sampled and Requires.REFERENCE in objective.requires and len({single.desirable for single in singles}) == 1:
-        wanted = "wanted" if singles[0].desirable else "unwanted"
+    if not sampled and Requires.REFERENCE in objective.requires and len(labels) == 1:
+        wanted = "wanted" if labels == {True} else "unwanted"
         raise UsageError(
             f"objective {objective.name!r} needs wanted and unwanted answers, but {source} has {wanted} ones only",
             fix="give rows of both labels, or pairs; to imitate demonstrations, see «Demonstrations» in docs/data.md",
         )
-    if Requires.SCORES in objective.requires and any(pair.score_gap is None for pair in pairs_in(workspace.data.rows)):
+    if Requires.SCORES in objective.requires and lacks_scores(workspace.data):
         raise UsageError(
             f"objective {objective.name!r} needs scores, but {source} has rows without them",
             fix="give rows with chosen_score and rejected_score, or take an objective without --needs scores",
