@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.cli.data_next import Described
     from bench.cli.data_tokens import TokenRule
     from bench.core.data_options import DataOptions
-    from bench.data.card import Card
+    from bench.data.card import Card, Lengths
     from bench.data.contamination import EvaluationPrompts
     from bench.data.filters import PreferenceRow
     from bench.data.preferences import Reading
@@ -225,7 +225,7 @@ class _Part:
 
     card: "Card"
     rows: "Sequence[PreferenceRow]"
-    lengths: dict[str, dict[str, tuple[int, ...]]]
+    lengths: "dict[str, Lengths]"
     refusal: UsageError | None
     longest_prompt: int | None
 
@@ -305,7 +305,7 @@ def _part(reading: "Reading", name: str, *, rule: "TokenRule | None", questions:
         reading, tokens, refusal = counted.reading, counted.tokens, counted.refusal
     overlap = None
     if questions is not None:
-        overlap = contamination([user_text(row.prompt) for row in reading.rows], questions.prompts)
+        overlap = contamination((user_text(row.prompt) for row in reading.rows), questions.prompts)
     card = describe_card(
         reading,
         source=name,
@@ -318,7 +318,7 @@ def _part(reading: "Reading", name: str, *, rule: "TokenRule | None", questions:
     return _Part(
         card=card,
         rows=reading.rows,
-        lengths={unit: dict(fields) for unit, fields in row_lengths(reading.rows, tokens).items()},
+        lengths=row_lengths(reading.rows, tokens),
         refusal=refusal,
         longest_prompt=None if tokens is None else max(row[0] for row in tokens),
     )
@@ -336,7 +336,7 @@ def _whole(file: Path, parts: Sequence[_Part]) -> "Described":
     )
 
 
-def _draw(lengths: dict[str, dict[str, tuple[int, ...]]], stem: Path, console: "Console") -> None:
+def _draw(lengths: "dict[str, Lengths]", stem: Path, console: "Console") -> None:
     from bench.cli.data_card import draw_lengths
     from bench.report.figures.saving import save
 

@@ -9,6 +9,9 @@ from bench.core.data_options import DataOptions
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.data.preferences import Preferences, Reading
     from bench.models.start_tokenizer import StartTokenizer
     from bench.suites.settings import Suite
@@ -75,7 +78,7 @@ class Counted:
     """
 
     reading: "Reading"
-    tokens: Sequence[tuple[int, ...]] | None = None
+    tokens: "NDArray[np.int64] | None" = None
     refusal: UsageError | None = None
 
 
@@ -136,22 +139,21 @@ def count_tokens(rule: TokenRule, reading: "Reading", *, source: str) -> Counted
 
 
 def _within_limits(
-    options: DataOptions, reading: "Reading", tokens: list[tuple[int, ...]], *, source: str
-) -> tuple["Reading", list[tuple[int, ...]]]:
+    options: DataOptions, reading: "Reading", tokens: "NDArray[np.int64]", *, source: str
+) -> tuple["Reading", "NDArray[np.int64]"]:
     from bench.data.encoded_splits import places_within
+    from bench.data.filters import picked
 
     if options.max_prompt_tokens is None and options.max_tokens is None:
         return reading, tokens
     kept = places_within(tokens, options, source=source)
     left_out = len(tokens) - len(kept)
     dropped = {**reading.dropped, **({"too many tokens": left_out} if left_out else {})}
-    rows = tuple(reading.rows[place] for place in kept)
-    return replace(reading, rows=rows, dropped=dropped), [tokens[place] for place in kept]
+    rows = picked(reading.rows, kept)
+    return replace(reading, rows=tuple(rows) if isinstance(rows, list) else rows, dropped=dropped), tokens[kept]
 
 
-def _equal_when_cut(
-    rule: TokenRule, preferences: "Preferences", tokens: Sequence[tuple[int, ...]]
-) -> UsageError | None:
+def _equal_when_cut(rule: TokenRule, preferences: "Preferences", tokens: "NDArray[np.int64]") -> UsageError | None:
     """Return the refusal of a pair whose answers are one once they are cut; only long answers can be."""
     from bench.data.encode import encode
     from bench.data.preferences import subset
@@ -159,7 +161,8 @@ def _equal_when_cut(
     if preferences.kind != "pairs":
         return None
     most = rule.max_length
-    long = [place for place, (prompt, *rest) in enumerate(tokens) if prompt < most <= prompt + min(rest)]
+    prompts, shorter = tokens[:, 0], tokens[:, 1:].min(axis=1)
+    long = ((prompts < most) & (most <= prompts + shorter)).nonzero()[0].tolist()
     if not long:
         return None
     try:

@@ -1,7 +1,10 @@
 """What ``bench run`` does once its request is read: plan, train, report; or open a study for workers."""
 
 import sys
+import time
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 def run_command(request: RunRequest, *, dry_run: bool) -> None:
     """Plan, compare, write leaderboard, figures and page, and print the summary, for ``bench run``."""
+    if dry_run:
+        plan_command(request)
+        return
     quiet_libraries()
     console = Console()
     with loading():
@@ -40,14 +46,30 @@ def run_command(request: RunRequest, *, dry_run: bool) -> None:
         if crew.workers == 1:
             torch.set_num_threads(threads)
         take_route()
-    if dry_run:
-        from bench.runner.estimate import plan_table
-
-        console.print(plan_table(plan))
-        return
     # Not before: a request that is refused leaves nothing behind.
     with command_log(request.results, "run", arguments=sys.argv[1:], make=True):
         _do(plan, crew, console)
+
+
+def plan_command(request: RunRequest) -> None:
+    """Print what a run would take, for ``--dry-run``: no weights are loaded, and nothing is left behind."""
+    quiet_libraries()
+    console = Console()
+    with loading(), TemporaryDirectory(prefix="bench-plan-") as scratch:
+        from bench.models.matmul import take_route
+        from bench.runner.estimate.forecast import forecast
+        from bench.runner.estimate.outline import make_outline
+        from bench.runner.estimate.table import plan_lines, plan_table
+        from bench.utils.files import could_be_written
+
+        could_be_written(request.results)
+        take_route()
+        started = time.process_time()
+        outline = make_outline(request, scratch=Path(scratch), note=lambda text: say(console, for_terminal(text)))
+        made = forecast(outline, started=started)
+        console.print(plan_table(made))
+        for line in plan_lines(made):
+            say(console, for_terminal(line))
 
 
 def _do(plan: "Plan", crew: "Workers", console: Console) -> None:

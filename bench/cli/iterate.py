@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -176,15 +177,18 @@ def iterate_command(request: "IterateRequest") -> None:
     with loading():
         from bench.models.matmul import take_route
         from bench.runner.iterate.prepare import prepared
-        from bench.utils.files import writable
+        from bench.utils.files import could_be_written, writable
 
-        writable(request.run.results)
         note = partial(say, console)
+        if request.dry_run:
+            could_be_written(request.run.results)
+            take_route()
+            _plan_rounds(request, console, note)
+            return
+        writable(request.run.results)
         loops, judging = prepared(request, console, note=note)
         take_route()
     _tell_plan(request, loops, judging, note)
-    if request.dry_run:
-        return
     with command_log(request.run.results, "iterate", arguments=sys.argv[1:], make=True):
         failures = _run_all(request, loops, judging, console)
         _report(request.run.results, console)
@@ -193,6 +197,20 @@ def iterate_command(request: "IterateRequest") -> None:
             f"{len(failures)} of {len(loops)} loops failed; {failures[0]}",
             fix="remove the cause; the same command does only what is missing",
         )
+
+
+def _plan_rounds(request: "IterateRequest", console: "Console", note: Callable[[str], None]) -> None:
+    """Print the plan and the time of its rounds, for ``--dry-run``: no weights are loaded, and nothing is left."""
+    from bench.runner.estimate.rounds import rounds_lines
+    from bench.runner.iterate.prepare import loops_of
+    from bench.runner.plan import make_plan
+
+    with TemporaryDirectory(prefix="bench-plan-") as scratch:
+        plan = make_plan(request.run, note=note, scratch=Path(scratch))
+        loops, judging = loops_of(request, plan, console, note=note)
+        _tell_plan(request, loops, judging, note)
+        for line in rounds_lines(request, loops, plan):
+            note(line)
 
 
 def _tell_plan(request: "IterateRequest", loops: list["Loop"], judging: "Judging", note: Callable[[str], None]) -> None:

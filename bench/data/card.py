@@ -1,26 +1,29 @@
 """Data card: counts and distributions of a preference data set."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.data.column_account import Unread
 from bench.data.contamination import Contamination
-from bench.data.filters import PreferenceRow, answers, content_key, margin, plain_text
-from bench.data.near_duplicates import words
+from bench.data.digests import among, first_seen
+from bench.data.facts import Column, Facts, facts_of, turns_named
+from bench.data.filters import PreferenceRow, plain_text
 from bench.data.preferences import Reading, preferences_in
-from bench.data.rows import Kind, Pair, Single, Text
-from bench.data.template_marks import TemplateMarks, count_marks
+from bench.data.rows import Kind, Pair, Text
+from bench.data.template_marks import TemplateMarks, marks_of
 
 LEVELS = (0, 5, 25, 50, 75, 95, 99, 100)
 """Percentiles of lengths and margins."""
 SAMPLES = 3
-MANY_TURNS = 4
-Lengths = Mapping[str, tuple[int, ...]]
+Lengths = Mapping[str, NDArray[np.integer]]
 """Of a unit: by field, a length for each row."""
+Tokens = Sequence[tuple[int, ...]] | NDArray[np.int64]
+"""Of each row: its prompt's tokens, and those of each answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,7 @@ def describe(
     reading: Reading,
     *,
     source: str,
-    tokens: Sequence[tuple[int, ...]] | None = None,
+    tokens: Tokens | None = None,
     max_length: int | None = None,
     contaminated: Contamination | None = None,
     against: str | None = None,
@@ -127,13 +130,16 @@ def describe(
     """
     whole = preferences_in(reading, source=source)
     rows: Sequence[PreferenceRow] = whole.rows
-    lengths = row_lengths(rows, tokens)
-    margins = [gap for gap in map(margin, rows) if gap is not None]
-    keys = Counter(map(content_key, rows))
+    facts = facts_of(rows)
+    lengths = _lengths(facts, whole.kind, tokens)
+    margins = facts.margin[~np.isnan(facts.margin)]
+    distinct = [len(first_seen(each)[1]) for each in (facts.prompt, facts.content)]
     too_long = cut = None
     if tokens is not None and max_length is not None:
-        too_long = sum(row[0] >= max_length for row in tokens)
-        cut = sum(row[0] < max_length < row[0] + max(row[1:]) for row in tokens)
+        prompts, longest = np.asarray(tokens)[:, 0], np.asarray(tokens)[:, 1:].max(axis=1)
+        too_long = int((prompts >= max_length).sum())
+        cut = int(((prompts < max_length) & (prompts + longest > max_length)).sum())
+    labels = facts.label.tolist() if whole.kind == "unpaired" else []
     return Card(
         source=source,
         format=reading.format,
@@ -142,54 +148,50 @@ def describe(
         content_hash=whole.content_hash,
         rows=len(rows),
         in_file=reading.raw,
-        prompts=len({plain_text(row.prompt) for row in rows}),
+        prompts=distinct[0],
         dropped=dict(reading.dropped),
         faulty=reading.faulty,
         faults=tuple(f"{Path(where).name}: {fault.problem}" for where, fault in reading.faults),
         fault_kinds=dict(reading.fault_kinds),
         columns=reading.columns.states(),
         not_read=reading.columns.not_read(),
-        labels=dict(Counter("wanted" if row.label else "unwanted" for row in rows if isinstance(row, Single))),
-        turns=dict(sorted(Counter(_turns(row) for row in rows).items())),
+        labels=dict(Counter("wanted" if label else "unwanted" for label in labels)),
+        turns=dict(sorted((turns_named(code), count) for code, count in Counter(facts.turns.tolist()).items())),
         lengths={unit: {name: spread(each) for name, each in fields.items()} for unit, fields in lengths.items()},
         bias={
             unit: length_bias(fields["chosen"], fields["rejected"])
             for unit, fields in lengths.items()
             if "chosen" in fields and "rejected" in fields
         },
-        margins=spread(margins) if margins else None,
-        ties=sum(gap == 0 for gap in margins),
-        reversed_scores=sum(gap < 0 for gap in margins),
-        duplicates=sum(count - 1 for count in keys.values()),
-        contradictions=_contradictions(rows),
+        margins=spread(margins) if len(margins) else None,
+        ties=int((margins == 0).sum()),
+        reversed_scores=int((margins < 0).sum()),
+        duplicates=len(rows) - distinct[1],
+        contradictions=_contradictions(facts),
         max_length=max_length,
         too_long=too_long,
         cut=cut,
         samples=tuple(_sample(rows[place]) for place in _spaced(len(rows), SAMPLES)),
-        template_marks=count_marks(rows),
+        template_marks=marks_of(rows, facts.marks),
         contamination=contaminated,
         against=against,
         against_unread=against_unread,
     )
 
 
-def row_lengths(rows: Sequence[PreferenceRow], tokens: Sequence[tuple[int, ...]] | None = None) -> dict[str, Lengths]:
+def row_lengths(rows: Sequence[PreferenceRow], tokens: Tokens | None = None) -> dict[str, Lengths]:
     """Return each row's lengths by unit and field: prompt with chosen and rejected, or with wanted and unwanted."""
-    lengths: dict[str, Lengths] = {
-        "characters": _by_field(rows, [tuple(map(len, (plain_text(row.prompt), *answers(row)))) for row in rows]),
-        "words": _by_field(rows, [_counted(row, lambda text: len(words(text))) for row in rows]),
-    }
-    return lengths if tokens is None else {**lengths, "tokens": _by_field(rows, tokens)}
+    return _lengths(facts_of(rows), "pairs" if isinstance(rows[0], Pair) else "unpaired", tokens)
 
 
-def spread(numbers: Sequence[float]) -> Spread:
+def spread(numbers: Sequence[float] | Column) -> Spread:
     """Return how at least one number is spread."""
     values = np.asarray(numbers, dtype=np.float64)
     percentiles = np.percentile(values, LEVELS, method="closest_observation")
     return Spread(count=len(values), mean=float(values.mean()), percentiles=tuple(float(each) for each in percentiles))
 
 
-def length_bias(chosen: Sequence[int], rejected: Sequence[int]) -> LengthBias:
+def length_bias(chosen: Sequence[int] | Column, rejected: Sequence[int] | Column) -> LengthBias:
     """Return how often the preferred answer is the longer one of a pair."""
     from scipy.stats import binomtest
 
@@ -209,48 +211,33 @@ def length_bias(chosen: Sequence[int], rejected: Sequence[int]) -> LengthBias:
 
 def shared_prompts(parts: Mapping[str, Sequence[PreferenceRow]]) -> dict[tuple[str, str], int]:
     """Return how many distinct prompts each two parts have in common."""
-    prompts = {name: {plain_text(row.prompt) for row in rows} for name, rows in parts.items()}
+    prompts = {name: facts_of(rows).prompt for name, rows in parts.items()} if len(parts) > 1 else {}
     names = list(prompts)
     return {
-        (one, two): len(prompts[one] & prompts[two]) for place, one in enumerate(names) for two in names[place + 1 :]
+        (one, two): len(np.intersect1d(prompts[one], prompts[two]))
+        for place, one in enumerate(names)
+        for two in names[place + 1 :]
     }
 
 
-def _by_field(rows: Sequence[PreferenceRow], lengths: Sequence[tuple[int, ...]]) -> Lengths:
-    fields: dict[str, list[int]] = {"prompt": []}
-    for row, (prompt, *rest) in zip(rows, lengths, strict=True):
-        fields["prompt"].append(prompt)
-        names = ("chosen", "rejected") if isinstance(row, Pair) else ("wanted" if row.label else "unwanted",)
-        for name, length in zip(names, rest, strict=True):
-            fields.setdefault(name, []).append(length)
-    return {name: tuple(each) for name, each in fields.items()}
+def _lengths(facts: Facts, kind: Kind, tokens: Tokens | None) -> dict[str, Lengths]:
+    units: dict[str, NDArray[np.integer]] = {"characters": facts.characters, "words": facts.words}
+    units |= {} if tokens is None else {"tokens": np.asarray(tokens)}
+    return {unit: _by_field(table, kind, facts.label) for unit, table in units.items()}
 
 
-def _counted(row: PreferenceRow, count: Callable[[str], int]) -> tuple[int, ...]:
-    return tuple(map(count, (plain_text(row.prompt), *answers(row))))
+def _by_field(table: NDArray[np.integer], kind: Kind, label: NDArray[np.bool_]) -> Lengths:
+    if kind == "pairs":
+        return dict(zip(("prompt", "chosen", "rejected"), table.T, strict=True))
+    sides = {"wanted": table[label, 1], "unwanted": table[~label, 1]}
+    # The one that comes first in the data comes first here.
+    names = sorted(sides, reverse=not label[0])
+    return {"prompt": table[:, 0], **{name: sides[name] for name in reversed(names) if len(sides[name])}}
 
 
-def _turns(row: PreferenceRow) -> str:
-    if isinstance(row.prompt, str):
-        return "plain text"
-    questions = sum(each["role"] == "user" for each in row.prompt)
-    system = " and a system message" if row.prompt[0]["role"] in ("system", "developer") else ""
-    count = str(questions) if questions < MANY_TURNS else f"{MANY_TURNS} or more"
-    return f"{count} turn{'s' if questions > 1 else ''} of the user{system}"
-
-
-def _contradictions(rows: Sequence[PreferenceRow]) -> int:
+def _contradictions(facts: Facts) -> int:
     """Count distinct prompts of which some two answers were preferred both ways, or an answer has both labels."""
-    seen: set[tuple[str, str, str]] = set()
-    prompts: set[str] = set()
-    for row in rows:
-        prompt, texts = plain_text(row.prompt), answers(row)
-        own = (prompt, texts[0], texts[1] if isinstance(row, Pair) else str(row.label))
-        other = (prompt, own[2], own[1]) if isinstance(row, Pair) else (prompt, own[1], str(not row.label))
-        seen.add(own)
-        if other in seen:
-            prompts.add(prompt)
-    return len(prompts)
+    return len(np.unique(facts.prompt[among(facts.opposite, facts.order)]))
 
 
 def _sample(row: PreferenceRow) -> dict[str, str]:

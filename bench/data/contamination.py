@@ -1,15 +1,16 @@
 """Contamination: overlap of evaluation prompts with training prompts, exact or by runs of words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
+from bench.data.digests import digest_of
 from bench.data.files import raw_rows
 from bench.data.hub import hub_id
 from bench.data.mapped_columns import renamed
-from bench.data.near_duplicates import normalised, words
+from bench.data.near_duplicates import WORD, normalised, words
 from bench.data.preferences import scan
 from bench.data.readers.messages import turns
 from bench.data.row_errors import RowError
@@ -67,23 +68,50 @@ class Contamination:
         return len(self.overlaps)
 
 
-def contamination(training: Sequence[str], evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
+class Sought:
+    """Prompts of an evaluation, and what of them stands in a text."""
+
+    def __init__(self, evaluation: Iterable[str], *, run: int = RUN) -> None:
+        self.run = run
+        self.prompts = list(dict.fromkeys(map(normalised, evaluation)))
+        self.texts = frozenset(self.prompts)
+        self.runs_of = [_runs(words(text), run) for text in self.prompts]
+        self._wanted = {each for own in self.runs_of for each in own}
+        self._ends = {(each[0], each[-1]) for each in self._wanted}
+
+    def runs_in(self, text: str) -> list[tuple[str, ...]]:
+        """Return the runs of the evaluation that a normalised text has."""
+        # Normalised twice, as ``words`` does it; of ASCII once is enough.
+        text_words = WORD.findall(text) if text.isascii() else words(text)
+        ends = zip(text_words, text_words[self.run - 1 :], strict=False)
+        places = [place for place, pair in enumerate(ends) if pair in self._ends]
+        runs = (tuple(text_words[place : place + self.run]) for place in places)
+        return [each for each in runs if each in self._wanted]
+
+
+def contamination(training: Iterable[str], evaluation: Sequence[str], *, run: int = RUN) -> Contamination:
     """Compare prompts with prompts. Case, white space and (in runs) punctuation are evened out; nothing is sampled.
 
-    Time grows with the words of both, memory with the words of ``evaluation``. Raises UsageError for ``run`` below 1.
+    Time grows with the words of both, memory with the words of ``evaluation`` and the number of prompts.
+    Raises UsageError for ``run`` below 1.
     """
     if run < 1:
         raise UsageError(f"a run must have at least 1 word (got {run})", fix="13 words are usual")
-    prompts = list(dict.fromkeys(map(normalised, evaluation)))
-    seen = list(dict.fromkeys(map(normalised, training)))
-    equal = {text: place for place, text in enumerate(seen)}
-    runs_of = [_runs(words(text), run) for text in prompts]
-    wanted = {each for overlaps in runs_of for each in overlaps}
+    sought = Sought(evaluation, run=run)
+    prompts, runs_of = sought.prompts, sought.runs_of
+    equal: dict[str, int] = {}
     first: dict[tuple[str, ...], int] = {}
-    for place, text in enumerate(seen):
-        for each in _runs(words(text), run):
-            if each in wanted:
-                first.setdefault(each, place)
+    seen: set[bytes] = set()
+    for each in training:
+        text = normalised(each)
+        place = len(seen)
+        seen.add(digest_of(text.encode("utf-8", "surrogatepass")))
+        if len(seen) == place:
+            continue
+        if text in sought.texts:
+            equal[text] = place
+        for hit in sought.runs_in(text):
+            first.setdefault(hit, place)
     overlaps = []
     for place, (text, own) in enumerate(zip(prompts, runs_of, strict=True)):
         hits = [first[each] for each in own if each in first]

@@ -6,12 +6,14 @@ from typing import Protocol, cast
 
 from bench.data.embedded_ids import refuse_beyond
 from bench.data.preferences import Preferences
-from bench.data.rows import Message, Pair, Single, Text
+from bench.data.row_ids import RowEncoder, RowIds, gap_of
 from bench.data.split import split_by_prompt
-from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, text_ids, with_bos
-from bench.data.template_tokens import refuse_template_tokens, template_tokens
-from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, unpair
-from bench.data.truncate import OnLong, RowIds, truncate
+from bench.data.stored_encode import encode_stored
+from bench.data.stored_rows import StoredRows
+from bench.data.stored_tokens import TokenRows
+from bench.data.template import Tokenizer
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, encoded_of, unpair
+from bench.data.truncate import OnLong, truncate
 from bench.errors import UsageError
 
 __all__ = [
@@ -25,9 +27,6 @@ __all__ = [
     "split_by_prompt",
     "unpair",
 ]
-
-
-_AS_TEXT = "; --set data.form=text trains the text as it stands"
 
 
 class PairIds(Protocol):
@@ -83,11 +82,19 @@ def encode(
     """
     if tokenizer.eos_token_id is None:
         raise UsageError("the tokenizer has no EOS token, so a completion could not end", fix="set its eos_token")
-    # What a template writes after another end of a turn stays, as in TRL: a policy is trained on the text as it stands.
-    ends = frozenset([tokenizer.eos_token_id])
+    if isinstance(preferences.rows, StoredRows):
+        rows = encode_stored(
+            preferences,
+            tokenizer,
+            max_length=max_length,
+            embeddings=embeddings,
+            max_prompt_length=max_prompt_length,
+            on_long=on_long,
+        )
+        return _padded(_encoded(rows, tokenizer), embeddings)
     in_text = all(isinstance(row.prompt, str) for row in preferences.rows)
-    encoded = _text_rows if in_text else _dialogue_rows
-    known = _embedded(encoded(preferences, tokenizer, ends), tokenizer, embeddings)
+    encoder = RowEncoder(tokenizer, source=preferences.source, in_text=in_text)
+    known = _embedded(encoder.encode(preferences.rows), tokenizer, embeddings)
     cut = truncate(known, tokenizer, max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
     return _padded(cut, embeddings)
 
@@ -119,76 +126,17 @@ def _embedded(rows: Iterable[RowIds], tokenizer: Tokenizer, embeddings: int | No
         yield row
 
 
+def _encoded(rows: TokenRows, tokenizer: Tokenizer) -> Encoded:
+    eos = cast(int, tokenizer.eos_token_id)
+    pad = eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return encoded_of(rows, kind=rows.kind, eos_id=eos, pad_id=pad)
+
+
 def _padded(encoded: Encoded, embeddings: int | None) -> Encoded:
     """Return rows padded with an id that the model reads; it is masked, so which one does not matter."""
     if embeddings is None or encoded.pad_id < embeddings:
         return encoded
     return replace(encoded, pad_id=encoded.eos_id)
-
-
-def _where(preferences: Preferences, row: Pair | Single) -> str:
-    return f"{preferences.source}{f'/{row.shard}' if row.shard else ''}, row {row.id}"
-
-
-def _completions(row: Pair | Single) -> dict[str, Text]:
-    if isinstance(row, Pair):
-        return {"chosen": row.chosen, "rejected": row.rejected}
-    return {"completion": row.completion}
-
-
-def _gap(chosen: float | None, rejected: float | None) -> float | None:
-    return None if chosen is None or rejected is None else chosen - rejected
-
-
-def _row(row: Pair | Single, *, where: str, prompt: Ids, completions: dict[str, Ids]) -> RowIds:
-    return RowIds(
-        where=where,
-        prompt=prompt,
-        completions=completions,
-        label=None if isinstance(row, Pair) else row.label,
-        score_gap=_gap(row.chosen_score, row.rejected_score) if isinstance(row, Pair) else None,
-    )
-
-
-def _text_rows(preferences: Preferences, tokenizer: Tokenizer, ends: frozenset[int]) -> Iterator[RowIds]:
-    rows = preferences.rows
-    texts = [cast(str, text) for row in rows for text in (row.prompt, *_completions(row).values())]
-    known = text_ids(texts, tokenizer)
-    for row in rows:
-        where = _where(preferences, row)
-        completions = {
-            name: _ended_text(known[cast(str, text)], tokenizer, ends, where=f"{where}, field '{name}'")
-            for name, text in _completions(row).items()
-        }
-        prompt = with_bos(known[cast(str, row.prompt)], tokenizer, where=where)
-        yield _row(row, where=where, prompt=prompt, completions=completions)
-
-
-def _ended_text(ids: Ids, tokenizer: Tokenizer, ends: frozenset[int], *, where: str) -> Ids:
-    if not ids:
-        raise UsageError(f"{where}: the tokenizer makes no token of the text", fix="remove the row")
-    if ids[0] == tokenizer.bos_token_id:
-        raise UsageError(
-            f"{where}: the completion begins with BOS (id {ids[0]})", fix="take BOS out of the completion's text"
-        )
-    return ended(ids, tokenizer, ends=ends, templated=False, where=where)
-
-
-def _dialogue_rows(preferences: Preferences, tokenizer: Tokenizer, ends: frozenset[int]) -> Iterator[RowIds]:
-    marks = template_tokens(tokenizer)
-    for row in preferences.rows:
-        where = _where(preferences, row)
-        turns = cast(tuple[Message, ...], row.prompt)
-        for name, text in {"prompt": turns, **_completions(row)}.items():
-            messages = cast(tuple[Message, ...], text)
-            refuse_template_tokens(messages, marks, where=f"{where}, field '{name}'", fix=_AS_TEXT)
-        prompt = prompt_messages_ids(turns, tokenizer, where=where)
-        completions = {}
-        for name, answer in _completions(row).items():
-            field = f"{where}, field '{name}'"
-            ids = answer_ids(turns, cast(tuple[Message, ...], answer), prompt, tokenizer, where=field)
-            completions[name] = ended(ids, tokenizer, ends=ends, templated=True, where=field)
-        yield _row(row, where=where, prompt=prompt, completions=completions)
 
 
 def _id_rows(pairs: Iterable[PairIds], *, size: int, source: str) -> Iterator[RowIds]:
@@ -209,5 +157,5 @@ def _id_rows(pairs: Iterable[PairIds], *, size: int, source: str) -> Iterator[Ro
             prompt=fields.pop("prompt"),
             completions=fields,
             label=None,
-            score_gap=_gap(pair.chosen_score, pair.rejected_score),
+            score_gap=gap_of(pair.chosen_score, pair.rejected_score),
         )

@@ -1,32 +1,42 @@
 """Encoded train, validation and test rows of one or several data sets."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import ChainMap
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bench.core.data_options import DataOptions
 from bench.data.column_account import listed_unread
 from bench.data.encode import encode
 from bench.data.files import TEST, TRAIN, VALIDATION, splits
 from bench.data.preferences import Preferences, read_preferences, subset
+from bench.data.prompt_words import PromptWords
 from bench.data.rows import words_of
-from bench.data.sets import Split, split_sets
+from bench.data.sets import Split, split_sets, without_prompts
+from bench.data.stored_encode import stored_ids
+from bench.data.stored_rows import StoredRows
+from bench.data.stored_tokens import NO_LIMIT, TokenRows
 from bench.data.template import Tokenizer
 from bench.data.template_marks import report_marks
 from bench.data.token_boundaries import report_boundaries
-from bench.data.tokens import Encoded, EncodedPair, Ids, encoded_of
+from bench.data.tokens import Encoded, Ids
 from bench.errors import UsageError, escape_unprintable
-
-NO_LIMIT = 2**40
-"""Tokens that no row has: for lengths before anything is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedSplits:
-    """Data in three parts, and the words of each prompt by its token ids: what a judge is shown of it."""
+    """Data in three parts, and the words of each prompt by its token ids: what a judge is shown of it.
+
+    ``on_disk``: those of ``words`` that are read from large data.
+    """
 
     split: Split
     words: Mapping[Ids, str]
+    on_disk: PromptWords = field(default_factory=PromptWords)
 
 
 def encode_splits(
@@ -38,6 +48,7 @@ def encode_splits(
     embeddings: int | None = None,
     fractions: Sequence[float],
     template: str | None = None,
+    most: int | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> EncodedSplits:
     """Return train, validation and test of one or several data sets, encoded; no prompt is in two of them.
@@ -49,16 +60,18 @@ def encode_splits(
     Args:
         embeddings: how many token ids the model reads; None where no model is known.
         template: the chat template of the request, for messages.
+        most: rows that are read of each part, the first ones; None: all.
         note: gets what was left out, what a template or the border of prompt and completion changes, and marks of other
             templates in the texts.
 
     Raises UsageError as ``read_preferences`` and ``encode`` do, and where the parts are of different kinds.
     """
     words: dict[Ids, str] = {}
+    on_disk = PromptWords()
 
     def part(where: Path, split: str | None) -> Encoded:
         split_options = options.model_copy(update={"split": split})
-        whole = read_preferences(where, split_options)
+        whole = read_preferences(where, split_options, most=most)
         if unread := whole.columns.not_read():
             note(f"{where}{f' ({split})' if split else ''}: columns that are not read: {listed_unread(unread)}")
         read = within_tokens(whole, tokenizer, options)
@@ -66,6 +79,12 @@ def encode_splits(
             left_out = ", ".join(f"{count} × {reason}" for reason, count in read.dropped.items())
             note(f"{where}{f' ({split})' if split else ''}: {len(read.rows)} rows; left out: {left_out}")
         encoded = encode(read, tokenizer, max_length=max_length, embeddings=embeddings)
+        if isinstance(encoded.rows, TokenRows):
+            report_boundaries(read, tokenizer, note=note, template=template, bits=_merged(encoded.rows))
+            if options.form != "text":
+                report_marks(read, note=note, bits=encoded.rows.column("marks"))
+            on_disk.add(read, encoded, encoded.rows.prompts)
+            return encoded
         report_boundaries(read, tokenizer, note=note, template=template)
         if options.form != "text":
             report_marks(read, note=note)
@@ -91,7 +110,13 @@ def encode_splits(
     ]
     shares[0] = fractions[0] if not own_splits else 1.0 - sum(shares[1:])
     split = split_sets([escape_unprintable(path.name) for path in paths], sets, fractions=shares, seed=0)
-    return EncodedSplits(split=replace(split, parts={**split.parts, **own_splits}), words=words)
+    whole = ChainMap(words, cast(MutableMapping[Ids, str], on_disk)) if on_disk else words
+    return EncodedSplits(split=replace(split, parts={**split.parts, **own_splits}), words=whole, on_disk=on_disk)
+
+
+def _merged(rows: TokenRows) -> NDArray[np.uint8] | None:
+    """Return which completions of texts a joint encoding would part elsewhere; None for messages."""
+    return cast(NDArray[np.uint8], rows.column("merged")) if rows.has("merged") else None
 
 
 def _splits_of_their_own(
@@ -126,32 +151,28 @@ def within_tokens(preferences: Preferences, tokenizer: Tokenizer, options: DataO
     return replace(subset(preferences, kept), format=preferences.format, dropped=dropped)
 
 
-def places_within(lengths: Sequence[tuple[int, ...]], options: DataOptions, *, source: str) -> list[int]:
+def places_within(
+    lengths: Sequence[tuple[int, ...]] | NDArray[np.int64], options: DataOptions, *, source: str
+) -> list[int]:
     """Return the places of the rows within the limits in tokens. Raises UsageError where there is none."""
     most_prompt, most = options.max_prompt_tokens or NO_LIMIT, options.max_tokens or NO_LIMIT
-    kept = [
-        place for place, (prompt, *rest) in enumerate(lengths) if prompt <= most_prompt and prompt + max(rest) <= most
-    ]
+    table = np.asarray(lengths)
+    prompts, longest = table[:, 0], table[:, 1:].max(axis=1)
+    kept = np.flatnonzero((prompts <= most_prompt) & (prompts + longest <= most)).tolist()
     if not kept:
         raise UsageError(f"{source}: no row is within the limits in tokens", fix="raise data.max_tokens")
     return kept
 
 
-def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+def token_lengths(preferences: Preferences, tokenizer: Tokenizer) -> NDArray[np.int64]:
     """Return each row's tokens: (prompt, chosen, rejected) or (prompt, completion), BOS and EOS counted."""
-    encoded = encode(preferences, tokenizer, max_length=NO_LIMIT)
-    return [
-        (len(row.prompt_ids), len(row.chosen_ids), len(row.rejected_ids))
-        if isinstance(row, EncodedPair)
-        else (len(row.prompt_ids), len(row.completion_ids))
-        for row in encoded.rows
-    ]
+    if isinstance(preferences.rows, StoredRows):
+        return stored_ids(preferences, tokenizer).lengths
+    return encode(preferences, tokenizer, max_length=NO_LIMIT).lengths
 
 
 def _without_prompts(rows: Encoded, other: Encoded, *, reason: str, note: Callable[[str], None]) -> Encoded:
-    prompts = {row.prompt_ids for row in other.rows}
-    kept = [row for row in rows.rows if row.prompt_ids not in prompts]
-    if len(kept) == len(rows.rows):
-        return rows
-    note(f"left out {len(rows.rows) - len(kept)} rows: {reason}")
-    return encoded_of(kept, kind=rows.kind, eos_id=rows.eos_id, pad_id=rows.pad_id)
+    kept = without_prompts(rows, other)
+    if kept is not rows:
+        note(f"left out {len(rows.rows) - len(kept.rows)} rows: {reason}")
+    return kept

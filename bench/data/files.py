@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.data.columnar import arrow_rows, csv_rows, parquet_rows
-from bench.data.json_rows import json_lines, json_rows
+from bench.data.json_rows import decoded, json_rows, undecoded_lines
 from bench.data.row_errors import shorten
 from bench.errors import UsageError, did_you_mean
 
@@ -36,6 +36,14 @@ Raw = tuple[str, int, object]
 def raw_rows(path: Path, *, split: str | None = None) -> Iterator[Raw]:
     """Yield each row of a file or a folder; an unreadable row comes as a ``RowError`` in place of its value.
 
+    Rows and errors are those of ``undecoded_rows``.
+    """
+    return ((shard, number, decoded(value)) for shard, number, value in undecoded_rows(path, split=split))
+
+
+def undecoded_rows(path: Path, *, split: str | None = None) -> Iterator[Raw]:
+    """Yield each row of a file or a folder, lines of JSON as ``Undecoded``; ``decoded`` gives their values.
+
     Rows count from 1 in each file; in JSONL the row is the line's number, so that it agrees with an editor (blank lines
     are passed over). Raises UsageError for what is absent, of an unknown suffix, or unreadable as a whole.
 
@@ -59,10 +67,18 @@ def raw_rows(path: Path, *, split: str | None = None) -> Iterator[Raw]:
 
 
 def file_rows(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield (row, value) of one file, checked first. Raises UsageError."""
+    """Yield (row, value) of one file, checked first; lines of JSON as ``Undecoded``. Raises UsageError."""
     _check_file(path)
     suffix = max((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), key=len)
     yield from _READERS[suffix](path)
+
+
+def files_of(path: Path, *, split: str | None = None) -> list[Path]:
+    """Return the files that ``raw_rows`` reads, in their order. Raises UsageError."""
+    if path.is_dir():
+        return shards(path, split=split)
+    _check_file(path)
+    return [path]
 
 
 def shards(folder: Path, *, split: str | None) -> list[Path]:
@@ -142,7 +158,7 @@ def _json(path: Path, name: str) -> list[object]:
 
 def _lines(path: Path) -> Iterator[tuple[int, object]]:
     with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
-        yield from json_lines(lines)
+        yield from undecoded_lines(lines)
 
 
 def _check_file(path: Path) -> None:

@@ -1,13 +1,13 @@
 """Filters of preference rows: form, limits and duplicates."""
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from bench.core.data_options import AS_IT_IS, DataOptions
+from bench.data.digests import digests, first_seen
 from bench.data.near_duplicates import near_duplicates
 from bench.data.row_errors import RowError
 from bench.data.rows import Message, Pair, Single, Text
@@ -62,25 +62,27 @@ def filtered(rows: Sequence[PreferenceRow], options: DataOptions) -> tuple[list[
     return kept, dropped
 
 
-def without_duplicates(rows: Sequence[PreferenceRow], options: DataOptions) -> tuple[list[PreferenceRow], Counter[str]]:
+def without_duplicates(
+    rows: Sequence[PreferenceRow], options: DataOptions
+) -> tuple[Sequence[PreferenceRow], Counter[str]]:
     """Return the rows without later ones of the same prompt and answers, and without near prompts if that is wanted."""
     if options.duplicates == "keep":
-        return list(rows), Counter()
-    seen: set[bytes] = set()
-    kept: list[PreferenceRow] = []
-    for row in rows:
-        key = hashlib.blake2b(
-            content_key(row).encode(), digest_size=16
-        ).digest()  # the texts twice are too much to keep
-        if key not in seen:
-            seen.add(key)
-            kept.append(row)
-    dropped = Counter({"duplicate": len(rows) - len(kept)})
+        return rows, Counter()
+    _, firsts = first_seen(digests(content_key(row).encode() for row in rows))
+    dropped = Counter({"duplicate": len(rows) - len(firsts)})
+    kept = picked(rows, firsts)
     if options.duplicates == "drop_near":
-        near = near_duplicates([plain_text(row.prompt) for row in kept], share=options.near)
+        near = near_duplicates((plain_text(row.prompt) for row in kept), share=options.near)
         dropped["near duplicate"] = len(near)
-        kept = [row for place, row in enumerate(kept) if place not in near]
+        kept = picked(kept, [place for place in range(len(kept)) if place not in near])
     return kept, +dropped
+
+
+def picked(rows: Sequence[PreferenceRow], places: Iterable[int]) -> Sequence[PreferenceRow]:
+    """Return the rows at these places (from 0), in this order; rows that lie on disk stay there."""
+    take: Callable[[list[int]], Sequence[PreferenceRow]] | None = getattr(rows, "take", None)
+    chosen = [int(place) for place in places]
+    return [rows[place] for place in chosen] if take is None else take(chosen)
 
 
 def content_key(row: PreferenceRow) -> str:

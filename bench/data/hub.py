@@ -4,9 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.data.files import SUFFIXES, TRAIN, Raw
 from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _ID = re.compile(r"(?P<name>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w./-]+))?(:(?P<split>[\w.+\-]+))?", re.ASCII)
 
@@ -36,6 +40,16 @@ def hub_rows(data_set: HubId, *, split: str | None, config: str | None) -> Itera
 
     Raises UsageError where there is no such data set or split, or no network and no copy.
     """
+    for number, row in enumerate(_load(data_set, split=split, config=config), start=1):
+        yield "", number, row
+
+
+def hub_files(data_set: HubId, *, split: str | None, config: str | None) -> list[Path]:
+    """Return the files of the local cache that the rows of a data set of the hub lie in. Raises UsageError likewise."""
+    return [Path(each["filename"]) for each in _load(data_set, split=split, config=config).cache_files]
+
+
+def _load(data_set: HubId, *, split: str | None, config: str | None) -> "Dataset":
     import datasets
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
@@ -43,7 +57,7 @@ def hub_rows(data_set: HubId, *, split: str | None, config: str | None) -> Itera
     wanted = data_set.split or split or TRAIN
     option = f"--data {data_set.name}"
     try:
-        rows = datasets.load_dataset(data_set.name, name=config, split=wanted, revision=data_set.revision)
+        return datasets.load_dataset(data_set.name, name=config, split=wanted, revision=data_set.revision)
     except (ConnectionError, OSError, DatasetsError, HfHubHTTPError, ValueError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise UsageError(
@@ -53,5 +67,3 @@ def hub_rows(data_set: HubId, *, split: str | None, config: str | None) -> Itera
             f"`hf download --repo-type dataset {data_set.name} --local-dir DIR`, then --data DIR; HF_HUB_OFFLINE=1 "
             "spares the wait for a network that is not there",
         ) from None
-    for number, row in enumerate(rows, start=1):
-        yield "", number, row

@@ -4,6 +4,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,8 +37,26 @@ def _json_fault(error: ValueError | RecursionError, text: str, *, lines: bool) -
     return RowError(f"invalid JSON at {where}: {error.msg}, near {near}", fix=advice)
 
 
+@dataclass(frozen=True)
+class Undecoded:
+    """A line of JSON that another process decodes, and the place in its file (in bytes) where it starts."""
+
+    content: bytes
+    start: int
+
+
+def decoded(value: object) -> object:
+    """Return the value of a line that was read undecoded, or its ``RowError``; any other value as it is."""
+    return _json_value(value.content, start=value.start) if isinstance(value, Undecoded) else value
+
+
 def json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
     """Yield (line from 1, value) of each line that is not blank; an unreadable one comes as its ``RowError``."""
+    return ((row, decoded(value)) for row, value in undecoded_lines(lines))
+
+
+def undecoded_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
+    """Yield (line from 1, ``Undecoded``) of each line that is not blank; a damaged file ends with a ``RowError``."""
     row, start = 0, 0
     while True:
         try:
@@ -55,7 +74,7 @@ def json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
             return
         content = line.removeprefix(BOM) if row == 1 else line
         if content.strip():
-            yield row, _json_value(content, start=start + len(line) - len(content))
+            yield row, Undecoded(content, start + len(line) - len(content))
         start += len(line)
 
 

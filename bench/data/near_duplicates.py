@@ -3,10 +3,10 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 NEAR_RUN = 3
-_WORD = re.compile(r"\w+")
+WORD = re.compile(r"\w+")
 
 
 def normalised(text: str) -> str:
@@ -16,7 +16,7 @@ def normalised(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return the words of the normalised text, without punctuation."""
-    return _WORD.findall(normalised(text))
+    return WORD.findall(normalised(text))
 
 
 def runs(text: str, *, length: int) -> frozenset[tuple[str, ...]]:
@@ -27,7 +27,7 @@ def runs(text: str, *, length: int) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(text_words[i : i + length]) for i in range(max(1, len(text_words) - length + 1)))
 
 
-def near_duplicates(texts: Sequence[str], *, share: float) -> frozenset[int]:
+def near_duplicates(texts: Iterable[str], *, share: float) -> frozenset[int]:
     """Return the places (from 0) of texts of which an earlier, kept one has nearly all runs of three words.
 
     Nearly: the runs that both have are at least ``share`` of those that either has (Jaccard). Texts that are equal once

@@ -1,21 +1,21 @@
 """Preference data sets: reading, whole-file checks, and the content hash."""
 
 import hashlib
-import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.column_account import ColumnAccount
 from bench.data.files import Raw, raw_rows
-from bench.data.filters import filtered, without_duplicates
+from bench.data.filters import without_duplicates
 from bench.data.hub import hub_id, hub_rows
 from bench.data.mapped_columns import check_ignored, check_taken
-from bench.data.row_errors import Faults, RowError, by_kind, shorten
-from bench.data.row_reader import RowReader
-from bench.data.rows import Dropped, Kind, Message, Pair, Single, Text
+from bench.data.reading import PLACE, Begun, read_part
+from bench.data.row_errors import RowError, by_kind
+from bench.data.rows import Kind, Message, Pair, Single, Text
+from bench.data.stored_rows import StoredRows, canonical_row, is_large, read_stored
 from bench.errors import UsageError
 
 __all__ = [
@@ -38,11 +38,11 @@ class Preferences:
 
     ``content_hash`` is the SHA-256 of the rows in order, whatever the container, the path, or fields that are not read.
     ``format`` names how they were written, ``dropped`` counts what was left out by reason, ``columns`` says what became
-    of each column of the file (of a subset: nothing).
+    of each column of the file (of a subset: nothing). Rows of large data lie on disk, and are objects only while used.
     """
 
     kind: Kind
-    rows: tuple[Pair, ...] | tuple[Single, ...]
+    rows: Sequence[Pair | Single]
     content_hash: str
     source: str
     format: str = "plain"
@@ -58,7 +58,7 @@ class Reading:
     faulty rows by kind, ``columns`` says what became of each column.
     """
 
-    rows: tuple[Pair | Single, ...]
+    rows: Sequence[Pair | Single]
     format: str
     raw: int
     dropped: Mapping[str, int]
@@ -68,7 +68,7 @@ class Reading:
     columns: ColumnAccount
 
 
-def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences:
+def read_preferences(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Preferences:
     """Read and check a file, a folder of files, or a data set of the hub (``org/name:split``), in one pass.
 
     Rows are of one of the formats that ``docs/data.md`` lists, told by their columns or named by ``options``; texts are
@@ -77,7 +77,7 @@ def read_preferences(path: Path, options: DataOptions = AS_IT_IS) -> Preferences
     Raises UsageError with the file, the row (from 1), the field, the value and the right form of the first fault, and
     the count of further faulty rows.
     """
-    reading = scan(path, options)
+    reading = scan(path, options, most=most)
     refuse_faulty(reading)
     return preferences_in(reading, source=str(path))
 
@@ -111,47 +111,32 @@ def preferences_in(reading: Reading, *, source: str) -> Preferences:
     )
 
 
-def scan(path: Path, options: DataOptions = AS_IT_IS) -> Reading:
+def scan(path: Path, options: DataOptions = AS_IT_IS, *, most: int | None = None) -> Reading:
     """Read a data set, filtered and freed of duplicates as ``options`` say; faulty rows are kept apart.
+
+    Large data are read by several processes and kept on disk (``bench.data.stored_rows``); the rows are the same. With
+    ``most`` only so many of the first rows are read, by this process.
 
     Raises UsageError for a file that cannot be read as a whole, and for a named column that no row's reader takes.
     """
-    rows: list[Pair | Single] = []
-    faults = Faults()
-    dropped: Counter[str] = Counter()
-    raw_count = 0
-    reader = RowReader(options)
-    for shard, number, raw in _raw(path, options):
-        raw_count += 1
-        try:
-            for example in reader.read(raw, number):
-                if isinstance(example, Dropped):
-                    dropped[example.reason] += 1
-                    continue
-                located = replace(example, shard=shard) if shard else example
-                if rows:
-                    _check_alike(located, rows[0])
-                rows.append(located)
-        except RowError as fault:
-            reason = _left_out(fault, options)
-            if reason is not None:
-                dropped[reason] += 1
-                continue
-            faults.add(f"{path / shard if shard else path}, row {number}", fault)
-    if rows:
-        check_taken(options.columns, reader.taken, source=str(path), data_format=reader.format)
-    check_ignored(options.ignore, reader.account.present, source=str(path))
-    kept, less = filtered(rows, options)
-    kept, twice = without_duplicates(kept, options)
+    if most is None and is_large(path, options):
+        part, rows = read_stored(path, options)
+        kept, twice = without_duplicates(rows, options)
+    else:
+        part = read_part(islice(_raw(path, options), most), options, Begun())
+        kept, twice = without_duplicates(part.rows, options)
+    if part.accepted:
+        check_taken(options.columns, part.taken, source=str(path), data_format=part.begun.format)
+    check_ignored(options.ignore, part.account.present, source=str(path))
     return Reading(
-        rows=tuple(kept),
-        format=reader.format,
-        raw=raw_count,
-        dropped=dropped + less + twice,
-        faults=tuple(faults.first),
-        faulty=faults.total,
-        fault_kinds=dict(faults.kinds),
-        columns=reader.account,
+        rows=kept if isinstance(kept, StoredRows) else tuple(kept),
+        format=part.begun.format,
+        raw=part.raw,
+        dropped=part.dropped + part.outside + twice,
+        faults=tuple((_place(path, where), fault) for where, fault in part.faults.first),
+        faulty=part.faults.total,
+        fault_kinds=dict(part.faults.kinds),
+        columns=part.account,
     )
 
 
@@ -159,6 +144,8 @@ def preferences_of(rows: Sequence[Pair | Single], *, source: str) -> Preferences
     """Return ``Preferences`` of at least one row, all of one kind, with their hash; ``source`` is named in errors."""
     if not rows:
         raise UsageError(f"{source} holds no rows", fix="give at least one row")
+    if isinstance(rows, StoredRows):
+        return _hashed(rows, kind=rows.kind, source=source)
     kinds = {type(row) for row in rows}
     if len(kinds) > 1:
         raise UsageError(f"{source} mixes pairs and unpaired rows", fix="give rows of one kind")
@@ -167,7 +154,8 @@ def preferences_of(rows: Sequence[Pair | Single], *, source: str) -> Preferences
 
 def subset(preferences: Preferences, rows: Sequence[int]) -> Preferences:
     """Return the rows at these places (from 0), maybe none, with their own hash."""
-    kept = [preferences.rows[row] for row in rows]
+    here = preferences.rows
+    kept = here.take(rows) if isinstance(here, StoredRows) else [here[row] for row in rows]
     return _hashed(kept, kind=preferences.kind, source=preferences.source)
 
 
@@ -178,50 +166,15 @@ def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:
     return raw_rows(path, split=options.split)
 
 
-def _left_out(fault: RowError, options: DataOptions) -> str | None:
-    """Return the reason for which a faulty row is left out; None: it is not."""
-    if fault.kind == "empty" and (options.drop_empty or options.drop_faulty):
-        return "empty answer"
-    if fault.kind == "equal" and (options.drop_equal or options.drop_faulty):
-        return "answers are equal"
-    return "faulty" if options.drop_faulty else None
+def _place(path: Path, where: str) -> str:
+    shard, number = where.split(PLACE)
+    return f"{path / shard if shard else path}, row {number}"
 
 
 def _hashed(rows: Sequence[Pair | Single], *, kind: Kind, source: str) -> Preferences:
+    if isinstance(rows, StoredRows):
+        return Preferences(kind=kind, rows=rows, content_hash=rows.content_hash(kind), source=source)
     digest = hashlib.sha256(kind.encode())
     for row in rows:
-        digest.update(_canonical(row).encode())
-    pairs = tuple(row for row in rows if isinstance(row, Pair))
-    singles = tuple(row for row in rows if isinstance(row, Single))
-    checked = pairs if kind == "pairs" else singles
-    return Preferences(kind=kind, rows=checked, content_hash=digest.hexdigest(), source=source)
-
-
-def _canonical(row: Pair | Single) -> str:
-    # Without the id: blank lines, or another container, do not make other data.
-    if isinstance(row, Pair):
-        content: list[object] = [row.prompt, row.chosen, row.rejected, row.chosen_score, row.rejected_score]
-    else:
-        content = [row.prompt, row.completion, row.label]
-    return json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n"
-
-
-def _check_alike(row: Pair | Single, first: Pair | Single) -> None:
-    for here, there, name in zip(_traits(row), _traits(first), ("", "field 'prompt': ", ""), strict=True):
-        if here != there:
-            value = f"{shorten(row.prompt)} is of " if name else "the row is of "
-            raise RowError(
-                f"{name}{value}{here}, but row {first.id} is of {there}: schemas are mixed",
-                fix="write all rows in one form, or make a file of each",
-            )
-
-
-def _traits(row: Pair | Single) -> tuple[str, str, str]:
-    if isinstance(row, Single):
-        return "unpaired (completion, label)", _form(row.prompt), ""
-    scored = "with scores" if row.chosen_score is not None else "without scores"
-    return "pairs (chosen, rejected)", _form(row.prompt), f"pairs {scored} (chosen_score, rejected_score)"
-
-
-def _form(text: Text) -> str:
-    return "plain strings" if isinstance(text, str) else "lists of messages"
+        digest.update(canonical_row(row).encode() + b"\n")
+    return Preferences(kind=kind, rows=tuple(rows), content_hash=digest.hexdigest(), source=source)

@@ -4,9 +4,14 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from bench.core.specs import SetSpec
+from bench.data.digests import Digests, among, digests
 from bench.data.split import PARTS, split_by_prompt
-from bench.data.tokens import Encoded, Ids, encoded_of
+from bench.data.stored_tokens import NO_LIMIT, TokenRows
+from bench.data.table import stored
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of, taken
 from bench.errors import UsageError
 
 
@@ -41,8 +46,7 @@ def split_sets(sources: Sequence[str], sets: Sequence[Encoded], *, fractions: Se
     parts = dict(zip(PARTS, split_by_prompt(whole, fractions=fractions, seed=seed), strict=True))
     if len(sets) == 1:
         return Split(parts=parts, sets=())
-    trained_on = {row.prompt_ids for row in parts["train"].rows}
-    provenance = [_set_of(source, each, trained_on) for source, each in zip(sources, sets, strict=True)]
+    provenance = [_set_of(source, each, parts["train"]) for source, each in zip(sources, sets, strict=True)]
     return Split(parts=parts, sets=tuple(provenance))
 
 
@@ -57,16 +61,57 @@ def concatenate_sets(sources: Sequence[str], sets: Sequence[Encoded]) -> Encoded
         mixture = " and ".join(f"{source} has {kind} rows" for kind, source in kinds.items())
         raise UsageError(f"data sets of two kinds: {mixture}", fix="give sets of pairs only, or of unpaired rows only")
     groups: dict[Ids, int] = {}
-    rows = [replace(row, group=groups.setdefault(row.prompt_ids, len(groups))) for each in sets for row in each.rows]
+    rows: Sequence[EncodedPair | EncodedSingle]
+    if any(isinstance(each.rows, TokenRows) for each in sets):
+        rows = _on_disk(sets)
+    else:
+        every = (row for each in sets for row in each.rows)
+        rows = [replace(row, group=groups.setdefault(row.prompt_ids, len(groups))) for row in every]
     return encoded_of(rows, kind=sets[0].kind, eos_id=sets[0].eos_id, pad_id=sets[0].pad_id)
 
 
-def _set_of(source: str, whole: Encoded, trained_on: set[Ids]) -> SetSpec:
-    rows = [row for row in whole.rows if row.prompt_ids in trained_on]
-    if not rows:
+def without_prompts(rows: Encoded, other: Encoded) -> Encoded:
+    """Return the rows whose prompt is none of the other's."""
+    if isinstance(rows.rows, TokenRows) or isinstance(other.rows, TokenRows):
+        kept = ~among(prompt_digests(rows), prompt_digests(other))
+    else:
+        prompts = {row.prompt_ids for row in other.rows}
+        kept = np.array([row.prompt_ids not in prompts for row in rows.rows], dtype=bool)
+    return rows if kept.all() else taken(rows, np.flatnonzero(kept))
+
+
+def prompt_digests(encoded: Encoded) -> Digests:
+    """Return the digest of each row's prompt, as ``TokenFile`` have it."""
+    if isinstance(encoded.rows, TokenRows):
+        return encoded.rows.prompts
+    return digests(np.asarray(row.prompt_ids, dtype="<i4").tobytes() for row in encoded.rows)
+
+
+def _on_disk(sets: Sequence[Encoded]) -> TokenRows:
+    """Return the rows of all sets as rows of files, those of small sets written to one."""
+    every = [each.rows if isinstance(each.rows, TokenRows) else stored(each) for each in sets]
+    limit = {each.limit for each in every if each.limit != NO_LIMIT} or {NO_LIMIT}
+    if len(limit) > 1:
+        raise ValueError(f"sets are cut to different lengths: {sorted(limit)}")
+    shifts = np.cumsum([0, *(len(each.files) for each in every)])
+    return TokenRows(
+        tuple(file for each in every for file in each.files),
+        np.concatenate([each.place for each in every]),
+        file=np.concatenate([each.file + shift for each, shift in zip(every, shifts, strict=False)]),
+        limit=limit.pop(),
+    )
+
+
+def _set_of(source: str, whole: Encoded, train: Encoded) -> SetSpec:
+    if isinstance(whole.rows, TokenRows) or isinstance(train.rows, TokenRows):
+        kept = taken(whole, np.flatnonzero(among(prompt_digests(whole), prompt_digests(train))))
+    else:
+        prompts = {row.prompt_ids for row in train.rows}
+        rows = [row for row in whole.rows if row.prompt_ids in prompts]
+        kept = encoded_of(rows, kind=whole.kind, eos_id=whole.eos_id, pad_id=whole.pad_id)
+    if not kept.rows:
         raise UsageError(
             f"{source} leaves no prompt to train on: prompts are split over all sets together",
             fix="give a set with more prompts",
         )
-    kept = encoded_of(rows, kind=whole.kind, eos_id=whole.eos_id, pad_id=whole.pad_id)
-    return SetSpec(source=source, content=kept.content_hash, rows=len(rows))
+    return SetSpec(source=source, content=kept.content_hash, rows=len(kept.rows))

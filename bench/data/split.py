@@ -2,13 +2,15 @@
 
 import json
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bench.data.digests import digests, first_seen
 from bench.data.preferences import Preferences, subset
-from bench.data.tokens import Encoded, encoded_of
+from bench.data.tokens import Encoded, taken
 from bench.errors import UsageError
 
 Data = TypeVar("Data", Encoded, Preferences)
@@ -34,22 +36,24 @@ def split_by_prompt(data: Data, *, fractions: Sequence[float], seed: int) -> tup
             f"fractions must add up to 1 (got {tuple(fractions)}, which add up to {math.fsum(fractions):g})",
             fix="for example (0.8, 0.1, 0.1)",
         )
-    prompts = _prompts(data)
-    distinct: list[Hashable] = list(dict.fromkeys(prompts))
-    order = [distinct[index] for index in np.random.default_rng(seed).permutation(len(distinct))]
-    parts = [part for part, count in enumerate(_counts(len(distinct), fractions)) for _ in range(count)]
-    part_of = dict(zip(order, parts, strict=True))
-    picked: list[list[int]] = [[], [], []]
-    for row, prompt in enumerate(prompts):
-        picked[part_of[prompt]].append(row)
-    train, validation, test = (_take(data, rows) for rows in picked)
+    numbers = _prompts(data)
+    distinct = int(numbers.max(initial=-1)) + 1
+    order = np.random.default_rng(seed).permutation(distinct)
+    part_of = np.empty(distinct, dtype=np.int8)
+    part_of[order] = np.repeat(np.arange(len(PARTS), dtype=np.int8), _counts(distinct, fractions))
+    parts = part_of[numbers]
+    train, validation, test = (_take(data, np.flatnonzero(parts == part)) for part in range(len(PARTS)))
     return train, validation, test
 
 
-def _prompts(data: Encoded | Preferences) -> list[Hashable]:
+def _prompts(data: Encoded | Preferences) -> NDArray[np.int64]:
+    """Return the number of each row's prompt, from 0 in the order in which prompts first appear."""
     if isinstance(data, Encoded):
-        return [row.group for row in data.rows]
-    return [json.dumps(row.prompt, sort_keys=True) for row in data.rows]
+        _, firsts, inverse = np.unique(data.groups, return_index=True, return_inverse=True)
+        rank = np.empty(len(firsts), dtype=np.int64)
+        rank[np.argsort(firsts)] = np.arange(len(firsts))
+        return rank[inverse.reshape(-1)]
+    return first_seen(digests(json.dumps(row.prompt, sort_keys=True).encode() for row in data.rows))[0]
 
 
 def _counts(prompts: int, fractions: Sequence[float]) -> list[int]:
@@ -57,14 +61,16 @@ def _counts(prompts: int, fractions: Sequence[float]) -> list[int]:
     counts = [0] * len(fractions)
     for part in wanted[:prompts]:
         counts[part] = 1
+    # All but the last few of each share are its own whatever the others have.
+    if prompts > 100 * len(fractions):
+        counts = [max(count, math.floor(prompts * share) - 4) for count, share in zip(counts, fractions, strict=True)]
     # One by one to the part that is furthest below its share: exact, and each count is within one of its share.
     for _ in range(prompts - sum(counts)):
         counts[max(wanted, key=lambda part: prompts * fractions[part] - counts[part])] += 1
     return counts
 
 
-def _take(data: Data, rows: Sequence[int]) -> Data:
+def _take(data: Data, rows: NDArray[np.int64]) -> Data:
     if isinstance(data, Encoded):
-        kept = [data.rows[row] for row in rows]
-        return encoded_of(kept, kind=data.kind, eos_id=data.eos_id, pad_id=data.pad_id)
-    return subset(data, rows)
+        return taken(data, rows)
+    return subset(data, rows.tolist())

@@ -110,7 +110,7 @@ def ended(ids: Ids, tokenizer: Tokenizer, *, ends: frozenset[int], templated: bo
     """
     eos = tokenizer.eos_token_id
     assert eos is not None
-    place = next((i for i, token in enumerate(ids) if token in ends), None)
+    place = min((ids.index(token) for token in ends if token in ids), default=None)
     if place is None:
         return ids if templated else (*ids, eos)
     rest, by_template = ids[place + 1 :], templated or ids[place] != eos

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.core.artifacts import Note
 from bench.data.filters import PreferenceRow
 from bench.data.preferences import Preferences
@@ -35,6 +38,7 @@ MARKS = (
 )
 """What the templates of Qwen, Llama, Gemma, Command R, Zephyr, Phi, DeepSeek, Mistral, Alpaca and Vicuna write, and the
 dialogues of HH-RLHF."""
+Bits = Sequence[int] | NDArray[np.generic]
 AROUND = 30
 """Characters that an example shows behind its mark."""
 
@@ -76,9 +80,34 @@ def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
     )
 
 
-def report_marks(preferences: Preferences, *, note: Note) -> None:
-    """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing."""
-    counted = count_marks(preferences.rows)
+def mark_bits(row: PreferenceRow) -> int:
+    """Return which of ``MARKS`` a row's texts contain, a bit each."""
+    joined = "\0".join(text for _, text in _texts(row))
+    return sum(1 << place for place, mark in enumerate(MARKS) if mark in joined)
+
+
+def marks_of(rows: Sequence[PreferenceRow], bits: Bits) -> TemplateMarks:
+    """Return what ``count_marks`` returns, from the ``mark_bits`` of each row."""
+    present = np.asarray(bits, dtype=np.int64)
+    marked = np.flatnonzero(present)
+    if not len(marked):
+        return TemplateMarks()
+    counts = {mark: int((present >> place & 1).sum()) for place, mark in enumerate(MARKS)}
+    return TemplateMarks(
+        rows=len(marked),
+        marks={mark.strip(): count for mark, count in counts.items() if count},
+        written=sum(dialogue_in(rows[place].prompt) is not None for place in marked.tolist()),
+        first=count_marks([rows[int(marked[0])]]).first,
+    )
+
+
+def report_marks(preferences: Preferences, *, note: Note, bits: Bits | None = None) -> None:
+    """Report texts that contain marks of chat templates, which the model reads as plain words; else report nothing.
+
+    Args:
+        bits: the ``mark_bits`` of each row, where they are known.
+    """
+    counted = count_marks(preferences.rows) if bits is None else marks_of(preferences.rows, bits)
     if counted.rows:
         whole = f" ({counted.written} prompts are whole templates)" if counted.written else ""
         note(

@@ -19,6 +19,10 @@ class AddedToken(Protocol):
 
     content: str
     special: bool
+    lstrip: bool
+    rstrip: bool
+    single_word: bool
+    normalized: bool
 
 
 def template_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:

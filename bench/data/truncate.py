@@ -1,9 +1,13 @@
 """Length limits of encoded rows: refusal, truncation, and the numbering of prompts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data.row_ids import RowIds
 from bench.data.template import Tokenizer
 from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, Ids, encoded_of
 from bench.errors import UsageError, did_you_mean
@@ -13,17 +17,22 @@ _ON_LONG = ("error", "truncate_completion")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowIds:
-    """One row in ids, of any length. ``completions`` are by field name; ``label`` is None for a pair.
+class RowLimits:
+    """Limits of a row in tokens, and what is done with one that is too long."""
 
-    ``where`` names file and row in errors.
-    """
+    max_length: int
+    max_prompt_length: int | None
+    on_long: OnLong
 
-    where: str
-    prompt: Ids
-    completions: Mapping[str, Ids]
-    label: bool | None
-    score_gap: float | None
+    def __post_init__(self) -> None:
+        if self.on_long not in _ON_LONG:
+            raise UsageError(f"unknown on_long={self.on_long!r}", fix=did_you_mean(self.on_long, _ON_LONG))
+        if self.max_length < 2 or (self.max_prompt_length is not None and self.max_prompt_length < 1):
+            limits = f"max_length={self.max_length}, max_prompt_length={self.max_prompt_length}"
+            raise UsageError(
+                f"max_length must be at least 2 tokens, and max_prompt_length at least 1 (got {limits})",
+                fix="raise the limits",
+            )
 
 
 def truncate(
@@ -39,21 +48,14 @@ def truncate(
     Raises UsageError for prompts that are too long or of no token, for rows that are too long where nothing may be cut,
     and for a pair whose completions do not differ (any more).
     """
-    if on_long not in _ON_LONG:
-        raise UsageError(f"unknown on_long={on_long!r}", fix=did_you_mean(on_long, _ON_LONG))
-    if max_length < 2 or (max_prompt_length is not None and max_prompt_length < 1):
-        limits = f"max_length={max_length}, max_prompt_length={max_prompt_length}"
-        raise UsageError(
-            f"max_length must be at least 2 tokens, and max_prompt_length at least 1 (got {limits})",
-            fix="raise the limits",
-        )
+    limits = RowLimits(max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
     all_rows = list(rows)
-    _check_prompts(all_rows, max_length=max_length, max_prompt_length=max_prompt_length)
+    refuse_long_prompts(np.array([len(row.prompt) for row in all_rows]), lambda row: all_rows[row].where, limits)
     groups: dict[Ids, int] = {}
     pairs: list[EncodedPair] = []
     singles: list[EncodedSingle] = []
     for row in all_rows:
-        completions = _cut(row, max_length=max_length, on_long=on_long)
+        completions = _cut(row, limits)
         group = groups.setdefault(row.prompt, len(groups))
         if row.label is None:
             chosen, rejected = completions["chosen"], completions["rejected"]
@@ -76,32 +78,39 @@ def truncate(
     return encoded_of(pairs, kind="pairs", eos_id=eos, pad_id=pad)
 
 
-def _check_prompts(rows: Sequence[RowIds], *, max_length: int, max_prompt_length: int | None) -> None:
-    bare = next((row for row in rows if not row.prompt), None)
-    if bare is not None:
+def refuse_long_prompts(lengths: NDArray[np.int64], where: Callable[[int], str], limits: RowLimits) -> None:
+    """Raise UsageError for a prompt without a token, or with more than ``limits`` leave; ``where`` names a row."""
+    if not lengths.all():
         raise UsageError(
-            f"{bare.where}, field 'prompt': it has no token, so nothing predicts the completion's first one",
+            f"{where(int(np.argmin(lengths)))}, field 'prompt': it has no token, so nothing predicts the completion's "
+            "first one",
             fix="give a prompt, or use a tokenizer with a BOS token",
         )
-    limit = max_length - 1
-    reason = f"max_length={max_length} leaves at most {limit} for a prompt, so that a completion has one"
-    if max_prompt_length is not None and max_prompt_length < limit:
-        limit, reason = max_prompt_length, f"max_prompt_length={max_prompt_length} is the limit"
-    long = [row for row in rows if len(row.prompt) > limit]
-    if long:
-        longest = max(len(row.prompt) for row in long)
+    limit = limits.max_length - 1
+    reason = f"max_length={limits.max_length} leaves at most {limit} for a prompt, so that a completion has one"
+    if limits.max_prompt_length is not None and limits.max_prompt_length < limit:
+        limit, reason = limits.max_prompt_length, f"max_prompt_length={limits.max_prompt_length} is the limit"
+    long = np.flatnonzero(lengths > limit)
+    if len(long):
+        first, longest = int(long[0]), int(lengths.max())
         several = f" ({len(long)} prompts are too long, the longest has {longest})" if len(long) > 1 else ""
         raise UsageError(
-            f"{long[0].where}, field 'prompt': {len(long[0].prompt)} tokens, but {reason}{several}",
+            f"{where(first)}, field 'prompt': {lengths[first]} tokens, but {reason}{several}",
             fix="raise the limit as far as the model's context goes, or remove these rows: --set "
             f"data.max_prompt_tokens={limit} leaves them out (prompts are never cut)",
         )
 
 
-def _cut(row: RowIds, *, max_length: int, on_long: OnLong) -> dict[str, Ids]:
+def refuse_cut(row: RowIds, limits: RowLimits) -> None:
+    """Raise UsageError for a row that is too long to be cut, or whose completions are equal once cut."""
+    _cut(row, limits)
+
+
+def _cut(row: RowIds, limits: RowLimits) -> dict[str, Ids]:
+    max_length = limits.max_length
     room = max_length - len(row.prompt)
     for name, ids in row.completions.items():
-        if len(ids) > room and on_long == "error":
+        if len(ids) > room and limits.on_long == "error":
             raise UsageError(
                 f"{row.where}, field '{name}': {len(ids)} tokens after a prompt of {len(row.prompt)} make "
                 f"{len(row.prompt) + len(ids)}, but max_length is {max_length}",

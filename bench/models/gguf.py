@@ -10,7 +10,7 @@ from bench.core.artifacts import Note, make_sound
 from bench.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Part = TypeVar("Part")
 MAGIC = b"GGUF"
@@ -100,6 +100,18 @@ def write_tokenizer(file: Path, folder: Path) -> int | None:
     _checked_tokenizer(file, fields).save_pretrained(folder)
     context = fields.get(f"{fields.get('general.architecture')}.context_length")
     return context if isinstance(context, int) else None
+
+
+def outline(file: Path, folder: Path) -> None:
+    """Write configuration and tokenizer of a GGUF file to ``folder``; no weight is read. Raises as ``convert``."""
+    write_tokenizer(file, folder)
+    _read_quietly(_read_config, file).save_pretrained(folder)
+
+
+def _read_config(file: Path) -> "PretrainedConfig":
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
 
 
 def _checked_tokenizer(file: Path, fields: dict[str, object]) -> "PreTrainedTokenizerBase":

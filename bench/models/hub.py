@@ -8,7 +8,8 @@ from bench.errors import UsageError
 
 NAME = re.compile(r"(?P<repo>\w[\w.-]*/[\w][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?")
 COMMIT = re.compile("[0-9a-f]{40}")
-WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken"]
+WEIGHTS = "*.safetensors"
+WANTED = [WEIGHTS, "*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken"]
 """Files of a model to download: no pickles, no code."""
 UNWANTED = ["[!a]*/*", "a[!d]*/*", "ad[!d]*/*", "consolidated*.safetensors"]
 """Folders of other formats, but not that of named chat templates (additional_chat_templates), and the same weights a
@@ -28,10 +29,13 @@ def is_hub_name(source: str) -> bool:
     return NAME.fullmatch(source) is not None and not source.lower().endswith(".gguf") and not Path(source).exists()
 
 
-def snapshot(source: str) -> Snapshot:
+def snapshot(source: str, *, weights: bool = True) -> Snapshot:
     """Return the snapshot that ``OWNER/NAME[@REVISION]`` names: from the cache if it is there, else from the hub.
 
     A branch or tag is resolved by the hub, where it answers, since it may have moved; a commit never moves.
+
+    Args:
+        weights: False: configuration and tokenizer alone are fetched.
 
     Raises:
         UsageError: it is neither in the cache nor on the hub, or the hub denies access.
@@ -42,12 +46,13 @@ def snapshot(source: str) -> Snapshot:
     assert match is not None
     repo, revision = match["repo"], match["revision"] or MAIN
     with quiet():
-        folder = _cached(repo, revision) if COMMIT.fullmatch(revision) else None
+        wanted = [pattern for pattern in WANTED if weights or pattern != WEIGHTS]
+        folder = _cached(repo, revision, wanted) if COMMIT.fullmatch(revision) else None
         reason = "the hub cannot be reached, or HF_HUB_OFFLINE says not to ask it"
         if folder is None and hub_answers():
-            folder, reason = _downloaded(repo, revision)
+            folder, reason = _downloaded(repo, revision, wanted)
         if folder is None:
-            folder = _cached(repo, revision)
+            folder = _cached(repo, revision, wanted)
     if folder is None:
         raise UsageError(
             f"model {source!r}: no such folder, and no model of that name in the hub's cache; {reason}",
@@ -60,25 +65,25 @@ def snapshot(source: str) -> Snapshot:
 def in_cache(source: str) -> bool:
     """Return whether the cache has a snapshot of ``OWNER/NAME[@REVISION]``, whole; without the hub."""
     match = NAME.fullmatch(source)
-    return match is not None and _cached(match["repo"], match["revision"] or MAIN) is not None
+    return match is not None and _cached(match["repo"], match["revision"] or MAIN, WANTED) is not None
 
 
-def _cached(repo: str, revision: str) -> Path | None:
+def _cached(repo: str, revision: str, wanted: list[str]) -> Path | None:
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
-            repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED, local_files_only=True
+            repo, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED, local_files_only=True
         )
     except (OSError, ValueError):  # none, or a part of one
         return None
     return Path(folder)
 
 
-def _downloaded(repo: str, revision: str) -> tuple[Path | None, str]:
+def _downloaded(repo: str, revision: str, wanted: list[str]) -> tuple[Path | None, str]:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)), ""
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, ignore_patterns=UNWANTED)), ""
     except Exception as error:  # the hub says in many ways that it has none
         return None, f"the hub says {type(error).__name__}"

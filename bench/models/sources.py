@@ -13,7 +13,7 @@ from bench.core.specs import RunSpec
 from bench.errors import BenchError, UsageError
 from bench.models.adapters import ADAPTER, CHECKPOINT, START, is_start, merged_run, read_run
 from bench.models.chat_templates.apply import OWN, templated
-from bench.models.gguf import converted_folder, gguf_file
+from bench.models.gguf import converted_folder, gguf_file, outline
 from bench.models.hub import is_hub_name, snapshot
 from bench.models.loading import find_model
 
@@ -57,6 +57,33 @@ def find_source(source: str, *, results: Path, chat_template: str | None = None,
     else:
         folder = find_model(source)
     return with_template(Source(folder, name), chat_template, results=results, note=note)
+
+
+def outline_source(source: str, *, results: Path, scratch: Path, chat_template: str | None = None) -> Source:
+    """Return a folder with configuration and tokenizer of the model that ``source`` names, for a plan.
+
+    No weights are read, converted, merged or downloaded; what has to be made is made in ``scratch``. Arguments and
+    errors as those of ``find_source``, as far as they need no weights.
+    """
+    name = source
+    if source.startswith(RUN):
+        run = find_run(source.removeprefix(RUN), results)
+        spec = read_run(run)
+        adapted = (run / ADAPTER).is_dir()
+        folder = start_folder(run, spec, results=results) if adapted else run / CHECKPOINT
+    elif (file := gguf_file(Path(source))) is not None:
+        folder = scratch / "gguf"
+        folder.mkdir(parents=True, exist_ok=True)
+        outline(file, folder)
+    elif is_hub_name(source):
+        hub_snapshot = snapshot(source, weights=False)
+        folder, name = hub_snapshot.folder, hub_snapshot.source
+    else:
+        folder = find_model(source)
+    if chat_template is None or chat_template == OWN:
+        return Source(folder, name)
+    folder = templated(folder, chat_template, results=scratch, note=silent, weights=False)
+    return Source(folder, f"{name}{TEMPLATE}{chat_template}")
 
 
 def with_template(source: Source, chat_template: str | None, *, results: Path, note: Note = silent) -> Source:

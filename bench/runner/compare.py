@@ -11,6 +11,7 @@ from bench.runner.plan import Plan
 from bench.runner.pool import run_pool
 from bench.runner.race_history import history_path
 from bench.runner.resources import (
+    Machine,
     Workers,
     choose_workers,
     environment_threads,
@@ -59,15 +60,20 @@ def compare(plan: Plan, progress: Progress, *, crew: Workers | None = None) -> t
         return gather(agenda)
 
 
-def workers_for(plan: Plan) -> Workers:
-    """Return how many workers a plan gets on this machine: as many as the request has, else as many as pay."""
-    machine, threads = this_machine(), environment_threads()
+def workers_for(plan: Plan, *, machine: Machine | None = None, parameters: int | None = None) -> Workers:
+    """Return how many workers a plan gets on this machine: as many as the request has, else as many as pay.
+
+    Args:
+        machine: another one than this.
+        parameters: of the model, where its weights are not here; None: they are counted.
+    """
+    machine, threads = machine or this_machine(), environment_threads()
     if plan.request.workers is not None:
         return workers_of(machine, workers=plan.request.workers, threads=threads)
     trials = sum(search.trials for search in plan.searches)
     return choose_workers(
         machine,
-        parameters=parameters_in(plan.workspace.model),
+        parameters=parameters_in(plan.workspace.model) if parameters is None else parameters,
         runs=max(trials, len(plan.searches) * len(plan.sure_seeds)),
         processes=plan.request.processes,
         threads=threads,

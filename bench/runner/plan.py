@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from bench.core.artifacts import Note
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.core.margins import margin_of
 from bench.core.request import LONGEST_STUDY, PrunerName, RunRequest, Settings, apply, read_settings
 from bench.core.specs import EvaluationSpec, Execution, LoraSpec, SetSpec, TrainSpec
-from bench.data.tokens import pairs_in, singles_in
+from bench.data.tokens import lacks_scores
 from bench.errors import UsageError, did_you_mean
 from bench.evaluate.tasks.preflight import TEXTS_VERSION, check_tasks, reader_of, refuse
 from bench.evaluate.tasks.prompts import has_template, prompting_of, reason_of
@@ -295,11 +296,19 @@ class Plan:
         return f"{self.workspace.suite.name}-{_as_file_name(search.objective.name)}-{digest}"
 
 
-def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text: None) -> Plan:
+def make_plan(
+    request: RunRequest,
+    *,
+    note: Callable[[str], None] = lambda text: None,
+    scratch: Path | None = None,
+    most: int | None = None,
+) -> Plan:
     """Resolve a request with its model and data.
 
     Args:
         note: called where something on disk was damaged and is made again.
+        scratch: for a plan that nobody runs, as in ``open_workspace``.
+        most: rows that are read of each of the user's files; None: all.
 
     Raises:
         UsageError: a part of the request that cannot be right.
@@ -316,16 +325,18 @@ def make_plan(request: RunRequest, *, note: Callable[[str], None] = lambda text:
             judges=request.judges,
             strong=request.strong,
             prompts=request.prompts,
+            most=most,
         ),
         results=request.results,
         train=draft.train,
         evaluation=draft.evaluation,
         execution=draft.execution,
         note=note,
+        scratch=scratch,
     )
     workspace = _with_tasks(workspace, suite=suite, requested=draft.evaluation.apply_chat_template, note=note)
     for objective in draft.objectives:
-        _check_data(objective, workspace)
+        _check_data(objective, workspace, sampled=most is not None)
     searches = searches_of(draft, sets=workspace.data_spec.sets)
     # Explicit values of a sweep are all tried, whatever the budget of a protocol.
     trials = max((search.trials for search in searches), default=draft.trials)
@@ -381,8 +392,8 @@ def _as_file_name(name: str) -> str:
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def _check_data(objective: Objective, workspace: Workspace) -> None:
-    """Refuse an objective that needs what the data do not have."""
+def _check_data(objective: Objective, workspace: Workspace, *, sampled: bool) -> None:
+    """Refuse an objective that needs what the data do not have; of a sample only what all rows have alike."""
     source = workspace.data_spec.source
     if objective.batch is not Singles and workspace.data.kind == "unpaired":
         unpaired = [name for name in names() if get(name).batch is Singles]
@@ -390,15 +401,15 @@ def _check_data(objective: Objective, workspace: Workspace) -> None:
             f"objective {objective.name!r} needs pairs, but {source} has unpaired rows",
             fix=f"give rows with prompt, chosen, rejected, or take one of: {', '.join(unpaired)}",
         )
-    singles = singles_in(workspace.data.rows)
+    labels = set(workspace.data.labels.tolist()) if workspace.data.kind == "unpaired" else set()
     # One that reads no reference may imitate; the others set the two labels against each other.
-    if Requires.REFERENCE in objective.requires and len({single.desirable for single in singles}) == 1:
-        wanted = "wanted" if singles[0].desirable else "unwanted"
+    if not sampled and Requires.REFERENCE in objective.requires and len(labels) == 1:
+        wanted = "wanted" if labels == {True} else "unwanted"
         raise UsageError(
             f"objective {objective.name!r} needs wanted and unwanted answers, but {source} has {wanted} ones only",
             fix="give rows of both labels, or pairs; to imitate demonstrations, see «Demonstrations» in docs/data.md",
         )
-    if Requires.SCORES in objective.requires and any(pair.score_gap is None for pair in pairs_in(workspace.data.rows)):
+    if Requires.SCORES in objective.requires and lacks_scores(workspace.data):
         raise UsageError(
             f"objective {objective.name!r} needs scores, but {source} has rows without them",
             fix="give rows with chosen_score and rejected_score, or take an objective without --needs scores",

@@ -35,7 +35,7 @@ class UserInputs:
 
     ``options``: how ``data`` are read and which rows are left out. ``judges`` compare answers, ``strong``
     corrects the first of them, and ``prompts`` is a file of instructions to report on; all are for suites without a
-    reward of their own.
+    reward of their own. ``most``: rows of each file that are read, the first ones; None: all.
     """
 
     model: str | None = None
@@ -45,6 +45,7 @@ class UserInputs:
     judges: tuple[str, ...] = ()
     strong: str | None = None
     prompts: Path | None = None
+    most: int | None = None
 
     def read(
         self, suite: Suite, tokenizer: PreTrainedTokenizerBase, *, max_length: int, embeddings: int, note: Note
@@ -58,6 +59,7 @@ class UserInputs:
             embeddings=embeddings,
             fractions=FRACTIONS,
             template=self.chat_template,
+            most=self.most,
             note=note,
         )
 

@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 
 from bench.core.specs import Execution, RunSpec, TrainSpec
-from bench.data.collate import longest_of
 from bench.data.tokens import Encoded
 from bench.errors import RunError
 from bench.models.dropout import dropout_of
@@ -188,9 +187,9 @@ def _prepare(
 
 def _longest(data: Encoded, *, limit: int) -> int:
     """Return the tokens of the longest row that a step can have: KTO gives a prompt the completion of another."""
-    rows = objective_batch.rows_of(data.rows)
-    longest = max(len(prompt) for prompt, _ in rows) + max(len(completion) for _, completion in rows)
-    return max(longest_of(rows), min(longest, limit))
+    prompts, completions = data.lengths[:, 0], data.lengths[:, 1:].max(axis=1)
+    longest = int(prompts.max()) + int(completions.max())
+    return max(int((prompts + completions).max()), min(longest, limit))
 
 
 def _restore(run: _Run, state: Path) -> None:

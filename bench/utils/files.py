@@ -13,8 +13,7 @@ from bench.errors import BenchError, RunError, UsageError
 
 def writable(results: Path) -> None:
     """Refuse an output folder that cannot be written before anything is computed."""
-    if not str(results).isprintable():
-        raise UsageError(f"the results folder's name must be printable (got {str(results)!r})", fix="--out results")
+    _check_name(results)
     try:
         results.mkdir(parents=True, exist_ok=True)
         probe = results / f".write-{os.getpid()}"
@@ -25,6 +24,33 @@ def writable(results: Path) -> None:
             f"results folder {results} cannot be written: {error.strerror}",
             fix="free space, mend its permissions, or give another: --out",
         ) from error
+
+
+def could_be_written(results: Path) -> None:
+    """Refuse an output folder that is here and cannot be written, and make none: a plan may be made elsewhere.
+
+    Raises:
+        UsageError: its name. RunError: it is no folder, or may not be written to.
+    """
+    _check_name(results)
+    try:
+        there = results.exists()
+    except OSError as error:
+        raise RunError(
+            f"results folder {results} cannot be written: {error.strerror}", fix="give another: --out"
+        ) from error
+    nearest = next((folder for folder in (results, *results.absolute().parents) if folder.exists()), results)
+    if there and not os.access(results, os.W_OK | os.X_OK):
+        raise RunError(
+            f"results folder {results} cannot be written", fix="mend its permissions, or give another: --out"
+        )
+    if not nearest.is_dir():
+        raise RunError(f"results folder {results} cannot be written: {nearest} is no folder", fix="give another: --out")
+
+
+def _check_name(results: Path) -> None:
+    if not str(results).isprintable():
+        raise UsageError(f"the results folder's name must be printable (got {str(results)!r})", fix="--out results")
 
 
 REASONS = {

@@ -187,7 +187,7 @@ def _arrows() -> Iterator[Case]:
         }.items():
             yield _case(f"Arrow {kind} {name}", "prefs.arrow", content)
     for name, content in {
-        "of another separator": b"prompt;chosen;rejected\na;b;c\n",
+        "of another separator": b"prompt|chosen|rejected\na|b|c\n",
         "of long rows": b"prompt,chosen,rejected\na,b,c,d\n",
         "of short rows": b"prompt,chosen,rejected\na\n",
         "of an open quote": b'prompt,chosen,rejected\na,b,"c\n',

@@ -21,9 +21,11 @@ from bench.models.loading import load_model, load_tokenizer
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.matmul import take_route
 from bench.models.reference_cache import ReferenceLogProbs, compute, open_reference, read_references
+from bench.models.reference_parts import Scoring
 from bench.runner.resources import Workers
 from bench.train.loop import Callbacks, train
 from bench.train.objective_batch import rows_of
+from bench.train.training_reference import open_references, read_training_reference
 from bench.utils.process import loading
 from losses import Completion, Pairs, get
 from tests.benchmarks.forked import forked
@@ -76,13 +78,20 @@ def train_betas(
     )
     spec = spec_of(run, precision=precision, batch=batch)
 
-    def compute_reference() -> Path:
-        return open_reference(
-            [*rows_of(data.rows), *rows_of(held_out.rows)],
-            model_content=spec.model.content,
+    def scored() -> CompletionLogProbs:
+        return CompletionLogProbs(copy.deepcopy(start).to(accelerator.device), packed=True)
+
+    def compute_reference() -> tuple[tuple[Path, ...], Path]:
+        folder, content = work / "reference", spec.model.content
+        scoring = Scoring(
+            model_content=content, precision=precision, layout="packed", folder=folder, load=scored, pad_id=PAD
+        )
+        return open_references(data, spec, scoring), open_reference(
+            rows_of(held_out.rows),
+            model_content=content,
             precision=precision,
-            folder=work / "reference",
-            load=lambda: CompletionLogProbs(copy.deepcopy(start).to(accelerator.device), packed=True),
+            folder=folder,
+            load=scored,
             pad_id=PAD,
             batch=REFERENCE_BATCH,
             note=lambda text: None,
@@ -101,11 +110,11 @@ def train_betas(
             state=work / f"state-{number}",
             callbacks=Callbacks(),
         )
-        return _score(policy, held_out, reference=reference, beta=beta, precision=precision)
+        return _score(policy, held_out, reference=of_held_out, beta=beta, precision=precision)
 
     alone = crew.workers == 1
-    entry = compute_reference() if alone else forked([compute_reference], crew)[0]
-    reference = read_references([entry])
+    parts, entry = compute_reference() if alone else forked([compute_reference], crew)[0]
+    reference, of_held_out = read_training_reference(parts), read_references([entry])
     tasks = [partial(train_one, number) for number in range(len(betas))]
     return [task() for task in tasks] if alone else forked(tasks, crew)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,22 @@ if TYPE_CHECKING:
         PreTrainedModel,
         PreTrainedTokenizerBase,
     )
+
+
+_shapes: ContextVar[bool] = ContextVar("shapes", default=False)
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """For the block's time give models without weights, by their configuration alone, to plan what judges will take.
+
+    Such a judge has its name, order and window; it cannot be asked.
+    """
+    before = _shapes.set(True)
+    try:
+        yield
+    finally:
+        _shapes.reset(before)
 
 
 LAYER = re.compile(r"\.\d+\.")
@@ -49,6 +68,8 @@ def model_identity(folder: Path) -> str:
     """Return the hash of the folder's weights, config and tokenizer."""
     from bench.models.loading import model_hash
 
+    if _shapes.get():
+        return ""
     return model_hash(folder)
 
 
@@ -59,6 +80,11 @@ def _loaded(
 
     from bench.models.loading import OTHER_PARTS, find_model, load_tokenizer
 
+    if _shapes.get() and (folder / "config.json").is_file():
+        from bench.models.architecture import read_config
+
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return kind.from_config(read_config(folder)).eval(), load_tokenizer(folder)
     find_model(str(folder))
     cuda = torch.cuda.is_available()
     try:

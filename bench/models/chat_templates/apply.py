@@ -30,11 +30,12 @@ LONGEST = 1 << 20
 """Bytes of a template's file at most."""
 
 
-def templated(folder: Path, template: str, *, results: Path, note: Note) -> Path:
+def templated(folder: Path, template: str, *, results: Path, note: Note, weights: bool = True) -> Path:
     """Return a folder of the same model whose tokenizer has another chat template.
 
     Args:
         template: ``own`` for the model's, one of ``NAMES``, or a file.
+        weights: False: a folder without them, for a plan.
 
     Raises:
         UsageError: no such template, one that Jinja refuses, or one whose prompt is not the beginning of its dialogue.
@@ -48,11 +49,12 @@ def templated(folder: Path, template: str, *, results: Path, note: Note) -> Path
     named = named_templates(folder)
     # Only a folder with named templates gets another name than before, when they were left out.
     more = f" {json.dumps(named, sort_keys=True)}" if named else ""
-    key = hashlib.sha256(f"{model_hash(folder)} {text}{more}".encode()).hexdigest()[:16]
+    content = model_hash(folder) if weights else ""
+    key = hashlib.sha256(f"{content} {text}{more}".encode()).hexdigest()[:16]
     target = results / "models" / f"templated-{key}"
 
     def write(partial: Path) -> None:
-        _fill(folder, partial, text, named)
+        _fill(folder, partial, text, named, weights=weights)
         check_template(load_tokenizer(partial), template)
 
     make_sound(target, write, note=note)
@@ -104,11 +106,12 @@ def named_templates(folder: Path) -> dict[str, str]:
     return {str(each["name"]): str(each["template"]) for each in listed if each["name"] != DEFAULT}
 
 
-def _fill(folder: Path, partial: Path, text: str, named: Mapping[str, str]) -> None:
+def _fill(folder: Path, partial: Path, text: str, named: Mapping[str, str], *, weights: bool) -> None:
     copy_tokenizer(folder, partial)
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors":
-            _link(path.resolve(), partial / path.name)
+            if weights:
+                _link(path.resolve(), partial / path.name)
         elif path.is_file() and path.suffix in COPIED:
             shutil.copyfile(path, partial / path.name)
     for name in LEFT_OUT:

@@ -23,7 +23,13 @@ def prepared(request: IterateRequest, console: Console, *, note: Callable[[str],
     Raises:
         UsageError: a part of the request that cannot be right.
     """
-    plan = make_plan(request.run, note=note)
+    return loops_of(request, make_plan(request.run, note=note), console, note=note)
+
+
+def loops_of(
+    request: IterateRequest, plan: Plan, console: Console, *, note: Callable[[str], None]
+) -> tuple[list[Loop], Judging]:
+    """Return the loops of a plan, and the judge of their rounds. Raises as ``prepared``."""
     workspace = plan.workspace
     _check(request, plan)
     judging = Judging(

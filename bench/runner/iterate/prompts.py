@@ -20,7 +20,8 @@ class Prompt:
 
 def training_prompts(workspace: Workspace) -> list[Prompt]:
     """Return the distinct prompts of the training data, in their order: none of them selects or reports."""
-    distinct = list(dict.fromkeys(row.prompt_ids for row in workspace.data.rows))
+    _, firsts = np.unique(workspace.data.groups, return_index=True)
+    distinct = [workspace.data.rows[place].prompt_ids for place in np.sort(firsts).tolist()]
     texts = workspace.tokenizer.batch_decode([list(ids) for ids in distinct], skip_special_tokens=True)
     return [
         Prompt(ids=ids, text=workspace.prompt_texts.get(ids, text)) for ids, text in zip(distinct, texts, strict=True)

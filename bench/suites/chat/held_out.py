@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench.core.artifacts import Note
-from bench.data.contamination import contamination
+from bench.data.cache import remembered
+from bench.data.contamination import MOSTLY, RUN, Sought, contamination
+from bench.data.crew import crew_size, in_order
 from bench.data.embedded_ids import refuse_beyond
 from bench.data.encoded_splits import EncodedSplits
-from bench.data.rows import Message
+from bench.data.near_duplicates import normalised
+from bench.data.rows import Message, words_of
+from bench.data.stored_rows import RowChunk
+from bench.data.stored_tokens import TokenRows
 from bench.data.template import prompt_messages_ids, text_ids, with_bos
 from bench.data.template_tokens import refuse_template_tokens, template_tokens
-from bench.data.tokens import EncodedPair, Ids, pairs_in
+from bench.data.tokens import Encoded, EncodedPair, Ids, pairs_in
+from bench.data.watch import watched
 from bench.errors import UsageError
 from bench.evaluate.judges.answers import read_records
 from bench.evaluate.judges.base import AnswerPair
@@ -30,12 +38,13 @@ if TYPE_CHECKING:
 class EvaluationPrompts:
     """One held-out split: distinct prompts as token ids and as text, and pairs of answers as text.
 
-    The preferred answer of a pair is the first one; unpaired data have no pairs.
+    The preferred answer of a pair is the first one; unpaired data have no pairs. ``own``: the prompts are the data's.
     """
 
     prompts: tuple[Ids, ...]
     instructions: tuple[str, ...]
     held_out: tuple[AnswerPair, ...]
+    own: bool = True
 
     def first(self, count: int) -> EvaluationPrompts:
         """Return the first ``count`` of each."""
@@ -43,15 +52,17 @@ class EvaluationPrompts:
             prompts=self.prompts[:count],
             instructions=self.instructions[:count],
             held_out=self.held_out[:count],
+            own=self.own,
         )
 
 
 def evaluation_prompts(
-    parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None, embeddings: int
+    parts: EncodedSplits, tokenizer: PreTrainedTokenizerBase, *, prompts: Path | None, embeddings: int, most: int
 ) -> dict[str, EvaluationPrompts]:
     """Return the prompts and pairs of validation and test.
 
     Args:
+        most: prompts and pairs that are used of a part that lies on disk; of others all are returned.
         prompts: a file of instructions to report on, in place of the data's own test prompts.
         embeddings: how many token ids the model reads.
 
@@ -66,33 +77,97 @@ def evaluation_prompts(
         )
     splits = {}
     for split in EVALUATION_SPLITS:
-        texts = {row.prompt_ids: parts.words[row.prompt_ids] for row in rows[split]}
+        part = rows[split]
+        pairs = pairs_in(part[:most] if isinstance(part, TokenRows) else part)
+        if isinstance(part, TokenRows):
+            part = part.take(np.sort(np.unique(part.group, return_index=True)[1])[:most])
+        texts = {row.prompt_ids: parts.words[row.prompt_ids] for row in part}
         if split == "test" and prompts is not None:
             texts = _from_file(prompts, tokenizer, embeddings)
         splits[split] = EvaluationPrompts(
             prompts=tuple(texts),
             instructions=tuple(texts.values()),
-            held_out=_answer_pairs(pairs_in(rows[split]), parts.words, tokenizer),
+            held_out=_answer_pairs(pairs, parts.words, tokenizer),
+            own=split != "test" or prompts is None,
         )
     return splits
 
 
 def note_overlap(parts: EncodedSplits, prompts: Mapping[str, EvaluationPrompts], *, note: Note) -> None:
     """Report how many test prompts share runs of words with training prompts; report nothing where none do."""
-    trained_on = dict.fromkeys(row.prompt_ids for row in parts.split.parts["train"].rows)
-    overlap = contamination([parts.words[ids] for ids in trained_on], prompts["test"].instructions)
-    if overlap.touched:
-        counts = f"{overlap.exact} are training prompts, {overlap.mostly} mostly so (by runs of {overlap.run} words)"
+    train, instructions = parts.split.parts["train"].rows, prompts["test"].instructions
+    if isinstance(train, TokenRows):
+        overlap = _overlap_on_disk(parts, train, instructions)
+    else:
+        trained_on = dict.fromkeys(row.prompt_ids for row in train)
+        whole = contamination([parts.words[ids] for ids in trained_on], instructions)
+        overlap = (whole.evaluation, whole.exact, whole.mostly, whole.touched)
+    evaluation, exact, mostly, touched = overlap
+    if touched:
+        counts = f"{exact} are training prompts, {mostly} mostly so (by runs of {RUN} words)"
         note(
-            f"contamination: of {overlap.evaluation} test prompts {counts}, {overlap.touched} share a run with one; "
+            f"contamination: of {evaluation} test prompts {counts}, {touched} share a run with one; "
             "`bench data describe --against` shows them"
         )
 
 
 def content_of(parts: EncodedSplits, prompts: Mapping[str, EvaluationPrompts]) -> str:
     """Return the SHA-256 of everything held out."""
-    content = [[prompts[split].prompts, parts.split.parts[split].content_hash] for split in EVALUATION_SPLITS]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    held_out = {split: parts.split.parts[split] for split in EVALUATION_SPLITS}
+    if not any(isinstance(each.rows, TokenRows) for each in held_out.values()):
+        content = [[prompts[split].prompts, held_out[split].content_hash] for split in EVALUATION_SPLITS]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    key = [text for split in EVALUATION_SPLITS for text in (held_out[split].content_hash, str(prompts[split].prompts))]
+    return remembered("held-out", key, lambda: _content_on_disk(held_out, prompts))
+
+
+def _content_on_disk(held_out: Mapping[str, Encoded], prompts: Mapping[str, EvaluationPrompts]) -> str:
+    """Return what ``content_of`` returns, one prompt after another."""
+    digest = hashlib.sha256()
+    before = "["
+    for split in EVALUATION_SPLITS:
+        part = held_out[split]
+        firsts: Iterable[Ids] = prompts[split].prompts
+        if prompts[split].own and isinstance(part.rows, TokenRows):
+            places = np.sort(np.unique(part.rows.group, return_index=True)[1])
+            firsts = (row.prompt_ids for row in part.rows.take(places))
+        digest.update(f"{before}[[".encode())
+        for place, ids in enumerate(firsts):
+            digest.update(f"{', ' if place else ''}{json.dumps(ids)}".encode())
+        digest.update(f"], {json.dumps(part.content_hash)}]".encode())
+        before = ", "
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+def _overlap_on_disk(parts: EncodedSplits, train: TokenRows, instructions: Sequence[str]) -> tuple[int, int, int, int]:
+    """Return the counts of a ``Contamination``: evaluation, exact, mostly, touched; remembered for the same rows."""
+    key = [parts.split.parts["train"].content_hash, json.dumps(instructions)]
+    text = remembered("overlap", key, lambda: json.dumps(_count_overlap(parts, train, instructions)))
+    evaluation, exact, mostly, touched = json.loads(text)
+    return evaluation, exact, mostly, touched
+
+
+def _count_overlap(parts: EncodedSplits, train: TokenRows, instructions: Sequence[str]) -> list[int]:
+    sought = Sought(instructions)
+    equal: set[str] = set()
+    runs: set[tuple[str, ...]] = set()
+    total = len(np.unique(train.group))
+    with watched("test prompts among training prompts", total=total) as progress:
+        for rows in parts.on_disk.rows_of(train):
+            for count, own, hits in in_order(_hits, sought, rows.chunks(), processes=crew_size()):
+                progress.advance(count)
+                equal |= own
+                runs |= hits
+    shares = [(len(own & runs) / len(own) if own else 0.0) for own in sought.runs_of]
+    mostly = sum(text in equal or share >= MOSTLY for text, share in zip(sought.prompts, shares, strict=True))
+    touched = sum(text in equal or share > 0 for text, share in zip(sought.prompts, shares, strict=True))
+    return [len(sought.prompts), len(equal), mostly, touched]
+
+
+def _hits(sought: Sought, chunk: RowChunk) -> tuple[int, frozenset[str], set[tuple[str, ...]]]:
+    texts = [normalised(words_of(row.prompt)) for row in chunk.rows()]
+    return len(texts), sought.texts & set(texts), {run for text in texts for run in sought.runs_in(text)}
 
 
 def answer_texts(answers: Sequence[Ids], tokenizer: PreTrainedTokenizerBase) -> list[str]:

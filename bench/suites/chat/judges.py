@@ -7,7 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.data.tokens import Encoded, pairs_in, singles_in
+import numpy as np
+
+from bench.core.artifacts import Note, silent
+from bench.data.stored_tokens import TokenRows
+from bench.data.tokens import Encoded, encoded_of, pairs_in, singles_in
 from bench.errors import UsageError
 from bench.evaluate.judges.base import Judge
 from bench.evaluate.judges.bradley_terry import LabelledAnswers, fitted_judge
@@ -19,11 +23,19 @@ from bench.suites.chat.held_out import EvaluationPrompts, answer_texts
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+MOST_FITTED = 20_000
+"""Rows that the fitted judge of data on disk is fitted on: a reward of words does not get better by more."""
 Target = Literal["reward", "win_rate", "auto"]
 
 
 def make_judges(
-    names: Sequence[str], *, model: Path, train: Encoded, tokenizer: PreTrainedTokenizerBase, source: str
+    names: Sequence[str],
+    *,
+    model: Path,
+    train: Encoded,
+    tokenizer: PreTrainedTokenizerBase,
+    source: str,
+    note: Note = silent,
 ) -> tuple[Judge, ...]:
     """Make judges from their names: ``fitted``, ``start``, or the forms of ``bench evaluate --judge``.
 
@@ -33,7 +45,7 @@ def make_judges(
     if not names:
         raise UsageError("there is no judge", fix="--judge fitted")
     special = {
-        "fitted": lambda: fitted_judge(_labelled(train, tokenizer), source=source),
+        "fitted": lambda: fitted_judge(_labelled(_fitting(train, note), tokenizer), source=source),
         "start": lambda: judge_of(JudgeSpec(kind="lm", folder=model, name="start")),
     }
     return tuple(judges_of(names, special=special))
@@ -77,6 +89,16 @@ def check_judges(
         if judge.window is None and judge.find_window is not None:
             judge = replace(judge, window=judge.find_window())
         check_window(judge, instructions, tokens=tokens, answers=answers, lengths=lengths)
+
+
+def _fitting(train: Encoded, note: Note) -> Encoded:
+    """Return the rows that the fitted judge is fitted on: all, but of data on disk some, evenly spaced."""
+    if not isinstance(train.rows, TokenRows) or len(train.rows) <= MOST_FITTED:
+        return train
+    note(f"judge fitted: fitted on {MOST_FITTED:,} of {len(train.rows):,} rows, evenly spaced")
+    places = np.linspace(0, len(train.rows) - 1, MOST_FITTED).astype(np.int64)
+    rows = tuple(train.rows.take(places))
+    return encoded_of(rows, kind=train.kind, eos_id=train.eos_id, pad_id=train.pad_id)
 
 
 def _labelled(train: Encoded, tokenizer: PreTrainedTokenizerBase) -> LabelledAnswers:

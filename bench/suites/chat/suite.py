@@ -55,11 +55,13 @@ def load(
     check_context(start)
     tokenizer = start.tokenizer
     parts = inputs.read(suite, tokenizer, max_length=start.max_length, embeddings=start.embeddings, note=note)
-    prompts = evaluation_prompts(parts, tokenizer, prompts=inputs.prompts, embeddings=start.embeddings)
+    prompts = evaluation_prompts(
+        parts, tokenizer, prompts=inputs.prompts, embeddings=start.embeddings, most=evaluation.prompts
+    )
     note_overlap(parts, prompts, note=note)
     rows, names = parts.split.parts["train"], inputs.judges or suite.judges
     names = (*names, *([] if inputs.strong is None else [inputs.strong]))
-    every = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name)
+    every = make_judges(names, model=start.folder, train=rows, tokenizer=tokenizer, source=inputs.data_name, note=note)
     judged_by = tuple(
         JudgedBy(source=escape_unprintable(name), name=judge.name, identity=judge.identity)
         for name, judge in zip(names, every, strict=True)

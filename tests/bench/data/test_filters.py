@@ -97,7 +97,7 @@ def test_rows_beyond_a_number_of_tokens_are_left_out_and_counted(make_tokenizer)
         Pair(prompt="x" * size, chosen="y" * size, rejected="z", id=size) for size in range(1, 9)
     ]  # BOS + size, size + EOS
     data = preferences_of(rows, source="here")
-    assert token_lengths(data, tokenizer)[2] == (4, 4, 2)
+    assert tuple(token_lengths(data, tokenizer)[2]) == (4, 4, 2)
     found = within_tokens(data, tokenizer, DataOptions(max_tokens=10))
     assert [row.id for row in found.rows] == [1, 2, 3, 4]
     assert found.dropped == {"too many tokens": 4}

@@ -1,12 +1,13 @@
 """Parts of a data set share no prompt."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.data.preferences import preferences_of
 from bench.data.rows import Pair
-from bench.data.split import split_by_prompt
+from bench.data.split import _counts, split_by_prompt
 from bench.data.tokens import EncodedPair, encoded_of, unpair
 from bench.errors import UsageError
 
@@ -76,3 +77,16 @@ def test_the_parts_are_pinned():
     # numpy's default_rng(0) permutes ten prompts to 4 6 2 7 3 5 9 0 8 1; other parts would be another test set.
     parts = split_by_prompt(encoded(range(10)), fractions=(0.6, 0.2, 0.2), seed=0)
     assert [[row.group for row in part.rows] for part in parts] == [[2, 3, 4, 5, 6, 7], [0, 9], [1, 8]]
+
+
+@pytest.mark.parametrize("prompts", [1, 2, 3, 7, 299, 301, 1000, 12345])
+def test_counts_of_many_prompts_are_those_given_one_by_one(prompts: int) -> None:
+    rng = np.random.default_rng(prompts)
+    for fractions in [(0.8, 0.1, 0.1), (1.0, 0.0, 0.0), (0.999, 0.0005, 0.0005), *rng.dirichlet([1, 1, 1], size=5)]:
+        wanted = [i for i, fraction in enumerate(fractions) if fraction > 0]
+        counts = [0, 0, 0]
+        for part in wanted[:prompts]:
+            counts[part] = 1
+        for _ in range(prompts - sum(counts)):
+            counts[max(wanted, key=lambda part: prompts * fractions[part] - counts[part])] += 1
+        assert _counts(prompts, fractions) == counts
