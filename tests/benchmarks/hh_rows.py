@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.hh_rows 1000000 rows.jsonl
 
-Words are drawn by their frequency in the documents of this repository, so that a tokenizer meets words that it knows
-beside rare ones. Two in a hundred rows repeat the prompt of the row before, as HH does. The rows of a seed are always
+Words are drawn by their frequency in the licence of this repository, a text that never changes, so that a tokenizer
+meets words that it knows beside rare ones. Two in a hundred rows repeat the prompt of the row before, as HH does. The rows of a seed are always
 the same ones.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-DOCS = Path(__file__).parents[2] / "docs"
+LICENSE = Path(__file__).parents[2] / "LICENSE"
 MEAN_WORDS = {"question": 17, "answer": 45}
 """Words of a turn on average; lengths are geometric."""
 REPEATED = 0.02
@@ -50,8 +50,7 @@ def write(path: Path, count: int, *, seed: int = 0) -> None:
 
 
 def _words(rng: np.random.Generator) -> Iterator[str]:
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md")))
-    counts = Counter(re.findall(r"[A-Za-z][a-z']+[,.?]?", text))
+    counts = Counter(re.findall(r"[A-Za-z][a-z']+[,.?]?", LICENSE.read_text(encoding="utf-8")))
     names = np.array(list(counts))
     shares = np.fromiter(counts.values(), float) / sum(counts.values())
     while True:

@@ -115,7 +115,7 @@ def test_processes_read_and_encode_the_same(
     tokenizer = make_tokenizer(bos_token=None, eos_token="<|im_end|>", chat_template=CHATML)
     memory, disk = _same(lambda: scan(path), on_disk)
     assert _plain(memory) == _plain(disk)
-    one, two = (encode(preferences_in(each, source="x"), tokenizer, max_length=3500) for each in (memory, disk))
+    one, two = (encode(preferences_in(each, source="x"), tokenizer, max_length=3770) for each in (memory, disk))
     assert list(one.rows) == list(two.rows)
 
 
@@ -134,7 +134,7 @@ def test_ids_splits_and_hashes_on_disk_are_those_in_memory(
     tmp_path: Path, on_disk: Callable[[bool], None], make_tokenizer: MakeTokenizer, number: int
 ) -> None:
     path, tokenizer = _sets(tmp_path, make_tokenizer)[number]
-    short = {0: 3450, 1: 30, 2: 40}[number]
+    short = {0: 3720, 1: 30, 2: 40}[number]
     one, two = _same(lambda: encode(read_preferences(path), tokenizer, max_length=short), on_disk)
     assert isinstance(two.rows, TokenRows)
     assert list(one.rows) == list(two.rows)
@@ -312,7 +312,7 @@ def test_a_slice_of_held_out_rows_stays_on_disk(
 ) -> None:
     path, tokenizer = _sets(tmp_path, make_tokenizer)[0]
     on_disk(True)
-    whole: Encoded = encode(read_preferences(path), tokenizer, max_length=3500)
+    whole: Encoded = encode(read_preferences(path), tokenizer, max_length=3770)
     assert isinstance(replace(whole, rows=whole.rows[:8]).rows, TokenRows)
     read: Preferences = read_preferences(path)
     assert read.rows[3] == list(read.rows)[3]
