@@ -37,9 +37,8 @@ def cached(name: str, key: Iterable[str], write: Callable[[Path], None]) -> Path
     Args:
         key: everything that decides the content, besides the code.
     """
-    digest = hashlib.sha256("\0".join([name, code_version(), *key]).encode()).hexdigest()[:24]
     root = _root()
-    entry = root / f"{name}-{digest}"
+    entry = root / _entry_name(name, key)
     with _alone(entry):
         if is_complete(entry) and _is_whole(entry):
             log_event("cache_hit", {"cache": "data", "entry": entry.name})
@@ -61,8 +60,7 @@ def remembered(name: str, key: Iterable[str], compute: Callable[[], str]) -> str
     Args:
         key: everything that decides it, besides the code.
     """
-    digest = hashlib.sha256("\0".join([name, code_version(), *key]).encode()).hexdigest()[:24]
-    path = _root() / f"{name}-{digest}.txt"
+    path = _root() / f"{_entry_name(name, key)}.txt"
     try:
         text = path.read_text(encoding="utf-8")
         os.utime(path)
@@ -91,6 +89,11 @@ def code_version() -> str:
     for library in ("pyarrow", "numpy", "tokenizers", "transformers", "jinja2"):
         digest.update(f"{library} {version(library)}".encode())
     return digest.hexdigest()
+
+
+def _entry_name(name: str, key: Iterable[str]) -> str:
+    digest = hashlib.sha256("\0".join([name, code_version(), *key]).encode())
+    return f"{name}-{digest.hexdigest()[:24]}"
 
 
 def _root() -> Path:

@@ -1,7 +1,7 @@
 """Digests of texts and token ids in arrays, 16 bytes each: what is equal, what came first, what two sets share."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,16 @@ def digest_of(content: bytes) -> bytes:
 def digests(contents: Iterable[bytes]) -> Digests:
     """Return the digests of contents, in their order."""
     return np.frombuffer(b"".join(map(digest_of, contents)), dtype=DIGEST)
+
+
+def ids_digests(rows: Iterable[Sequence[int]]) -> Digests:
+    """Return the digests of rows of token ids, in their order."""
+    return digests(np.asarray(ids, dtype="<i4").tobytes() for ids in rows)
+
+
+def first_places(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each number first stands, ascending."""
+    return np.sort(np.unique(numbers, return_index=True)[1])
 
 
 def first_seen(values: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

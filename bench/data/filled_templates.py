@@ -82,10 +82,8 @@ class TemplateText:
             pieces += [text[start : match.start() - edge], ("=" if spaced else "-") + match[1]]
             start = match.end() + edge
         pieces.append(text[start:])
-        for shift in range(len(_ODD)):
-            contents = [_ODD[(place + shift) % len(_ODD)] for place in range(len(roles))]
-            odd: list[Message] = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
-            if self._slow([odd], generation=generation)[0] != _fill(pieces, contents):
+        for odd in odd_dialogues(roles):
+            if self._slow([odd], generation=generation)[0] != _fill(pieces, [turn["content"] for turn in odd]):
                 return None
         return pieces
 

@@ -4,22 +4,10 @@ import json
 from collections.abc import Mapping
 
 from bench.data.row_errors import RowError, shorten
+from bench.data.side_names import SIDES
 
-_TEXTS = frozenset(
-    [
-        "prompt",
-        "chosen",
-        "rejected",
-        "completion",
-        "chosen_response",
-        "rejected_response",
-        "response_chosen",
-        "response_rejected",
-        "response",
-        "first",
-        "second",
-    ]
-)
+_SIDES = (*SIDES, ("first", "second"))
+_TEXTS = frozenset(("prompt", "completion", *(name for pair in _SIDES for name in pair)))
 """Columns whose value may be a text: JSON is taken for messages only where it is nothing else."""
 _LISTS = frozenset(
     [
@@ -60,7 +48,9 @@ def with_json_cells(fields: dict[str, object]) -> dict[str, object]:
     if not suspects:
         return fields
     decoded = {name: value for name in suspects if (value := _decoded(name, fields[name])) is not None}
-    for one, two in _sides(fields):
+    for one, two in _SIDES:
+        if one not in fields or two not in fields:
+            continue
         if (one in decoded) != (two in decoded) and isinstance(fields[one], str) and isinstance(fields[two], str):
             decoded.pop(one, None)
             decoded.pop(two, None)
@@ -77,17 +67,6 @@ def _ranked_text(fields: Mapping[str, object]) -> list[str]:
     """Return text and score where both are lists: by themselves they may be anything."""
     both = ("text", "score")
     return list(both) if all(str(fields.get(name)).startswith("[") for name in both) else []
-
-
-def _sides(fields: Mapping[str, object]) -> list[tuple[str, str]]:
-    pairs = (
-        ("chosen", "rejected"),
-        ("chosen_response", "rejected_response"),
-        ("response_chosen", "response_rejected"),
-        ("response", "rejected_response"),
-        ("first", "second"),
-    )
-    return [pair for pair in pairs if pair[0] in fields and pair[1] in fields]
 
 
 def _decoded(name: str, text: object) -> object:

@@ -50,11 +50,6 @@ def decoded(value: object) -> object:
     return _json_value(value.content, start=value.start) if isinstance(value, Undecoded) else value
 
 
-def json_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
-    """Yield (line from 1, value) of each line that is not blank; an unreadable one comes as its ``RowError``."""
-    return ((row, decoded(value)) for row, value in undecoded_lines(lines))
-
-
 def undecoded_lines(lines: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, object]]:
     """Yield (line from 1, ``Undecoded``) of each line that is not blank; a damaged file ends with a ``RowError``."""
     row, start = 0, 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.core.data_options import AS_IT_IS, DataOptions
 from bench.data.column_account import ColumnAccount
 from bench.data.files import Raw, raw_rows
-from bench.data.filters import without_duplicates
+from bench.data.filters import picked, without_duplicates
 from bench.data.hub import hub_id, hub_rows
 from bench.data.mapped_columns import check_ignored, check_taken
 from bench.data.reading import PLACE, Begun, read_part
@@ -154,9 +154,7 @@ def preferences_of(rows: Sequence[Pair | Single], *, source: str) -> Preferences
 
 def subset(preferences: Preferences, rows: Sequence[int]) -> Preferences:
     """Return the rows at these places (from 0), maybe none, with their own hash."""
-    here = preferences.rows
-    kept = here.take(rows) if isinstance(here, StoredRows) else [here[row] for row in rows]
-    return _hashed(kept, kind=preferences.kind, source=preferences.source)
+    return _hashed(picked(preferences.rows, rows), kind=preferences.kind, source=preferences.source)
 
 
 def _raw(path: Path, options: DataOptions) -> Iterator[Raw]:

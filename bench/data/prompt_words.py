@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data.digests import Digests, digests
+from bench.data.digests import Digests, first_places, ids_digests
 from bench.data.preferences import Preferences
 from bench.data.rows import words_of
 from bench.data.stored_rows import StoredRows
@@ -28,7 +28,7 @@ class PromptWords(Mapping[Ids, str]):
         self._sets.append((preferences, encoded, prompts[order], order))
 
     def __getitem__(self, ids: Ids) -> str:
-        wanted = digests([np.asarray(ids, dtype="<i4").tobytes()])[0]
+        wanted = ids_digests([ids])[0]
         for preferences, _, prompts, order in reversed(self._sets):
             high = prompts["high"]
             start, end = int(np.searchsorted(high, wanted["high"])), int(np.searchsorted(high, wanted["high"], "right"))
@@ -39,9 +39,9 @@ class PromptWords(Mapping[Ids, str]):
 
     def rows_of(self, part: TokenRows) -> Iterator[StoredRows]:
         """Yield the rows that the distinct prompts of encoded rows first stand in, set by set."""
-        _, firsts = np.unique(part.group, return_index=True)
+        firsts = first_places(part.group)
         for number, file in enumerate(part.files):
-            here = np.sort(firsts[part.file[firsts] == number])
+            here = firsts[part.file[firsts] == number]
             rows = next((rows for rows, encoded in self._rows() if encoded.folder == file.folder), None)
             if rows is not None and len(here):
                 yield rows.take(part.place[here])

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 from bench.data.crew import parts
 from bench.data.filled_templates import TemplateText, odd_dialogues
 from bench.data.filters import PreferenceRow
-from bench.data.rows import Message, Pair, Text
+from bench.data.rows import Message, Pair, completions_of
 from bench.data.template import Tokenizer, answer_ids, ended, prompt_messages_ids, refuse_double_bos, text_ids, with_bos
 from bench.data.template_tokens import AddedToken, refuse_template_tokens, template_tokens
 from bench.data.tokens import Ids
@@ -63,7 +63,7 @@ class RowEncoder:
                 yield from self._dialogues(some)
 
     def _where(self, row: PreferenceRow) -> str:
-        return f"{self._source}{f'/{row.shard}' if row.shard else ''}, row {row.id}"
+        return place_of(row, source=self._source)
 
     def _texts(self, rows: Sequence[PreferenceRow]) -> Iterator[RowIds]:
         texts = [cast(str, text) for row in rows for text in (row.prompt, *completions_of(row).values())]
@@ -242,11 +242,9 @@ def _overlap(one: str, two: str) -> bool:
     return one in two or two in one or any(one[-n:] == two[:n] or two[-n:] == one[:n] for n in ends)
 
 
-def completions_of(row: PreferenceRow) -> dict[str, Text]:
-    """Return a row's answers by field."""
-    if isinstance(row, Pair):
-        return {"chosen": row.chosen, "rejected": row.rejected}
-    return {"completion": row.completion}
+def place_of(row: PreferenceRow, *, source: str) -> str:
+    """Return how messages name a row: its file and its number there."""
+    return f"{source}{f'/{row.shard}' if row.shard else ''}, row {row.id}"
 
 
 def gap_of(chosen: float | None, rejected: float | None) -> float | None:

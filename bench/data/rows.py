@@ -75,6 +75,8 @@ class Dropped:
 _NO_SCORE = (None, Cell(""))
 TIE: Final = "tie"
 """The reason where answers are equally good."""
+UNDECIDED, UNSCORED = "no preference", "fewer than two scores"
+"""The reasons where nobody said which answer is better."""
 Scores = tuple[float, float]
 _ROLES = ("assistant", "developer", "system", "tool", "user")
 
@@ -248,6 +250,13 @@ def _number_in(cell: Cell) -> object:
         return float(cell)
     except ValueError:
         return str(cell)
+
+
+def completions_of(row: Pair | Single) -> dict[str, Text]:
+    """Return a row's answers by field."""
+    if isinstance(row, Pair):
+        return {"chosen": row.chosen, "rejected": row.rejected}
+    return {"completion": row.completion}
 
 
 def shared_length(one: Sequence[object], two: Sequence[object]) -> int:

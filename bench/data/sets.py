@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.core.specs import SetSpec
-from bench.data.digests import Digests, among, digests
+from bench.data.digests import Digests, among, ids_digests
 from bench.data.split import PARTS, split_by_prompt
 from bench.data.stored_tokens import NO_LIMIT, TokenRows
 from bench.data.table import stored
@@ -72,19 +73,23 @@ def concatenate_sets(sources: Sequence[str], sets: Sequence[Encoded]) -> Encoded
 
 def without_prompts(rows: Encoded, other: Encoded) -> Encoded:
     """Return the rows whose prompt is none of the other's."""
+    shared = _shared_prompts(rows, other)
+    return taken(rows, np.flatnonzero(~shared)) if shared.any() else rows
+
+
+def _shared_prompts(rows: Encoded, other: Encoded) -> NDArray[np.bool_]:
+    """Return for each row whether its prompt is one of the other's."""
     if isinstance(rows.rows, TokenRows) or isinstance(other.rows, TokenRows):
-        kept = ~among(prompt_digests(rows), prompt_digests(other))
-    else:
-        prompts = {row.prompt_ids for row in other.rows}
-        kept = np.array([row.prompt_ids not in prompts for row in rows.rows], dtype=bool)
-    return rows if kept.all() else taken(rows, np.flatnonzero(kept))
+        return among(prompt_digests(rows), prompt_digests(other))
+    prompts = {row.prompt_ids for row in other.rows}
+    return np.array([row.prompt_ids in prompts for row in rows.rows], dtype=bool)
 
 
 def prompt_digests(encoded: Encoded) -> Digests:
     """Return the digest of each row's prompt, as ``TokenFile`` have it."""
     if isinstance(encoded.rows, TokenRows):
         return encoded.rows.prompts
-    return digests(np.asarray(row.prompt_ids, dtype="<i4").tobytes() for row in encoded.rows)
+    return ids_digests(row.prompt_ids for row in encoded.rows)
 
 
 def _on_disk(sets: Sequence[Encoded]) -> TokenRows:
@@ -103,12 +108,7 @@ def _on_disk(sets: Sequence[Encoded]) -> TokenRows:
 
 
 def _set_of(source: str, whole: Encoded, train: Encoded) -> SetSpec:
-    if isinstance(whole.rows, TokenRows) or isinstance(train.rows, TokenRows):
-        kept = taken(whole, np.flatnonzero(among(prompt_digests(whole), prompt_digests(train))))
-    else:
-        prompts = {row.prompt_ids for row in train.rows}
-        rows = [row for row in whole.rows if row.prompt_ids in prompts]
-        kept = encoded_of(rows, kind=whole.kind, eos_id=whole.eos_id, pad_id=whole.pad_id)
+    kept = taken(whole, np.flatnonzero(_shared_prompts(whole, train)))
     if not kept.rows:
         raise UsageError(
             f"{source} leaves no prompt to train on: prompts are split over all sets together",

@@ -3,10 +3,9 @@
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -15,13 +14,12 @@ from numpy.typing import NDArray
 
 from bench.data.cache import cached
 from bench.data.crew import crew_size, in_order
-from bench.data.digests import digests
 from bench.data.embedded_ids import refuse_beyond
 from bench.data.preferences import Preferences
-from bench.data.row_ids import RowEncoder, RowIds
-from bench.data.rows import Kind
+from bench.data.row_ids import RowEncoder, RowIds, place_of
+from bench.data.rows import Kind, shared_length
 from bench.data.stored_rows import RowChunk, StoredRows
-from bench.data.stored_tokens import FIELDS, NO_LIMIT, TokenChunk, TokenFile, TokenRows, TokenWriter
+from bench.data.stored_tokens import FIELDS, TokenChunk, TokenFile, TokenRows, TokenWriter, token_chunk
 from bench.data.template import Tokenizer
 from bench.data.template_marks import mark_bits
 from bench.data.token_boundaries import merged_bits
@@ -73,13 +71,13 @@ def encode_stored(
 ) -> TokenRows:
     """Return rows that lie on disk as ids, cut as ``truncate`` cuts them. Raises UsageError as ``encode`` does."""
     ids = stored_ids(preferences, tokenizer)
-    _refuse_beyond(preferences, ids, tokenizer, embeddings)
     lengths = ids.lengths
-    limits = RowLimits(max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
 
     def where(row: int) -> str:
-        return row_place(preferences, row)
+        return place_of(preferences.rows[row], source=preferences.source)
 
+    _refuse_beyond(ids, tokenizer, embeddings, where=where)
+    limits = RowLimits(max_length=max_length, max_prompt_length=max_prompt_length, on_long=on_long)
     refuse_long_prompts(lengths[:, 0], where, limits)
     room = max_length - lengths[:, 0]
     wrong = (lengths[:, 1:] > room[:, None]).any(axis=1) if on_long == "error" else np.zeros(len(ids), dtype=bool)
@@ -89,17 +87,11 @@ def encode_stored(
         wrong |= (cut[:, 0] == cut[:, 1]) & (alike >= cut[:, 0])
     if wrong.any():
         row = int(np.argmax(wrong))
-        refuse_cut(row_ids_of(ids, row, where(row)), limits)
+        refuse_cut(_row_ids_of(ids, row, where(row)), limits)
     return TokenRows(ids.files, ids.place, group=ids.group, file=ids.file, limit=max_length)
 
 
-def row_place(preferences: Preferences, row: int) -> str:
-    """Return how messages name a row: its file and its number there."""
-    each = preferences.rows[row]
-    return f"{preferences.source}{f'/{each.shard}' if each.shard else ''}, row {each.id}"
-
-
-def row_ids_of(ids: TokenRows, row: int, where: str) -> RowIds:
+def _row_ids_of(ids: TokenRows, row: int, where: str) -> RowIds:
     """Return one row as it is before it is cut."""
     file = ids.files[int(ids.file[row])]
     prompt, *rest = (tuple(each.tolist()) for each in file.ids(int(ids.place[row])))
@@ -110,14 +102,16 @@ def row_ids_of(ids: TokenRows, row: int, where: str) -> RowIds:
     )
 
 
-def _refuse_beyond(preferences: Preferences, ids: TokenRows, tokenizer: Tokenizer, embeddings: int | None) -> None:
+def _refuse_beyond(
+    ids: TokenRows, tokenizer: Tokenizer, embeddings: int | None, *, where: Callable[[int], str]
+) -> None:
     refuse_beyond([cast(int, tokenizer.eos_token_id)], tokenizer, embeddings, where="the tokenizer's EOS")
     if embeddings is None:
         return
     wrong = (ids.column("highest").astype(np.int64) >= embeddings).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        one = row_ids_of(ids, row, row_place(preferences, row))
+        one = _row_ids_of(ids, row, where(row))
         for name, tokens in {"prompt": one.prompt, **one.completions}.items():
             refuse_beyond(tokens, tokenizer, embeddings, where=f"{one.where}, field '{name}'")
 
@@ -151,31 +145,15 @@ def _encode_chunk(job: _Job, chunk: RowChunk) -> TokenChunk:
     rows = chunk.rows()
     encoded = list(job.encoder.encode(rows))
     parts = [[row.prompt, *row.completions.values()] for row in encoded]
-    fields = range(len(FIELDS[job.kind]))
-    values = [_flat(row[place] for row in parts) for place in fields]
     columns: dict[str, NDArray[np.generic]] = {
-        "prompts": digests(np.asarray(row.prompt, dtype="<i4").tobytes() for row in encoded),
         "highest": np.array([[max(ids, default=-1) for ids in row] for row in parts], dtype=np.int32),
         "marks": np.array([mark_bits(row) for row in rows], dtype=np.int64),
     }
     if job.in_text:
         columns["merged"] = np.array(merged_bits(rows, job.tokenizer), dtype=np.uint8)
     if job.kind == "pairs":
-        gaps = [np.nan if row.score_gap is None else row.score_gap for row in encoded]
-        columns["score_gap"] = np.array(gaps, dtype=np.float64)
-        columns["alike"] = np.array([_alike(row[1], row[2]) for row in parts], dtype=np.int32)
-    else:
-        columns["desirable"] = np.array([row.label for row in encoded], dtype=bool)
-    return TokenChunk(values, np.array([list(map(len, row)) for row in parts], dtype=np.int32), columns)
-
-
-def _flat(rows: Iterable[tuple[int, ...]]) -> NDArray[np.int32]:
-    return np.fromiter(chain.from_iterable(rows), dtype=np.int32)
-
-
-def _alike(one: tuple[int, ...], two: tuple[int, ...]) -> int:
-    shorter = min(len(one), len(two))
-    return next((place for place, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), shorter)
+        columns["alike"] = np.array([shared_length(row[1], row[2]) for row in parts], dtype=np.int32)
+    return token_chunk(job.kind, parts, [row.score_gap if row.label is None else row.label for row in encoded], columns)
 
 
 def _tokenizer_key(tokenizer: Tokenizer) -> str:
@@ -191,6 +169,3 @@ def _tokenizer_key(tokenizer: Tokenizer) -> str:
         str(getattr(tokenizer, "special_tokens_map", {})),
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-__all__ = ["NO_LIMIT", "encode_stored", "row_ids_of", "row_place", "stored_ids"]

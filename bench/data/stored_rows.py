@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.data_options import DataOptions
+from bench.data.arrow_batches import FILE, ArrowBatches
 from bench.data.cache import cached, file_digests
 from bench.data.column_account import ColumnAccount
 from bench.data.crew import crew_size, in_order, parts
@@ -34,7 +35,7 @@ LARGE_BYTES = 32 * 2**20
 PACKED = 4
 """Bytes of rows in a byte of a packed file, about."""
 ROWS_AT_ONCE = 512
-FILE, ABOUT = "rows.arrow", "about.json"
+ABOUT = "about.json"
 _OPTIONS_OF_OTHERS = {"validation", "test", "max_prompt_tokens", "max_tokens", "duplicates", "near"}
 """Options that change no row as it is read."""
 
@@ -64,7 +65,7 @@ class StoredRows(Sequence[PreferenceRow]):
         self.places = places
 
     def __len__(self) -> int:
-        return len(self.places) if self.places is not None else int(self._starts[-1])
+        return len(self.places) if self.places is not None else len(self._file)
 
     @overload
     def __getitem__(self, place: int) -> PreferenceRow: ...
@@ -77,8 +78,8 @@ class StoredRows(Sequence[PreferenceRow]):
             return self.take(np.arange(len(self))[place])
         place = range(len(self))[place]
         row = place if self.places is None else int(self.places[place])
-        batch = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._chunk(self._mapped.get_batch(batch).slice(row - int(self._starts[batch]), 1)).rows()[0]
+        batch, at = self._file.at(row)
+        return self._chunk(batch.slice(at, 1)).rows()[0]
 
     def __iter__(self) -> Iterator[PreferenceRow]:
         return chain.from_iterable(chunk.rows() for chunk in self.chunks())
@@ -92,7 +93,7 @@ class StoredRows(Sequence[PreferenceRow]):
         return StoredRows(self.folder, chosen if self.places is None else self.places[chosen])
 
     def chunks(self) -> Iterator[RowChunk]:
-        """Yield all rows in order, some hundred at a time; read and not mapped, so that they leave the memory again."""
+        """Yield all rows in order, some hundred at a time."""
         import pyarrow as pa
 
         ascending = self.places is None or bool((np.diff(self.places) > 0).all())
@@ -100,20 +101,17 @@ class StoredRows(Sequence[PreferenceRow]):
             for some in parts(self, ROWS_AT_ONCE):
                 yield _chunk_of(some)
             return
-        with pa.OSFile(str(self.folder / FILE)) as file:
-            reader = pa.ipc.open_file(file)
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                if self.places is not None:
-                    ends = np.searchsorted(self.places, self._starts[number : number + 2])
-                    batch = batch.take(pa.array(self.places[slice(*ends)] - self._starts[number]))
-                if len(batch):
-                    yield self._chunk(batch)
+        for start, end, batch in self._file.read():
+            if self.places is not None:
+                ends = np.searchsorted(self.places, [start, end])
+                batch = batch.take(pa.array(self.places[slice(*ends)] - start))
+            if len(batch):
+                yield self._chunk(batch)
 
     def content_hash(self, kind: Kind) -> str:
         """Return the SHA-256 of the rows in order, as ``Preferences`` have it."""
-        if self.places is None and self._about["kind"] == kind:
-            return str(self._about["content_hash"])
+        if self.places is None and self._file.about["kind"] == kind:
+            return str(self._file.about["content_hash"])
         digest = hashlib.sha256(kind.encode())
         for chunk in self.chunks():
             digest.update("".join(f"{content}\n" for content in chunk.contents).encode())
@@ -122,27 +120,14 @@ class StoredRows(Sequence[PreferenceRow]):
     @property
     def kind(self) -> Kind:
         """What all rows are."""
-        return "pairs" if self._about["kind"] == "pairs" else "unpaired"
+        return "pairs" if self._file.about["kind"] == "pairs" else "unpaired"
 
     @cached_property
-    def _about(self) -> dict[str, object]:
-        about: dict[str, object] = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
-        return about
-
-    @cached_property
-    def _mapped(self) -> "pa.ipc.RecordBatchFileReader":
-        import pyarrow as pa
-
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / FILE)))
-
-    @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        counts = self._about["batches"]
-        assert isinstance(counts, list)
-        return np.cumsum([0, *counts])
+    def _file(self) -> ArrowBatches:
+        return ArrowBatches(self.folder, ABOUT)
 
     def _chunk(self, batch: "pa.RecordBatch") -> RowChunk:
-        names = self._about["shards"]
+        names = self._file.about["shards"]
         assert isinstance(names, list)
         contents, ids, shards, agreements = (column.to_pylist() for column in batch.columns)
         return RowChunk(contents, ids, [names[code] for code in shards], agreements)

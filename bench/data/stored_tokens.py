@@ -5,21 +5,23 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.arrow_batches import FILE, ArrowBatches
 from bench.data.cache import remembered
-from bench.data.digests import Digests, first_seen
+from bench.data.digests import Digests, first_seen, ids_digests
 from bench.data.rows import Kind
 from bench.data.tokens import EncodedPair, EncodedSingle, Ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FILE, ABOUT = "rows.arrow", "tokens.json"
+ABOUT = "tokens.json"
 FIELDS: dict[Kind, tuple[str, ...]] = {"pairs": ("prompt", "chosen", "rejected"), "unpaired": ("prompt", "completion")}
 NO_LIMIT = 2**40
 """Tokens that no row has: for rows as they are before anything is cut."""
@@ -39,6 +41,28 @@ class TokenChunk:
     columns: dict[str, "NDArray[np.generic]"]
 
 
+def token_chunk(
+    kind: Kind,
+    rows: Sequence[Sequence[Sequence[int]]],
+    targets: Iterable[float | bool | None],
+    columns: dict[str, "NDArray[np.generic]"] | None = None,
+) -> TokenChunk:
+    """Return the chunk of rows that are in memory.
+
+    Args:
+        rows: of each row the ids by field.
+        targets: of each row the difference of its scores (None: it has none), or its label.
+        columns: further arrays.
+    """
+    values = [np.fromiter(chain.from_iterable(column), dtype=np.int32) for column in zip(*rows, strict=True)]
+    own: dict[str, NDArray[np.generic]] = {"prompts": ids_digests(row[0] for row in rows)}
+    if kind == "pairs":
+        own["score_gap"] = np.array([np.nan if each is None else each for each in targets], dtype=np.float64)
+    else:
+        own["desirable"] = np.array(list(targets), dtype=bool)
+    return TokenChunk(values, np.array([list(map(len, row)) for row in rows], dtype=np.int32), own | (columns or {}))
+
+
 class TokenFile:
     """A folder of encoded rows of any length. Arrays are mapped: what is not read is not in memory.
 
@@ -51,16 +75,15 @@ class TokenFile:
         self.folder = folder
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._file)
 
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder}
 
-    @cached_property
+    @property
     def about(self) -> dict[str, object]:
         """What all rows share."""
-        about: dict[str, object] = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
-        return about
+        return self._file.about
 
     @property
     def kind(self) -> Kind:
@@ -93,30 +116,16 @@ class TokenFile:
 
     def ids(self, row: int) -> list[NDArray[np.int32]]:
         """Return the ids of a row by field."""
-        batch = int(np.searchsorted(self._starts, row, side="right")) - 1
-        place = row - int(self._starts[batch])
-        lists = self._lists(self._mapped.get_batch(batch))
-        return [values[offsets[place] : offsets[place + 1]] for values, offsets in lists]
+        batch, place = self._file.at(row)
+        return [values[offsets[place] : offsets[place + 1]] for values, offsets in self._lists(batch)]
 
     def batches(self) -> Iterator[tuple[int, int, list[tuple[NDArray[np.int32], Ints]]]]:
-        """Yield (first row, row after the last, by field its ids and where each row begins); read and not mapped."""
-        import pyarrow as pa
-
-        with pa.OSFile(str(self.folder / FILE)) as file:
-            reader = pa.ipc.open_file(file)
-            for number in range(reader.num_record_batches):
-                start, end = map(int, self._starts[number : number + 2])
-                yield start, end, self._lists(reader.get_batch(number))
+        """Yield (first row, row after the last, by field its ids and where each row begins)."""
+        return ((start, end, self._lists(batch)) for start, end, batch in self._file.read())
 
     @cached_property
-    def _mapped(self) -> "pa.ipc.RecordBatchFileReader":
-        import pyarrow as pa
-
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / FILE)))
-
-    @cached_property
-    def _starts(self) -> Ints:
-        return np.cumsum([0, *cast(list[int], self.about["batches"])])
+    def _file(self) -> ArrowBatches:
+        return ArrowBatches(self.folder, ABOUT)
 
     @staticmethod
     def _lists(batch: "pa.RecordBatch") -> list[tuple[NDArray[np.int32], Ints]]:

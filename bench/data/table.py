@@ -2,20 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from bench.data.cache import cached
 from bench.data.crew import parts
-from bench.data.digests import digests
-from bench.data.stored_tokens import ABOUT, TokenChunk, TokenFile, TokenRows, TokenWriter
-from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, pairs_in, singles_in
+from bench.data.stored_tokens import ABOUT, TokenFile, TokenRows, TokenWriter, token_chunk
+from bench.data.tokens import Encoded, EncodedPair, EncodedSingle, parts_of, target_of
 from bench.errors import RunError
 
 VERSION = 1
@@ -86,29 +82,14 @@ def stored(encoded: Encoded) -> TokenRows:
     """Return rows that are in memory as rows of a file."""
 
     def write(folder: Path) -> None:
-        TokenWriter(folder, encoded.kind).write(map(_chunk, parts(encoded.rows, 512)), identity=encoded.content_hash)
+        chunks = (
+            token_chunk(encoded.kind, [parts_of(row) for row in rows], map(target_of, rows))
+            for rows in parts(encoded.rows, 512)
+        )
+        TokenWriter(folder, encoded.kind).write(chunks, identity=encoded.content_hash)
 
     file = TokenFile(cached("set", [encoded.content_hash], write))
     return TokenRows((file,), np.arange(len(file)))
-
-
-def _chunk(rows: Sequence[EncodedPair | EncodedSingle]) -> TokenChunk:
-    texts = [
-        (row.prompt_ids, row.chosen_ids, row.rejected_ids)
-        if isinstance(row, EncodedPair)
-        else (row.prompt_ids, row.completion_ids)
-        for row in rows
-    ]
-    values = [np.fromiter(chain.from_iterable(column), dtype=np.int32) for column in zip(*texts, strict=True)]
-    columns: dict[str, NDArray[np.generic]] = {
-        "prompts": digests(np.asarray(each[0], dtype="<i4").tobytes() for each in texts)
-    }
-    if isinstance(rows[0], EncodedPair):
-        gaps = [np.nan if pair.score_gap is None else pair.score_gap for pair in pairs_in(rows)]
-        columns["score_gap"] = np.array(gaps, dtype=np.float64)
-    else:
-        columns["desirable"] = np.array([single.desirable for single in singles_in(rows)], dtype=bool)
-    return TokenChunk(values, np.array([list(map(len, each)) for each in texts], dtype=np.int32), columns)
 
 
 def _on_disk(folder: Path) -> Encoded:

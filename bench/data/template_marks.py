@@ -1,6 +1,5 @@
 """Marks of well-known chat templates in texts, where the model reads them as plain words."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -58,26 +57,7 @@ class TemplateMarks:
 
 def count_marks(rows: Sequence[PreferenceRow]) -> TemplateMarks:
     """Count the rows whose prompt or answers contain marks of chat templates as text."""
-    counts: Counter[str] = Counter()
-    marked = written = 0
-    first: str | None = None
-    for row in rows:
-        present: set[str] = set()
-        for name, text in _texts(row):
-            hits = [mark for mark in MARKS if mark in text]
-            present.update(hits)
-            if hits and first is None:
-                place = min(map(text.index, hits))
-                first = f"row {row.id}, field '{name}': {shorten(text[place : place + AROUND])}"
-        marked += bool(present)
-        written += bool(present) and dialogue_in(row.prompt) is not None
-        counts.update(present)
-    return TemplateMarks(
-        rows=marked,
-        written=written,
-        marks={mark.strip(): counts[mark] for mark in MARKS if counts[mark]},
-        first=first,
-    )
+    return marks_of(rows, [mark_bits(row) for row in rows])
 
 
 def mark_bits(row: PreferenceRow) -> int:
@@ -97,8 +77,17 @@ def marks_of(rows: Sequence[PreferenceRow], bits: Bits) -> TemplateMarks:
         rows=len(marked),
         marks={mark.strip(): count for mark, count in counts.items() if count},
         written=sum(dialogue_in(rows[place].prompt) is not None for place in marked.tolist()),
-        first=count_marks([rows[int(marked[0])]]).first,
+        first=_first_in(rows[int(marked[0])]),
     )
+
+
+def _first_in(row: PreferenceRow) -> str:
+    """Return where a row's first text with a mark has its first one."""
+    for field_name, text in _texts(row):
+        places = [place for mark in MARKS if (place := text.find(mark)) >= 0]
+        if places:
+            return f"row {row.id}, field '{field_name}': {shorten(text[min(places) : min(places) + AROUND])}"
+    return ""
 
 
 def report_marks(preferences: Preferences, *, note: Note, bits: Bits | None = None) -> None:

@@ -55,6 +55,11 @@ class Encoded:
     content_hash: str
 
     @property
+    def width(self) -> int:
+        """Completions of a row."""
+        return 2 if self.kind == "pairs" else 1
+
+    @property
     def pairs(self) -> Sequence[EncodedPair]:
         """The rows, known to be pairs. Raises UsageError where they are not."""
         if self.kind != "pairs":
@@ -74,7 +79,7 @@ class Encoded:
         own: NDArray[np.int64] | None = getattr(self.rows, "lengths", None)
         if own is not None:
             return own
-        each = [tuple(map(len, _parts(row))) for row in self.rows]
+        each = [tuple(map(len, parts_of(row))) for row in self.rows]
         return np.array(each, dtype=np.int64).reshape(len(each), 3 if self.kind == "pairs" else 2)
 
     @cached_property
@@ -110,7 +115,7 @@ def encoded_of(rows: Sequence[EncodedPair | EncodedSingle], *, kind: Kind, eos_i
         return Encoded(kind=kind, rows=rows, eos_id=eos_id, pad_id=pad_id, content_hash=own())
     digest = hashlib.sha256(kind.encode())
     for row in rows:
-        digest.update(row_bytes(_parts(row), row.score_gap if isinstance(row, EncodedPair) else row.desirable))
+        digest.update(row_bytes(parts_of(row), target_of(row)))
     return Encoded(
         kind=kind,
         rows=rows if isinstance(rows, Unpaired) else tuple(pairs_in(rows) if kind == "pairs" else singles_in(rows)),
@@ -135,10 +140,16 @@ def row_bytes(parts: Sequence[Sequence[int] | NDArray[np.int32]], target: float 
     return np.concatenate([lengths, *parts]).astype("<i8").tobytes() + repr(target).encode()
 
 
-def _parts(row: EncodedPair | EncodedSingle) -> tuple[Ids, ...]:
+def parts_of(row: EncodedPair | EncodedSingle) -> tuple[Ids, ...]:
+    """Return a row's ids by field: the prompt, then each completion."""
     if isinstance(row, EncodedPair):
         return row.prompt_ids, row.chosen_ids, row.rejected_ids
     return row.prompt_ids, row.completion_ids
+
+
+def target_of(row: EncodedPair | EncodedSingle) -> float | None:
+    """Return a pair's difference of scores, None where it has none, or a single completion's label."""
+    return row.score_gap if isinstance(row, EncodedPair) else row.desirable
 
 
 def lacks_scores(encoded: Encoded) -> bool:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from bench.data.filters import PreferenceRow
 from bench.data.row_errors import RowError, shorten
-from bench.data.rows import Message, Pair, Single, Text
+from bench.data.rows import Message, Pair, Text, completions_of
 from bench.data.template_text import (
     WORD_FAMILIES,
     WrittenDialogue,
@@ -31,7 +31,7 @@ def untemplated(row: PreferenceRow, form: Literal["auto", "messages", "text"]) -
     """
     if form == "text" or (form == "auto" and isinstance(row.prompt, str)):
         return row
-    texts = {"prompt": row.prompt, **_answers(row)}
+    texts = {"prompt": row.prompt, **completions_of(row)}
     if not has_signs("\n".join([content for text in texts.values() for content in _contents(text)])):
         return row
     dialogue = dialogue_in(row.prompt)
@@ -40,7 +40,7 @@ def untemplated(row: PreferenceRow, form: Literal["auto", "messages", "text"]) -
             _refuse(name, text)
         return row
     answers: dict[str, tuple[Message, ...]] = {}
-    for name, text in _answers(row).items():
+    for name, text in completions_of(row).items():
         words = written_answer(_single(text), dialogue.family, waiting=dialogue.waiting)
         if words is None or not words.strip():
             mark = next((mark for mark in (*dialogue.family.marks, *dialogue.family.ends) if mark in _single(text)), "")
@@ -86,12 +86,6 @@ def _doubt(name: str, text: str, mark: str) -> RowError:
 
 def _single(text: Text) -> str:
     return text if isinstance(text, str) else text[0]["content"]
-
-
-def _answers(row: PreferenceRow) -> dict[str, Text]:
-    if isinstance(row, Single):
-        return {"completion": row.completion}
-    return {"chosen": row.chosen, "rejected": row.rejected}
 
 
 def _with_texts(

@@ -16,7 +16,7 @@ from bench.data.readers.messages import (
     turn,
     turns,
 )
-from bench.data.readers.plain import SCORES, SIDES, names_of_scores, sides_of
+from bench.data.readers.plain import SCORES, names_of_scores, sides_of
 from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.data.rows import (
     TIE,
@@ -31,6 +31,7 @@ from bench.data.rows import (
     scores_of,
     string,
 )
+from bench.data.side_names import SIDES
 
 
 def read_sharegpt(raw: Mapping[str, object], options: DataOptions, row: int) -> Iterator[Pair]:

@@ -19,6 +19,7 @@ from bench.data.rows import (
     scores_of,
     text_of,
 )
+from bench.data.side_names import SIDES
 
 SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
 RATINGS = (
@@ -29,13 +30,6 @@ RATINGS = (
     ("chosen_avg_rating", "rejected_avg_rating"),
 )
 """What distilabel and Argilla call the scores, too. Rows of chosen and rejected strings are read by SCORES alone."""
-SIDES = (
-    ("chosen", "rejected"),
-    ("chosen_response", "rejected_response"),
-    ("response_chosen", "response_rejected"),
-    ("response", "rejected_response"),
-)
-"""What the two answers are called: nearly everywhere, by distilabel and NeMo RL, by MedicalGPT, by ms-swift 2."""
 
 
 def sides_of(raw: Mapping[str, object]) -> tuple[str, str]:

@@ -15,6 +15,8 @@ from bench.data.readers.plain import names_of_scores, sides_of
 from bench.data.row_errors import RowError, listed, shorten, type_name
 from bench.data.rows import (
     TIE,
+    UNDECIDED,
+    UNSCORED,
     Dropped,
     Pair,
     Text,
@@ -38,7 +40,7 @@ _SCORE_KEYS = ("overall_score", "score", "rating", "reward", "rank")
 _FURTHER_KEYS = (*_SCORE_KEYS, "fine-grained_score")
 _SYSTEM_KEYS = ("custom_system_prompt", "system_prompt")
 _PROMPTS = ("prompt", "instruction", "input", "question", "query", "context")
-EQUAL, UNSCORED, UNDECIDED = "answers are equal", "fewer than two scores", "no preference"
+EQUAL = "answers are equal"
 NO_SCORE = "answer without a score"
 """The reason for which an answer is no part of a pair, though others of its row are."""
 

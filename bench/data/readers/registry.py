@@ -6,9 +6,9 @@ from typing import TypeVar
 from bench.core.data_options import VERDICTS, DataOptions
 from bench.data.readers import chat, dialogues, plain, ranked_answers, verdicts
 from bench.data.readers.messages import ASSISTANT
-from bench.data.readers.plain import SIDES
 from bench.data.row_errors import RowError
 from bench.data.rows import Dropped, Pair, Single
+from bench.data.side_names import SIDES
 from bench.errors import UsageError
 
 Reader = Callable[[Mapping[str, object], DataOptions, int], Iterable[Pair | Single | Dropped]]

@@ -10,10 +10,22 @@ from bench.core.data_options import DataOptions
 from bench.data.readers.dialogues import answer_of, pair_of_dialogues, prompt_of
 from bench.data.readers.messages import prompt_end, turn, turns
 from bench.data.row_errors import RowError, shorten, type_name
-from bench.data.rows import TIE, Dropped, Message, Pair, Scores, Text, make_pair, required, score_of, text_of
+from bench.data.rows import (
+    TIE,
+    UNDECIDED,
+    UNSCORED,
+    Dropped,
+    Message,
+    Pair,
+    Scores,
+    Text,
+    make_pair,
+    required,
+    score_of,
+    text_of,
+)
 from bench.data.verdict import Outcome, outcome_of
 
-UNDECIDED, UNSCORED = "no preference", "fewer than two scores"
 SCORES = ("first_score", "second_score")
 Side = tuple[str, object]
 """An answer's field, and its value."""
