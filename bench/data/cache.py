@@ -7,14 +7,13 @@ is named by all that decides its content: the bytes of the files, the options, t
 
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from bench.core.artifacts import write_whole
 from bench.core.manifest import is_complete, read_manifest
 from bench.errors import RunError
 from bench.utils.event_log import log_event
+from bench.utils.file_lock import only_one
 from bench.utils.files import write_text_whole
 
 VARIABLE = "LOSSBENCH_DATA_CACHE"
@@ -39,7 +39,7 @@ def cached(name: str, key: Iterable[str], write: Callable[[Path], None]) -> Path
     """
     root = _root()
     entry = root / _entry_name(name, key)
-    with _alone(entry):
+    with only_one(entry.with_name(f".{entry.name}.lock")):
         if is_complete(entry) and _is_whole(entry):
             log_event("cache_hit", {"cache": "data", "entry": entry.name})
         else:
@@ -123,14 +123,6 @@ def _temporary() -> Path:
 
     atexit.register(remove)
     return folder
-
-
-@contextlib.contextmanager
-def _alone(entry: Path) -> Iterator[None]:
-    """Let one process at a time look at an entry and fill it."""
-    with entry.with_name(f".{entry.name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _is_whole(entry: Path) -> bool:

@@ -1,6 +1,5 @@
 """The linear probe: a direction in the residual stream that separates two classes of texts."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import ndtri
 
 from bench.errors import UsageError
 from bench.inspect.decoder import Decoder
 from bench.inspect.hooks import Text, batches_of, record_activations, run_backbone
+from bench.stats.verdict_agreement import wilson
 
 FOLDS = 5
 """Number of folds of groups: the last one is held out, the others choose the penalty by cross-validation."""
@@ -132,17 +131,14 @@ def fit_direction(features: Array, labels: NDArray[np.bool_], groups: NDArray[np
 
 
 def accuracy_interval(accuracy: float, *, independent: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share (1927, J. Am. Stat. Assoc. 22, 209).
+    """Return Wilson's 95 % interval of a share of right texts.
 
     Args:
         independent: groups of texts. Texts of one prompt may be right or wrong together, so a group counts once: the
             interval is never too narrow, whatever they have in common.
     """
-    square = float(ndtri(0.975)) ** 2
-    centre, weight = (accuracy + square / (2 * independent)), 1 / (1 + square / independent)
-    half = math.sqrt(square * (accuracy * (1 - accuracy) / independent + square / (4 * independent**2)))
-    # Rounding may not put the share outside of its interval.
-    return max(0.0, min(accuracy, weight * (centre - half))), min(1.0, max(accuracy, weight * (centre + half)))
+    bounded = wilson(accuracy * independent, independent)
+    return bounded.low, bounded.high
 
 
 def fit_logistic(x: Array, labels: NDArray[np.bool_], *, penalty: float) -> tuple[Array, float]:

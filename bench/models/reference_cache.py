@@ -4,13 +4,11 @@ An entry holds *per-token* log-probs of completions, so that sums, means and tok
 Its key has the model's content, the token ids and the precision; no β, no loss, no learning rate and no path enter.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +24,7 @@ from bench.data.collate import TokenRow
 from bench.errors import RunError
 from bench.models.logprobs import CompletionLogProbs
 from bench.utils.event_log import log_event
+from bench.utils.file_lock import only_one
 
 VERSION = 2
 
@@ -124,24 +123,14 @@ def open_reference(
         log_event("cache_damaged", {"cache": "reference", "entry": entry.name, "problem": str(problems[0])})
         note(f"the cache entry is damaged ({problems[0]}); it is made again")
         shutil.rmtree(entry)
-    with _computing(entry):
+    # Another process that wants the entry waits, and finds it there.
+    with only_one(entry.with_name(f".{entry.name}.lock")):
         if not is_complete(entry):
             _compute_entry(
                 entry, rows, model_content=model_content, precision=precision, load=load, pad_id=pad_id, batch=batch,
                 note=note,
             )  # fmt: skip
     return entry
-
-
-@contextlib.contextmanager
-def _computing(entry: Path) -> Iterator[None]:
-    """Let one process at a time compute an entry: another one that wants it waits, and finds it there."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    lock = entry.with_name(f".{entry.name}.lock")
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-        lock.unlink(missing_ok=True)
 
 
 def _compute_entry(

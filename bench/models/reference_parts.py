@@ -5,17 +5,14 @@ computes it, when, and whatever else was scored before. Parts are folders writte
 the seconds since its last part. Completions have numbers: of row i of pairs 2i is the chosen one, 2i + 1 the other.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,11 +28,11 @@ from bench.errors import RunError
 from bench.models.logprobs import CompletionLogProbs
 from bench.models.reference_cache import compute
 from bench.utils.event_log import log_event
+from bench.utils.file_lock import only_one
 
 VERSION = 3
 PART_SECONDS = 20.0
 """As much work a process may lose."""
-PAUSE_SECONDS = 0.1
 Numbered = Sequence[tuple[int, TokenRow]]
 """Completions with their numbers; of equal ones each has its own."""
 
@@ -114,7 +111,7 @@ def open_parts(blocks: Blocks, scoring: Scoring) -> tuple[Path, ...]:
     key = scoring.key(blocks)
     parts = sound_parts(key, scoring)
     if _gaps(parts, blocks.wanted):
-        with _alone(scoring.folder / f".{key}.lock", scoring):
+        with only_one(scoring.folder / f".{key}.lock", waits=_waiting(scoring)):
             parts = sound_parts(key, scoring)
             if _gaps(parts, blocks.wanted):
                 _compute_missing(blocks, parts, key, scoring)
@@ -178,36 +175,19 @@ def _gaps(parts: Sequence[Part], wanted: int | None) -> list[tuple[int, int | No
     return gaps
 
 
-@contextlib.contextmanager
-def _alone(lock: Path, scoring: Scoring) -> Iterator[None]:
-    """Let one process at a time compute the blocks of a key; a killed one gives the lock back."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    waits = False
-    while (handle := _try_lock(lock)) is None:
-        if not waits:
+def _waiting(scoring: Scoring) -> Callable[[], None]:
+    """Return what says once that another process computes, and ends the waiting where the user stops."""
+    announced = False
+
+    def waits() -> None:
+        nonlocal announced
+        if not announced:
             scoring.note("another process computes them")
-            waits = True
+            announced = True
         if scoring.should_stop():
             raise KeyboardInterrupt
-        time.sleep(PAUSE_SECONDS)
-    with handle:
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
 
-
-def _try_lock(lock: Path) -> IO[str] | None:
-    """Take a lock, None where another process has it. The file may have been removed since it was opened."""
-    handle = lock.open("w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle.fileno()).st_ino == lock.stat().st_ino:
-            return handle
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    handle.close()
-    return None
+    return waits
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,7 @@ from bench.models.chat_templates.apply import OWN, templated
 from bench.models.files import copy_tokenizer
 from bench.models.gguf import gguf_file, write_tokenizer
 from bench.models.loading import context_of, find_model, load_tokenizer
-from bench.models.sources import resolve_model
+from bench.models.sources import outline_source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,7 +57,7 @@ def start_tokenizer(source: str, *, results: Path, chat_template: str | None = N
         if (file := gguf_file(Path(source))) is not None:
             context = write_tokenizer(file, light)
         else:
-            folder, refusal = _folder_of(source, results)
+            folder, refusal = _folder_of(source, results, Path(place))
             context = context_of(folder) if (folder / "config.json").is_file() else None
             _copy_light(folder, light)
         if chat_template is not None and chat_template != OWN:
@@ -68,10 +68,10 @@ def start_tokenizer(source: str, *, results: Path, chat_template: str | None = N
     )
 
 
-def _folder_of(source: str, results: Path) -> tuple[Path, UsageError | None]:
+def _folder_of(source: str, results: Path, scratch: Path) -> tuple[Path, UsageError | None]:
     folder = Path(source)
     if not folder.is_dir():
-        return resolve_model(source, results=results), None
+        return outline_source(source, results=results, scratch=scratch).folder, None
     try:
         check_architecture(find_model(source))
         return folder, None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,60 +16,48 @@ from bench.models.reference_parts import Scoring, missing_share, open_parts
 from bench.runner.hooks import Hooks
 from bench.runner.plan import Plan
 from bench.runner.workspace import Workspace
-from bench.train.drawn_rows import Need, completions_of, joined, needs_of
+from bench.train.drawn_rows import MISMATCHED, Need, completions_of, joined, needs_of
 from bench.train.sampler import schedule_at
-from bench.train.training_reference import MISMATCHED, blocks_of, needs_of_run, numbered, open_references
+from bench.train.training_reference import blocks_of, needs_of_run, open_references
+from bench.utils.progress import clock
+from losses import ReferenceSchedule
 
 BATCH = 64
 DISPLAY_SECONDS = 1.0
 """So often at most is told how far the scoring is."""
-SAMPLE = 2000
-"""Rows of the data whose lengths stand for all."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReferenceWork:
-    """What a plan scores by the reference before its trainings, without evaluations' held-out pairs.
-
-    Fields:
-        completions: scored at most; finished ones, as far as they lie on disk, are not taken off.
-        total: completions of the data.
-        tokens: that pass the model for them, each completion with its prompt.
-    """
-
-    completions: int
-    total: int
-    tokens: int
-
-
-def drawn_rows(plan: Plan) -> ReferenceWork:
-    """Return how much the reference scores for a plan, a race's first look included. No model is loaded."""
-    data = plan.workspace.data
-    width = 2 if data.kind == "pairs" else 1
-    completions = completions_of(planned_needs(plan))
-    step = max(1, len(data.rows) // SAMPLE)
-    sample = [row for index in range(0, len(data.rows), step) for _, row in numbered(index, data.rows[index])]
-    mean = sum(len(prompt) + len(completion) for prompt, completion in sample) / len(sample)
-    return ReferenceWork(completions=completions, total=len(data.rows) * width, tokens=round(mean * completions))
-
-
-def planned_needs(plan: Plan) -> tuple[Need, ...]:
+def planned_needs(plan: Plan, *, most: bool = False, rows: int | None = None) -> tuple[Need, ...]:
     """Return what the trainings read that a plan is sure to have: of all settings' seeds, and of the fresh ones.
 
     Where a sampler chooses the settings, the objectives' defaults stand for them.
+
+    Args:
+        most: with all seeds that a race can ask for.
+        rows: of the data, where those that are here are a sample of so many.
     """
     workspace = plan.workspace
+    here = len(workspace.data.rows)
+    rows = here if rows is None else rows
+    seeds = (*plan.seeds, *plan.further_seeds, *plan.final_seeds) if most else (*plan.seeds, *plan.sure_seeds)
     needs: list[Need] = []
     for search in plan.searches:
         points = search.params.values() or (search.objective.resolve(dict(search.fixed)),)
         schedules = {schedule_at(search.objective, point, sets=workspace.data_spec.sets) for point in points}
-        for seed in (*plan.seeds, *plan.sure_seeds):
+        for seed in seeds:
             for schedule in sorted(schedules, key=str):
                 needs += needs_of(
-                    search.objective, schedule, workspace.train, seed=seed,
-                    rows=len(workspace.data.rows), paired=workspace.data.kind == "pairs",
+                    search.objective, _scaled(schedule, rows / max(1, here)), workspace.train, seed=seed,
+                    rows=rows, paired=workspace.data.kind == "pairs",
                 )  # fmt: skip
     return joined(needs)
+
+
+def _scaled(schedule: ReferenceSchedule, by: float) -> ReferenceSchedule:
+    """Return the schedule of so many times as many rows: its stages are sets of rows."""
+    if by == 1 or not schedule.shares:
+        return schedule
+    return replace(schedule, shares=tuple(max(1, round(each * by)) for each in schedule.shares))
 
 
 def open_planned(plan: Plan, hooks: Hooks) -> None:
@@ -155,7 +143,7 @@ class _Progress:
             return
         self._started = self._displayed = time.monotonic()
         data = self._workspace.data
-        total = len(data.rows) * (2 if data.kind == "pairs" else 1)
+        total = len(data.rows) * data.width
         drawn = [need for need in self._needs if need.kind != MISMATCHED]
         others = [need for need in self._needs if need.kind == MISMATCHED]
         parts = []
@@ -175,8 +163,7 @@ class _Progress:
             return
         self._displayed = now
         left = (now - self._started) / self._done * (most - self._done)
-        clock = f"{int(left // 60)}:{int(left % 60):02d}"
-        self._hooks.doing(f"reference log-probs · {self._done:,}/{most:,} completions · {clock} left")
+        self._hooks.doing(f"reference log-probs · {self._done:,}/{most:,} completions · {clock(left)} left")
 
 
 def open_rows(workspace: Workspace, rows: Sequence[TokenRow], *, precision: str, what: str, note: Note) -> Path:

@@ -71,7 +71,7 @@ def verdict_agreement(first: ArrayLike, second: ArrayLike, *, level: float = LEV
     )
 
 
-def wilson(count: int, n: int, *, level: float = LEVEL) -> Bounded:
+def wilson(count: float, n: int, *, level: float = LEVEL) -> Bounded:
     """Return a share with Wilson's interval (1927, J. Am. Stat. Assoc. 22, 209), NaN of nothing."""
     from scipy.special import ndtri
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from bench.core.specs import TrainSpec
 from losses import Objective, ReferenceSchedule, Requires
 
+ROWS, MISMATCHED = "rows", "mismatched"
+"""Kinds of completions: those of the data's rows, and those that KTO's baseline makes of a step's."""
 BLOCK = 64
 """Completions of a block, which is one forward pass."""
 WHOLE_SHARE = 0.25
@@ -25,7 +27,7 @@ class Need:
     """Completions that a training reads the reference of.
 
     Fields:
-        kind: ``rows`` of the data, or ``mismatched`` ones, which KTO's baseline makes from each step's.
+        kind: ``ROWS`` or ``MISMATCHED``.
         first, last: the part of the data, as rows; a stage has its own.
         seed: whose order they are drawn in; None: all of the part.
         blocks: so many of the seed's; 0 for all of the part.
@@ -87,13 +89,13 @@ def needs_of(
         each = block_steps(train.batch, width)
         blocks = math.ceil(cached / each)
         steps = cached if schedule.stages > 1 else blocks * each
-        needs.append(Need("mismatched", 0, rows, seed, blocks, steps * train.batch * width, terms))
+        needs.append(Need(MISMATCHED, 0, rows, seed, blocks, steps * train.batch * width, terms))
     return tuple(needs)
 
 
 def all_rows(first: int, last: int, width: int) -> Need:
     """Return the need of every completion of a part of the data."""
-    return Need("rows", first, last, None, 0, (last - first) * width)
+    return Need(ROWS, first, last, None, 0, (last - first) * width)
 
 
 def drawn_rows(first: int, last: int, width: int, *, drawn: int, seed: int) -> Need:
@@ -101,7 +103,7 @@ def drawn_rows(first: int, last: int, width: int, *, drawn: int, seed: int) -> N
     if drawn >= WHOLE_SHARE * (last - first):
         return all_rows(first, last, width)
     blocks = math.ceil(drawn / block_rows(width))
-    return Need("rows", first, last, seed, blocks, min(blocks * block_rows(width), last - first) * width)
+    return Need(ROWS, first, last, seed, blocks, min(blocks * block_rows(width), last - first) * width)
 
 
 def block_rows(width: int) -> int:

@@ -52,13 +52,6 @@ def step_rows(stages: Sequence[Sequence[int]], schedule: ReferenceSchedule, *, s
     return [rows[i] for i in picked]
 
 
-def step_units(
-    units: Sequence[Unit], stages: Sequence[Sequence[int]], schedule: ReferenceSchedule, *, spec: RunSpec, step: int
-) -> list[Unit]:
-    """The global batch of ``step`` (0-based)."""
-    return [units[row] for row in step_rows(stages, schedule, spec=spec, step=step)]
-
-
 def stage_span(schedule: ReferenceSchedule, step: int, steps: int) -> tuple[int, int, int]:
     """The stage that ``step`` (0-based) belongs to, its first step, and its number of steps."""
     borders = (0, *schedule.boundaries(steps), steps)

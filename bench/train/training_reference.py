@@ -21,11 +21,9 @@ from bench.models.reference_parts import (
     open_parts,
     read_parts,
 )
-from bench.train.drawn_rows import BLOCK, Need, block_rows, block_steps, needs_of
+from bench.train.drawn_rows import BLOCK, MISMATCHED, ROWS, Need, block_rows, block_steps, needs_of
 from bench.train.sampler import Unit, Units, batch_indices, batch_units, schedule_of, stage_order, step_rows
 from losses import ReferenceSchedule, get
-
-ROWS, MISMATCHED = "rows", "mismatched"
 
 
 def numbered(index: int, row: EncodedPair | EncodedSingle) -> Numbered:
@@ -36,19 +34,33 @@ def numbered(index: int, row: EncodedPair | EncodedSingle) -> Numbered:
 
 
 @dataclass(frozen=True, eq=False)
-class AllRows:
-    """Every completion of a part of the data, by like length or by prompt; equal ones stand together."""
+class _Needed:
+    """What a need asks for of the data."""
 
     data: Encoded
     need: Need
-    kind = ROWS
-    wanted = None
-    _order: dict[bool, list[tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What the completions' numbers count."""
+        return self.need.kind
 
     @property
     def identity(self) -> str:
         """What is scored."""
         return f"{self.data.content_hash} {self.need.name}"
+
+    @property
+    def wanted(self) -> int | None:
+        """As many blocks; None: all."""
+        return None if self.need.kind == ROWS and self.need.seed is None else self.need.blocks
+
+
+@dataclass(frozen=True, eq=False)
+class AllRows(_Needed):
+    """Every completion of a part of the data, by like length or by prompt; equal ones stand together."""
+
+    _order: dict[bool, list[tuple[int, ...]]] = field(default_factory=dict)
 
     def count(self, *, packed: bool) -> int:
         """Return the number of blocks."""
@@ -59,18 +71,15 @@ class AllRows:
         return [(number, self._row(number)) for number in self._blocks(packed=packed)[place]]
 
     def _row(self, number: int) -> TokenRow:
-        return dict(numbered(number // self._width, self.data.rows[number // self._width]))[number]
-
-    @property
-    def _width(self) -> int:
-        return 2 if self.data.kind == "pairs" else 1
+        index = number // self.data.width
+        return dict(numbered(index, self.data.rows[index]))[number]
 
     def _blocks(self, *, packed: bool) -> list[tuple[int, ...]]:
         """Return the numbers of each block: ``BLOCK`` different completions, with all that equal them."""
         if packed not in self._order:
             alike: dict[bytes, list[int]] = {}
             keys: dict[bytes, tuple[int, bytes]] = {}
-            for side in range(self._width):
+            for side in range(self.data.width):
                 for index in range(self.need.first, self.need.last):
                     number, row = numbered(index, self.data.rows[index])[side]
                     digest = row_digest(row)
@@ -94,26 +103,12 @@ def _order_of(row: TokenRow, *, packed: bool) -> tuple[int, bytes]:
 
 
 @dataclass(frozen=True, eq=False)
-class DrawnRows:
+class DrawnRows(_Needed):
     """The completions of a part of the data in the order of a seed, as many blocks as a training draws."""
-
-    data: Encoded
-    need: Need
-    kind = ROWS
-
-    @property
-    def identity(self) -> str:
-        """What is scored."""
-        return f"{self.data.content_hash} {self.need.name}"
-
-    @property
-    def wanted(self) -> int:
-        """As many blocks."""
-        return self.need.blocks
 
     @property
     def _rows(self) -> int:
-        return block_rows(2 if self.data.kind == "pairs" else 1)
+        return block_rows(self.data.width)
 
     def count(self, *, packed: bool) -> int:
         """Return the number of blocks of an epoch."""
@@ -129,27 +124,14 @@ class DrawnRows:
 
 
 @dataclass(frozen=True, eq=False)
-class MismatchedRows:
+class MismatchedRows(_Needed):
     """The mismatched completions of the steps of a training, which KTO's baseline needs; some steps a block.
 
     ``margins``: the parts that hold all rows, where their margins order the stages.
     """
 
-    data: Encoded
-    need: Need
     spec: RunSpec
     margins: tuple[Path, ...]
-    kind = MISMATCHED
-
-    @property
-    def identity(self) -> str:
-        """What is scored."""
-        return f"{self.data.content_hash} {self.need.name}"
-
-    @property
-    def wanted(self) -> int:
-        """As many blocks."""
-        return self.need.blocks
 
     def count(self, *, packed: bool) -> int:
         """Return a number of blocks that no training reaches: steps go on over epochs."""
@@ -167,7 +149,7 @@ class MismatchedRows:
         """Return the completions of a block."""
         units, schedule, stages = self._drawn
         train = self.spec.train
-        steps = block_steps(train.batch, 2 if self.data.kind == "pairs" else 1)
+        steps = block_steps(train.batch, self.data.width)
         rows: list[tuple[int, TokenRow]] = []
         for step in range(place * steps, (place + 1) * steps):
             if schedule.stages == 1:

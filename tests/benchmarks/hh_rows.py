@@ -3,8 +3,8 @@
     python -m tests.benchmarks.hh_rows 1000000 rows.jsonl
 
 Words are drawn by their frequency in the licence of this repository, a text that never changes, so that a tokenizer
-meets words that it knows beside rare ones. Two in a hundred rows repeat the prompt of the row before, as HH does. The rows of a seed are always
-the same ones.
+meets words that it knows beside rare ones. Two in a hundred rows repeat the prompt of the row before, as HH does. The
+rows of a seed are always the same ones.
 """
 
 import argparse

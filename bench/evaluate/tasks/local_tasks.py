@@ -190,8 +190,19 @@ def _blimp_set(name: str) -> str | None:
     return middle if middle in _blimp_sets() else None
 
 
+class TaskFunction(str):
+    """The name of a function in a task's file, where lm-eval would import it."""
+
+    __slots__ = ()
+
+
+def is_lm_evals(path: Path) -> bool:
+    """Say whether a path lies in lm-eval's own folder of tasks."""
+    return path.resolve().is_relative_to(lm_eval_tasks().resolve())
+
+
 def read_yaml(path: Path) -> TaskConfig:
-    """Read a task's file; functions (``!function``) stay names, included files are not read.
+    """Read a task's file; functions (``!function``) stay names, as ``TaskFunction``, and included files are not read.
 
     Raises:
         UsageError: it cannot be read.
@@ -201,7 +212,7 @@ def read_yaml(path: Path) -> TaskConfig:
     class Loader(yaml.SafeLoader):
         """Knows lm-eval's tag."""
 
-    Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+    Loader.add_constructor("!function", lambda loader, node: TaskFunction(loader.construct_scalar(node)))
     try:
         read = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except (OSError, yaml.YAMLError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.evaluate.compat import import_task_function
 from bench.evaluate.tasks.documents import Problem, data_problems, exists, flat
-from bench.evaluate.tasks.local_tasks import TaskConfig, data_folder, lm_eval_tasks, read_yaml
+from bench.evaluate.tasks.local_tasks import TaskConfig, data_folder, is_lm_evals, read_yaml
 from bench.evaluate.tasks.search import TaskSource, files_of, find_tasks
 from bench.evaluate.tasks.trust import TRUST, code_in
 from bench.utils.isolation import quiet, same_environment
@@ -180,7 +180,7 @@ def missing_package(config: TaskConfig, *, trust: bool) -> str | None:
     """
     for value in config.values():
         if isinstance(value, str) and value.startswith("/") and "\n" not in value:
-            if not trust and not Path(value).resolve().is_relative_to(lm_eval_tasks().resolve()):
+            if not trust and not is_lm_evals(Path(value)):
                 continue
             try:
                 import_task_function(value)

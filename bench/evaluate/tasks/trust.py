@@ -6,7 +6,6 @@ of somebody else's is data, unless ``--trust-tasks`` says otherwise.
 """
 
 import contextlib
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +13,11 @@ from typing import NoReturn
 
 from bench.errors import UsageError
 from bench.evaluate.compat import task_functions, task_templates
-from bench.evaluate.tasks.local_tasks import TaskConfig, lm_eval_tasks
+from bench.evaluate.tasks.local_tasks import TaskConfig, TaskFunction, is_lm_evals, read_yaml
 from bench.utils.templates import LimitedSandbox
 
 TRUST = "--trust-tasks lets it, where you trust whoever wrote the file"
 TAG = "!function"
-CODE = "<code>"
-"""What stands for a function where a file is only read."""
 OPEN_BUILDERS = ("generator", "pandas", "spark", "sql")
 """Builders of ``datasets`` that unpickle, connect or call; some of its versions refuse them by themselves."""
 REGEX_SECONDS = 5.0
@@ -31,10 +28,11 @@ def code_in(path: Path) -> Iterator[str]:
 
     Files of lm-eval's own package are not looked at. What cannot be read is left to lm-eval, which says why.
     """
-    for file, content, functions in _of_a_user(path.resolve(), set()):
-        yield from (f"{TAG} {name} in {file}" for name in functions)
+    for file, content in _of_a_user(path.resolve(), set()):
+        functions = (each for _, each in _fields(content) if isinstance(each, TaskFunction))
+        yield from (f"{TAG} {' '.join(name.split())} in {file}" for name in functions)
         for metric in _values(content, "metric"):
-            if isinstance(metric, str) and metric not in (CODE, *_metrics()):
+            if isinstance(metric, str) and not isinstance(metric, TaskFunction) and metric not in _metrics():
                 yield f"metric {metric!r} in {file} is none of lm-eval's: the library evaluate would run its script"
         if True in _values(content, "hf_evaluate"):
             yield f"hf_evaluate in {file}: the library evaluate would run the metric's script"
@@ -52,7 +50,7 @@ def tasks_loaded(*, trust: bool) -> Iterator[None]:
     """
 
     def refuse(name: str, folder: Path) -> None:
-        if not trust and not folder.resolve().is_relative_to(lm_eval_tasks().resolve()):
+        if not trust and not is_lm_evals(folder):
             raise UsageError(f"a task file in {folder} runs code: {TAG} {name}", fix=TRUST)
 
     with task_functions(refuse), contextlib.nullcontext() if trust else _no_scripts():
@@ -108,50 +106,38 @@ def _no_scripts() -> Iterator[None]:
         evaluate.load = kept
 
 
-def _of_a_user(path: Path, seen: set[Path]) -> Iterator[tuple[Path, TaskConfig, list[str]]]:
-    """Yield (file, content, names of functions) of a file and of what it includes, outside of lm-eval's package."""
-    if path in seen or path.is_relative_to(lm_eval_tasks().resolve()):
+def _of_a_user(path: Path, seen: set[Path]) -> Iterator[tuple[Path, TaskConfig]]:
+    """Yield (file, content) of a file and of what it includes, outside of lm-eval's package."""
+    if path in seen or is_lm_evals(path):
         return
     seen.add(path)
     try:
-        content, functions = _read(path)
+        content = read_yaml(path)
     except Exception:  # whatever a file can be
         return
-    yield path, content, functions
+    yield path, content
     included = content.get("include") or ()
     for name in included if isinstance(included, list) else [included]:
-        if isinstance(name, str) and name != CODE:
+        if isinstance(name, str) and not isinstance(name, TaskFunction):
             yield from _of_a_user((path.parent / name).resolve(), seen)
 
 
-def _read(path: Path) -> tuple[TaskConfig, list[str]]:
-    import yaml  # type: ignore[import-untyped]
-
-    functions: list[str] = []
-
-    class Loader(yaml.SafeLoader):
-        """Notes functions in place of importing them."""
-
-    def note(loader: "yaml.SafeLoader", node: "yaml.Node") -> str:
-        functions.append(re.sub(r"\s+", " ", str(node.value)))
-        return CODE
-
-    Loader.add_constructor(TAG, note)
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
-    return content if isinstance(content, dict) else {}, functions
+def _values(content: object, name: str) -> list[object]:
+    """Return what stands under a name anywhere in a file: a group writes its tasks out inside."""
+    return [value for key, value in _fields(content) if key == name]
 
 
-def _values(content: object, name: str) -> Iterator[object]:
-    """Yield what stands under a name anywhere in a file: a group writes its tasks out inside."""
-    stack = [content]
+def _fields(content: object) -> Iterator[tuple[object, object]]:
+    """Yield all that stands in a file, each value with its name, elements of a list with none."""
+    stack, seen = [content], set[int]()
     while stack:
         each = stack.pop()
-        if isinstance(each, dict):
-            if name in each:
-                yield each[name]
-            stack.extend(each.values())
-        elif isinstance(each, list):
-            stack.extend(each)
+        if id(each) in seen or not isinstance(each, dict | list):
+            continue
+        seen.add(id(each))  # an alias of YAML may lead back
+        below = list(each.items()) if isinstance(each, dict) else [(None, one) for one in each]
+        yield from below
+        stack.extend(value for _, value in below)
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from bench.data.collate import TokenRow
 from bench.evaluate.tasks.prefix_tree import branch
 from bench.runner.estimate.outline import Outline
 from bench.runner.plan import Plan
+from bench.runner.reference import planned_needs
 from bench.runner.search import Search
-from bench.train.drawn_rows import Need, completions_of, joined, needs_of
+from bench.train.drawn_rows import MISMATCHED, completions_of
 from bench.train.objective_batch import rows_of
 from bench.train.sampler import schedule_of
-from bench.train.training_reference import MISMATCHED
 from losses import Objective, Requires
 
 TASK_DOCUMENTS = 64
@@ -77,7 +77,7 @@ class Amounts:
     def reference(self) -> Drawn | None:
         """The completions whose log-probs the reference is asked for; None where no objective asks for stored ones."""
         workspace = self.plan.workspace
-        needs = needs_of_plan(self.plan, rows=self.outline.rows)
+        needs = planned_needs(self.plan, most=True, rows=self.outline.rows)
         if not needs:
             return None
         mismatched = completions_of(need for need in needs if need.kind == MISMATCHED)
@@ -85,14 +85,13 @@ class Amounts:
         by_seed = completions_of(need for need in needs if need.kind != MISMATCHED and need.seed is not None)
         # Of all rows equal completions are scored once, and rows of one prompt side by side; of drawn ones a pair is.
         distinct = len(dict.fromkeys(self.rows)) / max(1, len(self.rows))
-        width = len(self.rows) / max(1, len(workspace.data.rows))
         seen = tokens_of(self.rows) / max(1, len(self.rows))
         alone = sum(work_tokens(rows_of([row]), packed=self.packed) for row in workspace.data.rows) / len(self.rows)
         drawn = whole * distinct + by_seed
         tokens = (whole * distinct * self.packed_row + by_seed * alone) / drawn if drawn else seen
         return Drawn(
             drawn=round(drawn),
-            all=round(self.outline.rows * width),
+            all=self.outline.rows * workspace.data.width,
             tokens=tokens,
             mismatched=mismatched,
             seen=seen,
@@ -137,21 +136,6 @@ class Amounts:
         return Tasks(names=evaluation.lm_eval, requests=requests, tokens=tokens)
 
 
-def needs_of_plan(plan: Plan, *, rows: int) -> tuple[Need, ...]:
-    """Return what all trainings of a plan need of the reference, the most that a race can ask for, of ``rows`` rows."""
-    workspace = plan.workspace
-    paired = workspace.data.kind == "pairs"
-    share = rows / max(1, len(workspace.data.rows))
-    needs: list[Need] = []
-    for search in plan.searches:
-        schedule = schedule_of(search.objective, _spec(plan, search))
-        if schedule.shares and share != 1:
-            schedule = replace(schedule, shares=tuple(max(1, round(each * share)) for each in schedule.shares))
-        for seed in (*plan.seeds, *plan.further_seeds, *plan.final_seeds):
-            needs += needs_of(search.objective, schedule, workspace.train, seed=seed, rows=rows, paired=paired)
-    return joined(needs)
-
-
 def extra_forwards(objective: Objective, plan: Plan, search: Search) -> float:
     """Return the passes without gradient that a step makes besides forward and backward, each over its tokens."""
     requires, execution = objective.requires, plan.workspace.execution
@@ -167,7 +151,7 @@ def extra_forwards(objective: Objective, plan: Plan, search: Search) -> float:
 
 def moved_share(plan: Plan, search: Search) -> float:
     """Return the share of steps that ask a reference which has moved since the cache was made."""
-    schedule, steps = schedule_of(search.objective, _spec(plan, search)), plan.workspace.train.steps
+    schedule, steps = schedule_of(search.objective, first_spec(plan, search)), plan.workspace.train.steps
     if schedule.is_frozen or Requires.REFERENCE not in search.objective.requires:
         return 0.0
     first = next((step for step in range(1, steps + 1) if schedule.weight_after(step, steps) > 0), steps)
@@ -186,8 +170,8 @@ def work_tokens(rows: Sequence[TokenRow], *, packed: bool) -> int:
     return sum(map(len, {prompt for prompt, _ in rows})) + sum(len(completion) for _, completion in rows)
 
 
-def _spec(plan: Plan, search: Search) -> RunSpec:
-    # A sampler's settings have no values yet: the defaults stand for them.
+def first_spec(plan: Plan, search: Search) -> RunSpec:
+    """Return the run of a search's first setting; a sampler's have no values yet: the defaults stand for them."""
     point = search.points[0] if search.distributions is None else {}
     return search.spec(plan.workspace, point, seed=0)
 

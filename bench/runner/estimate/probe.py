@@ -11,10 +11,11 @@ import torch
 
 from bench.core.samples import Samples
 from bench.core.specs import RunSpec
-from bench.data.collate import TokenRow, longest_of
+from bench.data.collate import TokenRow
 from bench.data.tokens import EncodedPair, EncodedSingle
 from bench.models.logprobs import CompletionLogProbs, Laid, ReferenceScores
 from bench.models.reference_cache import compute
+from bench.runner.estimate.amounts import tokens_of
 from bench.runner.estimate.stand_in import StandIn
 from bench.train.distributed.parallelize import join_ranks, share
 from bench.train.micro_batch import TrainContext
@@ -53,15 +54,6 @@ class Parts:
     def at(self, tokens: float, *, layers: int) -> float:
         """Return the seconds of a pass over so many tokens by a model of so many layers."""
         return (self.fixed + self.words + self.layer * layers) * tokens / self.tokens
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampled:
-    """What the probe is run on: units of a step, prompts, and requests of tasks, as rows of the data are."""
-
-    units: Sequence[Unit]
-    prompts: Sequence[Sequence[int]]
-    pad_id: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +207,7 @@ class Probe:
         chosen: list[Unit] = []
         tokens = 0
         for unit in units:
-            tokens += sum(len(p) + len(c) for p, c in rows_of(unit))
+            tokens += tokens_of(rows_of(unit))
             if len(chosen) >= FEWEST_UNITS and tokens > most:
                 break
             chosen.append(unit)
@@ -273,7 +265,7 @@ class Probe:
         def work(model: "PreTrainedModel") -> None:
             sequence_kl(model, model, samples, batch=64)
 
-        both = self._measured([partial(work, model) for model in self.models], tokens=_tokens(rows))
+        both = self._measured([partial(work, model) for model in self.models], tokens=tokens_of(rows))
         return Parts(fixed=both.fixed / 2, words=both.words / 2, layer=both.layer / 2, tokens=both.tokens)
 
     def draw_seconds(self, prompts: Sequence[Sequence[int]], *, tokens: int) -> Parts:
@@ -310,7 +302,7 @@ class Probe:
         if not self.stand_in.layered:
             return 0.0, 0.0
         totals = [self._saved(place, units, objective, params) for place in (0, 1)]
-        tokens = _tokens(rows_of(row for unit in units for row in unit))
+        tokens = tokens_of(rows_of(row for unit in units for row in unit))
         layer = max(0.0, totals[1] - totals[0]) / (DEEPER - 1)
         return layer / tokens, max(0.0, totals[0] - layer) / tokens
 
@@ -360,10 +352,3 @@ def within(units: Sequence[Unit], vocabulary: int) -> list[Unit]:
 def kind_of(objective: Objective) -> str:
     """Return what decides how much more than the plainest objective a step of this one takes."""
     return f"{objective.batch.__name__} {objective.requires.value}"
-
-
-def _tokens(rows: Sequence[TokenRow]) -> int:
-    return sum(len(prompt) + len(completion) for prompt, completion in rows)
-
-
-__all__ = ["Clock", "Parts", "Probe", "Rates", "Sampled", "contention", "kind_of", "longest_of", "python_seconds"]

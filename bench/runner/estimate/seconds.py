@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.runner.estimate.amounts import Amounts, extra_forwards, tokens_of, work_tokens
+from bench.runner.estimate.amounts import Amounts, extra_forwards, first_spec, tokens_of, work_tokens
 from bench.runner.estimate.probe import Probe, Rates, contention, kind_of, python_seconds, within
 from bench.runner.estimate.stand_in import stand_in_of
 from bench.runner.plan import Plan
@@ -135,12 +135,10 @@ def measure(amounts: Amounts, *, device: torch.device, workers: int) -> Rates:
     started = time.perf_counter()
     plan = amounts.plan
     workspace, search = plan.workspace, plainest(plan)
-    spec = search.spec(workspace, search.points[0] if search.distributions is None else {}, seed=0)
+    spec = first_spec(plan, search)
     stand_in = stand_in_of(workspace.model, workspace.train.lora)
     probe = Probe(stand_in, device=device, execution=workspace.execution, spec=spec)
-    units = within(_drawn(plan, search), stand_in.vocabulary)
-    if not stand_in.layered:
-        units = _drawn(plan, search)
+    units = _drawn(plan, search, probe)
     probe.open(amounts.longest)
     few = probe.few(units, operations=6.0)
     params = dict(spec.params)
@@ -194,12 +192,16 @@ def plainest(plan: Plan) -> Search:
     return min(plan.searches, key=needs)
 
 
-def _drawn(plan: Plan, search: Search) -> list[Unit]:
-    """Return the units of a micro-batch, drawn as the first step draws them from the rows that are here."""
+def _drawn(plan: Plan, search: Search, probe: Probe) -> list[Unit]:
+    """Return the units of a micro-batch, drawn as the first step draws them from the rows that are here.
+
+    Ids are those of the stand-in's vocabulary.
+    """
     workspace = plan.workspace
     units = batch_units(workspace.data, search.objective)
     size = min(workspace.execution.micro_batch, workspace.train.batch // workspace.execution.processes)
-    return [units[i] for i in batch_indices(rows=len(units), batch=max(1, size), step=0, seed=0)]
+    drawn = [units[i] for i in batch_indices(rows=len(units), batch=max(1, size), step=0, seed=0)]
+    return within(drawn, probe.stand_in.vocabulary) if probe.stand_in.layered else drawn
 
 
 def _more(
@@ -220,21 +222,14 @@ def _more(
         name = search.objective.name if by_name else kind_of(search.objective)
         if name in more or name in (plain.objective.name, kind_of(plain.objective)):
             continue
-        chosen = tried if search.objective.batch is plain.objective.batch else _like(plan, search, probe, len(tried))
+        chosen = tried if search.objective.batch is plain.objective.batch else _drawn(plan, search, probe)[: len(tried)]
         if len(few) > 1:
             more[name] = (_step(probe, chosen, search, plan) - base) / tokens
     return more
 
 
-def _like(plan: Plan, search: Search, probe: Probe, count: int) -> list[Unit]:
-    units = _drawn(plan, search)[:count]
-    return within(units, probe.stand_in.vocabulary) if probe.stand_in.layered else units
-
-
 def _step(probe: Probe, units: Sequence[Unit], search: Search, plan: Plan) -> float:
-    point = search.points[0] if search.distributions is None else {}
-    params = dict(search.spec(plan.workspace, point, seed=0).params)
-    return probe.step_seconds(0, units, search.objective, params)
+    return probe.step_seconds(0, units, search.objective, dict(first_spec(plan, search).params))
 
 
 def _enumerated(plan: Plan, probe: Probe, search: Search) -> tuple[float, float]:
@@ -260,7 +255,7 @@ def _enumerated(plan: Plan, probe: Probe, search: Search) -> tuple[float, float]
         tasks=None,
         packed=False,
     )
-    params = dict(search.spec(workspace, search.points[0] if search.distributions is None else {}, seed=0).params)
+    params = dict(first_spec(plan, search).params)
     by = TrainedBy(
         objective=search.objective.name, params=params, reward=search.objective.reward, frozen_reference=True
     )

@@ -41,19 +41,15 @@ DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 class Shape:
     """The sizes of a model, counted without its weights.
 
-    ``layer`` and ``rest``: parameters of one layer on average, and of all that is in none (embeddings and head, norms).
-    ``trained``: those that an optimiser holds. ``tables``: of vocabulary × width, one where input and output share it.
+    ``layer``: parameters of one layer. ``trained``: those that an optimiser holds.
     """
 
     parameters: int
     layers: int
-    layer: float
-    rest: float
+    layer: int
     hidden: int
     vocabulary: int
     trained: int
-    trained_layer: float
-    tables: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,23 +73,18 @@ def shape_of(folder: Path, lora: "LoraSpec | None") -> Shape:
     layers = depth_of(config)
     if layers < 2:
         whole, trained = _counted(config, layers, lora)
-        layer, trained_layer = float(whole), float(trained)
+        layer = whole
     else:
         one, two = (_counted(config, depth, lora) for depth in (1, 2))
-        layer, trained_layer = float(two[0] - one[0]), float(two[1] - one[1])
-        whole, trained = round(one[0] + (layers - 1) * layer), round(one[1] + (layers - 1) * trained_layer)
-    text = config.get_text_config(decoder=True)
-    hidden = int(getattr(text, "hidden_size", None) or getattr(text, "n_embd", None) or 1)
+        layer = two[0] - one[0]
+        whole, trained = (first + (layers - 1) * (both - first) for first, both in zip(one, two, strict=True))
     return Shape(
         parameters=whole,
         layers=layers,
         layer=layer,
-        rest=max(0.0, whole - layers * layer),
-        hidden=hidden,
+        hidden=_width(config),
         vocabulary=vocabulary_size(config),
         trained=trained,
-        trained_layer=trained_layer,
-        tables=1 if getattr(text, "tie_word_embeddings", False) else 2,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.data.digests import first_places
 from bench.data.tokens import Ids
 from bench.errors import UsageError
 from bench.runner.workspace import Workspace
@@ -20,8 +21,7 @@ class Prompt:
 
 def training_prompts(workspace: Workspace) -> list[Prompt]:
     """Return the distinct prompts of the training data, in their order: none of them selects or reports."""
-    _, firsts = np.unique(workspace.data.groups, return_index=True)
-    distinct = [workspace.data.rows[place].prompt_ids for place in np.sort(firsts).tolist()]
+    distinct = [workspace.data.rows[place].prompt_ids for place in first_places(workspace.data.groups).tolist()]
     texts = workspace.tokenizer.batch_decode([list(ids) for ids in distinct], skip_special_tokens=True)
     return [
         Prompt(ids=ids, text=workspace.prompt_texts.get(ids, text)) for ids, text in zip(distinct, texts, strict=True)

@@ -15,6 +15,7 @@ from bench.core.artifacts import Note
 from bench.data.cache import remembered
 from bench.data.contamination import MOSTLY, RUN, Sought, contamination
 from bench.data.crew import crew_size, in_order
+from bench.data.digests import first_places
 from bench.data.embedded_ids import refuse_beyond
 from bench.data.encoded_splits import EncodedSplits
 from bench.data.near_duplicates import normalised
@@ -80,7 +81,7 @@ def evaluation_prompts(
         part = rows[split]
         pairs = pairs_in(part[:most] if isinstance(part, TokenRows) else part)
         if isinstance(part, TokenRows):
-            part = part.take(np.sort(np.unique(part.group, return_index=True)[1])[:most])
+            part = part.take(first_places(part.group)[:most])
         texts = {row.prompt_ids: parts.words[row.prompt_ids] for row in part}
         if split == "test" and prompts is not None:
             texts = _from_file(prompts, tokenizer, embeddings)
@@ -115,25 +116,23 @@ def content_of(parts: EncodedSplits, prompts: Mapping[str, EvaluationPrompts]) -
     """Return the SHA-256 of everything held out."""
     held_out = {split: parts.split.parts[split] for split in EVALUATION_SPLITS}
     if not any(isinstance(each.rows, TokenRows) for each in held_out.values()):
-        content = [[prompts[split].prompts, held_out[split].content_hash] for split in EVALUATION_SPLITS]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return _content(held_out, prompts)
     key = [text for split in EVALUATION_SPLITS for text in (held_out[split].content_hash, str(prompts[split].prompts))]
-    return remembered("held-out", key, lambda: _content_on_disk(held_out, prompts))
+    return remembered("held-out", key, lambda: _content(held_out, prompts))
 
 
-def _content_on_disk(held_out: Mapping[str, Encoded], prompts: Mapping[str, EvaluationPrompts]) -> str:
-    """Return what ``content_of`` returns, one prompt after another."""
+def _content(held_out: Mapping[str, Encoded], prompts: Mapping[str, EvaluationPrompts]) -> str:
+    """Hash a JSON list of each split's prompts and content hash, one prompt after another."""
     digest = hashlib.sha256()
     before = "["
     for split in EVALUATION_SPLITS:
         part = held_out[split]
-        firsts: Iterable[Ids] = prompts[split].prompts
+        ids: Iterable[Ids] = prompts[split].prompts
         if prompts[split].own and isinstance(part.rows, TokenRows):
-            places = np.sort(np.unique(part.rows.group, return_index=True)[1])
-            firsts = (row.prompt_ids for row in part.rows.take(places))
+            ids = (row.prompt_ids for row in part.rows.take(first_places(part.rows.group)))
         digest.update(f"{before}[[".encode())
-        for place, ids in enumerate(firsts):
-            digest.update(f"{', ' if place else ''}{json.dumps(ids)}".encode())
+        for place, each in enumerate(ids):
+            digest.update(f"{', ' if place else ''}{json.dumps(each)}".encode())
         digest.update(f"], {json.dumps(part.content_hash)}]".encode())
         before = ", "
     digest.update(b"]")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench.core.request import RunRequest
+from bench.runner.estimate.amounts import Amounts
+from bench.runner.estimate.outline import outline_of
 from bench.runner.plan import make_plan
-from bench.runner.reference import drawn_rows
 from tests.bench.real_sweeps import finish, started
 
 OPTIONS = ("--suite", "exact", "--loss", "dpo", "--sweep", "beta=0.1,0.3", "--seeds", "1")
@@ -35,8 +36,8 @@ def test_a_sweep_scores_what_its_seeds_draw_and_a_longer_one_adds_to_it(tmp_path
         {"loss": "dpo", "suite": "exact", "sweep": "beta=0.1,0.3", "seeds": 1, "out": tmp_path / "plan",
          "workers": "1", "resume": True, "tracker": (), "set": (*SETTINGS, "steps=4")}
     )  # fmt: skip
-    work = drawn_rows(make_plan(request))
-    assert (work.completions, work.total) == (2 * 128, 8192)
-    assert work.tokens == pytest.approx(work.completions * 4, rel=0.3)
+    work = Amounts(outline_of(make_plan(request))).reference
+    assert (work.drawn, work.all) == (2 * 128, 8192)
+    assert work.tokens == pytest.approx(4, rel=0.3)
     assert "reference log-probs: 256 of 8,192" in command(8)  # those that the first command lacks
     assert sorted(scored(tmp_path).values()) == [[(0, 2), (2, 4)]] * 2

@@ -12,7 +12,7 @@ from bench.core.request import RunRequest
 from bench.data.tokens import encoded_of
 from bench.errors import UsageError
 from bench.runner.plan import make_plan
-from bench.train.sampler import schedule_of, stage_order, stage_span, step_units
+from bench.train.sampler import schedule_of, stage_order, stage_span, step_rows
 from losses import get
 from losses.schedule import ReferenceSchedule
 from tests.bench.conftest import tiny_model, tiny_pairs, tiny_spec
@@ -76,7 +76,7 @@ def test_a_stage_draws_from_its_own_set_alone_and_other_losses_from_all():
     schedule = schedule_of(get("sdpo"), spec)
     members = stage_order(data, schedule, None)
     for step in range(9):
-        drawn = {unit[0] for unit in step_units(units, members, schedule, spec=spec, step=step)}
+        drawn = {units[row][0] for row in step_rows(members, schedule, spec=spec, step=step)}
         assert drawn <= (set(range(16)) if stage_span(schedule, step, 9)[0] == 0 else set(range(16, 24)))
     for name in ("dpo", "tr_dpo", "ema_dpo"):
         several, one = tiny_spec(name, sets=SETS), tiny_spec(name)

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.train.sampler import batch_indices, stage_rows, stage_span, step_units
+from bench.train.sampler import batch_indices, stage_rows, stage_span, step_rows
 from losses.schedule import ReferenceSchedule
 from tests.bench.conftest import tiny_spec
 
@@ -20,7 +20,7 @@ def test_batches_stay_in_the_stage_that_the_reference_schedule_is_in(difficulty,
     members, seen = stage_rows(difficulty, stages), [Counter() for _ in range(stages)]
     units = [(row,) for row in range(len(difficulty))]
     for step in range(steps):
-        picked = [unit[0] for unit in step_units(units, members, schedule, spec=spec, step=step)]
+        picked = [units[row][0] for row in step_rows(members, schedule, spec=spec, step=step)]
         stage, first, length = stage_span(schedule, step, steps)
         assert stage == schedule.stage_of(step + 1, steps)
         assert first <= step < first + length
@@ -36,7 +36,7 @@ def test_batches_stay_in_the_stage_that_the_reference_schedule_is_in(difficulty,
 def test_one_stage_draws_from_the_plain_order():
     spec = tiny_spec("dpo", steps=4, batch=3, seed=1)
     units = [(row,) for row in range(7)]
-    found = [step_units(units, [list(range(7))], ReferenceSchedule(), spec=spec, step=step) for step in range(4)]
-    assert [[unit[0] for unit in batch] for batch in found] == [
+    found = [step_rows([range(7)], ReferenceSchedule(), spec=spec, step=step) for step in range(4)]
+    assert [[units[row][0] for row in batch] for batch in found] == [
         batch_indices(rows=7, batch=3, step=step, seed=1) for step in range(4)
     ]

@@ -124,6 +124,11 @@ def test_code_in_a_file_that_is_included_or_in_a_group_is_not_run(folder):
     assert "group.yaml" in refused(folder, name="ours").problem
 
 
+def test_a_file_that_leads_back_to_itself_is_read_once(folder):
+    (folder / "mine.yaml").write_text(changed("metadata", "&again {versions: [*again], version: 1}"))
+    assert list(code_in(folder / "mine.yaml")) == []
+
+
 def test_a_task_file_by_its_path_is_no_way_around(folder):
     (folder / "mine.yaml").write_text(FUNCTIONS["a text"])
     with pytest.raises(BenchError, match="runs code"):

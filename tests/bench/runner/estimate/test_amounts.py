@@ -1,4 +1,4 @@
-"""Owns the counts of a plan: what seeds draw, what is shared, and how large a model is without its weights."""
+"""Counts of a plan: what seeds draw, what is shared, and how large a model is without its weights."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from bench.core.request import RunRequest
 from bench.core.specs import LoraSpec
 from bench.data.row_counts import count_rows
 from bench.models.loading import with_lora
-from bench.runner.estimate.amounts import needs_of_plan, tokens_of, work_tokens
+from bench.runner.estimate.amounts import tokens_of, work_tokens
 from bench.runner.estimate.probe import Parts, within
 from bench.runner.estimate.stand_in import MOST_LAYER, MOST_VOCABULARY, shape_of, stand_in_of
 from bench.runner.plan import make_plan
@@ -33,9 +33,9 @@ def plan(tmp_path_factory):
 
 def test_the_reference_is_asked_for_what_the_runs_ask(plan):
     rows = len(plan.workspace.data.rows)
-    assert needs_of_plan(plan, rows=rows) == planned_needs(plan)
+    assert planned_needs(plan, most=True, rows=rows) == planned_needs(plan)
     # ten times as many rows: each seed draws the same number of other ones, for none draws a quarter of them
-    assert completions_of(needs_of_plan(plan, rows=10 * rows)) == completions_of(planned_needs(plan))
+    assert completions_of(planned_needs(plan, most=True, rows=10 * rows)) == completions_of(planned_needs(plan))
 
 
 def test_a_prompt_is_read_once_where_rows_are_packed():

@@ -1,4 +1,4 @@
-"""Owns the dry run's promises: no weights read, no folder left, the same refusals, and what cannot be known said."""
+"""The dry run's promises: no weights read, no folder left, the same refusals, and what cannot be known said."""
 
 import json
 import os

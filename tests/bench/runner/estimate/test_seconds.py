@@ -1,4 +1,4 @@
-"""Owns the seconds of a plan: of a step, a reference pass and an evaluation, against the real ones here and now."""
+"""Seconds of a plan: of a step, a reference pass and an evaluation, against the real ones here and now."""
 
 import copy
 import time
@@ -18,7 +18,7 @@ from bench.runner.estimate.seconds import WIN_RATE, Timing, measure
 from bench.train.distributed.parallelize import join_ranks, share
 from bench.train.micro_batch import TrainContext
 from bench.train.objective_batch import ReferenceSource, rows_of
-from bench.train.sampler import batch_units, schedule_of, step_units
+from bench.train.sampler import batch_units, schedule_of, step_rows
 from bench.train.step import optimiser_step
 
 OFF = 2.0
@@ -68,7 +68,7 @@ def test_a_step_takes_what_was_planned(timed, place):
     policy, optimizer = share(scored, train=spec.train, sharing="alone", accelerator=accelerator)
     units = batch_units(workspace.data, search.objective)
     schedule = schedule_of(search.objective, spec)
-    batch = step_units(units, [list(range(len(units)))], schedule, spec=spec, step=0)
+    batch = [units[row] for row in step_rows([range(len(units))], schedule, spec=spec, step=0)]
     context = TrainContext(
         spec=spec, objective=search.objective, execution=workspace.execution, accelerator=accelerator, pad_id=1
     )
